@@ -1,0 +1,127 @@
+//! The vocabulary that every room shares: folders, and what happened in them.
+//!
+//! Pure data.  How a change is found is `watch`'s business, when it is told is `coalesce`'s and
+//! `notifier`'s.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// What happened in a folder; the kinds of several changes are united.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Kinds: u8 {
+        /// A message appeared in `new/` or `cur/`.
+        const NEW = 1;
+        /// A message was renamed inside `cur/`, or from `new/` to `cur/`.
+        const FLAGS = 1 << 1;
+        /// A message vanished.
+        const GONE = 1 << 2;
+        /// The folder came into being.
+        const CREATED = 1 << 3;
+        /// The folder ceased to exist.
+        const DELETED = 1 << 4;
+        /// Anything may have changed (overflow, rescan, a watcher that gives no detail).
+        const UNKNOWN = 1 << 5;
+    }
+}
+
+impl Kinds {
+    /// These kinds followed in time by `later`.
+    ///
+    /// A folder that was created and deleted in one window (in whichever order) is what it was
+    /// last, plus `UNKNOWN`: what happened in between can no longer be told.
+    #[must_use]
+    pub fn then(self, later: Kinds) -> Kinds {
+        let last = Kinds::CREATED | Kinds::DELETED;
+        let mut both = self | later;
+        if both.contains(last) {
+            let keep = if later.intersects(last) { later } else { self } & last;
+            both = both - last | keep | Kinds::UNKNOWN;
+        }
+        both
+    }
+}
+
+bitflags! {
+    /// Who made a change; the origins of several changes are united.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Origins: u8 {
+        /// The user's mail reader or an MDA; also whatever cannot be told.
+        const LOCAL = 1;
+        /// The account's own syncer (only where that is proven).
+        const SYNC = 1 << 1;
+        /// The remote store.
+        const REMOTE = 1 << 2;
+    }
+}
+
+/// A number for an account, its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(pub usize);
+
+/// A folder of a local store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Folder {
+    /// The account it belongs to.
+    pub account: AccountId,
+    /// Its directory with every symbolic link resolved: the folder's identity.
+    pub real: PathBuf,
+    /// Its directory below the root as the user spells that.
+    pub directory: PathBuf,
+    /// Its canonical name: Unicode with `/` between levels, `INBOX` for the inbox; bytes that
+    /// are not UTF-8 are kept.  Never contains NUL.
+    pub name: Vec<u8>,
+}
+
+/// Something happened in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub folder: Arc<Folder>,
+    /// What.
+    pub kinds: Kinds,
+    /// By whom.
+    pub origins: Origins,
+}
+
+impl Change {
+    /// Merge a later change of the same folder into this one.
+    pub fn absorb(&mut self, later: Change) {
+        self.kinds = self.kinds.then(later.kinds);
+        self.origins |= later.origins;
+        self.folder = later.folder;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_follow_each_other() {
+        let table = [
+            (Kinds::NEW, Kinds::FLAGS, Kinds::NEW | Kinds::FLAGS),
+            (Kinds::CREATED, Kinds::NEW, Kinds::CREATED | Kinds::NEW),
+            (
+                Kinds::CREATED,
+                Kinds::DELETED,
+                Kinds::DELETED | Kinds::UNKNOWN,
+            ),
+            (
+                Kinds::DELETED,
+                Kinds::CREATED | Kinds::NEW,
+                Kinds::CREATED | Kinds::NEW | Kinds::UNKNOWN,
+            ),
+            (
+                Kinds::DELETED | Kinds::UNKNOWN,
+                Kinds::GONE,
+                Kinds::DELETED | Kinds::UNKNOWN | Kinds::GONE,
+            ),
+        ];
+        for (first, later, expected) in table {
+            assert_eq!(first.then(later), expected, "{first:?} then {later:?}");
+        }
+    }
+}
