@@ -1,0 +1,81 @@
+# mailsync: `make' builds it, `make help' lists the rest.
+
+EMACS ?= emacs
+CARGO ?= cargo
+export EMACS CARGO
+
+# Where rustup puts them, for an Emacs that was not started from a shell.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+ifeq ($(shell uname),Darwin)
+ext := dylib
+else
+ext := so
+endif
+target := $(or $(CARGO_TARGET_DIR),target)
+built := $(target)/release/libmailsync_module.$(ext)
+module := lisp/mailsync-module.$(ext)
+sidecar := lisp/mailsync-module.version
+lisp := $(wildcard lisp/*.el)
+version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+.PHONY: all
+all: module elc	## build the module and byte-compile the Lisp (the default)
+
+# The version file says which module lies there.  It goes before the module is replaced and comes
+# back after, so that whatever fails leaves no module known, never a wrong one.  The module is
+# renamed into place: a running Emacs keeps the one that it has mapped.
+.PHONY: module
+module: toolchain	## build the module only
+	"$(CARGO)" build --release --locked --lib
+	cp "$(built)" "$(module).tmp"
+	rm -f "$(sidecar)"
+	mv -f "$(module).tmp" "$(module)"
+	echo "$(version)" > "$(sidecar).tmp"
+	mv -f "$(sidecar).tmp" "$(sidecar)"
+
+.PHONY: toolchain
+toolchain:
+	@test/toolchain.sh
+
+.PHONY: elc
+elc: $(lisp:.el=.elc)	## byte-compile the Lisp only
+
+# All of them when one has changed: they use each other's macros and structures.
+lisp/%.elc: lisp/%.el $(lisp)
+	"$(EMACS)" -Q --batch -L lisp --eval '(setq load-prefer-newer t)' -f batch-byte-compile $<
+
+.PHONY: demo
+demo:	## watch mail arrive in a throwaway Gnus (without a terminal: a transcript)
+	@test/deps.sh demo
+	@$(MAKE) all
+	@test/demo/demo.sh
+
+.PHONY: test
+test:	## lint, Rust and Lisp tests, end to end, on the installed Emacs and on Emacs 30
+	@test/run.sh
+
+.PHONY: lint
+lint:	## format, clippy, byte-compiler, checkdoc, check-declare, package-lint, shellcheck
+	@test/lint/lint.sh
+
+.PHONY: bench
+bench:	## measure, next to the alternatives
+	@test/deps.sh bench
+	@$(MAKE) all
+	@test/bench/run.sh
+
+.PHONY: torture
+torture: toolchain	## the simulator for long: make torture SEEDS=1000000
+	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
+
+.PHONY: clean
+clean:	## remove what was built
+	rm -f lisp/*.elc "$(module)" "$(sidecar)" lisp/*.tmp
+	[ -z "$$(command -v "$(CARGO)")" ] || "$(CARGO)" clean
+	rm -rf test/.cache
+
+.PHONY: help
+help:	## this list
+	@sed -n 's/^\([a-z]*\):[^#]*##/\1\t/p' Makefile | expand -t 12
+	@echo 'Variables: EMACS ($(EMACS)), CARGO ($(CARGO))'

@@ -1,0 +1,107 @@
+;;; e2e.el --- The Emacs of the end-to-end test  -*- lexical-binding: t -*-
+
+;;; Commentary:
+
+;; Loaded by e2e.sh in an `emacs -Q', in batch or in a terminal.  It starts mailsync and a Gnus and
+;; then does nothing but write down, one line a fact, what mailsync's and Gnus's hooks report; the
+;; script delivers, reads that file and looks at the screen.  What the script wants done meanwhile
+;; comes as a file of Lisp, so that no key is pressed.
+
+;;; Code:
+
+(require 'gnus)
+(require 'gnus-group)
+
+(defconst e2e-work (file-name-as-directory (getenv "E2E_WORK")))
+(defvar mailsync-gnus-check-method)
+(defvar mailsync-gnus-idle-delay)
+(defvar mailsync-gnus-max-wait)
+
+(defun e2e-say (&rest fields)
+  "Append FIELDS, separated by tabs, to the file of facts."
+  (let ((coding-system-for-write 'utf-8))
+    (write-region (concat (mapconcat (lambda (field) (format "%s" field)) fields "\t") "\n")
+                  nil (concat e2e-work "facts") t 'silent)))
+
+(defun e2e-changed (account changes)
+  "Write down what CHANGES of ACCOUNT say."
+  (dolist (change changes)
+    (e2e-say "changed" account (plist-get change :folder) (plist-get change :kinds))))
+
+(defun e2e-new-mail (account changes)
+  "Write down which groups of ACCOUNT have new mail by CHANGES."
+  (dolist (change changes)
+    (pcase-dolist (`(,group ,old ,new) (plist-get change :groups))
+      (e2e-say "new-mail" account (plist-get change :folder) group old new
+               (gnus-group-unread group) (string-trim (or (fixture-line group) "no line"))))))
+
+(defun e2e-group (group)
+  "Write down what Gnus has for GROUP."
+  (e2e-say "group" group (gnus-group-unread group) (string-trim (or (fixture-line group) "no line"))))
+
+(defun e2e-subscribe (group)
+  "Subscribe GROUP, as a user does who sees a new folder."
+  (gnus-subscribe-group group nil (gnus-group-method group))
+  (gnus-group-get-new-news)
+  (with-current-buffer gnus-group-buffer
+    (gnus-group-list-groups 5 t))
+  (e2e-group group))
+
+(defun e2e-command ()
+  "Do what the script asks for, if it does."
+  (let ((file (concat e2e-work "command.el")))
+    (when (file-exists-p file)
+      (condition-case err
+          (load file nil t t)
+        ((error quit) (e2e-say "error" err)))
+      (delete-file file))))
+
+(defun e2e-state ()
+  "Write down what a user would notice if it changed by itself."
+  (e2e-say "state" (buffer-name (window-buffer)) (buffer-name) (point)
+           (length (window-list)) (minibuffer-depth) (or (current-message) "")))
+
+(defvar e2e-longest 0 "The longest time between two ticks of `e2e-watch'.")
+
+(defun e2e-watch ()
+  "Watch for how long Emacs does not come round to a timer of 5 ms."
+  (let ((last (float-time)))
+    (run-with-timer 0.005 0.005
+                    (lambda ()
+                      (let ((now (float-time)))
+                        (setq e2e-longest (max e2e-longest (- now last))
+                              last now))))))
+
+(defun e2e-start ()
+  "Start mailsync and Gnus."
+  (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
+  (require 'mailsync)
+  (when (boundp 'native-comp-deferred-compilation) (set 'native-comp-deferred-compilation nil))
+  (setq mailsync-accounts `(("e2e" :maildir ,(concat e2e-work "mail")))
+        mailsync-gnus-check-method (intern (getenv "E2E_METHOD"))
+        mailsync-gnus-max-wait 2)
+  (add-hook 'mailsync-changed-functions #'e2e-changed)
+  (add-hook 'mailsync-new-mail-functions #'e2e-new-mail)
+  (mailsync-mode 1)
+  (let ((groups (split-string (getenv "E2E_GROUPS") "\n" t)))
+    (apply #'fixture-start groups)
+    (add-hook 'gnus-get-new-news-hook (lambda () (e2e-say "hook" "get-new-news")))
+    (add-hook 'gnus-after-getting-new-news-hook (lambda () (e2e-say "hook" "after-getting-new-news")))
+    (mapc #'e2e-group groups))
+  (run-with-timer 0.1 0.1 #'e2e-command)
+  (e2e-say "started"))
+
+(defun e2e-run ()
+  "Start, and in batch wait until the script says so."
+  (condition-case err
+      (e2e-start)
+    ((error quit) (e2e-say "error" err)))
+  (if noninteractive
+      (while (not (file-exists-p (concat e2e-work "stop")))
+        (accept-process-output nil 0.05))
+    (switch-to-buffer gnus-group-buffer)))
+
+(if noninteractive (e2e-run) (run-with-timer 0.1 nil #'e2e-run))
+
+(provide 'e2e)
+;;; e2e.el ends here

@@ -1,0 +1,227 @@
+#!/bin/bash
+# End to end: the module, mailsync and a real Gnus.  Messages are delivered as an MDA does; nobody
+# touches a key; the counts must rise.
+#   test/e2e.sh nnmaildir|nnimap batch|tmux|typing
+# batch and tmux do it with both values of `mailsync-gnus-check-method' and compare what each did to
+# counts, lines and hooks.  typing: keys are typed into another buffer while MESSAGES (1000) arrive.
+# EMACS is the Emacs to run, METHODS which methods ("parts command").  The module and the Lisp must
+# have been built.  Everything is written below a temporary directory, which stays after a failure.
+set -eu
+backend=$1
+mode=${2:-batch}
+cd "$(dirname "$0")/.."
+export FIXTURES="$PWD/test/fixtures"
+emacs=${EMACS:-emacs}
+top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync e2e.XXXXXX")
+chmod 711 "$top" # as root, Dovecot's mail processes run as somebody else
+work=
+emacs_pid=
+
+stop() {
+    [ -n "$work" ] || return 0
+    touch "$work/stop"
+    if [ "$mode" = batch ]; then
+        [ -z "$emacs_pid" ] || wait "$emacs_pid" || true
+        emacs_pid=
+    else
+        tmux -S "$work/tmux" kill-server 2>/dev/null || true
+    fi
+    [ "$backend" != nnimap ] || "$FIXTURES/dovecot.sh" stop "$work/dovecot" || true
+    work=
+}
+finish() {
+    status=$?
+    [ "$status" -eq 0 ] || [ -z "$work" ] || report
+    stop
+    if [ "$status" -eq 0 ]; then rm -rf "$top"; else echo "FAILED, see $top" >&2; fi
+}
+report() {
+    echo "--- facts"
+    cat "$work/facts" || true
+    if [ "$mode" = batch ]; then
+        echo "--- Emacs said"
+        cat "$work/log" || true
+    else
+        echo "--- screen"
+        screen || true
+    fi
+}
+trap finish EXIT
+trap 'exit 143' TERM INT
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+# wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds.
+wait_for() {
+    local deadline=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@"; do
+        ! grep -q '^error' "$work/facts" 2>/dev/null || fail "an error in Emacs"
+        [ "$SECONDS" -lt "$deadline" ] || fail "not within time: $what"
+        sleep 0.05
+    done
+}
+
+screen() { tmux -S "$work/tmux" capture-pane -p; }
+fact() { grep -qF -- "$1" "$work/facts" 2>/dev/null; }
+fact_after() { tail -n "+$(($1 + 1))" "$work/facts" | grep -qF -- "$2"; }
+facts() { wc -l <"$work/facts"; }
+
+# Have Emacs do something, without a key.
+emacs_do() {
+    printf '%s\n' "$1" >"$work/command.tmp"
+    mv "$work/command.tmp" "$work/command.el"
+    wait_for 20 "$1" test ! -e "$work/command.el"
+}
+
+lisp_string() {
+    local text=${1//\\/\\\\}
+    printf '"%s"' "${text//\"/\\\"}"
+}
+
+start() {
+    export E2E_METHOD=$1
+    work=$top/$1
+    mkdir -p "$work/home"
+    chmod 711 "$work"
+    python3 "$FIXTURES/make-corpus.py" "$work/mail" --folders 3 --messages 10 --odd-names \
+        --links "$work/server" 2>/dev/null
+    names=('INBOX' 'folder000' 'list0.sub002' 'Entwürfe' 'percent%s' 'with space' 'R&D')
+    export E2E_GROUPS=
+    for name in "${names[@]}"; do E2E_GROUPS+="$backend+fix:$name"$'\n'; done
+    if [ "$backend" = nnimap ]; then
+        GNUS_NNIMAP=$(test/free-port.sh)
+        export GNUS_NNIMAP
+        "$FIXTURES/dovecot.sh" start "$work/dovecot" "$work/mail" maildir++ "$GNUS_NNIMAP" >/dev/null
+    else
+        export GNUS_NNMAILDIR="$work/server"
+    fi
+    unset MAILDIR MAIL XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME
+    export HOME="$work/home" GNUS_HOME="$work/home/gnus" E2E_WORK="$work" LC_ALL=C.UTF-8
+    if [ "$mode" = batch ]; then
+        "$emacs" -Q --batch --module-assertions -L lisp -l test/e2e.el >"$work/log" 2>&1 </dev/null &
+        emacs_pid=$!
+    else
+        TERM=xterm tmux -S "$work/tmux" -f /dev/null new-session -d -x 100 -y 40 \
+            "$emacs" -nw -Q --module-assertions -L lisp -l test/e2e.el
+    fi
+    wait_for 60 'Emacs, mailsync and Gnus start' fact started
+}
+
+# The unread count that Gnus had at the last fact about GROUP.
+count() {
+    awk -F '\t' -v group="$1" '
+        $1 == "group" && $2 == group { n = $3 }
+        $1 == "new-mail" && $4 == group { n = $7 }
+        END { print n }' "$work/facts"
+}
+
+deliver() { "$FIXTURES/deliver.sh" "$1" 'end to end' >/dev/null; }
+
+# One message for group NAME, whose folder is DIRECTORY: the count rises by one, in Gnus's data, in
+# its line, and on the screen.
+one_message() {
+    local name=$1 directory=$2 group=$backend+fix:$1 before after mark line
+    before=$(count "$group")
+    after=$((before + 1))
+    mark=$(facts)
+    deliver "$directory"
+    wait_for 15 "new mail in $group" fact_after "$mark" $'\t'"$group"$'\t'"$before"$'\t'"$after"$'\t'"$after"$'\t'
+    line=$(tail -n "+$((mark + 1))" "$work/facts" | awk -F '\t' -v g="$group" '$1 == "new-mail" && $4 == g { print $8 }' | tail -n 1)
+    case $line in
+    *"$after: $group"* | "$after: $name"*) ;;
+    *) fail "the line of $group says: $line" ;;
+    esac
+    wait_for 15 "gnus-after-getting-new-news-hook for $group" fact_after "$mark" $'hook\tafter-getting-new-news'
+    [ "$mode" = batch ] || wait_for 5 "$group on the screen" on_screen "$line"
+    printf '%s\t%s\t%s\t%s\n' "$name" "$before" "$after" "$line" >>"$top/transcript-$E2E_METHOD"
+}
+on_screen() { screen | grep -qF -- "$1"; }
+
+# A folder that comes into being while mailsync watches, with a message in it at once.
+new_folder() {
+    local directory=$work/mail/.brandnew mark
+    mark=$(facts)
+    mkdir -p "$work/fresh/tmp" "$work/fresh/new" "$work/fresh/cur"
+    [ "$(id -u)" -ne 0 ] || chown -R --reference="$work/mail" "$work/fresh"
+    if [ "$1" = renamed ]; then
+        mv "$work/fresh" "$directory"
+    else
+        mkdir "$directory"
+        [ "$(id -u)" -ne 0 ] || chown --reference="$work/mail" "$directory"
+        mv "$work"/fresh/* "$directory"
+        rmdir "$work/fresh"
+    fi
+    deliver "$directory"
+    ln -s "$directory" "$work/server/brandnew"
+    wait_for 15 'the change of a new folder' fact_after "$mark" $'changed\te2e\tbrandnew\t'
+    emacs_do "(e2e-subscribe $(lisp_string "$backend+fix:brandnew"))"
+    [ "$(count "$backend+fix:brandnew")" = 1 ] || fail 'the first message of the new folder'
+    one_message brandnew "$directory"
+}
+
+whole_path() {
+    start "$1"
+    one_message folder000 "$work/mail/.folder000"
+    one_message INBOX "$work/mail"
+    one_message Entwürfe "$work/mail/.Entw&APw-rfe"
+    one_message 'percent%s' "$work/mail/.percent%s"
+    one_message 'with space' "$work/mail/.with space"
+    one_message 'R&D' "$work/mail/.R&-D"
+    one_message list0.sub002 "$work/mail/.list0.sub002"
+    one_message folder000 "$work/mail/.folder000"
+    if [ "$1" = parts ]; then new_folder renamed; else new_folder made; fi
+    stop
+}
+
+# Keys go to another buffer while mail arrives: all of them come, and nothing moves.
+typing() {
+    local messages=${MESSAGES:-1000} typed='' word i before after mark
+    start "$1"
+    emacs_do '(progn (delete-other-windows) (split-window-below)
+                     (switch-to-buffer "typing") (text-mode) (message nil) (e2e-watch))'
+    before=$(count "$backend+fix:folder000")
+    mark=$(facts)
+    test/demo/feeder.py "$work/server" --only folder000 --interval 0.005 --count "$messages" >"$work/fed" &
+    i=0
+    while kill -0 $! 2>/dev/null || [ "$i" -lt 100 ]; do
+        i=$((i + 1))
+        word="word$i "
+        typed+=$word
+        tmux -S "$work/tmux" send-keys -l "$word"
+        sleep 0.03
+    done
+    wait $!
+    after=$((before + messages))
+    wait_for 30 "the count of folder000 is $after" counted "$mark" "$after"
+    emacs_do '(with-current-buffer "typing"
+                (write-region nil nil (concat e2e-work "typed") nil (quote silent))
+                (e2e-state)
+                (e2e-say "longest" (round (* 1000 e2e-longest))))'
+    [ "$(cat "$work/typed")" = "$typed" ] || fail 'what was typed is not what arrived'
+    # Selected window's buffer, current buffer, number of windows, minibuffer depth, echo area.
+    [ "$(grep '^state' "$work/facts")" = $'state\ttyping\ttyping\t'"$((${#typed} + 1))"$'\t2\t0\t' ] ||
+        fail 'point, buffer, windows or the echo area changed'
+    wait_for 5 'the count on the screen' on_screen "$after: $backend+fix:folder000"
+    echo "$messages messages while ${#typed} keys were typed: all arrived." \
+        "Longest pause of Emacs: $(sed -n 's/^longest\t//p' "$work/facts") ms"
+    stop
+}
+counted() { tail -n "+$(($1 + 1))" "$work/facts" | awk -F '\t' -v n="$2" '$1 == "new-mail" && $7 == n { found = 1 } END { exit !found }'; }
+
+case $mode in
+batch | tmux)
+    read -ra methods <<<"${METHODS:-parts command}"
+    for method in "${methods[@]}"; do whole_path "$method"; done
+    if [ ${#methods[@]} -eq 2 ]; then
+        diff "$top/transcript-${methods[0]}" "$top/transcript-${methods[1]}" ||
+            fail 'the two methods differ in counts or lines'
+    fi
+    cat "$top/transcript-${methods[0]}"
+    ;;
+typing) typing "${METHODS:-parts}" ;;
+*) fail "usage: test/e2e.sh nnmaildir|nnimap batch|tmux|typing" ;;
+esac

@@ -1,0 +1,37 @@
+#!/bin/bash
+# `make lint'.  Every check runs, whatever the others say; the last line counts them.
+# EMACS is the installed Emacs; what depends on the version is checked on Emacs 30 too.
+set -eu
+cd "$(dirname "$0")/../.."
+test/deps.sh test
+test/toolchain.sh
+# shellcheck source=test/lib.sh
+. test/lib.sh
+emacs=${EMACS:-emacs}
+emacs30=$(test/emacs-30.sh)
+shopt -s nullglob
+lisp=(lisp/*.el)
+others=(test/lint/*.el test/demo/*.el)
+
+# emacs_check FUNCTION EMACS FILE...
+emacs_check() {
+    local function=$1 program=$2 dir
+    shift 2
+    dir=$(test/lint/package-lint-dir.sh)
+    "$program" -Q --batch -L lisp ${dir:+-L "$dir"} -l test/lint/lint.el -f "$function" "$@"
+}
+
+check 'cargo fmt' "$cargo" fmt --check
+check 'clippy' "$cargo" clippy --quiet --locked --all-targets -- -D warnings
+if [ ${#lisp[@]} -gt 0 ]; then
+    for program in "$emacs" "$emacs30"; do
+        name=$(emacs_name "$program")
+        check "byte-compile, $name" emacs_check lint-byte-compile "$program" "${lisp[@]}" "${others[@]}"
+        check "checkdoc, $name" emacs_check lint-checkdoc "$program" "${lisp[@]}" "${others[@]}"
+        check "check-declare, $name" emacs_check lint-check-declare "$program" "${lisp[@]}" "${others[@]}"
+        [ "$emacs" != "$emacs30" ] || break
+    done
+    check 'package-lint' emacs_check lint-package "$emacs" "${lisp[@]}"
+fi
+check 'shellcheck' shellcheck -x .ci/run test/*.sh test/*/*.sh
+summary

@@ -1,0 +1,67 @@
+#!/bin/bash
+# `make test'.  Every part runs, whatever the others say; the last line counts what passed.
+# Give the names of parts to run only these: build lint cargo ert e2e
+set -eu
+cd "$(dirname "$0")/.."
+# shellcheck source=test/lib.sh
+. test/lib.sh
+test/deps.sh test
+test/toolchain.sh
+emacs=${EMACS:-emacs}
+emacs30=$(test/emacs-30.sh)
+emacsen=("$emacs")
+[ "$emacs30" = "$(command -v "$emacs")" ] || emacsen+=("$emacs30")
+shopt -s nullglob
+ert_files=(test/*-test.el)
+began=$SECONDS
+
+# Leave the Lisp as the installed Emacs compiles it, whoever compiled it last.
+trap 'make -s -B elc EMACS="$emacs" >/dev/null 2>&1 || true' EXIT
+
+part() {
+    local name
+    [ $# -gt 1 ] || return 0
+    name=$1
+    shift
+    for wanted; do [ "$wanted" != "$name" ] || return 0; done
+    return 1
+}
+
+cargo_tests() {
+    if "$cargo" nextest --version >/dev/null 2>&1; then
+        "$cargo" nextest run --locked --no-fail-fast --hide-progress-bar
+    else
+        "$cargo" test --locked --no-fail-fast --lib --bins --tests
+    fi
+}
+
+if part build "$@"; then check 'build' timeout 900 make -s all; fi
+if part lint "$@"; then check 'lint' timeout 900 test/lint/lint.sh; fi
+if part cargo "$@"; then
+    # The limit ends a hang; the pause between the two signals lets the test's children go first.
+    export -f cargo_tests
+    export cargo
+    check 'cargo test' timeout -k 10 900 bash -c cargo_tests
+    check 'cargo test --doc' timeout -k 10 300 "$cargo" test --locked --doc
+fi
+for program in "${emacsen[@]}"; do
+    name=$(emacs_name "$program")
+    if part ert "$@"; then
+        for file in "${ert_files[@]}"; do
+            check "${file#test/}, $name" env EMACS="$program" test/ert.sh "$file"
+        done
+    fi
+    if part e2e "$@"; then
+        make -s -B elc EMACS="$program" || true
+        for backend in nnmaildir nnimap; do
+            for mode in batch tmux; do
+                check "end to end, $backend, $mode, $name" \
+                    env EMACS="$program" timeout -k 10 300 test/e2e.sh "$backend" "$mode"
+            done
+        done
+        check "typing while mail arrives, $name" \
+            env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e.sh nnmaildir typing
+    fi
+done
+echo "in $((SECONDS - began)) s"
+summary
