@@ -38,7 +38,7 @@ impl Kinds {
         let mut both = self | later;
         if both.contains(last) {
             let keep = if later.intersects(last) { later } else { self } & last;
-            both = both - last | keep | Kinds::UNKNOWN;
+            both = (both - last) | keep | Kinds::UNKNOWN;
         }
         both
     }

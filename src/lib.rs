@@ -1,7 +1,38 @@
 //! mailsync's engine: it watches Maildirs on background threads and tells Emacs which folders
 //! changed.
+//!
+//! ```text
+//! Maildir (new/ cur/)          this library                          Emacs (main thread)
+//!   one worker a root --> engine --> coalescer --> notifier ==pipe==> mailsync.el --> Gnus
+//!   (watch, rescan)      (1 thread)                         names     filter
+//! ```
+//!
+//! Start reading at [`change`] (the vocabulary), then [`engine`] (who talks to whom), then the
+//! pure machines [`coalesce`] and [`notifier`].  [`maildir`] knows what a Maildir is, [`watch`]
+//! notices that one changes, [`frame`] is the wire format, [`module`] is all that Lisp sees.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod change;
+pub mod coalesce;
+pub mod engine;
+pub mod frame;
 pub mod maildir;
+pub mod module;
+pub mod notifier;
+pub mod threads;
+pub mod watch;
+
+emacs::plugin_is_GPL_compatible!();
+
+/// Called by Emacs when it loads the module; the functions register themselves.
+#[emacs::module(
+    name = "mailsync-module",
+    defun_prefix = "mailsync-module",
+    separator = "--",
+    mod_in_name = false
+)]
+fn init(_env: &emacs::Env) -> emacs::Result<()> {
+    threads::quiet_panics();
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! Merges the changes of a folder until it has been quiet for a while.
+//!
+//! A pure machine: `(now, change)` in, due changes out, and the next deadline.  It knows nothing
+//! of file systems or Emacs; what it hands out is forgotten here.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::change::{Change, Folder};
+
+/// How long changes are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delays {
+    /// A folder is due when it has been quiet this long.
+    pub quiet: Duration,
+    /// It is due this long after its first change even when it is never quiet.
+    pub longest: Duration,
+}
+
+/// What the engine needs of a coalescer; a trait so that the simulator can plant a broken one.
+pub trait Coalesce {
+    /// An empty coalescer.
+    fn new(delays: Delays) -> Self;
+    /// Take in one change.
+    fn add(&mut self, now: Instant, change: Change);
+    /// Hand out every change that is due, oldest deadline first.
+    fn due(&mut self, now: Instant) -> Vec<Change>;
+    /// When `due` will next have something.
+    fn deadline(&self) -> Option<Instant>;
+    /// Folders being held.
+    fn len(&self) -> usize;
+    /// Whether none is held.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+struct Held {
+    change: Change,
+    first: Instant,
+    due: Instant,
+}
+
+/// The coalescer: at most one entry a folder, however many events arrive.
+pub struct Coalescer {
+    delays: Delays,
+    held: HashMap<PathBuf, Held>,
+    schedule: BTreeSet<(Instant, Arc<Folder>)>,
+}
+
+impl Coalesce for Coalescer {
+    fn new(delays: Delays) -> Self {
+        Coalescer {
+            delays,
+            held: HashMap::new(),
+            schedule: BTreeSet::new(),
+        }
+    }
+
+    fn add(&mut self, now: Instant, change: Change) {
+        let folder = change.folder.clone();
+        let Delays { quiet, longest } = self.delays;
+        match self.held.get_mut(&folder.real) {
+            Some(held) => {
+                self.schedule
+                    .remove(&(held.due, held.change.folder.clone()));
+                held.change.absorb(change);
+                held.due = (now + quiet).min(held.first + longest);
+                self.schedule.insert((held.due, folder));
+            }
+            None => {
+                let due = now + quiet.min(longest);
+                self.schedule.insert((due, folder.clone()));
+                let first = now;
+                self.held
+                    .insert(folder.real.clone(), Held { change, first, due });
+            }
+        }
+    }
+
+    fn due(&mut self, now: Instant) -> Vec<Change> {
+        let mut due = Vec::new();
+        while let Some((_, folder)) = self.schedule.first().filter(|(at, _)| *at <= now) {
+            let held = self.held.remove(&folder.real);
+            self.schedule.pop_first();
+            due.extend(held.map(|held| held.change));
+        }
+        due
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.schedule.first().map(|(at, _)| *at)
+    }
+
+    fn len(&self) -> usize {
+        self.held.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{AccountId, Kinds, Origins};
+
+    fn change(name: &str, kinds: Kinds) -> Change {
+        Change {
+            folder: Arc::new(Folder {
+                account: AccountId(0),
+                real: name.into(),
+                directory: name.into(),
+                name: name.into(),
+            }),
+            kinds,
+            origins: Origins::LOCAL,
+        }
+    }
+
+    /// Events `(ms, folder, kinds)` and what comes out `(ms, folder, kinds)`, with a quiet delay
+    /// of 200 ms and a longest of 2,000 ms, asked at each deadline.
+    #[test]
+    fn merges_until_quiet() {
+        type Row = (u64, &'static str, Kinds);
+        let flood: Vec<Row> = (0..25).map(|i| (i * 100, "a", Kinds::NEW)).collect();
+        let table: Vec<(&str, Vec<Row>, Vec<Row>)> = vec![
+            ("nothing", vec![], vec![]),
+            (
+                "one change is due after the quiet delay",
+                vec![(0, "a", Kinds::NEW)],
+                vec![(200, "a", Kinds::NEW)],
+            ),
+            (
+                "a second change extends the wait and unites the kinds",
+                vec![(0, "a", Kinds::NEW), (150, "a", Kinds::FLAGS)],
+                vec![(350, "a", Kinds::NEW | Kinds::FLAGS)],
+            ),
+            (
+                "folders do not wait for each other",
+                vec![
+                    (0, "a", Kinds::NEW),
+                    (100, "b", Kinds::NEW),
+                    (150, "b", Kinds::GONE),
+                ],
+                vec![(200, "a", Kinds::NEW), (350, "b", Kinds::NEW | Kinds::GONE)],
+            ),
+            (
+                "a folder that is never quiet is due after the longest delay, and starts anew",
+                flood,
+                vec![(2000, "a", Kinds::NEW), (2600, "a", Kinds::NEW)],
+            ),
+            (
+                "created and deleted in one window",
+                vec![(0, "a", Kinds::CREATED), (50, "a", Kinds::DELETED)],
+                vec![(250, "a", Kinds::DELETED | Kinds::UNKNOWN)],
+            ),
+            (
+                "what was handed out is forgotten",
+                vec![(0, "a", Kinds::NEW), (300, "a", Kinds::FLAGS)],
+                vec![(200, "a", Kinds::NEW), (500, "a", Kinds::FLAGS)],
+            ),
+        ];
+        for (what, events, expected) in table {
+            let start = Instant::now();
+            let at = |ms: u64| start + Duration::from_millis(ms);
+            let mut coalescer = Coalescer::new(Delays {
+                quiet: Duration::from_millis(200),
+                longest: Duration::from_millis(2000),
+            });
+            let mut seen = Vec::new();
+            let drain = |coalescer: &mut Coalescer, until: Instant, seen: &mut Vec<_>| {
+                while let Some(now) = coalescer.deadline().filter(|at| *at < until) {
+                    for change in coalescer.due(now) {
+                        let ms = (now - start).as_millis() as u64;
+                        let name = String::from_utf8(change.folder.name.clone()).unwrap();
+                        seen.push((ms, name, change.kinds));
+                    }
+                }
+            };
+            for (ms, name, kinds) in events {
+                drain(&mut coalescer, at(ms), &mut seen);
+                coalescer.add(at(ms), change(name, kinds));
+            }
+            drain(&mut coalescer, at(1_000_000), &mut seen);
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(ms, name, kinds)| (ms, name.to_owned(), kinds))
+                .collect();
+            assert_eq!(seen, expected, "{what}");
+            assert!(coalescer.is_empty(), "{what}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The engine's threads: the actor itself, one worker a root, and short-lived resolvers.
+//!
+//! It moves messages and does what [`Core`] says; it decides nothing.  The actor does no file
+//! I/O: what may wait for a disk happens on a worker.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use crossbeam_channel::{
+    Receiver, Sender, TryRecvError, TrySendError, bounded, never, select, unbounded,
+};
+
+use super::core::{AccountConfig, Action, Core, Input, RootId};
+use super::pipe::{Pipe, Written};
+use super::status::Status;
+use crate::frame::Payload;
+use crate::maildir::{DiskFs, Fs};
+use crate::threads;
+use crate::watch::MakeBackend;
+use crate::watch::inbox::Inbox;
+use crate::watch::kernel::Kernel;
+use crate::watch::root::{Job, Root};
+
+/// How soon a write that did not fit is tried again.
+const RETRY_WRITE: Duration = Duration::from_millis(50);
+
+/// What the main thread and the helpers send to the actor.
+enum Message {
+    Input(Input),
+    Attach(i64, Pipe),
+    Resolve(String, i64, Vec<PathBuf>),
+    Stop,
+}
+
+/// The main thread's end of an engine.  Every call returns at once.
+pub struct Handle {
+    messages: Sender<Message>,
+    status: Receiver<Status>,
+    last: Status,
+}
+
+impl Handle {
+    /// Start an engine; it tells Lisp through the pipe of this generation.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(accounts: Vec<AccountConfig>, generation: i64, pipe: Pipe) -> Result<Self> {
+        Self::start_with(accounts, generation, pipe, Arc::new(Kernel::start))
+    }
+
+    /// `start` with another backend, for tests.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_with(
+        accounts: Vec<AccountConfig>,
+        generation: i64,
+        pipe: Pipe,
+        backend: MakeBackend,
+    ) -> Result<Self> {
+        threads::quiet_panics();
+        let (messages, inbox) = unbounded();
+        let (publish, status) = bounded(1);
+        let last_word = pipe.try_clone()?;
+        let mut actor = Actor {
+            core: Core::new(accounts),
+            inbox,
+            messages: messages.clone(),
+            roots: Vec::new(),
+            wake: bounded(1),
+            pipe: None,
+            stuck: false,
+            publish: publish.clone(),
+            unread: status.clone(),
+        };
+        messages.send(Message::Attach(generation, pipe))?;
+        let failed = (publish, status.clone());
+        threads::spawn(
+            "mailsync-engine",
+            move || actor.run(backend),
+            move |text| died(last_word, generation, &failed, text),
+        )?;
+        Ok(Handle {
+            messages,
+            status,
+            last: Status::default(),
+        })
+    }
+
+    fn send(&self, message: Message) -> Result<()> {
+        (self.messages.send(message))
+            .map_err(|_| anyhow!("the engine has ended; M-x mailsync-restart starts it again"))
+    }
+
+    /// A new pipe, after the old one broke.
+    ///
+    /// # Errors
+    /// When the engine has ended; so for all calls below.
+    pub fn attach(&self, generation: i64, pipe: Pipe) -> Result<()> {
+        self.send(Message::Attach(generation, pipe))
+    }
+
+    /// Lisp has read a frame.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn acknowledge(&self, generation: i64, sequence: u64) -> Result<()> {
+        self.send(Message::Input(Input::Acknowledge(generation, sequence)))
+    }
+
+    /// Have all folders checked, or those of one account, or of one root of it.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn check(&self, account: Option<String>, root: Option<PathBuf>) -> Result<()> {
+        self.send(Message::Input(Input::Check(account, root)))
+    }
+
+    /// Resolve file names on a thread of their own; the answer comes through the pipe.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn resolve(&self, slot: String, request: i64, names: Vec<PathBuf>) -> Result<()> {
+        self.send(Message::Resolve(slot, request, names))
+    }
+
+    /// The engine's last snapshot.
+    pub fn status(&mut self) -> &Status {
+        if let Ok(status) = self.status.try_recv() {
+            self.last = status;
+        }
+        &self.last
+    }
+
+    /// End the engine, soon; nothing waits for it.
+    pub fn stop(self) {
+        // An engine that has ended already needs no stop.
+        let _ = self.messages.send(Message::Stop);
+    }
+}
+
+/// The engine panicked: say so where Lisp looks, since nobody else will.
+fn died(
+    mut pipe: Pipe,
+    generation: i64,
+    (publish, unread): &(Sender<Status>, Receiver<Status>),
+    text: String,
+) {
+    let mut payload = Payload::new();
+    payload.bye(&text);
+    pipe.write(&payload.frame(generation, 0));
+    let status = Status {
+        dead: Some(text),
+        ..Status::default()
+    };
+    replace(publish, unread, status);
+}
+
+/// Put a value into a channel of one, in place of what nobody has read.
+fn replace<T>(publish: &Sender<T>, unread: &Receiver<T>, mut value: T) {
+    while let Err(TrySendError::Full(back)) = publish.try_send(value) {
+        value = back;
+        if let Err(TryRecvError::Disconnected) = unread.try_recv() {
+            return;
+        }
+    }
+}
+
+struct RootEnd {
+    inbox: Arc<Inbox>,
+    /// `None`: its worker has ended.
+    jobs: Option<Sender<Job>>,
+}
+
+struct Actor {
+    core: Core,
+    inbox: Receiver<Message>,
+    messages: Sender<Message>,
+    roots: Vec<RootEnd>,
+    wake: (Sender<()>, Receiver<()>),
+    pipe: Option<(i64, Pipe)>,
+    /// A frame is only partly written.
+    stuck: bool,
+    publish: Sender<Status>,
+    unread: Receiver<Status>,
+}
+
+impl Actor {
+    fn run(&mut self, backend: MakeBackend) {
+        let roots: Vec<_> = (self.core.roots())
+            .map(|(id, config)| (id, config.clone()))
+            .collect();
+        for (id, config) in roots {
+            let wake = self.wake.0.clone();
+            let inbox = Arc::new(Inbox::new(move || {
+                // Full means that the engine is awake already, or about to be.
+                let _ = wake.try_send(());
+            }));
+            let make = config.poll.is_none().then(|| backend.clone());
+            let root = move |inbox| {
+                let fs: Box<dyn Fs> = Box::new(DiskFs);
+                Root::new(config.directory, config.layout, fs, make, inbox)
+            };
+            let jobs = self.worker(id, root(inbox.clone()));
+            self.roots.push(RootEnd { inbox, jobs });
+        }
+        self.input(Input::Tick);
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        loop {
+            let retry = self.stuck.then(|| Instant::now() + RETRY_WRITE);
+            let deadline = [self.core.deadline(), retry].into_iter().flatten().min();
+            let timer = deadline.map_or_else(never, crossbeam_channel::at);
+            select! {
+                recv(self.inbox) -> message => match message {
+                    Ok(Message::Input(input)) => self.input(input),
+                    Ok(Message::Attach(generation, pipe)) => {
+                        let limit = pipe.limit();
+                        self.pipe = Some((generation, pipe));
+                        self.stuck = false;
+                        self.input(Input::Attach(generation, limit));
+                    }
+                    Ok(Message::Resolve(slot, request, names)) => {
+                        self.resolve(slot, request, names);
+                    }
+                    Ok(Message::Stop) | Err(_) => return self.goodbye(),
+                },
+                recv(self.wake.1) -> _ => {
+                    for number in 0..self.roots.len() {
+                        let dirty = self.roots[number].inbox.take();
+                        if dirty != Default::default() {
+                            self.input(Input::Dirty(RootId(number), dirty));
+                        }
+                    }
+                }
+                recv(timer) -> _ => self.input(Input::Tick),
+            }
+            if self.stuck
+                && let Some((_, pipe)) = &mut self.pipe
+            {
+                let written = pipe.flush();
+                self.written(written);
+            }
+            // A snapshot is for people: make it when there is nothing better to do.
+            if self.inbox.is_empty() && self.wake.1.is_empty() {
+                replace(&self.publish, &self.unread, self.core.status());
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        for action in self.core.handle(Instant::now(), input) {
+            match action {
+                Action::Run(id, job) => {
+                    let jobs = self.roots.get(id.0).and_then(|root| root.jobs.as_ref());
+                    // A worker that died has said so itself.
+                    let _ = jobs.map(|jobs| jobs.send(job));
+                }
+                Action::Close(id) => {
+                    if let Some(root) = self.roots.get_mut(id.0) {
+                        root.jobs = None;
+                    }
+                }
+                Action::Send(frame) => {
+                    if let Some((_, pipe)) = &mut self.pipe {
+                        let written = pipe.write(&frame);
+                        self.written(written);
+                    }
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, written: Written) {
+        self.stuck = written == Written::Partly;
+        if written == Written::Closed {
+            self.pipe = None;
+            self.input(Input::Detach);
+        }
+    }
+
+    fn worker(&self, id: RootId, mut root: Root) -> Option<Sender<Job>> {
+        let (jobs, todo) = bounded::<Job>(1);
+        let done = self.messages.clone();
+        let died = self.messages.clone();
+        let worker = move || {
+            // Ends when the actor drops its end, and takes the watches along.
+            for job in todo {
+                let report = root.work(job);
+                if done
+                    .send(Message::Input(Input::Report(id, report)))
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        };
+        let panicked = move |text| {
+            let _ = died.send(Message::Input(Input::WorkerDied(id, text)));
+        };
+        match threads::spawn(&format!("mailsync-root{}", id.0), worker, panicked) {
+            Ok(()) => Some(jobs),
+            Err(error) => {
+                let input = Input::WorkerDied(id, format!("{error:#}"));
+                let _ = self.messages.send(Message::Input(input));
+                None
+            }
+        }
+    }
+
+    /// A thread a request: a name on a dead mount must not hold up the others.
+    fn resolve(&self, slot: String, request: i64, names: Vec<PathBuf>) {
+        let done = self.messages.clone();
+        let failed = self.messages.clone();
+        let empty = (slot.clone(), request);
+        let work = move || {
+            let real = |name: &Path| DiskFs.canonicalize(name).ok();
+            let pairs = (names.into_iter())
+                .filter_map(|name| real(&name).map(|real| (name, real)))
+                .collect();
+            let _ = done.send(Message::Input(Input::Resolved(slot, request, pairs)));
+        };
+        let panicked = move |_| {
+            let input = Input::Resolved(empty.0, empty.1, Vec::new());
+            let _ = failed.send(Message::Input(input));
+        };
+        if let Err(error) = threads::spawn("mailsync-names", work, panicked) {
+            let text = format!("resolving names: {error:#}");
+            let input = Input::Log("error", text);
+            let _ = self.messages.send(Message::Input(input));
+        }
+    }
+
+    fn goodbye(&mut self) {
+        if let Some((generation, pipe)) = &mut self.pipe {
+            let mut payload = Payload::new();
+            payload.bye("stopped");
+            // Nobody may be reading any more, and that is fine.
+            pipe.write(&payload.frame(*generation, 0));
+        }
+    }
+}

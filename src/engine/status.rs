@@ -1,0 +1,52 @@
+//! The snapshot of the engine that Lisp reads: plain data, made when something changed.
+
+use std::path::PathBuf;
+
+/// The engine as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// One per account, in the order of the configuration.
+    pub accounts: Vec<AccountStatus>,
+    /// A frame waits to be read by Lisp.
+    pub in_flight: bool,
+    /// Changes handed to Lisp's pipe since the start.
+    pub delivered: u64,
+    /// Entries held in memory: folders that wait, and notices.
+    pub held: usize,
+    /// Why the engine ended, when it did so by itself.
+    pub dead: Option<String>,
+}
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountStatus {
+    /// Its name.
+    pub name: String,
+    /// `starting`, `watching`, `waiting` or `error`.
+    pub state: &'static str,
+    /// What a user should know.
+    pub text: String,
+    /// Folders that wait to be told to Lisp.
+    pub pending: usize,
+    /// Its roots.
+    pub roots: Vec<RootStatus>,
+}
+
+/// One root of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootStatus {
+    /// As the user spells it.
+    pub directory: PathBuf,
+    /// As in the account.
+    pub state: &'static str,
+    /// What a user should know.
+    pub text: String,
+    /// `inotify` (or the platform's own), `poll`, or `mixed`.
+    pub how: &'static str,
+    /// Folders found.
+    pub folders: usize,
+    /// Directories watched.
+    pub watches: usize,
+    /// What could not be read.
+    pub problems: Vec<String>,
+}

@@ -1,0 +1,224 @@
+//! The wire format of the pipe to Lisp: bytes only, no I/O and no policy.
+//!
+//! A frame is a header line, a payload of exactly the announced length, and a newline that shows
+//! a reader that it is still in step:
+//!
+//! ```text
+//! mailsync 1 GENERATION SEQUENCE LENGTH\n
+//! PAYLOAD\n
+//! ```
+//!
+//! The payload is a sequence of records, each a sequence of fields that end with NUL.  The first
+//! field names the record, the name fixes the number of the others:
+//!
+//! | record | fields |
+//! |---|---|
+//! | `change` | account, folder, directory, truename (empty: as directory), kinds, origins |
+//! | `state` | account, state, text |
+//! | `ready` | account, directory of the root |
+//! | `log` | level, text |
+//! | `resolved` | slot, request, part, parts, n, then n pairs of name and truename |
+//! | `bye` | text |
+//!
+//! Kinds and origins are letters ([`kind_letters`], [`origin_letters`]).  Names are the bytes of
+//! the file system; NUL cannot occur in them, and is replaced in texts.  Sequence numbers count
+//! from 1 in each generation; a frame with sequence 0 is the last word of a dead engine and wants
+//! no acknowledgement.  `lisp/mailsync-pipe.el` is the reader.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::change::{Change, Kinds, Origins};
+
+/// The version in every header; a reader refuses any other.
+pub const VERSION: u32 = 1;
+
+/// Texts are cut to this many bytes: a record must fit into a frame whatever it says.
+const LONGEST_TEXT: usize = 2048;
+
+const KINDS: [(Kinds, u8); 6] = [
+    (Kinds::NEW, b'n'),
+    (Kinds::FLAGS, b'f'),
+    (Kinds::GONE, b'g'),
+    (Kinds::CREATED, b'c'),
+    (Kinds::DELETED, b'd'),
+    (Kinds::UNKNOWN, b'u'),
+];
+
+const ORIGINS: [(Origins, u8); 3] = [
+    (Origins::LOCAL, b'l'),
+    (Origins::SYNC, b's'),
+    (Origins::REMOTE, b'r'),
+];
+
+/// `n`ew, `f`lags, `g`one, folder `c`reated, folder `d`eleted, `u`nknown.
+pub fn kind_letters(kinds: Kinds) -> Vec<u8> {
+    let present = KINDS.iter().filter(|(kind, _)| kinds.contains(*kind));
+    present.map(|(_, letter)| *letter).collect()
+}
+
+/// `l`ocal, `s`ync, `r`emote.
+pub fn origin_letters(origins: Origins) -> Vec<u8> {
+    let present = ORIGINS
+        .iter()
+        .filter(|(origin, _)| origins.contains(*origin));
+    present.map(|(_, letter)| *letter).collect()
+}
+
+/// The records of one frame, while it is being filled.
+#[derive(Default)]
+pub struct Payload {
+    bytes: Vec<u8>,
+}
+
+impl Payload {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Append the records of `other`.
+    pub fn append(&mut self, mut other: Payload) {
+        self.bytes.append(&mut other.bytes);
+    }
+
+    fn field(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.push(0);
+    }
+
+    fn path(&mut self, path: &Path) {
+        self.field(path.as_os_str().as_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        let mut end = text.len().min(LONGEST_TEXT);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.field(text[..end].replace('\0', "?").as_bytes());
+    }
+
+    /// A `change` record.
+    pub fn change(&mut self, account: &str, change: &Change) {
+        let folder = &change.folder;
+        self.field(b"change");
+        self.text(account);
+        self.field(&folder.name);
+        self.path(&folder.directory);
+        if folder.real == folder.directory {
+            self.field(b"");
+        } else {
+            self.path(&folder.real);
+        }
+        self.field(&kind_letters(change.kinds));
+        self.field(&origin_letters(change.origins));
+    }
+
+    /// A `state` record.
+    pub fn state(&mut self, account: &str, state: &str, text: &str) {
+        self.field(b"state");
+        self.text(account);
+        self.text(state);
+        self.text(text);
+    }
+
+    /// A `ready` record.
+    pub fn ready(&mut self, account: &str, directory: &Path) {
+        self.field(b"ready");
+        self.text(account);
+        self.path(directory);
+    }
+
+    /// A `log` record; `level` is `info`, `warning` or `error`.
+    pub fn log(&mut self, level: &str, text: &str) {
+        self.field(b"log");
+        self.text(level);
+        self.text(text);
+    }
+
+    /// A `resolved` record: part `part` (from 0) of `parts` of the answer to `request`.
+    pub fn resolved<'a>(
+        &mut self,
+        slot: &str,
+        request: i64,
+        (part, parts): (usize, usize),
+        pairs: impl ExactSizeIterator<Item = (&'a Path, &'a Path)>,
+    ) {
+        self.field(b"resolved");
+        self.text(slot);
+        self.text(&request.to_string());
+        self.text(&part.to_string());
+        self.text(&parts.to_string());
+        self.text(&pairs.len().to_string());
+        for (name, real) in pairs {
+            self.path(name);
+            self.path(real);
+        }
+    }
+
+    /// A `bye` record.
+    pub fn bye(&mut self, text: &str) {
+        self.field(b"bye");
+        self.text(text);
+    }
+
+    /// The whole frame.
+    pub fn frame(&self, generation: i64, sequence: u64) -> Vec<u8> {
+        let length = self.bytes.len();
+        let mut frame =
+            format!("mailsync {VERSION} {generation} {sequence} {length}\n").into_bytes();
+        frame.extend_from_slice(&self.bytes);
+        frame.push(b'\n');
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{AccountId, Folder};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_frame_byte_for_byte() {
+        let mut payload = Payload::new();
+        payload.change(
+            "w\0rk",
+            &Change {
+                folder: Arc::new(Folder {
+                    account: AccountId(0),
+                    real: "/real/a".into(),
+                    directory: "/m/a".into(),
+                    name: b"a\xff\nb".to_vec(),
+                }),
+                kinds: Kinds::NEW | Kinds::UNKNOWN,
+                origins: Origins::LOCAL,
+            },
+        );
+        payload.state("work", "error", "no");
+        let expected = b"mailsync 1 3 7 55\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nu\0l\0\
+                         state\0work\0error\0no\0\n";
+        assert_eq!(payload.frame(3, 7), expected);
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        let mut payload = Payload::new();
+        payload.bye(&"é".repeat(LONGEST_TEXT));
+        assert_eq!(payload.len(), "bye".len() + 1 + LONGEST_TEXT + 1);
+        let mut odd = Payload::new();
+        odd.bye(&format!("x{}", "é".repeat(LONGEST_TEXT)));
+        assert_eq!(odd.len(), "bye".len() + 1 + LONGEST_TEXT - 1 + 1);
+    }
+}

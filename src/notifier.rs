@@ -1,0 +1,338 @@
+//! What still has to be told to Lisp, and when the next frame may go.
+//!
+//! A pure machine.  At most one frame is in flight, small enough to fit into an empty pipe, so
+//! writing it never waits; everything else stays merged here, one entry a folder and one a
+//! notice's key, until Lisp has acknowledged.  Writing the bytes is the engine's business, their
+//! form is `frame`'s.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::path::PathBuf;
+
+use crate::change::{AccountId, Change};
+use crate::frame::Payload;
+
+/// A message to Lisp other than a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The state of an account; the last one stands for all.
+    State {
+        /// Whose.
+        account: AccountId,
+        /// `starting`, `watching`, `waiting` or `error`.
+        state: &'static str,
+        /// What a user should know, and do.
+        text: String,
+    },
+    /// A root was scanned for the first time: what happens from now on is noticed.
+    Ready {
+        /// Whose.
+        account: AccountId,
+        /// The root as the user spells it.
+        directory: PathBuf,
+    },
+    /// A line for the log; equal lines that are still unsent are one.
+    Log {
+        /// `info`, `warning` or `error`.
+        level: &'static str,
+        /// The line.
+        text: String,
+    },
+    /// One part of the answer to a request to resolve file names.
+    Resolved {
+        /// What the request is about; a later answer replaces an earlier one.
+        slot: String,
+        /// Its number, given by Lisp.
+        request: i64,
+        /// Which part (from 0), of how many.
+        part: (usize, usize),
+        /// Names with their truenames.
+        pairs: Vec<(PathBuf, PathBuf)>,
+    },
+    /// The engine ends.
+    Bye(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum NoticeKey {
+    State(AccountId),
+    Ready(PathBuf),
+    Log(String),
+    Resolved(String, usize),
+    Bye,
+}
+
+impl Notice {
+    fn key(&self) -> NoticeKey {
+        match self {
+            Notice::State { account, .. } => NoticeKey::State(*account),
+            Notice::Ready { directory, .. } => NoticeKey::Ready(directory.clone()),
+            Notice::Log { text, .. } => NoticeKey::Log(text.clone()),
+            Notice::Resolved { slot, part, .. } => NoticeKey::Resolved(slot.clone(), part.0),
+            Notice::Bye(_) => NoticeKey::Bye,
+        }
+    }
+}
+
+/// Lines of the log that may wait at most: the log is a convenience, memory is not.
+const MOST_LOG_LINES: usize = 200;
+
+/// First come, first served, one entry a key; a merged entry keeps its place.
+struct Queue<K, V> {
+    order: BTreeMap<u64, K>,
+    entries: HashMap<K, (u64, V)>,
+    next: u64,
+}
+
+impl<K: Clone + Eq + Hash, V> Queue<K, V> {
+    fn new() -> Self {
+        Queue {
+            order: BTreeMap::new(),
+            entries: HashMap::new(),
+            next: 0,
+        }
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.entries.get_mut(key).map(|(_, value)| value)
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        match self.entries.get_mut(&key) {
+            Some((_, old)) => *old = value,
+            None => {
+                self.order.insert(self.next, key.clone());
+                self.entries.insert(key, (self.next, value));
+                self.next += 1;
+            }
+        }
+    }
+
+    fn first(&self) -> Option<&V> {
+        let (_, key) = self.order.first_key_value()?;
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    fn pop(&mut self) -> Option<V> {
+        let (_, key) = self.order.pop_first()?;
+        self.entries.remove(&key).map(|(_, value)| value)
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        let (place, value) = self.entries.remove(key)?;
+        self.order.remove(&place);
+        Some(value)
+    }
+
+    fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+        self.entries.retain(|key, _| keep(key));
+        self.order.retain(|_, key| keep(key));
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values().map(|(_, value)| value)
+    }
+}
+
+struct Flight {
+    sequence: u64,
+    changes: Vec<Change>,
+    notices: Vec<Notice>,
+}
+
+/// The notifier.
+pub struct Notifier {
+    accounts: Vec<String>,
+    generation: i64,
+    sequence: u64,
+    limit: usize,
+    attached: bool,
+    changes: Queue<PathBuf, Change>,
+    notices: Queue<NoticeKey, Notice>,
+    flight: Option<Flight>,
+}
+
+impl Notifier {
+    /// A notifier without a pipe, for the accounts with these names.
+    pub fn new(accounts: Vec<String>) -> Self {
+        Notifier {
+            accounts,
+            generation: 0,
+            sequence: 0,
+            limit: 0,
+            attached: false,
+            changes: Queue::new(),
+            notices: Queue::new(),
+            flight: None,
+        }
+    }
+
+    /// A new, empty pipe that takes `limit` bytes without waiting.
+    ///
+    /// What was in flight in an older one may never have been read: it waits again.
+    pub fn attach(&mut self, generation: i64, limit: usize) {
+        self.recall();
+        self.generation = generation;
+        self.sequence = 0;
+        self.limit = limit;
+        self.attached = true;
+    }
+
+    /// The pipe is gone; everything stays merged until there is another.
+    pub fn detach(&mut self) {
+        self.recall();
+        self.attached = false;
+    }
+
+    fn recall(&mut self) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        for mut change in flight.changes {
+            if let Some(later) = self.changes.remove(&change.folder.real) {
+                change.absorb(later);
+            }
+            self.changes.insert(change.folder.real.clone(), change);
+        }
+        for notice in flight.notices {
+            if self.notices.get_mut(&notice.key()).is_none() {
+                self.notices.insert(notice.key(), notice);
+            }
+        }
+    }
+
+    /// A change that is due.
+    pub fn change(&mut self, change: Change) {
+        match self.changes.get_mut(&change.folder.real) {
+            Some(waiting) => waiting.absorb(change),
+            None => self.changes.insert(change.folder.real.clone(), change),
+        }
+    }
+
+    /// Another message; it replaces an unsent one with its key.
+    pub fn notice(&mut self, notice: Notice) {
+        if let Notice::Resolved { slot, part, .. } = &notice
+            && part.0 == 0
+        {
+            self.notices
+                .retain(|key| !matches!(key, NoticeKey::Resolved(old, _) if old == slot));
+        }
+        let full = self.notices.len() >= MOST_LOG_LINES;
+        if full && matches!(notice, Notice::Log { .. }) {
+            return;
+        }
+        self.notices.insert(notice.key(), notice);
+    }
+
+    /// Lisp has read the frame; true when it was the one in flight.
+    pub fn acknowledge(&mut self, generation: i64, sequence: u64) -> bool {
+        let ours = generation == self.generation
+            && (self.flight.as_ref()).is_some_and(|flight| flight.sequence == sequence);
+        if ours {
+            self.flight = None;
+        }
+        ours
+    }
+
+    /// The next frame to write, if one may go now.
+    pub fn frame(&mut self) -> Option<Vec<u8>> {
+        if !self.attached || self.flight.is_some() {
+            return None;
+        }
+        let mut payload = Payload::new();
+        let mut flight = Flight {
+            sequence: self.sequence + 1,
+            changes: Vec::new(),
+            notices: Vec::new(),
+        };
+        // States first: they are few, and explain the changes that follow.
+        while let Some(notice) = self.notices.first() {
+            if !fill(&mut payload, self.limit, self.record(notice)) {
+                break;
+            }
+            flight.notices.extend(self.notices.pop());
+        }
+        while let Some(change) = self.changes.first() {
+            let mut record = Payload::new();
+            record.change(self.name(change.folder.account), change);
+            if !fill(&mut payload, self.limit, record) {
+                break;
+            }
+            flight.changes.extend(self.changes.pop());
+        }
+        if payload.is_empty() {
+            return None;
+        }
+        self.sequence = flight.sequence;
+        self.flight = Some(flight);
+        Some(payload.frame(self.generation, self.sequence))
+    }
+
+    fn name(&self, account: AccountId) -> &str {
+        self.accounts.get(account.0).map_or("", String::as_str)
+    }
+
+    fn record(&self, notice: &Notice) -> Payload {
+        let mut record = Payload::new();
+        match notice {
+            Notice::State {
+                account,
+                state,
+                text,
+            } => record.state(self.name(*account), state, text),
+            Notice::Ready { account, directory } => record.ready(self.name(*account), directory),
+            Notice::Log { level, text } => record.log(level, text),
+            Notice::Resolved {
+                slot,
+                request,
+                part,
+                pairs,
+            } => {
+                let pairs = pairs.iter();
+                let pairs = pairs.map(|(name, real)| (name.as_path(), real.as_path()));
+                record.resolved(slot, *request, *part, pairs);
+            }
+            Notice::Bye(text) => record.bye(text),
+        }
+        record
+    }
+
+    /// Folders of the account that are queued or in flight.
+    pub fn pending(&self, account: AccountId) -> usize {
+        let flying = self.flight.iter().flat_map(|flight| &flight.changes);
+        (self.changes.values())
+            .chain(flying)
+            .filter(|change| change.folder.account == account)
+            .count()
+    }
+
+    /// Whether a frame waits for its acknowledgement.
+    pub fn in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Folders and notices held, for the bound on memory.
+    pub fn len(&self) -> usize {
+        let flying = (self.flight.as_ref()).map_or(0, |f| f.changes.len() + f.notices.len());
+        self.changes.len() + self.notices.len() + flying
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Append the record unless it would burst the frame.  The first record always goes in: a frame
+/// that stays empty for ever would hold up all behind it.
+fn fill(payload: &mut Payload, limit: usize, record: Payload) -> bool {
+    let fits = payload.is_empty() || payload.len() + record.len() <= limit;
+    if fits {
+        payload.append(record);
+    }
+    fits
+}

@@ -1,0 +1,347 @@
+//! Where a backend leaves its events until the engine takes them.
+//!
+//! The backend's own thread only merges into a map and wakes the engine; it never waits, whatever
+//! the engine does, and the map grows with the number of directories, never with the number of
+//! events.  What a directory means is not known here, only its name.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ffi::OsString;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::change::Kinds;
+
+/// One event, in words that fit every backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An entry appeared that was not renamed from a watched place.
+    Created(PathBuf),
+    /// An entry vanished.
+    Removed(PathBuf),
+    /// The first half of a rename; the number pairs it with the second.
+    MovedFrom(PathBuf, Option<usize>),
+    /// The second half of a rename.
+    MovedTo(PathBuf, Option<usize>),
+    /// A rename whose two ends are known.
+    Moved(PathBuf, PathBuf),
+    /// Something happened here that has no better word.
+    Odd(PathBuf),
+    /// Events were lost.
+    Overflow,
+    /// The backend itself fails; nothing more may come.
+    Failed(String),
+}
+
+/// Which entries of a directory changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// These.
+    Some(BTreeSet<OsString>),
+    /// Too many to remember, or unknown.
+    All,
+}
+
+/// Entries remembered by name in one directory.
+const MOST_NAMES: usize = 32;
+
+/// First halves of renames that wait for their second one.
+const MOST_HALVES: usize = 64;
+
+/// Everything that came since the engine last looked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// Directories called `new` or `cur`, with what happened in them.
+    pub messages: HashMap<PathBuf, Kinds>,
+    /// All other directories, with the entries concerned.
+    pub places: HashMap<PathBuf, Names>,
+    /// Events were lost: anything may have changed.
+    pub overflow: bool,
+    /// The backend failed.
+    pub failure: Option<String>,
+}
+
+impl Dirty {
+    fn message(&mut self, directory: &Path, kinds: Kinds) {
+        match self.messages.get_mut(directory) {
+            Some(known) => *known |= kinds,
+            None => {
+                self.messages.insert(directory.to_owned(), kinds);
+            }
+        }
+    }
+
+    fn place(&mut self, directory: &Path, name: Option<OsString>) {
+        if !self.places.contains_key(directory) {
+            self.places
+                .insert(directory.to_owned(), Names::Some(BTreeSet::new()));
+        }
+        let Some(names) = self.places.get_mut(directory) else {
+            return;
+        };
+        match (&mut *names, name) {
+            (Names::All, _) => {}
+            (Names::Some(some), Some(name)) if some.len() < MOST_NAMES => {
+                some.insert(name);
+            }
+            _ => *names = Names::All,
+        }
+    }
+
+    /// An event about the entry `path`; what it means if it is a message.
+    fn entry(&mut self, path: &Path, kinds: Kinds) {
+        match path.parent() {
+            Some(parent) if holds_messages(parent) => self.message(parent, kinds),
+            Some(parent) => self.place(parent, path.file_name().map(ToOwned::to_owned)),
+            None => self.overflow = true,
+        }
+    }
+
+    fn moved(&mut self, from: &Path, to: &Path) {
+        let folders = |path: &Path| path.parent().and_then(Path::parent).map(ToOwned::to_owned);
+        let messages = |path: &Path| path.parent().is_some_and(holds_messages);
+        if messages(from) && messages(to) && folders(from) == folders(to) {
+            self.entry(to, Kinds::FLAGS);
+        } else {
+            self.entry(from, Kinds::GONE);
+            self.entry(to, Kinds::NEW);
+        }
+    }
+}
+
+fn holds_messages(directory: &Path) -> bool {
+    (directory.file_name()).is_some_and(|name| name == "new" || name == "cur")
+}
+
+#[derive(Default)]
+struct State {
+    dirty: Dirty,
+    /// Renames seen from their first end only.
+    halves: VecDeque<(usize, PathBuf)>,
+}
+
+impl State {
+    fn take_half(&mut self, number: usize) -> Option<PathBuf> {
+        let at = self.halves.iter().position(|(half, _)| *half == number)?;
+        self.halves.remove(at).map(|(_, path)| path)
+    }
+
+    fn merge(&mut self, event: Event) {
+        match event {
+            Event::Created(path) | Event::MovedTo(path, None) => {
+                self.dirty.entry(&path, Kinds::NEW);
+            }
+            Event::Removed(path) | Event::MovedFrom(path, None) => {
+                self.dirty.entry(&path, Kinds::GONE);
+            }
+            Event::MovedFrom(path, Some(number)) => {
+                if self.halves.len() >= MOST_HALVES
+                    && let Some((_, old)) = self.halves.pop_front()
+                {
+                    self.dirty.entry(&old, Kinds::GONE);
+                }
+                self.halves.push_back((number, path));
+            }
+            Event::MovedTo(path, Some(number)) => match self.take_half(number) {
+                Some(from) => self.dirty.moved(&from, &path),
+                None => self.dirty.entry(&path, Kinds::NEW),
+            },
+            Event::Moved(from, to) => self.dirty.moved(&from, &to),
+            Event::Odd(path) => {
+                // It may be about the directory itself or about an entry of it.
+                if holds_messages(&path) {
+                    self.dirty.message(&path, Kinds::UNKNOWN);
+                } else {
+                    self.dirty.place(&path, None);
+                }
+                self.dirty.entry(&path, Kinds::UNKNOWN);
+            }
+            Event::Overflow => self.dirty.overflow = true,
+            Event::Failed(text) => self.dirty.failure = Some(text),
+        }
+    }
+}
+
+/// The inbox of one root.
+pub struct Inbox {
+    state: Mutex<State>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Inbox {
+    /// An empty inbox; `wake` is called after each event and must not wait.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Inbox {
+            state: Mutex::default(),
+            wake: Box::new(wake),
+        }
+    }
+
+    /// Take in an event and wake the engine.
+    pub fn put(&self, event: Event) {
+        self.lock().merge(event);
+        (self.wake)();
+    }
+
+    /// Everything since the last call.
+    pub fn take(&self) -> Dirty {
+        let mut state = self.lock();
+        // The second half of a rename follows at once if it comes at all: what is still single
+        // has left the watched directories (or will count as an arrival, which loses nothing).
+        for (_, path) in mem::take(&mut state.halves) {
+            state.dirty.entry(&path, Kinds::GONE);
+        }
+        mem::take(&mut state.dirty)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while merging leaves a map that is at worst incomplete in its last event.
+        self.state.lock().unwrap_or_else(|poisoned| {
+            self.state.clear_poison();
+            let mut state = PoisonError::into_inner(poisoned);
+            state.dirty.overflow = true;
+            state
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(path: &str, number: usize) -> Event {
+        Event::MovedFrom(path.into(), Some(number))
+    }
+
+    fn to(path: &str, number: usize) -> Event {
+        Event::MovedTo(path.into(), Some(number))
+    }
+
+    #[test]
+    fn events_reduce_to_directories() {
+        type Messages = &'static [(&'static str, Kinds)];
+        type Places = &'static [(&'static str, &'static [&'static str])];
+        const BOTH: Kinds = Kinds::NEW.union(Kinds::GONE);
+        let table: Vec<(&str, Vec<Event>, Messages, Places)> = vec![
+            (
+                "delivery by rename, the source is not watched",
+                vec![to("/m/new/1", 1)],
+                &[("/m/new", Kinds::NEW)],
+                &[],
+            ),
+            (
+                "delivery by link",
+                vec![Event::Created("/m/cur/1".into())],
+                &[("/m/cur", Kinds::NEW)],
+                &[],
+            ),
+            (
+                "a flag changes",
+                vec![from("/m/cur/1:2,", 7), to("/m/cur/1:2,S", 7)],
+                &[("/m/cur", Kinds::FLAGS)],
+                &[],
+            ),
+            (
+                "new to cur",
+                vec![from("/m/new/1", 7), to("/m/cur/1:2,", 7)],
+                &[("/m/cur", Kinds::FLAGS)],
+                &[],
+            ),
+            (
+                "both halves, then the pair, is still one flag change",
+                vec![
+                    from("/m/cur/1", 7),
+                    to("/m/cur/2", 7),
+                    Event::Moved("/m/cur/1".into(), "/m/cur/2".into()),
+                ],
+                &[("/m/cur", Kinds::FLAGS)],
+                &[],
+            ),
+            (
+                "renames of two messages interleave",
+                vec![
+                    from("/m/cur/1", 1),
+                    from("/m/cur/2", 2),
+                    to("/m/cur/2S", 2),
+                    to("/m/cur/1S", 1),
+                ],
+                &[("/m/cur", Kinds::FLAGS)],
+                &[],
+            ),
+            (
+                "a message moves to another folder",
+                vec![from("/m/cur/1", 1), to("/m/.a/cur/1", 1)],
+                &[("/m/cur", Kinds::GONE), ("/m/.a/cur", Kinds::NEW)],
+                &[],
+            ),
+            (
+                "a message leaves for where nobody watches",
+                vec![from("/m/cur/1", 1)],
+                &[("/m/cur", Kinds::GONE)],
+                &[],
+            ),
+            (
+                "expunge and delivery unite",
+                vec![
+                    Event::Removed("/m/cur/1".into()),
+                    Event::Created("/m/cur/2".into()),
+                ],
+                &[("/m/cur", BOTH)],
+                &[],
+            ),
+            (
+                "a folder appears, another is renamed",
+                vec![
+                    Event::Created("/m/.a".into()),
+                    from("/m/.b", 3),
+                    to("/m/.c", 3),
+                ],
+                &[],
+                &[("/m", &[".a", ".b", ".c"])],
+            ),
+            (
+                "the directory of messages itself goes",
+                vec![Event::Removed("/m/.a/new".into())],
+                &[],
+                &[("/m/.a", &["new"])],
+            ),
+        ];
+        for (what, events, messages, places) in table {
+            let inbox = Inbox::new(|| {});
+            for event in events {
+                inbox.put(event);
+            }
+            let dirty = inbox.take();
+            let expected = messages.iter().map(|(dir, kinds)| (dir.into(), *kinds));
+            assert_eq!(dirty.messages, expected.collect(), "{what}");
+            let expected = places.iter().map(|(dir, names)| {
+                let names = names.iter().map(Into::into).collect();
+                (dir.into(), Names::Some(names))
+            });
+            assert_eq!(dirty.places, expected.collect(), "{what}");
+            assert_eq!(inbox.take(), Dirty::default(), "{what}: taken means gone");
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_by_directories() {
+        let inbox = Inbox::new(|| {});
+        for i in 0..10_000 {
+            inbox.put(from(&format!("/m/cur/{i}"), i));
+            inbox.put(Event::Created(format!("/m/index.{i}").into()));
+        }
+        assert!(inbox.lock().halves.len() <= MOST_HALVES);
+        let dirty = inbox.take();
+        assert_eq!(dirty.messages.len(), 1);
+        assert_eq!(dirty.places[Path::new("/m")], Names::All);
+    }
+
+    #[test]
+    fn a_half_that_was_taken_alone_loses_nothing() {
+        let inbox = Inbox::new(|| {});
+        inbox.put(from("/m/cur/1", 1));
+        assert_eq!(inbox.take().messages[Path::new("/m/cur")], Kinds::GONE);
+        inbox.put(to("/m/cur/1S", 1));
+        assert_eq!(inbox.take().messages[Path::new("/m/cur")], Kinds::NEW);
+    }
+}

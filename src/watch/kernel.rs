@@ -1,0 +1,127 @@
+//! The backend over the `notify` crate: one watcher, and so one kernel queue, a root.
+//!
+//! The only file that knows `notify`: going to another version of it ends here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
+use notify::{Config, ErrorKind, EventKind, EventKindMask, PathOp, RecommendedWatcher, Watcher};
+
+use super::inbox::{Event, Inbox};
+use super::{Backend, WatchError};
+use crate::threads;
+
+/// The kernel's notification.
+pub struct Kernel {
+    watcher: RecommendedWatcher,
+}
+
+impl Kernel {
+    /// Start a watcher that watches nothing yet.
+    ///
+    /// # Errors
+    /// When the kernel gives no instance: on Linux, `fs.inotify.max_user_instances` or the
+    /// process's limit of open files is reached.
+    pub fn start(_root: &Path, inbox: Arc<Inbox>) -> Result<Box<dyn Backend>> {
+        // All that a Maildir needs; the default would report Gnus's own reading, too.
+        let kinds = EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
+        let handler = move |event: notify::Result<notify::Event>| {
+            let merge = AssertUnwindSafe(|| translate(event, &inbox));
+            if catch_unwind(merge).is_err() {
+                inbox.put(Event::Overflow);
+                inbox.put(Event::Failed(threads::last_panic()));
+            }
+        };
+        let watcher = RecommendedWatcher::new(handler, Config::default().with_event_kinds(kinds))
+            .context(
+            "the kernel gives no watcher: raise fs.inotify.max_user_instances \
+                 (sysctl fs.inotify.max_user_instances=1024) or the limit of open files",
+        )?;
+        Ok(Box::new(Kernel { watcher }))
+    }
+}
+
+impl Backend for Kernel {
+    fn watch(&mut self, directories: &[PathBuf]) -> Vec<(PathBuf, WatchError)> {
+        let ops = directories.iter().map(PathOp::watch_non_recursive);
+        self.update(ops.collect())
+    }
+
+    fn unwatch(&mut self, directories: &[PathBuf]) {
+        // What the kernel dropped by itself is not found, which is as good.
+        self.update(directories.iter().map(PathOp::unwatch).collect());
+    }
+}
+
+impl Kernel {
+    fn update(&mut self, mut todo: Vec<PathOp>) -> Vec<(PathBuf, WatchError)> {
+        let mut failed = Vec::new();
+        // A batch stops at its first failure and hands back what it has not done.
+        while !todo.is_empty() {
+            let Err(error) = self.watcher.update_paths(todo) else {
+                break;
+            };
+            let reason = reason(&error.source);
+            todo = error.remaining;
+            let rest = match (&error.origin, &reason) {
+                (Some(_), WatchError::Gone | WatchError::Other(_)) => Vec::new(),
+                // No watch left, or no watcher: what remains would only fail one by one.
+                _ => std::mem::take(&mut todo),
+            };
+            let ops = error.origin.into_iter().chain(rest);
+            failed.extend(ops.map(|op| (op.into_path(), reason.clone())));
+        }
+        failed
+    }
+}
+
+fn reason(error: &notify::Error) -> WatchError {
+    match &error.kind {
+        ErrorKind::PathNotFound | ErrorKind::WatchNotFound => WatchError::Gone,
+        ErrorKind::MaxFilesWatch => WatchError::Limit,
+        ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => WatchError::Gone,
+        _ => WatchError::Other(error.to_string()),
+    }
+}
+
+fn translate(event: notify::Result<notify::Event>, inbox: &Inbox) {
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => {
+            inbox.put(Event::Overflow);
+            inbox.put(Event::Failed(error.to_string()));
+            return;
+        }
+    };
+    if event.need_rescan() || event.info() == Some("unmount") {
+        inbox.put(Event::Overflow);
+        return;
+    }
+    let number = event.tracker();
+    let mut paths = event.paths.into_iter();
+    let (first, second) = (paths.next(), paths.next());
+    let Some(path) = first else {
+        inbox.put(Event::Overflow);
+        return;
+    };
+    inbox.put(match (event.kind, second) {
+        // Reading, and contents that change in place: not asked for, and nothing to a Maildir.
+        (EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)), _) => return,
+        (EventKind::Modify(ModifyKind::Metadata(_)), _) => return,
+        (EventKind::Create(CreateKind::File | CreateKind::Folder | CreateKind::Any), _) => {
+            Event::Created(path)
+        }
+        (EventKind::Remove(RemoveKind::File | RemoveKind::Folder | RemoveKind::Any), _) => {
+            Event::Removed(path)
+        }
+        (EventKind::Modify(ModifyKind::Name(RenameMode::From)), _) => {
+            Event::MovedFrom(path, number)
+        }
+        (EventKind::Modify(ModifyKind::Name(RenameMode::To)), _) => Event::MovedTo(path, number),
+        (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), Some(to)) => Event::Moved(path, to),
+        _ => Event::Odd(path),
+    });
+}
