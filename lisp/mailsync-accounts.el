@@ -1,0 +1,244 @@
+;;; mailsync-accounts.el --- The accounts of mailsync, read and checked  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;;; Commentary:
+
+;; What the user writes into `mailsync-accounts' and the delays, checked and
+;; put into one form.  A mistake is said once, with the account and the key to
+;; mend; it stops that account alone.  No file is looked at here: whether a
+;; directory exists is found out in the background.
+
+;;; Code:
+
+(require 'seq)
+(require 'mailsync-log)
+(require 'mailsync-pipe)
+
+;;;; Customization
+
+(defconst mailsync-accounts--keys
+  '((:maildir mailsync-accounts--directories-p "a directory, or a list of directories")
+    (:layout mailsync-accounts--layout-p "auto, maildir++ or nested")
+    (:poll mailsync-accounts--period-p "nil, or a number of seconds greater than 0")
+    (:syncer mailsync-accounts--syncer-p "a function, or (FUNCTION . ARGS)")
+    (:remote consp "(watcher PROGRAM ARGS...), (imap KEY VALUE...), or a list of these")
+    (:prefix stringp "a string")
+    (:separator stringp "a string")
+    (:ignore mailsync-accounts--strings-p "a list of folder names or globs")
+    (:gnus-server stringp "the name of a server of Gnus, a string")
+    (:gnus-groups mailsync-accounts--groups-p
+                  "a function, or an alist from folders to lists of groups")
+    (:inter-delay mailsync-accounts--delays-p
+                  "seconds, or an alist from folder names or globs to seconds")
+    (:coalesce-delay mailsync-accounts--seconds-p "a number of seconds")
+    (:coalesce-max-delay mailsync-accounts--seconds-p "a number of seconds")
+    (:base-delay mailsync-accounts--seconds-p "a number of seconds")
+    (:max-delay mailsync-accounts--seconds-p "a number of seconds")
+    (:poll-period mailsync-accounts--seconds-p "a number of seconds")
+    (:check-timeout mailsync-accounts--seconds-p "a number of seconds")
+    (:sync-timeout mailsync-accounts--seconds-p "a number of seconds"))
+  "Keys of an account: a predicate and what it wants, in words.
+A value of nil is as good as no key.")
+
+(defcustom mailsync-accounts nil
+  "The accounts: a list of (NAME KEY VALUE...).
+With nil, there is one account \"mail\" for $MAILDIR, or else ~/Maildir.
+
+`:maildir' is a directory or a list of directories.  `:layout' is `auto' (the
+default), `maildir++' or `nested'.  `:poll' is a number of seconds for file
+systems whose changes the kernel does not tell.  `:gnus-server' names the
+nnimap server that serves the account, where it cannot be guessed;
+`:gnus-groups' is an alist from folders to lists of groups, or a function that
+returns such a list for a change, where those cannot be found.  A delay of an
+account goes by the name of the option without its prefix, as in
+`:coalesce-delay'."
+  :type '(choice (const :tag "$MAILDIR, or ~/Maildir" nil)
+                 (alist :key-type (string :tag "Name")
+                        :value-type (plist :key-type symbol :value-type sexp)))
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-coalesce-delay 0.2
+  "Changes of a folder are merged until it has been quiet this long, in seconds."
+  :type 'number
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-coalesce-max-delay 2
+  "Changes of a folder are merged for this long at most, in seconds."
+  :type 'number
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+;;;; Internal variables
+
+(defvar mailsync-accounts--valid nil
+  "The accounts that are used: alist from names to plists.")
+
+;;;; Code
+
+(defun mailsync-accounts--seconds-p (value)
+  "Non-nil if VALUE is a delay."
+  (and (numberp value) (<= 0 value 1e9)))
+
+(defun mailsync-accounts--period-p (value)
+  "Non-nil if VALUE is a period."
+  (and (mailsync-accounts--seconds-p value) (> value 0)))
+
+(defun mailsync-accounts--strings-p (value)
+  "Non-nil if VALUE is a list of strings."
+  (and (proper-list-p value) (seq-every-p #'stringp value)))
+
+(defun mailsync-accounts--directories-p (value)
+  "Non-nil if VALUE is a name or a list of names that are not empty."
+  (let ((names (if (stringp value) (list value) value)))
+    (and names (mailsync-accounts--strings-p names) (not (member "" names)))))
+
+(defun mailsync-accounts--layout-p (value)
+  "Non-nil if VALUE is a layout."
+  (memq value '(auto maildir++ nested)))
+
+(defun mailsync-accounts--syncer-p (value)
+  "Non-nil if VALUE is a syncer."
+  (or (functionp value) (and (consp value) (symbolp (car value)))))
+
+(defun mailsync-accounts--groups-p (value)
+  "Non-nil if VALUE can say which groups a folder has."
+  (or (functionp value)
+      (and (proper-list-p value)
+           (seq-every-p (lambda (entry)
+                          (and (consp entry) (stringp (car entry))
+                               (mailsync-accounts--strings-p (cdr entry))))
+                        value))))
+
+(defun mailsync-accounts--delays-p (value)
+  "Non-nil if VALUE is a delay, or an alist of delays."
+  (or (mailsync-accounts--seconds-p value)
+      (and (proper-list-p value)
+           (seq-every-p (lambda (entry)
+                          (and (consp entry)
+                               (or (eq (car entry) t) (stringp (car entry)))
+                               (mailsync-accounts--seconds-p (cdr entry))))
+                        value))))
+
+(defun mailsync-accounts--fault (account)
+  "What is wrong with ACCOUNT, in words, or nil."
+  (cond
+   ((not (and (consp account) (stringp (car account))
+              (not (equal (car account) ""))))
+    (format "%S does not begin with a name" account))
+   ((not (and (proper-list-p (cdr account))
+              (zerop (% (length (cdr account)) 2))))
+    "it is not a name followed by keys and values in turn")
+   (t
+    (let ((plist (cdr account)) fault)
+      (while (and plist (not fault))
+        (let* ((key (pop plist))
+               (value (pop plist))
+               (known (assq key mailsync-accounts--keys)))
+          (setq fault
+                (cond
+                 ((not known)
+                  (format "it has no key %S; the keys are %s" key
+                          (mapconcat (lambda (entry) (symbol-name (car entry)))
+                                     mailsync-accounts--keys " ")))
+                 ((and value (not (funcall (nth 1 known) value)))
+                  (format "%S is %S, but has to be %s" key value
+                          (nth 2 known)))))))
+      (or fault
+          (unless (or (plist-get (cdr account) :maildir)
+                      (plist-get (cdr account) :remote))
+            ":maildir is missing"))))))
+
+(defun mailsync-accounts-read ()
+  "Read `mailsync-accounts'; return those that are right, and remember them."
+  (mailsync-accounts--read-delay 'mailsync-coalesce-delay)
+  (mailsync-accounts--read-delay 'mailsync-coalesce-max-delay)
+  (let (valid)
+    (if (not (proper-list-p mailsync-accounts))
+        (mailsync--once '(accounts) 'error "`mailsync-accounts' is not a list")
+      (dolist (account (or mailsync-accounts (mailsync-accounts--default)))
+        (let ((fault (or (mailsync-accounts--fault account)
+                         (and (assoc (car account) valid)
+                              "another one has its name already"))))
+          (if fault
+              (mailsync--once (list 'account account) 'error
+                              "`mailsync-accounts': the account %S is left \
+out: %s" (car-safe account) fault)
+            (push account valid)))))
+    (setq mailsync-accounts--valid (nreverse valid))))
+
+(defun mailsync-accounts--default ()
+  "The account of a user who configures none."
+  (list (list "mail" :maildir (or (getenv "MAILDIR") "~/Maildir"))))
+
+(defun mailsync-accounts--read-delay (option)
+  "Complain if OPTION is not a delay."
+  (unless (mailsync-accounts--seconds-p (symbol-value option))
+    (mailsync--once (list option) 'error
+                    "`%s' is %S, but has to be a number of seconds; %s is used"
+                    option (symbol-value option)
+                    (mailsync-accounts--standard option))))
+
+(defun mailsync-accounts--standard (option)
+  "The standard value of OPTION."
+  (eval (car (get option 'standard-value)) t))
+
+(defun mailsync-account-get (account key)
+  "The value of KEY in the account with the name ACCOUNT.
+A delay that it does not have is the option's."
+  (let ((plist (cdr (assoc account mailsync-accounts--valid)))
+        (option (intern-soft (concat "mailsync-" (substring (symbol-name key) 1)))))
+    (or (plist-get plist key)
+        (and option (get option 'standard-value)
+             (memq option '(mailsync-coalesce-delay mailsync-coalesce-max-delay))
+             (if (mailsync-accounts--seconds-p (symbol-value option))
+                 (symbol-value option)
+               (mailsync-accounts--standard option))))))
+
+(defun mailsync--account-names ()
+  "Names of all accounts that are used."
+  (mapcar #'car mailsync-accounts--valid))
+
+(defun mailsync-accounts-for-module (accounts)
+  "ACCOUNTS in the form that the module's start function wants."
+  (vconcat
+   (mapcar
+    (lambda (account)
+      (let ((name (car account))
+            (maildir (plist-get (cdr account) :maildir))
+            (poll (plist-get (cdr account) :poll)))
+        (vector
+         (encode-coding-string name 'utf-8)
+         (float (mailsync-account-get name :coalesce-delay))
+         (float (mailsync-account-get name :coalesce-max-delay))
+         (vconcat
+          (mapcar (lambda (directory)
+                    (vector (mailsync-pipe-encode
+                             (directory-file-name (expand-file-name directory)))
+                            (symbol-name (or (plist-get (cdr account) :layout)
+                                             'auto))
+                            (and poll (float poll))))
+                  (if (stringp maildir) (list maildir) maildir))))))
+    accounts)))
+
+(provide 'mailsync-accounts)
+;;; mailsync-accounts.el ends here

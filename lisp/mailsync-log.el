@@ -1,0 +1,133 @@
+;;; mailsync-log.el --- What mailsync has to say, kept and said once  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; The log is a buffer of bounded size.  Writing to it shows nothing; what
+;; the user must know is also said in the echo area, once, by
+;; `mailsync--once'.
+
+;;; Code:
+
+;;;; Customization
+
+(defgroup mailsync nil
+  "Realtime mail for Gnus."
+  :group 'gnus
+  :prefix "mailsync-"
+  :link '(url-link "https://github.com/mailsync/mailsync"))
+
+(defcustom mailsync-log-level 'info
+  "The least important messages that the log keeps."
+  :type '(choice (const :tag "Everything" debug)
+                 (const :tag "What happens" info)
+                 (const :tag "What should not happen" warning)
+                 (const :tag "Failures" error))
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+;;;; Internal variables
+
+(defconst mailsync-log--buffer "*mailsync-log*"
+  "Name of the log's buffer.")
+
+(defconst mailsync-log--most 100000
+  "Characters that the log keeps, roughly.")
+
+(defvar mailsync--said nil
+  "Keys of what `mailsync--once' has said.")
+
+;;;; Code
+
+(define-derived-mode mailsync-log-mode special-mode "Mailsync-Log"
+  "Major mode of the buffer that shows what mailsync did."
+  (setq-local window-point-insertion-type t))
+
+(defun mailsync-log--get ()
+  "The log's buffer, made when it is missing."
+  (or (get-buffer mailsync-log--buffer)
+      (with-current-buffer (get-buffer-create mailsync-log--buffer)
+        (mailsync-log-mode)
+        (buffer-disable-undo)
+        (current-buffer))))
+
+;;;###autoload
+(defun mailsync-log ()
+  "Show what mailsync did and what went wrong."
+  (interactive)
+  (display-buffer (mailsync-log--get)))
+
+(defun mailsync-log-add (level format &rest args)
+  "Add a line to the log: FORMAT with ARGS, of importance LEVEL.
+LEVEL is one of the symbols `debug', `info', `warning', `error'."
+  (let ((levels '(debug info warning error)))
+    (when (memq level (memq mailsync-log-level levels))
+      (let ((line (apply #'format format args)))
+        (with-current-buffer (mailsync-log--get)
+          (let ((inhibit-read-only t)
+                (end (= (point) (point-max))))
+            (save-excursion
+              (goto-char (point-max))
+              (insert (format-time-string "%F %T ") (format "%-7s " level)
+                      (replace-regexp-in-string "\n" "\n    " line) "\n")
+              (when (> (buffer-size) mailsync-log--most)
+                (goto-char (- (point-max) (/ mailsync-log--most 2)))
+                (forward-line)
+                (delete-region (point-min) (point))))
+            (when end
+              (goto-char (point-max)))))))))
+
+(defun mailsync--once (key level format &rest args)
+  "Log FORMAT with ARGS at LEVEL and show it to the user, once per KEY.
+`mailsync--once-clear' makes it new again."
+  (unless (member key mailsync--said)
+    (push key mailsync--said)
+    (let ((text (apply #'format format args)))
+      (mailsync-log-add level "%s" text)
+      ;; A message would cover what the user is being asked or is typing.
+      (if (or (minibufferp (window-buffer (selected-window)))
+              (> (minibuffer-depth) 0))
+          (run-with-idle-timer 2 nil #'message "mailsync: %s" text)
+        (message "mailsync: %s" text)))))
+
+(defun mailsync--once-clear (&optional key)
+  "Make what was said for KEY new again; without KEY, everything."
+  (setq mailsync--said (and key (delete key mailsync--said))))
+
+(defun mailsync--run-hook-safely (hook &rest args)
+  "Run each function of HOOK with ARGS; one that signals stops no other.
+It is reported once."
+  (run-hook-wrapped
+   hook
+   (lambda (function)
+     (condition-case err
+         (apply function args)
+       ((error quit)
+        (mailsync--once (list hook function) 'error
+                        "%s in %s signals: %s; remove or mend it"
+                        (mailsync--function-name function) hook
+                        (error-message-string err))))
+     nil)))
+
+(defun mailsync--function-name (function)
+  "A short name for FUNCTION."
+  (if (symbolp function) function "An anonymous function"))
+
+(provide 'mailsync-log)
+;;; mailsync-log.el ends here

@@ -1,0 +1,157 @@
+;;; mailsync-module.el --- Find, verify, compile and load mailsync's module  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;;; Commentary:
+
+;; The only file that knows where the module is and how it gets there.
+;; Loading or byte-compiling it asks nothing, downloads nothing, builds
+;; nothing; only the command `mailsync-module-compile' builds.  The version
+;; is read from a file beside the module, before the module is loaded, since
+;; a loaded one cannot be replaced without restarting Emacs.
+
+;;; Code:
+
+(require 'compile)
+
+;;;; Customization
+
+(defcustom mailsync-module-directory nil
+  "Where the module is; nil means beside mailsync's Lisp files.
+Set it where those are in a directory that you cannot write."
+  :type '(choice (const :tag "Beside the Lisp files" nil) directory)
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+;;;; Internal variables
+
+(defconst mailsync-module--version-wanted "0.1.0"
+  "The version of the module that goes with this Lisp.")
+
+(defconst mailsync-module--lisp-directory
+  (file-name-directory (or load-file-name (locate-library "mailsync-module")
+                           buffer-file-name default-directory))
+  "Where this file is.")
+
+(define-error 'mailsync-error "Mailsync")
+(define-error 'mailsync-module-error "Mailsync's module" 'mailsync-error)
+
+;;;; Declarations
+
+;; The functions of the module; their docstrings are in src/module/mod.rs.
+(declare-function mailsync-module--version "ext:mailsync-module")
+
+;;;; Code
+
+(defun mailsync-module--file (&optional suffix)
+  "The name of the module's file, or of the one with SUFFIX beside it."
+  (expand-file-name (concat "mailsync-module" (or suffix module-file-suffix))
+                    (or mailsync-module-directory
+                        mailsync-module--lisp-directory)))
+
+(defun mailsync-module--version-found ()
+  "The version of the module on disk, or nil where there is none."
+  (let ((file (mailsync-module--file ".version")))
+    (when (and (file-readable-p file)
+               (file-exists-p (mailsync-module--file)))
+      (with-temp-buffer
+        (insert-file-contents file)
+        (buffer-substring (point-min) (line-end-position))))))
+
+(defun mailsync-module--fail (format &rest args)
+  "Signal `mailsync-module-error' with FORMAT and ARGS."
+  (signal 'mailsync-module-error (list (apply #'format format args))))
+
+(defun mailsync-module-load ()
+  "Load the module, unless it is loaded.
+Signal `mailsync-module-error', which says what to do, if that is impossible."
+  (unless module-file-suffix
+    (mailsync-module--fail
+     "this Emacs has no support for modules; install one built with it \
+(Debian's emacs packages are), version 28.1 or later"))
+  (if (fboundp 'mailsync-module--version)
+      (mailsync-module--verify (mailsync-module--version)
+                               "restart Emacs to use the one that matches")
+    (mailsync-module--verify (mailsync-module--version-found)
+                             "run M-x mailsync-module-compile")
+    (condition-case err
+        (module-load (mailsync-module--file))
+      ((module-open-failed module-init-failed module-not-gpl-compatible)
+       (mailsync-module--fail
+        "%s cannot be loaded (%s): it was built for another system or is \
+damaged; run M-x mailsync-module-compile"
+        (mailsync-module--file) (error-message-string err))))))
+
+(defun mailsync-module--verify (found remedy)
+  "Signal an error with REMEDY unless FOUND is the wanted version."
+  (cond
+   ((null found)
+    (mailsync-module--fail "%s is not there; %s" (mailsync-module--file) remedy))
+   ((not (equal found mailsync-module--version-wanted))
+    (mailsync-module--fail "the module is version %s, the Lisp files want %s; %s"
+                           found mailsync-module--version-wanted remedy))))
+
+(defun mailsync-module--source ()
+  "The directory with the module's sources, or nil."
+  (locate-dominating-file mailsync-module--lisp-directory "Cargo.toml"))
+
+;;;###autoload
+(defun mailsync-module-compile ()
+  "Build the module from source, in a buffer that shows how.
+The new module is put in place when it is complete."
+  (interactive)
+  (let ((source (mailsync-module--source)))
+    (unless source
+      (mailsync-module--fail "no Cargo.toml above %s: install mailsync with its \
+sources, see \"Installation\" in README.org"
+                             mailsync-module--lisp-directory))
+    (dolist (program '("cargo" "make"))
+      (unless (executable-find program)
+        (mailsync-module--fail
+         "the program %s is not in `exec-path'; %s" program
+         (if (equal program "cargo")
+             "install Rust 1.88 or later from https://rustup.rs, and start \
+Emacs where ~/.cargo/bin is in PATH"
+           "install it (Debian: apt install make gcc)"))))
+    (let* ((default-directory (expand-file-name source))
+           (directory (directory-file-name (file-name-directory
+                                            (mailsync-module--file))))
+           (command (format "make module MODULE_DIR=%s"
+                            (shell-quote-argument directory))))
+      (with-current-buffer (compilation-start command nil
+                                              (lambda (_mode) "*mailsync-module*"))
+        (add-hook 'compilation-finish-functions #'mailsync-module--finished
+                  nil t)
+        (display-buffer (current-buffer))))))
+
+(defun mailsync-module--finished (_buffer how)
+  "Say what to do after a compilation that ended as HOW."
+  (message "mailsync: %s"
+           (cond
+            ((not (string-prefix-p "finished" how))
+             "building the module failed; the buffer *mailsync-module* says why")
+            ((not (fboundp 'mailsync-module--version))
+             "the module is built; M-x mailsync-start uses it")
+            ((equal (mailsync-module--version) (mailsync-module--version-found))
+             "the module is built; a restart of Emacs uses it")
+            (t "a new version of the module is built; restart Emacs to use it"))))
+
+(provide 'mailsync-module)
+;;; mailsync-module.el ends here

@@ -1,0 +1,202 @@
+;;; mailsync-pipe.el --- The pipe from mailsync's module, read  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;;; Commentary:
+
+;; Frames come in through a pipe process, in whatever pieces Emacs reads
+;; them; the module's src/frame.rs says what they look like.  The filter
+;; puts frames together, acknowledges each as soon as it is whole, and hands
+;; its records to a handler, as lists of unibyte strings: data, never code.
+;; It decides nothing.  What does not parse closes the pipe: its owner opens
+;; a new one, and the engine puts everything in doubt.
+
+;;; Code:
+
+(require 'seq)
+
+;;;; Internal variables
+
+(defconst mailsync-pipe--version 1
+  "The version of the format that we read.")
+
+(defconst mailsync-pipe--longest 1048576
+  "No frame is longer than this, in bytes; what says so is garbage.")
+
+(defconst mailsync-pipe--records
+  '(("change" . 6) ("state" . 3) ("ready" . 2) ("log" . 2) ("bye" . 1)
+    ("resolved" . 5))
+  "Names of records with how many fields follow the name.
+After those of `resolved' come as many pairs as the last one says.")
+
+;;;; Declarations
+
+(declare-function mailsync-module--acknowledge "ext:mailsync-module")
+
+;;;; Code
+
+(defun mailsync-pipe-open (generation handler broken)
+  "Make a pipe process whose frames have to be of GENERATION.
+HANDLER is called in the filter with each record, a list of unibyte strings;
+it must only take note.  BROKEN is called, later and once, with a text that
+says why, when the pipe ends without `mailsync-pipe-close'."
+  (let* ((name " *mailsync pipe*")
+         ;; Otherwise Emacs waits to see whether more comes: 10 to 50 ms.
+         (process-adaptive-read-buffering nil)
+         (process (make-pipe-process :name name
+                                     :buffer (generate-new-buffer name)
+                                     :noquery t
+                                     :coding 'binary
+                                     :filter #'mailsync-pipe--filter
+                                     :sentinel #'mailsync-pipe--sentinel)))
+    (process-put process 'mailsync-generation generation)
+    (process-put process 'mailsync-handler handler)
+    (process-put process 'mailsync-broken broken)
+    process))
+
+(defun mailsync-pipe-close (process)
+  "End PROCESS, for good and without a word."
+  (when (processp process)
+    (process-put process 'mailsync-broken nil)
+    (let ((buffer (process-buffer process)))
+      (delete-process process)
+      (when (buffer-live-p buffer)
+        (kill-buffer buffer)))))
+
+(defun mailsync-pipe--break (process why)
+  "End PROCESS and tell its owner WHY, from a clean stack."
+  (let ((broken (process-get process 'mailsync-broken)))
+    (mailsync-pipe-close process)
+    (when broken
+      (run-at-time 0 nil broken why))))
+
+(defun mailsync-pipe--sentinel (process _event)
+  "Tell the owner of PROCESS that somebody ended it."
+  (unless (process-live-p process)
+    (mailsync-pipe--break process "its process was deleted")))
+
+(defun mailsync-pipe--filter (process bytes)
+  "Take in BYTES from PROCESS."
+  ;; An error here would stop Emacs for a second or two.
+  (condition-case err
+      (let ((pieces (cons bytes (process-get process 'mailsync-pieces)))
+            (count (+ (length bytes) (or (process-get process 'mailsync-count) 0)))
+            (need (or (process-get process 'mailsync-need) 1))
+            (more t))
+        (while (and more (>= count need))
+          (let* ((input (apply #'concat (nreverse pieces)))
+                 (rest (mailsync-pipe--frame process input)))
+            (setq pieces (list (car rest))
+                  count (length (car rest))
+                  need (cdr rest)
+                  more (< count (length input)))))
+        (process-put process 'mailsync-pieces pieces)
+        (process-put process 'mailsync-count count)
+        (process-put process 'mailsync-need need))
+    (error
+     (mailsync-pipe--break process (error-message-string err)))))
+
+(defun mailsync-pipe--frame (process input)
+  "Read one frame of PROCESS from the beginning of INPUT.
+Return what follows it, consed to how many bytes there have to be before
+another look is worth while."
+  (if (not (string-match "\\`\\([^\n]*\\)\n" input))
+      (if (> (length input) 80)
+          (error "No header in %d bytes" (length input))
+        (cons input (1+ (length input))))
+    (let* ((header (match-string 1 input))
+           (start (match-end 0))
+           (case-fold-search nil))
+      (unless (string-match
+               "\\`mailsync \\([0-9]+\\) \\([0-9]+\\) \\([0-9]+\\) \\([0-9]+\\)\\'"
+               header)
+        (error "Not a header: %S" header))
+      (let* ((numbers (mapcar (lambda (group)
+                                (string-to-number (match-string group header)))
+                              '(1 2 3 4)))
+             (generation (nth 1 numbers))
+             (sequence (nth 2 numbers))
+             (end (+ start (nth 3 numbers))))
+        (unless (= (car numbers) mailsync-pipe--version)
+          (error "Version %s of the format, not %s" (car numbers)
+                 mailsync-pipe--version))
+        (when (> end mailsync-pipe--longest)
+          (error "A frame of %s bytes" (nth 3 numbers)))
+        (if (<= (length input) end)
+            (cons input (1+ end))
+          (unless (eq (aref input end) ?\n)
+            (error "No newline after a frame of %s bytes" (nth 3 numbers)))
+          (let ((records (mailsync-pipe--parse (substring input start end))))
+            ;; A frame of an older pipe, or of none of ours, is nobody's.
+            (when (= generation (process-get process 'mailsync-generation))
+              ;; The engine may send the next one while we work on this.
+              (unless (zerop sequence)
+                (mailsync-module--acknowledge generation sequence))
+              (mapc (process-get process 'mailsync-handler) records)))
+          (cons (substring input (1+ end)) 1))))))
+
+(defun mailsync-pipe--parse (payload)
+  "Split PAYLOAD into records, lists of unibyte strings."
+  (let ((fields (split-string payload "\0"))
+        records)
+    ;; Each field ends with NUL, so the last piece is what follows the last.
+    (unless (equal (car (last fields)) "")
+      (error "A field does not end"))
+    (setq fields (nbutlast fields))
+    (while fields
+      (let* ((name (car fields))
+             (count (or (cdr (assoc name mailsync-pipe--records))
+                        (error "Unknown record %S" name)))
+             (record (mailsync-pipe--take (1+ count) fields)))
+        (setq fields (nthcdr (1+ count) fields))
+        (when (equal name "resolved")
+          (let ((more (* 2 (string-to-number (nth 5 record)))))
+            (setq record (nconc record (mailsync-pipe--take more fields))
+                  fields (nthcdr more fields))))
+        (push record records)))
+    (nreverse records)))
+
+(defun mailsync-pipe--take (count fields)
+  "The first COUNT of FIELDS; it is an error if there are fewer."
+  (let ((record (seq-take fields count)))
+    (unless (= (length record) count)
+      (error "A record %S with %d fields" (car fields) (length fields)))
+    record))
+
+;;;; File names and texts
+
+(defun mailsync-pipe-encode (name)
+  "NAME, a file name, as the bytes that the module wants."
+  (encode-coding-string name (or file-name-coding-system
+                                 default-file-name-coding-system 'utf-8)
+                        t))
+
+(defun mailsync-pipe-decode (bytes)
+  "BYTES from the module, as Emacs names files."
+  (decode-coding-string bytes (or file-name-coding-system
+                                  default-file-name-coding-system 'utf-8)))
+
+(defun mailsync-pipe-decode-text (bytes)
+  "BYTES from the module, a text or the canonical name of a folder.
+What is not UTF-8 is kept as raw bytes."
+  (decode-coding-string bytes 'utf-8-unix))
+
+(provide 'mailsync-pipe)
+;;; mailsync-pipe.el ends here

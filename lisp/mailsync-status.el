@@ -1,0 +1,203 @@
+;;; mailsync-status.el --- How mailsync is doing, at a glance and in full  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;;; Commentary:
+
+;; The text for the mode line, computed when something changes, and the
+;; buffer that `mailsync-status' shows.
+
+;;; Code:
+
+(require 'mailsync-log)
+(require 'mailsync-accounts)
+(require 'mailsync-module)
+(require 'mailsync-pipe)
+(require 'subr-x)
+
+;;;; Customization
+
+(defcustom mailsync-mode-line-format " [%s]"
+  "How the mode line of the Group buffer shows the state.
+%s stands for it: \"watching\", \"checking\", \"3 pending\", \"waiting\" or
+\"error\".  nil shows nothing."
+  :type '(choice (const :tag "Nothing" nil) string)
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defface mailsync-trouble
+  '((t :inherit error))
+  "Face of a state that needs the user, in the mode line and the status."
+  :group 'mailsync)
+
+;;;; Internal variables
+
+(defvar mailsync-mode-line nil
+  "What the mode line of the Group buffer shows.")
+(put 'mailsync-mode-line 'risky-local-variable t)
+
+(defvar mailsync-status-map
+  (let ((map (make-sparse-keymap)))
+    (define-key map [mode-line mouse-1] #'mailsync-status)
+    map)
+  "Keymap of the state in the mode line.")
+
+;;;; Declarations
+
+(defvar mailsync--checking)
+(defvar mailsync--states)
+(defvar mailsync-mode)
+(declare-function mailsync--pending "mailsync")
+(declare-function mailsync-gnus-status "mailsync-gnus")
+(declare-function mailsync-module--status "ext:mailsync-module")
+
+;;;; The mode line
+
+(defun mailsync-status--summary ()
+  "The state of the whole in a word or two, and whether it needs the user."
+  (let ((states (mapcar #'cadr mailsync--states))
+        (pending (mailsync--pending)))
+    (cond
+     ((memq 'error states) '("error" . t))
+     ((null states) '("no account" . t))
+     ((memq 'waiting states) '("waiting" . t))
+     (mailsync--checking '("checking"))
+     ((> pending 0) (list (format "%d pending" pending)))
+     ((memq 'starting states) '("starting"))
+     (t '("watching")))))
+
+(defun mailsync-status--tooltip ()
+  "What the mouse shows over the state."
+  (concat (mapconcat (pcase-lambda (`(,account ,state . ,text))
+                       (format "%s: %s%s" account state
+                               (if (member text '("" nil)) "" (concat ", " text))))
+                     mailsync--states "\n")
+          "\nmouse-1: mailsync-status"))
+
+(defun mailsync-status-update ()
+  "Bring the mode line up to date."
+  (let ((new (and mailsync-mode mailsync-mode-line-format
+                  (pcase-let ((`(,text . ,trouble) (mailsync-status--summary)))
+                    (propertize
+                     (replace-regexp-in-string
+                      "%" "%%" (string-replace "%s" text mailsync-mode-line-format)
+                      t t)
+                     'face (and trouble 'mailsync-trouble)
+                     'help-echo (mailsync-status--tooltip)
+                     'mouse-face 'mode-line-highlight
+                     'local-map mailsync-status-map)))))
+    (unless (equal-including-properties new mailsync-mode-line)
+      (setq mailsync-mode-line new)
+      (force-mode-line-update t))))
+
+;;;; The buffer
+
+(define-derived-mode mailsync-status-mode special-mode "Mailsync"
+  "Major mode of the buffer that shows how mailsync is doing."
+  (setq-local revert-buffer-function
+              (lambda (&rest _) (mailsync-status--fill))))
+
+;;;###autoload
+(defun mailsync-status ()
+  "Show what is watched, how, what is pending, and what went wrong."
+  (interactive)
+  (with-current-buffer (get-buffer-create "*mailsync*")
+    (unless (derived-mode-p 'mailsync-status-mode)
+      (mailsync-status-mode))
+    (mailsync-status--fill)
+    (pop-to-buffer (current-buffer))))
+
+(defun mailsync-status--fill ()
+  "Write the current status into the current buffer."
+  (let ((inhibit-read-only t)
+        (line (line-number-at-pos)))
+    (erase-buffer)
+    (if (not (bound-and-true-p mailsync-mode))
+        (insert "mailsync is off; M-x mailsync-start starts it\n")
+      (let ((status (mailsync-module--status)))
+        (insert (format "mailsync %s, " mailsync-module--version-wanted)
+                (car (mailsync-status--summary)) "\n")
+        (mapc #'mailsync-status--account (plist-get status :accounts))
+        (mailsync-status--gnus)
+        (insert (format "\nEngine: %s threads, %s changes found so far%s\n"
+                        (plist-get status :threads)
+                        (plist-get status :delivered)
+                        (if (plist-get status :in-flight)
+                            ", Emacs has not read the last ones yet" "")))
+        (when-let ((dead (plist-get status :dead)))
+          (insert "  ended: " (mailsync-pipe-decode-text dead) "\n"))))
+    (insert "\ng brings this up to date, q leaves; M-x mailsync-log shows what \
+happened\n")
+    (goto-char (point-min))
+    (forward-line (1- line))))
+
+(defun mailsync-status--account (account)
+  "Write about ACCOUNT, a plist from the module."
+  (let* ((name (mailsync-pipe-decode-text (plist-get account :name)))
+         (told (alist-get name mailsync--states nil nil #'equal))
+         (state (or (car told) (plist-get account :state))))
+    (insert "\n" (propertize name 'face 'bold) ": "
+            (mailsync-status--state state)
+            (format ", %d changed folders on their way to Emacs\n"
+                    (plist-get account :pending)))
+    (when-let ((text (cdr told))
+               ((not (equal text ""))))
+      (insert "  " text "\n"))
+    (mapc #'mailsync-status--root (plist-get account :roots))))
+
+(defun mailsync-status--state (state)
+  "STATE as it is shown."
+  (propertize (symbol-name state)
+              'face (and (memq state '(error waiting)) 'mailsync-trouble)))
+
+(defun mailsync-status--root (root)
+  "Write about ROOT, a plist from the module."
+  (insert (format "  %s: " (abbreviate-file-name
+                            (mailsync-pipe-decode (plist-get root :directory))))
+          (mailsync-status--state (plist-get root :state))
+          (format ", %d folders, %s\n" (plist-get root :folders)
+                  (pcase (plist-get root :how)
+                    ('kernel (format "%d directories watched by the kernel"
+                                     (plist-get root :watches)))
+                    ('mixed (format "%d directories watched by the kernel, the \
+rest looked at from time to time" (plist-get root :watches)))
+                    (_ "looked at from time to time"))))
+  (let ((text (mailsync-pipe-decode-text (plist-get root :text))))
+    (unless (equal text "")
+      (insert "    " text "\n")))
+  (dolist (problem (plist-get root :problems))
+    (insert "    cannot be read: " (mailsync-pipe-decode problem) "\n")))
+
+(defun mailsync-status--gnus ()
+  "Write about Gnus."
+  (insert "\n" (propertize "Gnus" 'face 'bold) ": ")
+  (if (not (featurep 'mailsync-gnus))
+      (insert "not loaded\n")
+    (let ((status (mailsync-gnus-status)))
+      (insert (if (plist-get status :ready) "running" "not running")
+              (format ", %d folders wait for a check\n"
+                      (plist-get status :pending)))
+      (when-let ((last (plist-get status :last-error)))
+        (insert (format "  last error: %s: %s\n" (car last) (cdr last))))
+      (pcase-dolist (`(,what . ,why) (plist-get status :left-alone))
+        (insert (format "  left alone: %s (%s)\n" what why))))))
+
+(provide 'mailsync-status)
+;;; mailsync-status.el ends here

@@ -1,0 +1,501 @@
+;;; mailsync.el --- Realtime mail for Gnus that never makes Emacs wait  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; Author: The mailsync authors
+;; Version: 0.1.0
+;; Package-Requires: ((emacs "28.1"))
+;; Keywords: mail, news
+;; URL: https://github.com/mailsync/mailsync
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; A message is renamed into a Maildir; a background thread of the module
+;; sees it and tells, through a pipe, which folder changed; Gnus looks at just
+;; that group, when it does not disturb.  Put this into .gnus.el:
+;;
+;;     (require 'mailsync)
+;;     (mailsync-mode 1)
+;;
+;; and see README.org.  This file has the options, the mode, the commands and
+;; the way of a change from the pipe to the hooks.  What a check is, is
+;; mailsync-gnus.el's business; what a frame is, mailsync-pipe.el's.
+
+;;; Code:
+
+(require 'seq)
+(require 'mailsync-log)
+(require 'mailsync-accounts)
+(require 'mailsync-module)
+(require 'mailsync-pipe)
+
+;;;; Customization
+
+(defcustom mailsync-check-function #'mailsync-check-by-gnus
+  "The function that checks the folders that changed.
+It is called with ACCOUNT (a name), CHANGES (a list of plists as
+`mailsync-changed-functions' gets them) and DONE, must return at once, and
+must call DONE once, then or later, with an alist from folders to `checked',
+`no-group', `not-running' or `failed'.  A second argument of DONE, if given,
+is the list of those changes that brought a message, with `:groups' a list
+of (GROUP OLD NEW), the counts of unread messages."
+  :type 'function
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-started-functions nil
+  "Functions called with an account's name when it is being watched."
+  :type 'hook
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-changed-functions nil
+  "Functions called with an account's name and changes, before any check.
+A change is a plist: `:account', `:folder' (canonical name), `:directory'
+\(as you spell it), `:truename', `:kinds' (a list of `new', `flags', `gone',
+`folder-created', `folder-deleted', `unknown') and `:origins' (a list of
+`local', `sync', `remote')."
+  :type 'hook
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-new-mail-functions nil
+  "Functions called with an account's name and changes, after the check.
+Only changes that brought a message are given; they have `:groups', a list of
+\(GROUP OLD NEW), the counts of unread messages before and after."
+  :type 'hook
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-state-change-functions nil
+  "Functions called with an account's name and its new state, a symbol.
+The state is `starting', `watching', `waiting' or `error'."
+  :type 'hook
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+;;;; Internal variables
+
+(defvar mailsync--pipe nil
+  "The pipe process, or nil.")
+
+(defvar mailsync--generation 0
+  "Pipes made since the engine was started.")
+
+(defvar mailsync--breaks nil
+  "When pipes broke, newest first.")
+
+(defvar mailsync--states nil
+  "Alist from accounts to (STATE . TEXT).")
+
+(defvar mailsync--incoming nil
+  "Hash table from (ACCOUNT . TRUENAME) to changes not dispatched yet.")
+
+(defvar mailsync--incoming-notices nil
+  "Other records not dispatched yet, newest first.")
+
+(defvar mailsync--timer nil
+  "The timer that dispatches, or nil.")
+
+(defvar mailsync--batches nil
+  "Checks that are not done: lists (ACCOUNT . TRUENAMES).")
+
+(defvar mailsync--requests nil
+  "Requests to resolve names: alist from slots to (NUMBER CALLBACK . PARTS).")
+
+(defvar mailsync--request 0
+  "The number of the last request.")
+
+(defvar mailsync--checking nil
+  "Non-nil while a check waits for a server.")
+
+;;;; Declarations
+
+(declare-function mailsync-gnus-check-changes "mailsync-gnus")
+(declare-function mailsync-gnus-ready-p "mailsync-gnus")
+(declare-function mailsync-gnus-setup "mailsync-gnus")
+(declare-function mailsync-gnus-teardown "mailsync-gnus")
+(declare-function mailsync-status-update "mailsync-status")
+(declare-function mailsync-module--attach "ext:mailsync-module")
+(declare-function mailsync-module--check "ext:mailsync-module")
+(declare-function mailsync-module--resolve "ext:mailsync-module")
+(declare-function mailsync-module--start "ext:mailsync-module")
+(declare-function mailsync-module--stop "ext:mailsync-module")
+
+;;;; The mode
+
+;;;###autoload
+(define-minor-mode mailsync-mode
+  "Watch the Maildirs of `mailsync-accounts' and keep Gnus up to date.
+`mailsync-status' shows how it is going, `mailsync-log' what happened."
+  :global t
+  :group 'mailsync
+  (if (not mailsync-mode)
+      (mailsync--stop)
+    (condition-case err
+        (mailsync--start)
+      ((error quit)
+       (setq mailsync-mode nil)
+       (mailsync--stop)
+       (mailsync-log-add 'error "not started: %s" (error-message-string err))
+       (signal (car err) (cdr err))))))
+
+;;;###autoload
+(defun mailsync-start ()
+  "Start watching; nothing happens if it is on already."
+  (interactive)
+  (unless mailsync-mode
+    (mailsync-mode 1)))
+
+;;;###autoload
+(defun mailsync-stop ()
+  "Stop watching; nothing happens if it is off already."
+  (interactive)
+  (when mailsync-mode
+    (mailsync-mode -1)))
+
+;;;###autoload
+(defun mailsync-restart ()
+  "Stop and start again, with the configuration as it is now."
+  (interactive)
+  (mailsync-stop)
+  (mailsync-start))
+
+;;;###autoload
+(defun mailsync-check (&optional account)
+  "Have every folder of ACCOUNT checked now; of all accounts if it is nil.
+Interactively, a prefix argument asks for the account."
+  (interactive
+   (list (and current-prefix-arg
+              (completing-read "Check account: " (mailsync--account-names)
+                               nil t))))
+  (unless mailsync-mode
+    (user-error "Mailsync is off; M-x mailsync-start starts it"))
+  (mailsync--call #'mailsync-module--check
+                  (and account (encode-coding-string account 'utf-8))
+                  nil))
+
+;;;###autoload
+(defun mailsync-version ()
+  "Say which version this is; return it."
+  (interactive)
+  (let ((text (format "mailsync %s (module %s), Emacs %s"
+                      mailsync-module--version-wanted
+                      (or (mailsync-module--version-found) "not there")
+                      emacs-version)))
+    (when (called-interactively-p 'interactive)
+      (message "%s" text))
+    text))
+
+(defun mailsync--start ()
+  "Start the engine."
+  (mailsync-module-load)
+  (mailsync--once-clear)
+  (setq mailsync--incoming (make-hash-table :test #'equal)
+        mailsync--incoming-notices nil
+        mailsync--generation 0
+        mailsync--breaks nil
+        mailsync--states nil)
+  (let ((accounts (mailsync-accounts-read)))
+    (setq mailsync--states (mapcar (lambda (account)
+                                     (list (car account) 'starting))
+                                   accounts))
+    (mailsync--open-pipe
+     (lambda (process generation)
+       (mailsync-module--start process generation
+                               (mailsync-accounts-for-module accounts)))))
+  (add-hook 'kill-emacs-hook #'mailsync-stop)
+  (require 'mailsync-status)
+  (mailsync-status-update)
+  (with-eval-after-load 'gnus
+    (mailsync--meet-gnus))
+  (mailsync-log-add 'info "started: %s" (mailsync-version)))
+
+(defun mailsync--stop ()
+  "Stop the engine; it ends by itself a moment later."
+  (remove-hook 'kill-emacs-hook #'mailsync-stop)
+  (when (fboundp 'mailsync-module--stop)
+    (mailsync-module--stop))
+  (mailsync-pipe-close mailsync--pipe)
+  (when (timerp mailsync--timer)
+    (cancel-timer mailsync--timer))
+  (setq mailsync--pipe nil
+        mailsync--timer nil
+        mailsync--incoming nil
+        mailsync--incoming-notices nil
+        mailsync--batches nil
+        mailsync--requests nil
+        mailsync--checking nil
+        mailsync--states nil)
+  (when (featurep 'mailsync-gnus)
+    (mailsync-gnus-teardown))
+  (when (featurep 'mailsync-status)
+    (mailsync-status-update)))
+
+(defun mailsync--meet-gnus ()
+  "Join Gnus, which is loaded, if mailsync runs."
+  (when mailsync-mode
+    (require 'mailsync-gnus)
+    (mailsync-gnus-setup)))
+
+(defun mailsync--call (function &rest args)
+  "Call the module's FUNCTION with ARGS; an engine that ended is an error state."
+  (condition-case err
+      (apply function args)
+    (error (mailsync--engine-ended (error-message-string err)) nil)))
+
+(defun mailsync--engine-ended (why)
+  "The engine has ended by itself: show WHY."
+  (dolist (account (mailsync--account-names))
+    (mailsync--set-state account 'error
+                         (format "the engine ended (%s); M-x mailsync-restart \
+starts it again, please report this" why))))
+
+;;;; The pipe
+
+(defun mailsync--open-pipe (connect)
+  "Open a pipe and call CONNECT with its process and generation."
+  (let* ((generation (1+ mailsync--generation))
+         (process (mailsync-pipe-open generation #'mailsync--receive
+                                      #'mailsync--pipe-broke)))
+    (setq mailsync--pipe process
+          mailsync--generation generation)
+    (condition-case err
+        (funcall connect process generation)
+      ((error quit)
+       (mailsync-pipe-close process)
+       (setq mailsync--pipe nil)
+       (signal (car err) (cdr err))))))
+
+(defun mailsync--pipe-broke (why)
+  "Open another pipe, since the last one broke: WHY."
+  (when mailsync-mode
+    (mailsync-log-add 'warning "the pipe broke (%s); everything is checked" why)
+    (push (float-time) mailsync--breaks)
+    (let ((third (nth 2 mailsync--breaks)))
+      (if (and third (< (- (car mailsync--breaks) third) 10))
+          ;; Whatever does this would do it for ever.
+          (mailsync--engine-ended
+           (format "its pipe broke three times in ten seconds, at last: %s" why))
+        (setq mailsync--breaks (seq-take mailsync--breaks 3))
+        (mailsync--call #'mailsync--open-pipe #'mailsync-module--attach)))))
+
+(defun mailsync--receive (record)
+  "Take note of RECORD and see to it later: this runs in a process filter."
+  (if (equal (car record) "change")
+      (let* ((change (mailsync--change record))
+             (key (cons (plist-get change :account)
+                        (plist-get change :truename)))
+             (earlier (gethash key mailsync--incoming)))
+        (puthash key (if earlier (mailsync-change-merge earlier change) change)
+                 mailsync--incoming))
+    (push record mailsync--incoming-notices))
+  (unless mailsync--timer
+    (setq mailsync--timer (run-at-time 0 nil #'mailsync--dispatch))))
+
+(defconst mailsync--kinds
+  '((?n . new) (?f . flags) (?g . gone) (?c . folder-created)
+    (?d . folder-deleted) (?u . unknown))
+  "Letters of the kinds of changes.")
+
+(defconst mailsync--origins
+  '((?l . local) (?s . sync) (?r . remote))
+  "Letters of the origins of changes.")
+
+(defun mailsync--change (record)
+  "The change that RECORD describes."
+  (pcase-let* ((`(,_ ,account ,folder ,directory ,truename ,kinds ,origins) record)
+               (directory (mailsync-pipe-decode directory)))
+    (list :account (mailsync-pipe-decode-text account)
+          :folder (mailsync-pipe-decode-text folder)
+          :directory directory
+          :truename (if (equal truename "") directory
+                      (mailsync-pipe-decode truename))
+          :kinds (mapcar (lambda (letter) (alist-get letter mailsync--kinds))
+                         kinds)
+          :origins (mapcar (lambda (letter) (alist-get letter mailsync--origins))
+                           origins))))
+
+(defun mailsync-change-merge (earlier later)
+  "One change that stands for EARLIER and LATER, of the same folder."
+  (let* ((merged (copy-sequence later))
+         (before (plist-get earlier :kinds))
+         (after (plist-get later :kinds))
+         (kinds (seq-uniq (append before after)))
+         (lives '(folder-created folder-deleted)))
+    (when (seq-every-p (lambda (kind) (memq kind kinds)) lives)
+      ;; Which of the two came last stands; what was between is unknown.
+      (let ((last (seq-find (lambda (kind) (memq kind lives))
+                            (append after before))))
+        (setq kinds (seq-uniq
+                     (cons 'unknown
+                           (seq-remove (lambda (kind)
+                                         (and (memq kind lives)
+                                              (not (eq kind last))))
+                                       kinds))))))
+    (setq merged (plist-put merged :kinds kinds))
+    (plist-put merged :origins
+               (seq-uniq (append (plist-get earlier :origins)
+                                 (plist-get later :origins))))))
+
+;;;; Dispatch
+
+(defun mailsync--dispatch ()
+  "See to everything that has been received."
+  (setq mailsync--timer nil)
+  (when mailsync-mode
+    (let ((notices (nreverse mailsync--incoming-notices))
+          (changes (mailsync--take-incoming)))
+      (setq mailsync--incoming-notices nil)
+      (mapc #'mailsync--notice notices)
+      (dolist (group (seq-group-by (lambda (change) (plist-get change :account))
+                                   changes))
+        (mailsync--changed (car group) (cdr group))))))
+
+(defun mailsync--take-incoming ()
+  "The changes received, in the order in which their folders came."
+  (let (changes)
+    (maphash (lambda (_ change) (push change changes)) mailsync--incoming)
+    (clrhash mailsync--incoming)
+    (nreverse changes)))
+
+(defun mailsync--changed (account changes)
+  "Tell the hooks that ACCOUNT has CHANGES, and have them checked."
+  (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
+  (let ((batch (cons account (mapcar (lambda (change)
+                                       (plist-get change :truename))
+                                     changes))))
+    (push batch mailsync--batches)
+    (condition-case err
+        (funcall mailsync-check-function account changes
+                 (lambda (results &optional brought)
+                   (mailsync--checked batch results brought)))
+      ((error quit)
+       (mailsync--once (list 'check mailsync-check-function) 'error
+                       "`mailsync-check-function' (%s) signals: %s"
+                       (mailsync--function-name mailsync-check-function)
+                       (error-message-string err))
+       (mailsync--checked batch nil nil)))
+    (mailsync-status-update)))
+
+(defun mailsync--checked (batch results brought)
+  "The check of BATCH is done with RESULTS, and BROUGHT these changes."
+  (when (memq batch mailsync--batches)
+    (setq mailsync--batches (delq batch mailsync--batches))
+    (pcase-dolist (`(,folder . ,result) results)
+      (mailsync-log-add (if (eq result 'failed) 'warning 'debug)
+                        "%s: %s: %s" (car batch) folder result))
+    (when brought
+      (mailsync--run-hook-safely 'mailsync-new-mail-functions (car batch)
+                                 brought))
+    (mailsync-status-update)))
+
+(defun mailsync--pending ()
+  "How many folders wait for their check."
+  (length (delete-dups (apply #'append (mapcar #'cdr mailsync--batches)))))
+
+(defun mailsync--set-checking (flag)
+  "Note whether a check waits for a server: FLAG."
+  (unless (eq flag mailsync--checking)
+    (setq mailsync--checking flag)
+    (mailsync-status-update)))
+
+(defun mailsync-check-by-gnus (account changes done)
+  "Have Gnus check the CHANGES of ACCOUNT and call DONE, as it must be called.
+Where Gnus is not loaded there is nothing to check."
+  (if (featurep 'gnus)
+      (progn
+        (require 'mailsync-gnus)
+        (mailsync-gnus-check-changes account changes done))
+    (funcall done (mapcar (lambda (change)
+                            (cons (plist-get change :folder) 'not-running))
+                          changes))))
+
+(defun mailsync--notice (record)
+  "See to RECORD, which is not a change."
+  (pcase (cons (car record) (mapcar #'mailsync-pipe-decode-text (cdr record)))
+    (`("state" ,account ,state ,text)
+     (mailsync--set-state account (intern state) text))
+    (`("ready" ,account ,_)
+     (mailsync--ready account (nth 2 record)))
+    (`("log" ,level ,text)
+     (mailsync-log-add (intern level) "%s" text))
+    (`("bye" ,text)
+     (mailsync--engine-ended text))
+    (`("resolved" ,slot ,request ,_part ,parts ,_count . ,_)
+     (mailsync--resolved slot (string-to-number request)
+                         (string-to-number parts) (nthcdr 6 record)))))
+
+(defun mailsync--ready (account directory)
+  "Have what was there before DIRECTORY of ACCOUNT was watched checked.
+DIRECTORY is in bytes.  While Gnus is off or starting, its start is that
+check."
+  (when (or (not (eq mailsync-check-function #'mailsync-check-by-gnus))
+            (and (featurep 'mailsync-gnus) (mailsync-gnus-ready-p)))
+    (mailsync--call #'mailsync-module--check
+                    (encode-coding-string account 'utf-8) directory)))
+
+(defun mailsync--set-state (account state text)
+  "ACCOUNT is in STATE, with TEXT for the user."
+  (let ((old (alist-get account mailsync--states nil nil #'equal)))
+    (unless (equal old (cons state text))
+      (setf (alist-get account mailsync--states nil nil #'equal)
+            (cons state text))
+      (if (equal text "")
+          (mailsync-log-add 'info "%s: %s" account state)
+        (mailsync--once (list account text)
+                        (if (eq state 'error) 'error 'warning)
+                        "account \"%s\": %s" account text))
+      (unless (eq (car old) state)
+        (mailsync--run-hook-safely 'mailsync-state-change-functions
+                                   account state)
+        (when (eq state 'watching)
+          (mailsync--run-hook-safely 'mailsync-started-functions account)))
+      (mailsync-status-update))))
+
+;;;; File names, resolved in the background
+
+(defun mailsync--resolve (slot names callback)
+  "Find the truenames of NAMES in the background.
+CALLBACK is called later with an alist from those that exist to their
+truenames.  A request for SLOT, a string, replaces one that is not answered."
+  (setq mailsync--request (1+ mailsync--request))
+  (setf (alist-get slot mailsync--requests nil nil #'equal)
+        (list mailsync--request callback))
+  (mailsync--call #'mailsync-module--resolve
+                  (encode-coding-string slot 'utf-8) mailsync--request
+                  (vconcat (mapcar #'mailsync-pipe-encode names))))
+
+(defun mailsync--resolved (slot request parts names)
+  "Take in one part of PARTS of the answer to REQUEST for SLOT.
+NAMES are names and truenames in turn, in bytes."
+  (let ((waiting (alist-get slot mailsync--requests nil nil #'equal)))
+    (when (eql (car waiting) request)
+      (setcdr (cdr waiting) (cons names (cddr waiting)))
+      (when (= (length (cddr waiting)) parts)
+        (setq mailsync--requests
+              (assoc-delete-all slot mailsync--requests))
+        (let (alist)
+          (dolist (part (cddr waiting))
+            (while part
+              (push (cons (mailsync-pipe-decode (pop part))
+                          (mailsync-pipe-decode (pop part)))
+                    alist)))
+          (funcall (nth 1 waiting) alist))))))
+
+(provide 'mailsync)
+;;; mailsync.el ends here
