@@ -1,0 +1,397 @@
+;;; mailsync-gnus-folders.el --- Which Gnus groups show a folder  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2025 The mailsync authors
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; From a folder to the groups that show it, and whether Gnus wants
+;; such a group to be looked at.  Nothing here talks to a server, reads
+;; a directory or changes anything in Gnus.
+;;
+;; An nnmaildir group belongs to a folder when the directory that Gnus
+;; reads and the folder's directory are the same file.  Only the file
+;; system can say so, hence the core resolves the names in the
+;; background (`mailsync--resolve'), and the answers are kept in an
+;; index.  An nnimap group belongs to a folder when the names agree once
+;; the separator and a prefix are accounted for: Gnus forgets which
+;; separator the server uses, so each possible spelling is looked up
+;; among the groups that there are.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'subr-x)
+
+;;;; Internal variables
+
+(defvar mailsync-gnus--index nil
+  "What is known of Gnus's groups, a `mailsync-gnus--index', or nil.")
+
+(defvar mailsync-gnus--index-request 0
+  "Number of the last request for file names to be resolved.")
+
+(defvar mailsync-gnus--index-answer 0
+  "Number of the last such request that was answered.")
+
+(defvar mailsync-gnus--truenames (make-hash-table :test #'equal)
+  "Directory of an nnmaildir group to its truename, as last resolved.")
+
+;;;; Declarations
+
+(defvar gnus-active-hashtb)
+(defvar gnus-activate-level)
+(defvar gnus-killed-list)
+(defvar gnus-level-subscribed)
+(defvar gnus-newsrc-alist)
+(defvar gnus-newsrc-hashtb)
+(defvar gnus-plugged)
+(defvar gnus-secondary-select-methods)
+(defvar gnus-select-method)
+(defvar gnus-server-alist)
+(defvar gnus-zombie-list)
+
+(declare-function gnus-agent-method-p "gnus" (method-or-server))
+(declare-function gnus-find-method-for-group "gnus" (group &optional info))
+(declare-function gnus-group-real-name "gnus" (group) t)
+(declare-function gnus-method-to-server-name "gnus" (method))
+(declare-function gnus-server-status "gnus" (method))
+
+(declare-function mailsync-account-get "mailsync" (account key))
+(declare-function mailsync--once "mailsync" (key level format &rest args))
+(declare-function mailsync--resolve "mailsync" (key names callback))
+
+;;;; What Gnus knows of a group
+
+;; Gnus has macros for these; using them would load Gnus with mailsync.
+
+(defsubst mailsync-gnus--entry (group)
+  "Gnus's entry for GROUP, nil for one that is unknown or killed."
+  (and (hash-table-p gnus-newsrc-hashtb)
+       (gethash group gnus-newsrc-hashtb)))
+
+(defsubst mailsync-gnus--info (group)
+  "Gnus's info of GROUP."
+  (nth 1 (mailsync-gnus--entry group)))
+
+(defsubst mailsync-gnus--unread (group)
+  "Number of unread messages that Gnus has for GROUP, or nil."
+  (let ((unread (car (mailsync-gnus--entry group))))
+    (and (numberp unread) unread)))
+
+(defsubst mailsync-gnus--active (group)
+  "The range of article numbers of GROUP, nil when it was never activated."
+  (and (hash-table-p gnus-active-hashtb)
+       (gethash group gnus-active-hashtb)))
+
+(defun mailsync-gnus--level (info)
+  "The level of the group with INFO."
+  (let ((rank (nth 1 info)))
+    (if (consp rank) (car rank) rank)))
+
+(defun mailsync-gnus--active-groups ()
+  "All groups that Gnus has active, in the order of its own list."
+  (cl-loop for info in (cdr gnus-newsrc-alist)
+           when (mailsync-gnus--active (car info))
+           collect (car info)))
+
+(defun mailsync-gnus--why-not (group)
+  "Why GROUP must be left alone, a string, or nil if it may be checked.
+Checking a group for the first time, or one whose server is not
+open, may take seconds or ask for a password: that is for the
+user to start."
+  (let ((entry (mailsync-gnus--entry group))
+        method)
+    (cond
+     ((null entry)
+      (cond ((member group gnus-killed-list) "killed")
+            ((member group gnus-zombie-list) "zombie")
+            (t "unknown to Gnus")))
+     ((> (mailsync-gnus--level (nth 1 entry))
+         (max gnus-level-subscribed
+              (if (numberp gnus-activate-level) gnus-activate-level 0)))
+      "level too high")
+     ((null (mailsync-gnus--active group)) "never activated")
+     ((memq (car (setq method (gnus-find-method-for-group group)))
+            '(nnselect nnmairix nnrss nndraft nnnil))
+      (format "%s groups are not checked" (car method)))
+     ((and (not gnus-plugged) (gnus-agent-method-p method)) "unplugged")
+     (t
+      (let ((status (gnus-server-status method)))
+        (unless (eq status 'ok)
+          (format "server %s" (or status "never opened"))))))))
+
+;;;; The index
+
+(cl-defstruct (mailsync-gnus--index
+               (:constructor mailsync-gnus--make-index)
+               (:copier nil))
+  "What the groups of Gnus are good for."
+  signature            ; what it was made from
+  directories          ; alist: directory of an nnmaildir group -> group
+  truenames            ; hash: truename or directory -> list of groups
+  servers)             ; alist: nnimap method -> hash of names -> groups
+
+(defun mailsync-gnus--signature ()
+  "Something that differs once Gnus's groups or servers do."
+  (list (length gnus-newsrc-alist)
+        (length gnus-killed-list)
+        gnus-select-method
+        gnus-secondary-select-methods
+        gnus-server-alist))
+
+(defun mailsync-gnus--map-groups (function)
+  "Call FUNCTION with each group of Gnus that mail may reach, and its method.
+The killed ones come last: they are not checked, but the status
+can say why."
+  (let ((methods (make-hash-table :test #'equal)))
+    (dolist (info (cdr gnus-newsrc-alist))
+      (let* ((group (car info))
+             (method (nth 4 info))
+             ;; A method that is a list may depend on the group.
+             (found (if (consp method)
+                        (gnus-find-method-for-group group info)
+                      (or (gethash method methods)
+                          (puthash method
+                                   (gnus-find-method-for-group group info)
+                                   methods)))))
+        (when (memq (car-safe found) '(nnmaildir nnimap))
+          (funcall function group found))))
+    (dolist (group (append gnus-killed-list gnus-zombie-list nil))
+      (when (and (stringp group)
+                 (string-match-p "\\`nn\\(?:maildir\\|imap\\)[+:]" group))
+        (when-let* ((found (ignore-errors (gnus-find-method-for-group group))))
+          (funcall function group found))))))
+
+(defun mailsync-gnus--nnmaildir-directory (group method)
+  "The directory of GROUP on the nnmaildir server METHOD.
+It is the name that Gnus uses, most often that of a symbolic link."
+  (when-let* ((form (cadr (assq 'directory (cddr method)))))
+    (condition-case err
+        ;; nnmaildir evaluates it as well.
+        (concat (file-name-as-directory
+                 (expand-file-name (eval form t)))
+                ;; Not `expand-file-name': a name may begin with "~".
+                (gnus-group-real-name group))
+      (error
+       (mailsync--once (list 'gnus-directory method) 'warning
+                       "nnmaildir:%s: cannot tell its directory: %s"
+                       (nth 1 method) (error-message-string err))
+       nil))))
+
+(defun mailsync-gnus--imap-key (name)
+  "The key under which the mailbox NAME is found: INBOX in any case is one."
+  (if (and (eq t (compare-strings "INBOX" nil nil name 0 5 t))
+           (or (= (length name) 5)
+               (memq (aref name 5) '(?/ ?.))))
+      (concat "INBOX" (substring name 5))
+    name))
+
+(defun mailsync-gnus--make-truenames (directories)
+  "A hash from the truenames of DIRECTORIES (an alist) to groups."
+  (let ((table (make-hash-table :test #'equal)))
+    (pcase-dolist (`(,directory . ,group) directories)
+      (dolist (name (delete-dups
+                     (delq nil (list directory
+                                     (gethash directory mailsync-gnus--truenames)))))
+        (cl-pushnew group (gethash name table) :test #'equal)))
+    table))
+
+(defun mailsync-gnus--build-index ()
+  "Build `mailsync-gnus--index' from what Gnus has now."
+  (let (directories servers)
+    (mailsync-gnus--map-groups
+     (lambda (group method)
+       (if (eq (car method) 'nnmaildir)
+           (when-let* ((directory
+                        (mailsync-gnus--nnmaildir-directory group method)))
+             (push (cons directory group) directories))
+         (let ((server (or (assoc method servers)
+                           (car (push (cons method
+                                            (make-hash-table :test #'equal))
+                                      servers)))))
+           (push group
+                 (gethash (mailsync-gnus--imap-key (gnus-group-real-name group))
+                          (cdr server)))))))
+    (setq mailsync-gnus--index
+          (mailsync-gnus--make-index
+           :signature (mailsync-gnus--signature)
+           :directories directories
+           :truenames (mailsync-gnus--make-truenames directories)
+           :servers servers))))
+
+(defun mailsync-gnus--refresh-index (callback)
+  "Build the index anew, have its names resolved, then call CALLBACK.
+CALLBACK is called without arguments, from a timer or at once
+where there is nothing to resolve.  Only the last request made is
+answered; the number of the request is returned."
+  (let* ((index (mailsync-gnus--build-index))
+         (directories (mailsync-gnus--index-directories index))
+         (request (cl-incf mailsync-gnus--index-request)))
+    (if (null directories)
+        (progn (setq mailsync-gnus--index-answer request)
+               (clrhash mailsync-gnus--truenames)
+               (funcall callback))
+      (mailsync--resolve
+       'mailsync-gnus (delete-dups (mapcar #'car directories))
+       (lambda (names)
+         (when (= request mailsync-gnus--index-request)
+           (setq mailsync-gnus--index-answer request)
+           (clrhash mailsync-gnus--truenames)
+           (pcase-dolist (`(,name . ,truename) names)
+             (puthash name (directory-file-name truename)
+                      mailsync-gnus--truenames))
+           (setf (mailsync-gnus--index-truenames index)
+                 (mailsync-gnus--make-truenames directories))
+           (funcall callback)))))
+    request))
+
+(defun mailsync-gnus--index-current-p ()
+  "Non-nil if the index is that of Gnus's present groups, and resolved."
+  (and mailsync-gnus--index
+       (= mailsync-gnus--index-request mailsync-gnus--index-answer)
+       (equal (mailsync-gnus--index-signature mailsync-gnus--index)
+              (mailsync-gnus--signature))))
+
+(defun mailsync-gnus--forget-index ()
+  "Forget what is known of Gnus's groups."
+  (setq mailsync-gnus--index nil)
+  ;; An answer that is still on its way is no longer wanted.
+  (cl-incf mailsync-gnus--index-request)
+  (clrhash mailsync-gnus--truenames))
+
+;;;; From folder to groups
+
+(defun mailsync-gnus--imap-candidates (folder)
+  "Names that an IMAP server may have for FOLDER, the likeliest first.
+FOLDER is canonical: `/' between its levels, INBOX for the inbox."
+  (if (equal folder "INBOX")
+      (list folder)
+    (let ((dotted (string-replace "/" "." folder)))
+      (delete-dups
+       (append
+        (list folder dotted
+              ;; A server may keep everything below INBOX.
+              (concat "INBOX/" folder) (concat "INBOX." dotted)
+              ;; Outside `nnimap-use-namespaces' (Gnus marks it so).
+              (concat "#" folder) (concat "#" dotted))
+        ;; The prefix on disk only.
+        (when (string-prefix-p "INBOX/" folder)
+          (list (substring folder 6) (substring dotted 6))))))))
+
+(defun mailsync-gnus--local-server-p (method)
+  "Non-nil if the nnimap METHOD is served by this machine."
+  (let* ((defs (cddr method))
+         (address (or (cadr (assq 'nnimap-address defs)) (nth 1 method))))
+    (or (eq (cadr (assq 'nnimap-stream defs)) 'shell)
+        (and (stringp address)
+             (or (member address '("localhost" "::1" "ip6-localhost"))
+                 (string-prefix-p "127." address))))))
+
+(defun mailsync-gnus--imap-servers (account)
+  "The nnimap servers that show the folders of ACCOUNT.
+An alist from method to a hash from names to groups.  The account
+says which by `:gnus-server'; otherwise it is the one server on
+this machine, if there is just one."
+  (let ((servers (mailsync-gnus--index-servers mailsync-gnus--index))
+        (wanted (mailsync-account-get account :gnus-server)))
+    (if wanted
+        (cl-remove-if-not
+         (lambda (server)
+           (let ((method (car server)))
+             (or (equal (nth 1 method) wanted)
+                 (equal (gnus-method-to-server-name method) wanted))))
+         servers)
+      (let ((local (cl-remove-if-not
+                    (lambda (server)
+                      (mailsync-gnus--local-server-p (car server)))
+                    servers)))
+        (and (= (length local) 1) local)))))
+
+(defun mailsync-gnus--derived-groups (account folder names)
+  "The groups of FOLDER in ACCOUNT, as the index has it.
+NAMES are names of its directory, the truename among them; empty
+where there is no directory."
+  (let (groups)
+    (dolist (name names)
+      (setq groups
+            (append groups
+                    (gethash name (mailsync-gnus--index-truenames
+                                   mailsync-gnus--index)))))
+    (dolist (server (mailsync-gnus--imap-servers account))
+      (setq groups
+            (append groups
+                    (cl-some (lambda (name)
+                               (gethash (mailsync-gnus--imap-key name)
+                                        (cdr server)))
+                             (mailsync-gnus--imap-candidates folder)))))
+    (delete-dups groups)))
+
+(defun mailsync-gnus--change-names (change)
+  "The names of CHANGE's directory under which the index may have it."
+  (delete-dups
+   (delq nil (mapcar (lambda (name)
+                       (and (stringp name) (directory-file-name name)))
+                     (list (plist-get change :truename)
+                           (plist-get change :directory))))))
+
+(defun mailsync-gnus--configured-groups (change)
+  "The groups that the account of CHANGE names for it.
+The value is a list in a list, or nil when the account leaves it
+to mailsync."
+  (let* ((account (plist-get change :account))
+         (groups (mailsync-account-get account :gnus-groups)))
+    (cond
+     ((functionp groups)
+      (condition-case err
+          (list (ensure-list (funcall groups change)))
+        (error
+         (mailsync--once (list 'gnus-groups account) 'error
+                         "%s: :gnus-groups: %s" account
+                         (error-message-string err))
+         nil)))
+     (groups
+      (when-let* ((entry (assoc (plist-get change :folder) groups)))
+        (list (ensure-list (cdr entry))))))))
+
+(defun mailsync-gnus-folder-groups (folder)
+  "List the Gnus groups that show FOLDER, by their full names.
+FOLDER is a change, that is a plist with `:account', `:folder'
+and `:directory' (and `:truename' if known), or a list \(ACCOUNT
+FOLDER DIRECTORY).  Groups that Gnus has no entry for are left
+out.  Nothing is read from disk: an nnmaildir group that reads
+the directory through a symbolic link is only found once mailsync
+has resolved it, as it does in the background after Gnus started."
+  (let ((change (if (keywordp (car folder))
+                    folder
+                  (list :account (nth 0 folder)
+                        :folder (nth 1 folder)
+                        :directory (nth 2 folder)))))
+    (cl-remove-if-not #'mailsync-gnus--entry
+                      (mailsync-gnus--all-groups change))))
+
+(defun mailsync-gnus--all-groups (change)
+  "The groups of CHANGE's folder, killed and misspelt ones too."
+  (let ((configured (mailsync-gnus--configured-groups change)))
+    (if configured
+        (car configured)
+      (unless mailsync-gnus--index
+        (mailsync-gnus--build-index))
+      (mailsync-gnus--derived-groups (plist-get change :account)
+                                     (plist-get change :folder)
+                                     (mailsync-gnus--change-names change)))))
+
+(provide 'mailsync-gnus-folders)
+;;; mailsync-gnus-folders.el ends here

@@ -1,0 +1,992 @@
+;;; mailsync-gnus.el --- Gnus's side of mailsync  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2025 The mailsync authors
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; When a folder changes, the groups that show it are checked, and no
+;; others.  Which groups those are is found in mailsync-gnus-folders.el;
+;; how a group is checked is in mailsync-gnus-check.el.  This file says
+;; when.
+;;
+;; A changed folder is an item (`mailsync-gnus--item').  It waits until its
+;; groups are known; then it has a claim on each of them; a check of a
+;; group settles the claims of all its items; an item without claims is
+;; settled, and whoever asked for it is told.  A folder that changes while
+;; it is being checked waits for its turn as a new item, so there are two
+;; at most for a folder, and each change is followed by a check.
+;;
+;; The work is done by `mailsync-gnus--step', in small slices, and only
+;; while Emacs waits for the user in its command loop and the user is
+;; idle (`mailsync-gnus--refusal').  One repeating idle timer, which is
+;; there only while there is work, catches the next idle moment; one
+;; ordinary timer goes on within this one.  A user who types without a
+;; pause is served after `mailsync-gnus-max-wait', between two keys.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'subr-x)
+(require 'mailsync-gnus-folders)
+(require 'mailsync-gnus-check)
+
+;;;; Customization
+
+(defgroup mailsync-gnus nil
+  "How mailsync checks the groups of Gnus."
+  :group 'mailsync
+  :group 'gnus)
+
+(defcustom mailsync-gnus-idle-delay 0.5
+  "Check groups after Emacs has been idle for so many seconds."
+  :type 'number
+  :group 'mailsync-gnus
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-gnus-max-wait 30
+  "Wait at most so many seconds for an idle moment.
+After that, groups are checked between your keystrokes, for a few
+milliseconds at a time."
+  :type 'number
+  :group 'mailsync-gnus
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-gnus-catch-up-delay 10
+  "Seconds of idleness before flags are looked for after new mail came.
+To count new messages in an nnmaildir group is cheap; to look
+whether another program changed the flags of old ones is not.  A
+folder into which messages were only delivered is looked at in
+full after Emacs has been idle for so many seconds."
+  :type 'number
+  :group 'mailsync-gnus
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-gnus-run-hooks t
+  "Whether Gnus's hooks for new mail are run after a check.
+If non-nil, `gnus-get-new-news-hook' and
+`gnus-after-getting-new-news-hook' are run, in this order, once
+after the groups of a batch of changes were checked, provided
+that the number of unread messages rose in one of them."
+  :type 'boolean
+  :group 'mailsync-gnus
+  :package-version '(mailsync . "0.1.0"))
+
+;;;; Internal variables
+
+(defconst mailsync-gnus--slice 0.05
+  "Work for so many seconds at most in an idle moment, then look for input.")
+
+(defconst mailsync-gnus--slice-between-keys 0.016
+  "Work for so many seconds at most between two keystrokes.")
+
+(defconst mailsync-gnus--resolve-timeout 5
+  "Wait so many seconds for file names to be resolved before going on.")
+
+(defconst mailsync-gnus--calls-max 64
+  "So many callers at most may wait for one folder.")
+
+(defconst mailsync-gnus--left-alone-max 500
+  "Remember so many folders and groups at most that were left alone.")
+
+(defvar mailsync-gnus--pending (make-hash-table :test #'equal)
+  "The items that wait or are being checked, by key.")
+
+(defvar mailsync-gnus--next (make-hash-table :test #'equal)
+  "The items that wait for the one with the same key to be settled.")
+
+(defvar mailsync-gnus--unmapped nil
+  "The items whose groups are not known yet, latest first.")
+
+(defvar mailsync-gnus--claims (make-hash-table :test #'equal)
+  "Group to the items that wait for its check.")
+
+(defvar mailsync-gnus--sent nil
+  "Alist from the name of an nnimap server to what it was asked.
+The rest of each element is an alist from group to items.")
+
+(defvar mailsync-gnus--catch-up (make-hash-table :test #'equal)
+  "Group to the time when messages were last counted there without flags.")
+
+(defvar mailsync-gnus--left-alone (make-hash-table :test #'equal)
+  "Folder or group to why it was not checked.")
+
+(defvar mailsync-gnus--idle-timer nil
+  "Repeating idle timer, for the next idle moment, while there is work.")
+
+(defvar mailsync-gnus--catch-up-timer nil
+  "Repeating idle timer, for a longer idle moment, while it is needed.")
+
+(defvar mailsync-gnus--timer nil
+  "Ordinary timer that goes on with the work.")
+
+(defvar mailsync-gnus--resolve-timer nil
+  "Timer that ends waiting for file names to be resolved.")
+
+(defvar mailsync-gnus--refusals 0
+  "How often in a row work was refused although the user was idle.")
+
+(defvar mailsync-gnus--waiting-since nil
+  "Time since when there has been work without a moment for it, or nil.")
+
+(defvar mailsync-gnus--running nil
+  "Non-nil while groups are being checked.")
+
+(defvar mailsync-gnus--risen nil
+  "Time when a count rose for which Gnus's hooks have not run yet, or nil.")
+
+(defvar mailsync-gnus--checking nil
+  "What the core was last told about a check being under way.")
+
+(defvar mailsync-gnus--last-error nil
+  "The last check that failed, (GROUP . TEXT), or nil.")
+
+(defvar mailsync-gnus--counts nil
+  "How much was done: a plist with `:groups', `:errors' and `:slices'.")
+
+(defvar mailsync-gnus--set-up nil
+  "Non-nil between `mailsync-gnus-setup' and `mailsync-gnus-teardown'.")
+
+;;;; Declarations
+
+(defvar gnus-active-hashtb)
+(defvar gnus-group-buffer)
+(defvar gnus-inhibit-demon)
+(defvar gnus-newsrc-hashtb)
+(defvar mailsync-mode-line)
+(defvar nntp-server-buffer)
+
+(declare-function gnus-alive-p "gnus-util" ())
+(declare-function gnus-find-method-for-group "gnus" (group &optional info))
+(declare-function gnus-method-to-server-name "gnus" (method))
+
+(declare-function mailsync-log-add "mailsync" (level format &rest args))
+(declare-function mailsync--run-hook-safely "mailsync" (hook &rest args))
+(declare-function mailsync--set-checking "mailsync" (flag))
+
+;;;; Items and calls
+
+(cl-defstruct (mailsync-gnus--item
+               (:constructor mailsync-gnus--make-item)
+               (:copier nil))
+  "A folder that changed."
+  key                  ; (ACCOUNT FOLDER DIRECTORY)
+  change               ; plist, merged
+  calls                ; whom to tell, latest first
+  (stamp 0)            ; requests for file names made when it changed
+  mapped               ; non-nil: its groups are known
+  begun                ; non-nil: a group of it was checked or asked for
+  groups               ; the groups still to be checked
+  (result 'no-group)   ; so far
+  again                ; non-nil: it has to be checked once more
+  news)                ; ((GROUP OLD NEW) ...)
+
+(cl-defstruct (mailsync-gnus--call
+               (:constructor mailsync-gnus--make-call)
+               (:copier nil))
+  "A call of `mailsync-gnus-check-changes'."
+  account done
+  (left 0)             ; folders that are not settled
+  results              ; alist: folder -> result
+  news)                ; changes that brought a message
+
+(defun mailsync-gnus--count (key)
+  "Add one to the count KEY."
+  (setq mailsync-gnus--counts
+        (plist-put mailsync-gnus--counts key
+                   (1+ (or (plist-get mailsync-gnus--counts key) 0)))))
+
+(defun mailsync-gnus--merge (item change)
+  "Merge CHANGE into that of ITEM."
+  (let ((merged (copy-sequence (or (mailsync-gnus--item-change item) change))))
+    (dolist (key '(:kinds :origins))
+      (setq merged (plist-put merged key
+                              (cl-union (plist-get merged key)
+                                        (plist-get change key)))))
+    ;; The latest is the truth: a symbolic link may have been moved.
+    (setq merged (plist-put merged :truename (plist-get change :truename)))
+    (setf (mailsync-gnus--item-change item) merged
+          (mailsync-gnus--item-stamp item) mailsync-gnus--index-request)))
+
+(defun mailsync-gnus--add (change call)
+  "Make CHANGE wait for its check, on behalf of CALL (nil: of nobody)."
+  (let* ((key (list (plist-get change :account)
+                    (plist-get change :folder)
+                    (or (plist-get change :truename)
+                        (plist-get change :directory))))
+         (present (gethash key mailsync-gnus--pending))
+         ;; What happens now may not be seen by a check that has begun.
+         (table (if (and present (mailsync-gnus--item-begun present))
+                    mailsync-gnus--next
+                  mailsync-gnus--pending))
+         (item (gethash key table)))
+    (unless item
+      (setq item (mailsync-gnus--make-item :key key))
+      (puthash key item table)
+      (when (eq table mailsync-gnus--pending)
+        (push item mailsync-gnus--unmapped)))
+    (mailsync-gnus--merge item change)
+    (when call
+      (cl-incf (mailsync-gnus--call-left call))
+      (push call (mailsync-gnus--item-calls item))
+      ;; As long as nobody can be served (a question may stand in
+      ;; the minibuffer for hours) the callers must not pile up.
+      (when (nthcdr mailsync-gnus--calls-max (mailsync-gnus--item-calls item))
+        (let ((oldest (car (last (mailsync-gnus--item-calls item)))))
+          (setf (mailsync-gnus--item-calls item)
+                (nbutlast (mailsync-gnus--item-calls item)))
+          (mailsync-gnus--answer oldest item 'failed nil))))
+    item))
+
+(defun mailsync-gnus--answer (call item result news)
+  "Tell CALL that the folder of ITEM has RESULT and brought NEWS."
+  (let ((change (mailsync-gnus--item-change item)))
+    (push (cons (plist-get change :folder) result)
+          (mailsync-gnus--call-results call))
+    (when news
+      (push (append change (list :groups news))
+            (mailsync-gnus--call-news call)))
+    (when (zerop (cl-decf (mailsync-gnus--call-left call)))
+      (mailsync-gnus--finish-call call))))
+
+(defun mailsync-gnus--finish-call (call)
+  "Tell whoever made CALL that its folders are settled."
+  (condition-case err
+      (funcall (mailsync-gnus--call-done call)
+               (nreverse (mailsync-gnus--call-results call))
+               (nreverse (mailsync-gnus--call-news call)))
+    (error (mailsync-log-add 'error "after a check of %s: %s"
+                             (mailsync-gnus--call-account call)
+                             (error-message-string err)))))
+
+(defun mailsync-gnus--answer-all (item result &optional news)
+  "Tell everyone who waits for ITEM its RESULT, and the first one the NEWS."
+  (let ((calls (nreverse (mailsync-gnus--item-calls item))))
+    (setf (mailsync-gnus--item-calls item) nil)
+    (if (and news (null calls))
+        ;; It was checked late, when all had been answered.
+        (mailsync--run-hook-safely
+         'mailsync-new-mail-functions
+         (plist-get (mailsync-gnus--item-change item) :account)
+         (list (append (mailsync-gnus--item-change item)
+                       (list :groups news))))
+      (dolist (call calls)
+        (mailsync-gnus--answer call item result news)
+        (setq news nil)))))
+
+(defun mailsync-gnus--settle (item)
+  "ITEM has no group left to be checked: tell, and go on with the next."
+  (let* ((key (mailsync-gnus--item-key item))
+         (next (gethash key mailsync-gnus--next)))
+    (remhash key mailsync-gnus--pending)
+    (remhash key mailsync-gnus--next)
+    (when next
+      (puthash key next mailsync-gnus--pending)
+      (push next mailsync-gnus--unmapped))
+    (when (mailsync-gnus--item-again item)
+      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+    (mailsync-gnus--answer-all item (mailsync-gnus--item-result item)
+                               (nreverse (mailsync-gnus--item-news item)))))
+
+(defun mailsync-gnus--leave-alone (name reason)
+  "Remember that the folder or group NAME was not checked, because of REASON."
+  (remhash name mailsync-gnus--left-alone)
+  (when (>= (hash-table-count mailsync-gnus--left-alone)
+            mailsync-gnus--left-alone-max)
+    (catch 'first
+      (maphash (lambda (key _)
+                 (remhash key mailsync-gnus--left-alone)
+                 (throw 'first nil))
+               mailsync-gnus--left-alone)))
+  (puthash name reason mailsync-gnus--left-alone))
+
+;;;; From items to claims
+
+(defun mailsync-gnus--deleted-p (change)
+  "Non-nil if the folder of CHANGE is gone, so that there is nothing to check."
+  (let ((kinds (plist-get change :kinds)))
+    (and (memq 'folder-deleted kinds)
+         (not (memq 'folder-created kinds))
+         (not (memq 'unknown kinds)))))
+
+(defun mailsync-gnus--map-items ()
+  "Find the groups of the items that wait for it, as far as they are known."
+  (let ((items (nreverse mailsync-gnus--unmapped))
+        (waiting nil))
+    (setq mailsync-gnus--unmapped nil)
+    (dolist (item items)
+      (when (eq item (gethash (mailsync-gnus--item-key item)
+                              mailsync-gnus--pending))
+        (let ((groups (mailsync-gnus--item-known-groups item)))
+          (if (eq groups 'wait)
+              (push item waiting)
+            (mailsync-gnus--claim item groups)))))
+    (setq mailsync-gnus--unmapped
+          (append mailsync-gnus--unmapped waiting))
+    (when (and waiting (not (timerp mailsync-gnus--resolve-timer)))
+      (mailsync-gnus--resolve))))
+
+(defun mailsync-gnus--item-known-groups (item)
+  "The groups of ITEM, or `wait' if file names must be resolved first."
+  (let* ((change (mailsync-gnus--item-change item))
+         (configured (mailsync-gnus--configured-groups change)))
+    (cond
+     (configured (car configured))
+     ((mailsync-gnus--deleted-p change) nil)
+     ((not (mailsync-gnus--index-current-p)) 'wait)
+     ((mailsync-gnus--all-groups change))
+     ;; An unknown folder: Gnus's directories may have changed since
+     ;; their names were resolved.
+     ((<= mailsync-gnus--index-answer (mailsync-gnus--item-stamp item)) 'wait)
+     (t nil))))
+
+(defun mailsync-gnus--claim (item groups)
+  "Make ITEM wait for the check of GROUPS, except those to be left alone."
+  (let* ((change (mailsync-gnus--item-change item))
+         (folder (plist-get change :folder))
+         (due nil))
+    (dolist (group (delete-dups (copy-sequence groups)))
+      (let ((reason (mailsync-gnus--why-not group)))
+        (if reason
+            (mailsync-gnus--leave-alone group reason)
+          (push group due))))
+    (if groups
+        (remhash folder mailsync-gnus--left-alone)
+      (mailsync-gnus--leave-alone
+       folder (if (mailsync-gnus--deleted-p change)
+                  "folder deleted"
+                "no group in Gnus")))
+    (setf (mailsync-gnus--item-mapped item) t
+          (mailsync-gnus--item-groups item) due)
+    (if (null due)
+        (mailsync-gnus--settle item)
+      (dolist (group due)
+        (push item (gethash group mailsync-gnus--claims))))))
+
+(defun mailsync-gnus--resolve ()
+  "Have the names of Gnus's directories resolved, then go on."
+  (setq mailsync-gnus--resolve-timer
+        (run-at-time mailsync-gnus--resolve-timeout nil
+                     #'mailsync-gnus--resolve-late))
+  (mailsync-gnus--refresh-index #'mailsync-gnus--resolved))
+
+(defun mailsync-gnus--resolved ()
+  "The names of Gnus's directories were resolved."
+  (mailsync-gnus--cancel 'mailsync-gnus--resolve-timer)
+  (mailsync-gnus--arm))
+
+(defun mailsync-gnus--resolve-late ()
+  "Names are not resolved in time: nobody shall wait any longer.
+The folders stay pending, for a file system that does not answer
+now may do so later."
+  (setq mailsync-gnus--resolve-timer 'late)
+  (mailsync-log-add 'warning "The directories of Gnus's servers do not answer")
+  (dolist (item mailsync-gnus--unmapped)
+    (let* ((change (mailsync-gnus--item-change item))
+           ;; What is known by name can be checked all the same.
+           (groups (cl-remove-if #'mailsync-gnus--why-not
+                                 (mailsync-gnus--all-groups change))))
+      (dolist (group groups)
+        (puthash group (float-time) mailsync-gnus--catch-up))
+      (mailsync-gnus--answer-all item (if groups 'failed 'no-group))))
+  (mailsync-gnus--arm))
+
+;;;; When
+
+(defun mailsync-gnus-ready-p ()
+  "Non-nil if Gnus is alive and has wholly started."
+  (and (fboundp 'gnus-alive-p)
+       (gnus-alive-p)
+       ;; Half started, or suspended, it is alive without these.
+       (hash-table-p (bound-and-true-p gnus-newsrc-hashtb))
+       (hash-table-p (bound-and-true-p gnus-active-hashtb))
+       (bound-and-true-p nntp-server-buffer)
+       (buffer-live-p (get-buffer nntp-server-buffer))
+       (get-buffer gnus-group-buffer)
+       t))
+
+(defun mailsync-gnus--clean-stack-p ()
+  "Non-nil if nobody waits for this timer to return.
+A timer also runs while some command waits, perhaps for an
+answer that Gnus would then lose.  When Emacs waits for a key in
+its command loop, the only function below a timer is the timer's
+own.  In batch mode there is no command loop: then it is enough
+that it is not Gnus who waits."
+  (let ((frames 0)
+        (gnus nil))
+    (mapbacktrace (lambda (_evaluated function _arguments _flags)
+                    (cl-incf frames)
+                    (when (and (symbolp function)
+                               (string-match-p "\\`\\(?:nn[a-z]+\\|gnus\\)-"
+                                               (symbol-name function)))
+                      (setq gnus t)))
+                  #'timer-event-handler)
+    (if noninteractive
+        (not gnus)
+      (= frames 1))))
+
+(defun mailsync-gnus--idle ()
+  "For how many seconds Emacs has been idle, nil if it is not.
+In batch mode there is no user, hence nobody to be disturbed."
+  (if noninteractive
+      1.0e+INF
+    (let ((idle (current-idle-time)))
+      (and idle (float-time idle)))))
+
+(defun mailsync-gnus--refusal (&optional busy)
+  "Why no group may be checked at this moment, a symbol, or nil.
+BUSY non-nil means that the user need not be idle."
+  (cond
+   ((input-pending-p) 'input)
+   ((not (or busy
+             (let ((idle (mailsync-gnus--idle)))
+               ;; Timers may come a little early.
+               (and idle (>= (+ idle 0.01) mailsync-gnus-idle-delay)))))
+    'busy)
+   ((not (zerop (minibuffer-depth))) 'minibuffer)
+   ((or executing-kbd-macro defining-kbd-macro) 'macro)
+   (overriding-terminal-local-map 'keymap)
+   ((bound-and-true-p gnus-inhibit-demon) 'demon)
+   (mailsync-gnus--running 'running)
+   ((not (mailsync-gnus--clean-stack-p)) 'stack)))
+
+(defun mailsync-gnus--catch-up-wait ()
+  "Seconds until a group may be looked at in full, nil if none has to be.
+Nil also if the user is not idle enough: an idle timer tells then."
+  (let ((first nil)
+        (idle (mailsync-gnus--idle)))
+    (when (and idle (>= (+ idle 0.01) mailsync-gnus-catch-up-delay))
+      (maphash (lambda (_ time)
+                 (when (or (null first) (< time first)) (setq first time)))
+               mailsync-gnus--catch-up))
+    (and first
+         (max 0 (- (+ first mailsync-gnus-catch-up-delay) (float-time))))))
+
+(defun mailsync-gnus--next-unit ()
+  "The next piece of work, or the seconds until there is one, or nil.
+A piece of work is a list (FUNCTION . ARGUMENTS)."
+  (let ((wait nil))
+    (cl-flet ((later (seconds)
+                (when seconds
+                  (setq wait (if wait (min wait seconds) seconds)))))
+      (or
+       (when-let* ((server (car (mailsync-gnus--imap-in-state 'answered 'dead))))
+         (list #'mailsync-gnus--finish-imap server))
+       (catch 'unit
+         (maphash
+          (lambda (group items)
+            (let ((method (and (mailsync-gnus--entry group)
+                               (gnus-find-method-for-group group))))
+              (if (not (mailsync-gnus--imap-asynchronous-p method))
+                  (throw 'unit (list #'mailsync-gnus--check-claimed group))
+                (let* ((server (mailsync-gnus--imap-server method))
+                       (seconds (mailsync-gnus--imap-wait server)))
+                  (cond
+                   ((eql seconds 0)
+                    (throw 'unit (list #'mailsync-gnus--ask-imap method)))
+                   (seconds
+                    (later seconds)
+                    ;; Known not to answer: nobody shall wait for it.
+                    (dolist (item items)
+                      (when (mailsync-gnus--item-calls item)
+                        (mailsync-gnus--answer-all item 'failed)))))))))
+          mailsync-gnus--claims)
+         nil)
+       (when mailsync-gnus--risen
+         (if (or (not (mailsync-gnus--busy-p))
+                 (> (- (float-time) mailsync-gnus--risen) 2))
+             (list #'mailsync-gnus--run-hooks)
+           (later 2)
+           nil))
+       (progn
+         (when-let* ((seconds (mailsync-gnus--catch-up-wait)))
+           (later seconds))
+         (if (and wait (<= wait 0) (> (hash-table-count mailsync-gnus--catch-up) 0))
+             (list #'mailsync-gnus--catch-up-one)
+           wait))))))
+
+(defun mailsync-gnus--busy-p ()
+  "Non-nil while a batch is not settled.
+What waits for a server that does not answer does not count."
+  (or mailsync-gnus--sent
+      (and mailsync-gnus--unmapped
+           (not (eq mailsync-gnus--resolve-timer 'late)))))
+
+(defun mailsync-gnus--overdue-p ()
+  "Non-nil if work has waited for too long for an idle moment."
+  (and mailsync-gnus--waiting-since
+       (>= (- (float-time) mailsync-gnus--waiting-since)
+           mailsync-gnus-max-wait)))
+
+(defun mailsync-gnus--step ()
+  "Do a slice of the work if this is a moment for it."
+  (mailsync-gnus--cancel 'mailsync-gnus--timer)
+  (if (not (mailsync-gnus-ready-p))
+      (mailsync-gnus--gnus-gone)
+    (let* ((overdue (mailsync-gnus--overdue-p))
+           (refusal (mailsync-gnus--refusal overdue)))
+      (cond
+       (refusal
+        (cl-incf mailsync-gnus--refusals))
+       (t
+        (setq mailsync-gnus--refusals 0)
+        (mailsync-gnus--slice
+         (if (mailsync-gnus--refusal) ; the user types, but it is overdue
+             mailsync-gnus--slice-between-keys
+           (setq mailsync-gnus--waiting-since nil)
+           mailsync-gnus--slice))))
+      (mailsync-gnus--arm refusal))))
+
+(defun mailsync-gnus--slice (seconds)
+  "Work for about SECONDS."
+  (let ((mailsync-gnus--running t)
+        (end (+ (float-time) seconds))
+        unit)
+    (mailsync-gnus--count :slices)
+    (mailsync-gnus--map-items)
+    (while (and (consp (setq unit (mailsync-gnus--next-unit)))
+                (progn
+                  (condition-case err
+                      (apply (car unit) (cdr unit))
+                    (error
+                     ;; A bug of ours: it must not come back for ever.
+                     (mailsync-log-add 'error "%S: %s" (car unit)
+                                       (error-message-string err))
+                     (mailsync-gnus--abandon)))
+                  (mailsync-gnus--map-items)
+                  (not (or quit-flag
+                           (input-pending-p)
+                           (> (float-time) end))))))))
+
+(defun mailsync-gnus--arm (&optional refusal)
+  "Arm the timers for the work that there is.
+REFUSAL is why it may not be done at this moment."
+  (when mailsync-gnus--set-up
+    (let* ((unit (if (mailsync-gnus-ready-p)
+                     (if (and mailsync-gnus--unmapped
+                              (not (timerp mailsync-gnus--resolve-timer)))
+                         '(map)
+                       (mailsync-gnus--next-unit))))
+           (due (consp unit))
+           (idle (mailsync-gnus--idle)))
+      (mailsync-gnus--cancel 'mailsync-gnus--timer)
+      (if due
+          (progn
+            (unless mailsync-gnus--waiting-since
+              (setq mailsync-gnus--waiting-since (float-time)))
+            (unless mailsync-gnus--idle-timer
+              (setq mailsync-gnus--idle-timer
+                    (run-with-idle-timer mailsync-gnus-idle-delay t
+                                         #'mailsync-gnus--step))))
+        (setq mailsync-gnus--waiting-since nil
+              mailsync-gnus--refusals 0)
+        (mailsync-gnus--cancel 'mailsync-gnus--idle-timer))
+      (if (zerop (hash-table-count mailsync-gnus--catch-up))
+          (mailsync-gnus--cancel 'mailsync-gnus--catch-up-timer)
+        (unless mailsync-gnus--catch-up-timer
+          (setq mailsync-gnus--catch-up-timer
+                (run-with-idle-timer mailsync-gnus-catch-up-delay t
+                                     #'mailsync-gnus--step))))
+      (when-let* ((seconds
+                   (cond
+                    ((numberp unit) unit)
+                    ((not due) nil)
+                    (t (mailsync-gnus--delay refusal idle)))))
+        (setq mailsync-gnus--timer
+              (run-at-time seconds nil #'mailsync-gnus--step)))
+      (mailsync-gnus--tell-checking))))
+
+(defun mailsync-gnus--delay (refusal idle)
+  "Seconds to the next attempt, after REFUSAL, Emacs being idle for IDLE.
+The idle timer makes an attempt in each idle period besides."
+  (let ((overdue (max 0.05 (- (+ mailsync-gnus--waiting-since
+                                 mailsync-gnus-max-wait)
+                              (float-time)))))
+    (cond
+     ((and idle (null refusal))
+      (max 0 (- mailsync-gnus-idle-delay idle)))
+     ((memq refusal '(nil input busy))
+      overdue)
+     ;; Somebody else has Emacs, and may for hours.
+     (t (min 8 (* 0.1 (expt 2 (min 10 mailsync-gnus--refusals))))))))
+
+(defun mailsync-gnus--cancel (variable)
+  "Cancel the timer in VARIABLE."
+  (when (timerp (symbol-value variable))
+    (cancel-timer (symbol-value variable)))
+  (set variable nil))
+
+(defun mailsync-gnus--wake ()
+  "Go on with the work soon; may be called from anywhere."
+  (when mailsync-gnus--set-up
+    (mailsync-gnus--cancel 'mailsync-gnus--timer)
+    (setq mailsync-gnus--timer (run-at-time 0 nil #'mailsync-gnus--step))))
+
+(defun mailsync-gnus--tell-checking ()
+  "Tell the core whether an answer is being waited for."
+  (let ((checking (and mailsync-gnus--sent t)))
+    (unless (eq checking mailsync-gnus--checking)
+      (setq mailsync-gnus--checking checking)
+      (mailsync--set-checking checking))))
+
+;;;; The work
+
+(defun mailsync-gnus--check-claimed (group)
+  "Check GROUP for the items that claim it."
+  (let* ((items (gethash group mailsync-gnus--claims))
+         (reason (mailsync-gnus--why-not group)))
+    (if reason
+        ;; It was well when it was claimed: the user acted since.
+        (progn
+          (mailsync-gnus--leave-alone group reason)
+          (remhash group mailsync-gnus--claims)
+          (dolist (item items)
+            (mailsync-gnus--item-checked item group 'no-group nil)))
+      (let ((kinds nil))
+        (dolist (item items)
+          (setq kinds (cl-union kinds
+                                (plist-get (mailsync-gnus--item-change item)
+                                           :kinds))))
+        (mailsync-gnus--report (mailsync-gnus--check-group group kinds) items)
+        (when (eq (car (gnus-find-method-for-group group)) 'nnmaildir)
+          (if (equal kinds '(new))
+              (puthash group (float-time) mailsync-gnus--catch-up)
+            (remhash group mailsync-gnus--catch-up)))))))
+
+(defun mailsync-gnus--catch-up-one ()
+  "Look in full at the group that has waited for it the longest."
+  (let ((first nil) (group nil))
+    (maphash (lambda (key time)
+               (when (or (null first) (< time first))
+                 (setq first time group key)))
+             mailsync-gnus--catch-up)
+    (when group
+      (remhash group mailsync-gnus--catch-up)
+      (unless (mailsync-gnus--why-not group)
+        (mailsync-gnus--report
+         (mailsync-gnus--check-group group '(new flags)) nil)))))
+
+(defun mailsync-gnus--report (report items)
+  "Take the REPORT of a check, for the ITEMS that claimed its group."
+  (pcase-let ((`(,group ,result ,old ,new) report))
+    (if (eq result 'quit)
+        ;; The claims stay.
+        (mailsync-log-add 'info "%s: the check was interrupted" group)
+      (remhash group mailsync-gnus--claims)
+      (remhash group mailsync-gnus--left-alone)
+      (mailsync-gnus--count :groups)
+      (when (stringp result)
+        (mailsync-gnus--count :errors)
+        (setq mailsync-gnus--last-error (cons group result))
+        (mailsync-log-add 'error "%s: the check failed: %s" group result)
+        (setq result 'failed))
+      (let ((news (and old new (> new old) (list group old new))))
+        (when news
+          (unless mailsync-gnus--risen
+            (setq mailsync-gnus--risen (float-time))))
+        (dolist (item items)
+          (mailsync-gnus--item-checked item group result news))))))
+
+(defun mailsync-gnus--item-checked (item group result news)
+  "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
+  (setf (mailsync-gnus--item-begun item) t
+        (mailsync-gnus--item-groups item)
+        (delete group (mailsync-gnus--item-groups item)))
+  (pcase result
+    ('failed (setf (mailsync-gnus--item-result item) 'failed))
+    ('checked (unless (eq (mailsync-gnus--item-result item) 'failed)
+                (setf (mailsync-gnus--item-result item) 'checked))))
+  (when news (push news (mailsync-gnus--item-news item)))
+  (unless (mailsync-gnus--item-groups item)
+    (mailsync-gnus--settle item)))
+
+(defun mailsync-gnus--ask-imap (method)
+  "Ask the nnimap server METHOD for all groups of it that are claimed."
+  (let ((name (gnus-method-to-server-name method))
+        (asked nil))
+    (maphash
+     (lambda (group items)
+       (let ((entry (mailsync-gnus--entry group)))
+         (when (or (null entry)
+                   (equal (gnus-method-to-server-name
+                           (gnus-find-method-for-group group))
+                          name))
+           (push (cons group items) asked))))
+     mailsync-gnus--claims)
+    ;; The user may have acted since they were claimed.
+    (dolist (entry asked)
+      (when-let* ((reason (mailsync-gnus--why-not (car entry))))
+        (setq asked (remq entry asked))
+        (mailsync-gnus--leave-alone (car entry) reason)
+        (remhash (car entry) mailsync-gnus--claims)
+        (dolist (item (cdr entry))
+          (mailsync-gnus--item-checked item (car entry) 'no-group nil))))
+    (when asked
+      (let ((reports (mailsync-gnus--imap-send method (mapcar #'car asked)
+                                               #'mailsync-gnus--wake)))
+        (if reports
+            (dolist (report reports)
+              (mailsync-gnus--report-imap report
+                                          (cdr (assoc (car report) asked))
+                                          t))
+          (push (cons name asked) mailsync-gnus--sent)
+          (dolist (entry asked)
+            (remhash (car entry) mailsync-gnus--claims)
+            (dolist (item (cdr entry))
+              (setf (mailsync-gnus--item-begun item) t))))))))
+
+(defun mailsync-gnus--finish-imap (server)
+  "Take the answer of SERVER, or notice that there is none."
+  (let* ((name (mailsync-gnus--imap-name server))
+         (asked (cdr (assoc name mailsync-gnus--sent)))
+         (dead (eq (mailsync-gnus--imap-state server) 'dead)))
+    (setq mailsync-gnus--sent
+          (assoc-delete-all name mailsync-gnus--sent))
+    (dolist (report (mailsync-gnus--imap-finish server))
+      (mailsync-gnus--report-imap report (cdr (assoc (car report) asked))
+                                  dead))))
+
+(defun mailsync-gnus--report-imap (report items silent)
+  "Take REPORT about a group that an nnimap server was asked for by ITEMS.
+SILENT non-nil means that the server itself failed: then the
+folders wait for it."
+  (pcase-let ((`(,group ,result) report))
+    (cond
+     ((eq result 'quit)
+      (dolist (item items)
+        (cl-pushnew item (gethash group mailsync-gnus--claims))))
+     (t
+      (when (and silent (stringp result))
+        (dolist (item items)
+          (setf (mailsync-gnus--item-again item) t)))
+      (mailsync-gnus--report report items)))))
+
+(defun mailsync-gnus--run-hooks ()
+  "Run Gnus's hooks for new mail, once for all counts that rose."
+  (setq mailsync-gnus--risen nil)
+  (when mailsync-gnus-run-hooks
+    (let ((inhibit-interaction t)
+          (use-dialog-box nil)
+          (gnus-inhibit-demon t))
+      (with-local-quit
+        (save-current-buffer
+          (set-buffer gnus-group-buffer)
+          (mailsync--run-hook-safely 'gnus-get-new-news-hook)
+          (mailsync--run-hook-safely 'gnus-after-getting-new-news-hook))))))
+
+(defun mailsync-gnus--abandon ()
+  "Give up what is claimed, so that an error cannot repeat for ever."
+  (let ((items nil))
+    (maphash (lambda (_ item) (push item items)) mailsync-gnus--pending)
+    (clrhash mailsync-gnus--claims)
+    (clrhash mailsync-gnus--catch-up)
+    (setq mailsync-gnus--unmapped nil
+          mailsync-gnus--sent nil)
+    (mailsync-gnus--imap-close-all)
+    (dolist (item items)
+      (setf (mailsync-gnus--item-result item) 'failed
+            (mailsync-gnus--item-again item) nil)
+      (mailsync-gnus--settle item))))
+
+;;;; Gnus comes and goes
+
+(defun mailsync-gnus--gnus-gone ()
+  "Gnus does not run (any more): tell everyone, keep the folders.
+They are checked once Gnus has started."
+  (mailsync-gnus--imap-close-all)
+  (mailsync-gnus--forget-index)
+  (dolist (timer '(mailsync-gnus--timer mailsync-gnus--idle-timer
+                   mailsync-gnus--catch-up-timer mailsync-gnus--resolve-timer))
+    (mailsync-gnus--cancel timer))
+  (setq mailsync-gnus--sent nil
+        mailsync-gnus--risen nil
+        mailsync-gnus--waiting-since nil
+        mailsync-gnus--unmapped nil)
+  (clrhash mailsync-gnus--claims)
+  (clrhash mailsync-gnus--catch-up)
+  (clrhash mailsync-gnus--left-alone)
+  (let ((items nil))
+    (dolist (table (list mailsync-gnus--next mailsync-gnus--pending))
+      (maphash (lambda (_ item) (push item items)) table)
+      (clrhash table))
+    (dolist (item items)
+      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+    ;; Last: whoever is told may ask for more.
+    (mailsync-gnus--tell-checking)
+    (dolist (item items)
+      (mailsync-gnus--answer-all item 'not-running))))
+
+(defun mailsync-gnus--started ()
+  "Gnus has started: check what changed before.  For `gnus-started-hook'."
+  (maphash (lambda (_ item)
+             (setf (mailsync-gnus--item-stamp item)
+                   mailsync-gnus--index-request))
+           mailsync-gnus--pending)
+  (mailsync-gnus--resolve)
+  (mailsync-gnus--arm))
+
+(defun mailsync-gnus--exited ()
+  "Gnus has quit.  For `gnus-after-exiting-gnus-hook'."
+  (mailsync-gnus--gnus-gone))
+
+(defun mailsync-gnus--show-mode-line ()
+  "Show mailsync's state in the mode line of *Group*.
+For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
+  (setq mode-line-process '("" mailsync-mode-line)))
+
+;;;; What the core calls
+
+(defun mailsync-gnus-setup ()
+  "Begin to serve Gnus.  It must be loaded, but need not run."
+  (unless mailsync-gnus--set-up
+    (setq mailsync-gnus--set-up t)
+    (put 'mailsync-mode-line 'risky-local-variable t)
+    (add-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
+    (add-hook 'gnus-started-hook #'mailsync-gnus--started)
+    (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (when-let* ((buffer (get-buffer gnus-group-buffer)))
+      (with-current-buffer buffer
+        (mailsync-gnus--show-mode-line)))
+    (when (mailsync-gnus-ready-p)
+      (mailsync-gnus--started))))
+
+(defun mailsync-gnus-teardown ()
+  "Stop serving Gnus: close connections, drop what is pending, tell everyone."
+  (when mailsync-gnus--set-up
+    (setq mailsync-gnus--set-up nil)
+    (remove-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
+    (remove-hook 'gnus-started-hook #'mailsync-gnus--started)
+    (remove-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (when-let* ((buffer (get-buffer gnus-group-buffer)))
+      (with-current-buffer buffer
+        (when (equal mode-line-process '("" mailsync-mode-line))
+          (kill-local-variable 'mode-line-process)
+          (force-mode-line-update))))
+    (mailsync-gnus--gnus-gone)
+    (clrhash mailsync-gnus--pending)
+    (clrhash mailsync-gnus--next)
+    (setq mailsync-gnus--unmapped nil)))
+
+(defun mailsync-gnus-check-changes (account changes done)
+  "Check the groups of some folders of ACCOUNT, then call DONE.
+CHANGES say which folders.  Returns at once.  DONE is called once, with an alist from folder
+to `checked', `no-group', `not-running' or `failed', and with a
+list of those CHANGES that brought a message; each of these has
+gained `:groups', a list of (GROUP OLD NEW), numbers of unread
+messages.
+
+While Gnus does not run, DONE is called at once, and the folders
+are checked when it has started."
+  (let ((call (mailsync-gnus--make-call :account account :done done
+                                        ;; Ours, until all are there.
+                                        :left 1)))
+    (dolist (change changes)
+      (mailsync-gnus--add change call))
+    (if (and mailsync-gnus--set-up (mailsync-gnus-ready-p))
+        (mailsync-gnus--arm)
+      (mailsync-gnus--gnus-gone))
+    (when (zerop (cl-decf (mailsync-gnus--call-left call)))
+      (mailsync-gnus--finish-call call))))
+
+(defun mailsync-gnus-status ()
+  "What mailsync knows of Gnus, for the status buffer, a plist.
+`:ready' is non-nil if Gnus runs, `:pending' the number of folders
+that wait for their check, `:asked' lists the nnimap servers that
+were asked, `:silent' those that did not answer, `:left-alone' is
+an alist from folders and groups to why they are not checked,
+`:last-error' is (GROUP . TEXT), `:checks' a plist of counts."
+  (list :ready (mailsync-gnus-ready-p)
+        :method mailsync-gnus-check-method
+        :pending (hash-table-count mailsync-gnus--pending)
+        :asked (mapcar #'car mailsync-gnus--sent)
+        :silent (cl-loop for (name . server) in mailsync-gnus--imap-servers-asked
+                         when (> (mailsync-gnus--imap-failures server) 0)
+                         collect name)
+        :catch-up (hash-table-count mailsync-gnus--catch-up)
+        :left-alone (let ((alist nil))
+                      (maphash (lambda (name reason)
+                                 (push (cons name reason) alist))
+                               mailsync-gnus--left-alone)
+                      (nreverse alist))
+        :last-error mailsync-gnus--last-error
+        :checks (copy-sequence mailsync-gnus--counts)))
+
+;;;; What the user calls
+
+;;;###autoload
+(defun mailsync-gnus-check (&optional groups)
+  "Check GROUPS of Gnus now, and return when that is done.
+GROUPS are full names of groups, a list or one string; nil means
+all that Gnus has active.  Interactively, check the groups that
+are marked with the process mark in *Group*, or all that are
+active.
+
+Return an alist from group to `checked', `failed' or the reason,
+a string, why the group is left alone; nil if Gnus does not run."
+  (interactive
+   (list (and (mailsync-gnus-ready-p)
+              (buffer-local-value 'gnus-group-marked
+                                  (get-buffer gnus-group-buffer)))))
+  (if (not (mailsync-gnus-ready-p))
+      (when (called-interactively-p 'any)
+        (user-error "Gnus is not running"))
+    (unless mailsync-gnus--running
+      (let ((results (mailsync-gnus--check-now
+                      (if groups
+                          (ensure-list groups)
+                        (mailsync-gnus--active-groups)))))
+        (when mailsync-gnus--risen
+          (mailsync-gnus--run-hooks))
+        results))))
+
+(defun mailsync-gnus--check-now (groups)
+  "Check GROUPS, wait for it, and return an alist from group to result."
+  (let ((mailsync-gnus--running t)
+        (servers nil)
+        (results nil))
+    (dolist (group groups)
+      (let ((reason (mailsync-gnus--why-not group)))
+        (if reason
+            (progn (push (cons group reason) results)
+                   (mailsync-gnus--leave-alone group reason))
+          (let ((method (gnus-find-method-for-group group)))
+            (if (mailsync-gnus--imap-asynchronous-p method)
+                (push group (alist-get method servers nil nil #'equal))
+              (let ((report (mailsync-gnus--check-group group '(unknown))))
+                (mailsync-gnus--report report nil)
+                (push (cons group (if (stringp (nth 1 report))
+                                      'failed
+                                    (nth 1 report)))
+                      results)))))))
+    ;; All groups of a server in one go, as in the background.
+    (pcase-dolist (`(,method . ,members) servers)
+      (dolist (report (mailsync-gnus--imap-check-groups method
+                                                        (nreverse members)))
+        (mailsync-gnus--report report nil)
+        (push (cons (car report) (if (stringp (nth 1 report))
+                                     'failed
+                                   (nth 1 report)))
+              results)))
+    (nreverse results)))
+
+;; The names of mailsync 0.4, which users' mswatch configurations name.
+;;;###autoload
+(define-obsolete-function-alias 'mailsync/gnus-check #'mailsync-gnus-check "0.5")
+;;;###autoload
+(define-obsolete-function-alias 'mailsync/gnus-check-handler
+  #'mailsync-gnus-check "0.5")
+
+(provide 'mailsync-gnus)
+;;; mailsync-gnus.el ends here
