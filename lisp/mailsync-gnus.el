@@ -881,11 +881,11 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
 
 (defun mailsync-gnus-check-changes (account changes done)
   "Check the groups of some folders of ACCOUNT, then call DONE.
-CHANGES say which folders.  Returns at once.  DONE is called once, with an alist from folder
-to `checked', `no-group', `not-running' or `failed', and with a
-list of those CHANGES that brought a message; each of these has
-gained `:groups', a list of (GROUP OLD NEW), numbers of unread
-messages.
+CHANGES say which folders.  Returns at once.  DONE is called
+once, with an alist from folder to `checked', `no-group',
+`not-running' or `failed', and with a list of those CHANGES that
+brought a message; each of these has gained `:groups', a list
+of (GROUP OLD NEW), numbers of unread messages.
 
 While Gnus does not run, DONE is called at once, and the folders
 are checked when it has started."
