@@ -14,8 +14,10 @@ ext := so
 endif
 target := $(or $(CARGO_TARGET_DIR),target)
 built := $(target)/release/libmailsync_module.$(ext)
-module := lisp/mailsync-module.$(ext)
-sidecar := lisp/mailsync-module.version
+# Not called mailsync-module: `require' would find that before mailsync-module.el.
+MODULE_DIR ?= lisp
+module := $(MODULE_DIR)/mailsync-engine.$(ext)
+sidecar := $(MODULE_DIR)/mailsync-engine.version
 lisp := $(wildcard lisp/*.el)
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 

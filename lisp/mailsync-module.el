@@ -25,7 +25,8 @@
 ;; Loading or byte-compiling it asks nothing, downloads nothing, builds
 ;; nothing; only the command `mailsync-module-compile' builds.  The version
 ;; is read from a file beside the module, before the module is loaded, since
-;; a loaded one cannot be replaced without restarting Emacs.
+;; a loaded one cannot be replaced without restarting Emacs.  Its file is not
+;; called mailsync-module: `require' would find it before this one.
 
 ;;; Code:
 
@@ -56,13 +57,13 @@ Set it where those are in a directory that you cannot write."
 ;;;; Declarations
 
 ;; The functions of the module; their docstrings are in src/module/mod.rs.
-(declare-function mailsync-module--version "ext:mailsync-module")
+(declare-function mailsync-module--version "ext:mailsync-engine")
 
 ;;;; Code
 
 (defun mailsync-module--file (&optional suffix)
   "The name of the module's file, or of the one with SUFFIX beside it."
-  (expand-file-name (concat "mailsync-module" (or suffix module-file-suffix))
+  (expand-file-name (concat "mailsync-engine" (or suffix module-file-suffix))
                     (or mailsync-module-directory
                         mailsync-module--lisp-directory)))
 

@@ -48,7 +48,7 @@ After those of `resolved' come as many pairs as the last one says.")
 
 ;;;; Declarations
 
-(declare-function mailsync-module--acknowledge "ext:mailsync-module")
+(declare-function mailsync-module--acknowledge "ext:mailsync-engine")
 
 ;;;; Code
 

@@ -66,7 +66,7 @@
 (defvar mailsync-mode)
 (declare-function mailsync--pending "mailsync")
 (declare-function mailsync-gnus-status "mailsync-gnus")
-(declare-function mailsync-module--status "ext:mailsync-module")
+(declare-function mailsync-module--status "ext:mailsync-engine")
 
 ;;;; The mode line
 

@@ -130,11 +130,11 @@ The state is `starting', `watching', `waiting' or `error'."
 (declare-function mailsync-gnus-setup "mailsync-gnus")
 (declare-function mailsync-gnus-teardown "mailsync-gnus")
 (declare-function mailsync-status-update "mailsync-status")
-(declare-function mailsync-module--attach "ext:mailsync-module")
-(declare-function mailsync-module--check "ext:mailsync-module")
-(declare-function mailsync-module--resolve "ext:mailsync-module")
-(declare-function mailsync-module--start "ext:mailsync-module")
-(declare-function mailsync-module--stop "ext:mailsync-module")
+(declare-function mailsync-module--attach "ext:mailsync-engine")
+(declare-function mailsync-module--check "ext:mailsync-engine")
+(declare-function mailsync-module--resolve "ext:mailsync-engine")
+(declare-function mailsync-module--start "ext:mailsync-engine")
+(declare-function mailsync-module--stop "ext:mailsync-engine")
 
 ;;;; The mode
 

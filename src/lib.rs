@@ -26,8 +26,10 @@ pub mod watch;
 emacs::plugin_is_GPL_compatible!();
 
 /// Called by Emacs when it loads the module; the functions register themselves.
+///
+/// The feature has a name of its own: `mailsync-module` is the Lisp file that loads it.
 #[emacs::module(
-    name = "mailsync-module",
+    name = "mailsync-engine",
     defun_prefix = "mailsync-module",
     separator = "--",
     mod_in_name = false

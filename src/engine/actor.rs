@@ -4,7 +4,7 @@
 //! I/O: what may wait for a disk happens on a worker.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -19,7 +19,7 @@ use crate::frame::Payload;
 use crate::maildir::{DiskFs, Fs};
 use crate::threads;
 use crate::watch::MakeBackend;
-use crate::watch::inbox::Inbox;
+use crate::watch::inbox::{Dirty, Inbox};
 use crate::watch::kernel::Kernel;
 use crate::watch::root::{Job, Root};
 
@@ -63,7 +63,7 @@ impl Handle {
         threads::quiet_panics();
         let (messages, inbox) = unbounded();
         let (publish, status) = bounded(1);
-        let last_word = pipe.try_clone()?;
+        let last_word = Arc::new(Mutex::new(Some((generation, pipe.try_clone()?))));
         let mut actor = Actor {
             core: Core::new(accounts),
             inbox,
@@ -71,6 +71,7 @@ impl Handle {
             roots: Vec::new(),
             wake: bounded(1),
             pipe: None,
+            last_word: last_word.clone(),
             stuck: false,
             publish: publish.clone(),
             unread: status.clone(),
@@ -80,7 +81,7 @@ impl Handle {
         threads::spawn(
             "mailsync-engine",
             move || actor.run(backend),
-            move |text| died(last_word, generation, &failed, text),
+            move |text| died(&last_word, &failed, text),
         )?;
         Ok(Handle {
             messages,
@@ -141,21 +142,27 @@ impl Handle {
     }
 }
 
+/// The pipe and its generation, where whoever buries the engine finds them.
+type LastWord = Arc<Mutex<Option<(i64, Pipe)>>>;
+
 /// The engine panicked: say so where Lisp looks, since nobody else will.
-fn died(
-    mut pipe: Pipe,
-    generation: i64,
-    (publish, unread): &(Sender<Status>, Receiver<Status>),
-    text: String,
-) {
-    let mut payload = Payload::new();
-    payload.bye(&text);
-    pipe.write(&payload.frame(generation, 0));
+fn died(pipe: &LastWord, (publish, unread): &(Sender<Status>, Receiver<Status>), text: String) {
+    let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((generation, pipe)) = &mut *pipe {
+        say_bye(pipe, *generation, &text);
+    }
     let status = Status {
         dead: Some(text),
         ..Status::default()
     };
     replace(publish, unread, status);
+}
+
+/// The last frame: it wants no acknowledgement, and nobody may be reading any more.
+fn say_bye(pipe: &mut Pipe, generation: i64, text: &str) {
+    let mut payload = Payload::new();
+    payload.bye(text);
+    pipe.write(&payload.frame(generation, 0));
 }
 
 /// Put a value into a channel of one, in place of what nobody has read.
@@ -181,6 +188,7 @@ struct Actor {
     roots: Vec<RootEnd>,
     wake: (Sender<()>, Receiver<()>),
     pipe: Option<(i64, Pipe)>,
+    last_word: LastWord,
     /// A frame is only partly written.
     stuck: bool,
     publish: Sender<Status>,
@@ -220,6 +228,9 @@ impl Actor {
                     Ok(Message::Input(input)) => self.input(input),
                     Ok(Message::Attach(generation, pipe)) => {
                         let limit = pipe.limit();
+                        let mut last = self.last_word.lock().unwrap_or_else(PoisonError::into_inner);
+                        *last = pipe.try_clone().ok().map(|pipe| (generation, pipe));
+                        drop(last);
                         self.pipe = Some((generation, pipe));
                         self.stuck = false;
                         self.input(Input::Attach(generation, limit));
@@ -231,10 +242,7 @@ impl Actor {
                 },
                 recv(self.wake.1) -> _ => {
                     for number in 0..self.roots.len() {
-                        let dirty = self.roots[number].inbox.take();
-                        if dirty != Default::default() {
-                            self.input(Input::Dirty(RootId(number), dirty));
-                        }
+                        self.take(RootId(number));
                     }
                 }
                 recv(timer) -> _ => self.input(Input::Tick),
@@ -260,6 +268,7 @@ impl Actor {
                     // A worker that died has said so itself.
                     let _ = jobs.map(|jobs| jobs.send(job));
                 }
+                Action::Take(id) => self.take(id),
                 Action::Close(id) => {
                     if let Some(root) = self.roots.get_mut(id.0) {
                         root.jobs = None;
@@ -272,6 +281,16 @@ impl Actor {
                     }
                 }
             }
+        }
+    }
+
+    fn take(&mut self, id: RootId) {
+        let dirty = self
+            .roots
+            .get(id.0)
+            .map(|root| root.inbox.take(Instant::now()));
+        if let Some(dirty) = dirty.filter(|dirty| *dirty != Dirty::default()) {
+            self.input(Input::Dirty(id, dirty));
         }
     }
 
@@ -337,10 +356,7 @@ impl Actor {
 
     fn goodbye(&mut self) {
         if let Some((generation, pipe)) = &mut self.pipe {
-            let mut payload = Payload::new();
-            payload.bye("stopped");
-            // Nobody may be reading any more, and that is fine.
-            pipe.write(&payload.frame(*generation, 0));
+            say_bye(pipe, *generation, "stopped");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::{Coalesce, Coalescer, Delays};
 use crate::maildir::{FoundFolder, Layout};
 use crate::notifier::{Notice, Notifier};
-use crate::watch::inbox::{Dirty, Names};
+use crate::watch::inbox::{Dirty, HALF_LIFE, Names};
 use crate::watch::root::{Job, Report, Scanned};
 
 /// How often what the kernel does not watch is looked at, where the user gives no `:poll`.
@@ -77,6 +77,8 @@ pub enum Action {
     Run(RootId, Job),
     /// End a worker.
     Close(RootId),
+    /// Look into the root's inbox again.
+    Take(RootId),
     /// Write a frame; the pipe has room for it.
     Send(Vec<u8>),
 }
@@ -121,6 +123,7 @@ struct Root {
     /// Events in directories that no report has named yet.
     limbo: HashMap<PathBuf, Kinds>,
     next_scan: Option<Instant>,
+    next_take: Option<Instant>,
     watches: usize,
     unwatched: usize,
     problems: Vec<String>,
@@ -207,6 +210,7 @@ impl<C: Coalesce> Core<C> {
                 wish: Some(Wish::Scan),
                 limbo: HashMap::new(),
                 next_scan: None,
+                next_take: None,
                 watches: 0,
                 unwatched: 0,
                 problems: Vec::new(),
@@ -279,8 +283,9 @@ impl<C: Coalesce> Core<C> {
             .accounts
             .iter()
             .map(|account| account.coalescer.deadline());
-        let scans = self.roots.iter().map(|root| root.next_scan);
-        coalescers.chain(scans).flatten().min()
+        let open = self.roots.iter().filter(|root| !root.closed);
+        let roots = open.flat_map(|root| [root.next_scan, root.next_take]);
+        coalescers.chain(roots).flatten().min()
     }
 
     fn dirty(&mut self, now: Instant, id: RootId, dirty: Dirty) {
@@ -291,6 +296,9 @@ impl<C: Coalesce> Core<C> {
             let text = format!("watching {}: {text}", root.config.directory.display());
             let level = "error";
             self.notifier.notice(Notice::Log { level, text });
+        }
+        if dirty.unsettled {
+            root.next_take.get_or_insert(now + HALF_LIFE);
         }
         if dirty.overflow {
             root.wish = Some(Wish::Scan);
@@ -485,6 +493,10 @@ impl<C: Coalesce> Core<C> {
     fn pump(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for number in 0..self.roots.len() {
             let root = &mut self.roots[number];
+            if root.next_take.is_some_and(|at| at <= now) {
+                root.next_take = None;
+                actions.push(Action::Take(RootId(number)));
+            }
             if root.next_scan.is_some_and(|at| at <= now) {
                 root.next_scan = None;
                 root.wish = Some(Wish::Scan);

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::change::Kinds;
 
@@ -48,6 +49,10 @@ const MOST_NAMES: usize = 32;
 /// First halves of renames that wait for their second one.
 const MOST_HALVES: usize = 64;
 
+/// How long the first half of a rename may wait for the second.  The kernel tells both in one
+/// breath; alone, a half means that something left the watched directories.
+pub const HALF_LIFE: Duration = Duration::from_millis(20);
+
 /// Everything that came since the engine last looked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Dirty {
@@ -59,6 +64,8 @@ pub struct Dirty {
     pub overflow: bool,
     /// The backend failed.
     pub failure: Option<String>,
+    /// A rename is only half told: take again after [`HALF_LIFE`].
+    pub unsettled: bool,
 }
 
 impl Dirty {
@@ -113,17 +120,24 @@ fn holds_messages(directory: &Path) -> bool {
     (directory.file_name()).is_some_and(|name| name == "new" || name == "cur")
 }
 
+/// A rename seen from its first end only.
+struct Half {
+    number: usize,
+    path: PathBuf,
+    /// When it was first left over.
+    since: Option<Instant>,
+}
+
 #[derive(Default)]
 struct State {
     dirty: Dirty,
-    /// Renames seen from their first end only.
-    halves: VecDeque<(usize, PathBuf)>,
+    halves: VecDeque<Half>,
 }
 
 impl State {
     fn take_half(&mut self, number: usize) -> Option<PathBuf> {
-        let at = self.halves.iter().position(|(half, _)| *half == number)?;
-        self.halves.remove(at).map(|(_, path)| path)
+        let at = self.halves.iter().position(|half| half.number == number)?;
+        self.halves.remove(at).map(|half| half.path)
     }
 
     fn merge(&mut self, event: Event) {
@@ -136,11 +150,15 @@ impl State {
             }
             Event::MovedFrom(path, Some(number)) => {
                 if self.halves.len() >= MOST_HALVES
-                    && let Some((_, old)) = self.halves.pop_front()
+                    && let Some(old) = self.halves.pop_front()
                 {
-                    self.dirty.entry(&old, Kinds::GONE);
+                    self.dirty.entry(&old.path, Kinds::GONE);
                 }
-                self.halves.push_back((number, path));
+                self.halves.push_back(Half {
+                    number,
+                    path,
+                    since: None,
+                });
             }
             Event::MovedTo(path, Some(number)) => match self.take_half(number) {
                 Some(from) => self.dirty.moved(&from, &path),
@@ -184,14 +202,19 @@ impl Inbox {
     }
 
     /// Everything since the last call.
-    pub fn take(&self) -> Dirty {
+    pub fn take(&self, now: Instant) -> Dirty {
         let mut state = self.lock();
-        // The second half of a rename follows at once if it comes at all: what is still single
-        // has left the watched directories (or will count as an arrival, which loses nothing).
-        for (_, path) in mem::take(&mut state.halves) {
-            state.dirty.entry(&path, Kinds::GONE);
-        }
-        mem::take(&mut state.dirty)
+        let State { dirty, halves } = &mut *state;
+        halves.retain_mut(|half| {
+            let since = *half.since.get_or_insert(now);
+            let alone = now.saturating_duration_since(since) >= HALF_LIFE;
+            if alone {
+                dirty.entry(&half.path, Kinds::GONE);
+            }
+            !alone
+        });
+        dirty.unsettled = !halves.is_empty();
+        mem::take(dirty)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -215,6 +238,21 @@ mod tests {
 
     fn to(path: &str, number: usize) -> Event {
         Event::MovedTo(path.into(), Some(number))
+    }
+
+    /// Everything, with what has waited long enough.
+    fn settled(inbox: &Inbox) -> Dirty {
+        let now = Instant::now();
+        let mut dirty = inbox.take(now);
+        let late = inbox.take(now + HALF_LIFE);
+        for (path, kinds) in late.messages {
+            *dirty.messages.entry(path).or_default() |= kinds;
+        }
+        dirty.places.extend(late.places);
+        Dirty {
+            unsettled: false,
+            ..dirty
+        }
     }
 
     #[test]
@@ -311,7 +349,7 @@ mod tests {
             for event in events {
                 inbox.put(event);
             }
-            let dirty = inbox.take();
+            let dirty = settled(&inbox);
             let expected = messages.iter().map(|(dir, kinds)| (dir.into(), *kinds));
             assert_eq!(dirty.messages, expected.collect(), "{what}");
             let expected = places.iter().map(|(dir, names)| {
@@ -319,7 +357,11 @@ mod tests {
                 (dir.into(), Names::Some(names))
             });
             assert_eq!(dirty.places, expected.collect(), "{what}");
-            assert_eq!(inbox.take(), Dirty::default(), "{what}: taken means gone");
+            assert_eq!(
+                settled(&inbox),
+                Dirty::default(),
+                "{what}: taken means gone"
+            );
         }
     }
 
@@ -331,17 +373,31 @@ mod tests {
             inbox.put(Event::Created(format!("/m/index.{i}").into()));
         }
         assert!(inbox.lock().halves.len() <= MOST_HALVES);
-        let dirty = inbox.take();
+        let dirty = settled(&inbox);
         assert_eq!(dirty.messages.len(), 1);
         assert_eq!(dirty.places[Path::new("/m")], Names::All);
     }
 
     #[test]
-    fn a_half_that_was_taken_alone_loses_nothing() {
+    fn a_half_waits_for_the_other_and_not_for_ever() {
+        let start = Instant::now();
+        let cur = Path::new("/m/cur");
         let inbox = Inbox::new(|| {});
         inbox.put(from("/m/cur/1", 1));
-        assert_eq!(inbox.take().messages[Path::new("/m/cur")], Kinds::GONE);
+        let dirty = inbox.take(start);
+        assert!(dirty.unsettled && dirty.messages.is_empty());
         inbox.put(to("/m/cur/1S", 1));
-        assert_eq!(inbox.take().messages[Path::new("/m/cur")], Kinds::NEW);
+        let dirty = inbox.take(start);
+        assert_eq!(
+            (dirty.messages[cur], dirty.unsettled),
+            (Kinds::FLAGS, false)
+        );
+
+        inbox.put(from("/m/cur/1S", 2));
+        assert!(inbox.take(start).unsettled);
+        let dirty = inbox.take(start + HALF_LIFE);
+        assert_eq!((dirty.messages[cur], dirty.unsettled), (Kinds::GONE, false));
+        inbox.put(to("/m/cur/1", 2));
+        assert_eq!(inbox.take(start + HALF_LIFE).messages[cur], Kinds::NEW);
     }
 }
