@@ -1,0 +1,1086 @@
+//! From a root to its folders, and to the directories in which folders can appear.
+//!
+//! A folder is a directory that has the directories `cur`, `new` and `tmp`.  Those three are never
+//! listed, since they may hold a million messages: their `stat` tells all that is asked here.
+//! What cannot be read is collected and the rest goes on.  When to look again, and what to watch,
+//! is `watch`'s business; [`Scan`] has what it needs for both.
+//!
+//! | Entry | in the root | in `a` | in `.a` | in `a/.b` |
+//! |---|---|---|---|---|
+//! | `x`  | nested: `x`   | nested: `a/x`     | not looked at | not looked at  |
+//! | `.x` | Maildir++: `x` | mbsync's Legacy: `a/x` | not looked at | Legacy: `a/b/x` |
+//!
+//! That is [`Layout::Auto`]; Maildir++ is its first column without `x`, nested are its first two
+//! columns without `.x`.  So a folder of Maildir++ costs three `stat` and no listing, any other
+//! directory one listing and three `stat`.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::{error, fmt, io};
+
+use super::fs::{EntryKind, FileId, Fs};
+use super::name::canonical;
+use super::stamp::Stamp;
+
+/// How deep directories may nest below a root, in levels: more than any mail has, and an end for
+/// trees that no check of identities can see the end of.
+const DEEPEST: usize = 64;
+
+/// How the folders of a tree lie in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Whatever is there, the other two mixed included.
+    #[default]
+    Auto,
+    /// Only the root and its entries that begin with a dot: folder `a/b` is `.a.b` (Courier,
+    /// Dovecot).
+    MaildirPlusPlus,
+    /// Only entries that do not begin with a dot, at any depth: folder `a/b` is `a/b` (mbsync's
+    /// Verbatim, OfflineIMAP with `sep = /`, Dovecot's `LAYOUT=fs`).
+    Nested,
+}
+
+/// A folder as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFolder {
+    /// Its canonical name (see [`canonical`]), `INBOX` for the root.
+    pub name: Vec<u8>,
+    /// Its directory as the user sees it: the root as spelled, then the entries as found.
+    pub directory: PathBuf,
+    /// Its directory with symbolic links resolved: the folder's identity.
+    pub real: PathBuf,
+    /// What `new` looked like.
+    pub new: Stamp,
+    /// What `cur` looked like.
+    pub cur: Stamp,
+}
+
+/// A directory in which folders can appear, or which may become one: to be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its path with symbolic links resolved.
+    pub real: PathBuf,
+    /// Which directory it was.
+    pub id: FileId,
+}
+
+/// Something that could not be looked at; the rest of the tree could.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: the root as spelled, then the entries as found.  What lies at and below it is in
+    /// doubt.
+    pub path: PathBuf,
+    /// What sort of error.
+    pub kind: io::ErrorKind,
+    /// The error in the system's words, without the path.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.text)
+    }
+}
+
+/// What one look at a tree found; every list is sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// The root with symbolic links resolved; also the path of one of the containers.
+    pub real_root: PathBuf,
+    /// The folders, by name; two directories may come to one name.
+    pub folders: Vec<FoundFolder>,
+    /// The directories to watch for folders, by path.
+    pub containers: Vec<Container>,
+    /// What could not be looked at, by path.
+    pub problems: Vec<Problem>,
+}
+
+/// Why a root could not be looked at, at all.
+#[derive(Debug)]
+pub enum RootError {
+    /// There is nothing at this path, or a link that leads nowhere.
+    Missing(PathBuf),
+    /// There is something else.
+    NotADirectory(PathBuf),
+    /// There is something, but the system does not let us see it.
+    Unreadable(PathBuf, io::Error),
+}
+
+impl fmt::Display for RootError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            RootError::Missing(path) => {
+                write!(f, "there is no directory {}", path.display())
+            }
+            RootError::NotADirectory(path) => write!(f, "{} is not a directory", path.display()),
+            RootError::Unreadable(path, error) => {
+                write!(f, "{} cannot be read: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl error::Error for RootError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            RootError::Unreadable(_, error) => Some(error),
+            RootError::Missing(_) | RootError::NotADirectory(_) => None,
+        }
+    }
+}
+
+/// Whether a directory entry is one of the three parts of a maildir: `cur`, `new`, `tmp`.
+///
+/// They are never folders, even where the directory that they are in is none.  But where one of
+/// them appears or vanishes, that directory may have become a folder or ceased to be one.
+#[must_use]
+pub fn maildir_part(name: &OsStr) -> bool {
+    matches!(name.as_bytes(), b"cur" | b"new" | b"tmp")
+}
+
+/// Whether a directory entry can neither be a folder nor hold one, whatever is in it.
+///
+/// True for the parts of a maildir (see [`maildir_part`] for when they matter), for nnmaildir's
+/// own directory, and for the files in which Dovecot, Courier, mbsync and Maildir++ keep indexes:
+/// they are replaced all the time, and a watcher must not look again each time.  Names that
+/// somebody could give to a folder (`dovecot`, `subscriptions`) are not among them: at worst
+/// those cost a look.  Discovery looks at nothing for which this is true.
+#[must_use]
+pub fn never_a_folder(name: &OsStr) -> bool {
+    const NAMES: [&[u8]; 4] = [
+        b".nnmaildir",
+        b".uidvalidity",
+        b"maildirfolder",
+        b"maildirsize",
+    ];
+    // With what may follow: `.lock`, `.log`, `.journal`, `.tmp`, a UIDVALIDITY, a process number.
+    const BEGINNINGS: [&[u8]; 19] = [
+        b"..DOVECOT-TRASHED",
+        b".isyncuidmap.db",
+        b".mbsyncstate",
+        b".uidvalidity.",
+        b"courierimapacl",
+        b"courierimaphieracl",
+        b"courierimapkeywords",
+        b"courierimapsubscribed",
+        b"courierimapuiddb",
+        b"courierpop3dsizelist",
+        b"dovecot-acl",
+        b"dovecot-keywords",
+        b"dovecot-uidlist",
+        b"dovecot-uidvalidity",
+        b"dovecot.index",
+        b"dovecot.list.index",
+        b"dovecot.mailbox.log",
+        b"dovecot.map.index",
+        b"maildirsize.",
+    ];
+    let bytes = name.as_bytes();
+    maildir_part(name)
+        || NAMES.contains(&bytes)
+        || BEGINNINGS
+            .iter()
+            .any(|beginning| bytes.starts_with(beginning))
+}
+
+/// Find the folders of the root that the user spells `spelling`.
+///
+/// `exclude` are the real paths of other roots: those below this one, or below a directory that a
+/// link of this one leads to, are not entered (the longest root wins).  Symbolic links to
+/// directories are followed, after all real directories; a directory is visited once, under the
+/// first spelling, and never by way of a link to what contains the root.  What vanishes between
+/// two looks was never there.  An empty root is no error: its folders may be yet to come.
+///
+/// Takes one look at each directory: whatever appears after that is for the watches to tell,
+/// which must therefore be set before.
+///
+/// # Errors
+/// Where the root itself is missing, not a directory, or cannot be listed.
+pub fn discover(
+    fs: &dyn Fs,
+    spelling: &Path,
+    layout: Layout,
+    exclude: &[PathBuf],
+) -> Result<Scan, RootError> {
+    let at_root = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => RootError::Missing(spelling.to_path_buf()),
+        io::ErrorKind::NotADirectory => RootError::NotADirectory(spelling.to_path_buf()),
+        _ => RootError::Unreadable(spelling.to_path_buf(), error),
+    };
+    let real_root = fs.canonicalize(spelling).map_err(at_root)?;
+    if !fs.stat(&real_root).map_err(at_root)?.is_dir {
+        return Err(RootError::NotADirectory(spelling.to_path_buf()));
+    }
+    let root = Directory {
+        spelled: spelling.to_path_buf(),
+        real: real_root.clone(),
+        name: Vec::new(),
+        depth: 0,
+        place: Place::Root,
+    };
+    let mut walk = Walk {
+        fs,
+        layout,
+        exclude,
+        listed: HashSet::new(),
+        found: HashSet::new(),
+        directories: Vec::new(),
+        links: Vec::new(),
+        scan: Scan {
+            real_root,
+            ..Scan::default()
+        },
+    };
+    walk.list(root).map_err(at_root)?;
+    // Links last, so that what lies below the root is known under its own name.
+    loop {
+        while let Some(directory) = walk.directories.pop() {
+            walk.visit(directory);
+        }
+        let mut links = std::mem::take(&mut walk.links);
+        if links.is_empty() {
+            break;
+        }
+        links.sort_by(|a, b| bytes(&a.spelled).cmp(bytes(&b.spelled)));
+        for link in links {
+            walk.follow(link);
+        }
+        // They were pushed in order, and are taken from the end.
+        walk.directories.reverse();
+    }
+    let mut scan = walk.scan;
+    scan.folders
+        .sort_by(|a, b| (&a.name, bytes(&a.real)).cmp(&(&b.name, bytes(&b.real))));
+    scan.containers
+        .sort_by(|a, b| bytes(&a.real).cmp(bytes(&b.real)));
+    scan.problems
+        .sort_by(|a, b| bytes(&a.path).cmp(bytes(&b.path)));
+    Ok(scan)
+}
+
+/// A path's bytes, which compare much faster than its components.
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// Where a directory lies decides which of its entries can be folders (the table above).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Root,
+    /// Below the root, no entry on the way beginning with a dot.
+    Nested,
+    /// An entry of the root that begins with a dot: a folder, or to become one; never listed.
+    Plus,
+    /// An entry that begins with a dot, further down.
+    Legacy,
+}
+
+impl Place {
+    /// The place of an entry in a directory of this place.
+    fn of(self, layout: Layout, entry: &OsStr) -> Option<Place> {
+        let plus = layout != Layout::Nested;
+        let nested = layout != Layout::MaildirPlusPlus;
+        match (self, entry.as_bytes().starts_with(b".")) {
+            (Place::Root, true) if plus => Some(Place::Plus),
+            (Place::Root | Place::Nested, false) if nested => Some(Place::Nested),
+            (Place::Nested | Place::Legacy, true) if plus => Some(Place::Legacy),
+            _ => None,
+        }
+    }
+}
+
+/// A directory to be looked at, or a link that may lead to one.
+struct Directory {
+    spelled: PathBuf,
+    /// Of a link: the link itself.
+    real: PathBuf,
+    /// Canonical; empty for the root.
+    name: Vec<u8>,
+    depth: usize,
+    place: Place,
+}
+
+struct Walk<'a> {
+    fs: &'a dyn Fs,
+    layout: Layout,
+    exclude: &'a [PathBuf],
+    /// The containers so far.
+    listed: HashSet<FileId>,
+    /// The folders so far, by their `new` and `cur`: spares a `stat` of the folder itself.
+    found: HashSet<(FileId, FileId)>,
+    /// A stack.
+    directories: Vec<Directory>,
+    links: Vec<Directory>,
+    scan: Scan,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, directory: Directory) {
+        if self.excluded(&directory.real) {
+            return;
+        }
+        let spelled = directory.spelled.clone();
+        let result = if directory.depth > DEEPEST {
+            Err(io::Error::other("nested too deep"))
+        } else if directory.place == Place::Plus {
+            self.probe(directory)
+        } else {
+            self.list(directory)
+        };
+        if let Err(error) = result {
+            self.problem(spelled, &error);
+        }
+    }
+
+    /// Look at a link: where it leads to a directory, that is to be visited.
+    fn follow(&mut self, link: Directory) {
+        let target = self.fs.canonicalize(&link.real).and_then(|real| {
+            let is_dir = self.fs.stat(&real)?.is_dir;
+            Ok((real, is_dir))
+        });
+        match target {
+            // What contains the root is a cycle, too: and a very long way round.
+            Ok((real, true)) if !self.scan.real_root.starts_with(&real) => {
+                self.directories.push(Directory { real, ..link });
+            }
+            Ok(_) => {}
+            Err(error) => self.problem(link.spelled, &error),
+        }
+    }
+
+    /// An entry of the root that begins with a dot: a folder, or what may become one.
+    fn probe(&mut self, directory: Directory) -> io::Result<()> {
+        if let Some((new, cur)) = self.parts(&directory.real, None)? {
+            self.folder(directory, new, cur);
+            return Ok(());
+        }
+        let id = self.fs.stat(&directory.real)?.id;
+        if self.listed.insert(id) {
+            let real = directory.real;
+            self.scan.containers.push(Container { real, id });
+        }
+        Ok(())
+    }
+
+    /// A directory that may be a folder and may hold others.
+    fn list(&mut self, directory: Directory) -> io::Result<()> {
+        let id = self.fs.stat(&directory.real)?.id;
+        if self.listed.contains(&id) {
+            return Ok(());
+        }
+        let mut entries = self.fs.list(&directory.real)?;
+        let kind_of = |part: &str| {
+            let entry = entries.iter().find(|entry| entry.name == part)?;
+            (entry.kind != EntryKind::Other).then_some(entry.kind)
+        };
+        let mut parts = None;
+        if kind_of("new").is_some() && kind_of("cur").is_some() && kind_of("tmp").is_some() {
+            match self.parts(&directory.real, kind_of("tmp")) {
+                Ok(found) => parts = found,
+                Err(error) => self.problem(directory.spelled.clone(), &error),
+            }
+        }
+        if let Some((new, cur)) = &parts
+            && self.found.contains(&(new.id, cur.id))
+        {
+            // A link to a folder of Maildir++, which holds no others.
+            return Ok(());
+        }
+        self.listed.insert(id);
+        self.scan.containers.push(Container {
+            real: directory.real.clone(),
+            id,
+        });
+        // The stack is taken from the end.
+        entries.sort_by(|a, b| b.name.cmp(&a.name));
+        for entry in entries {
+            if entry.kind == EntryKind::Other || never_a_folder(&entry.name) {
+                continue;
+            }
+            let Some(place) = directory.place.of(self.layout, &entry.name) else {
+                continue;
+            };
+            let to = match entry.kind {
+                EntryKind::Symlink => &mut self.links,
+                _ => &mut self.directories,
+            };
+            to.push(Directory {
+                spelled: directory.spelled.join(&entry.name),
+                real: directory.real.join(&entry.name),
+                name: canonical(&directory.name, &entry.name),
+                depth: directory.depth + 1,
+                place,
+            });
+        }
+        if let Some((new, cur)) = parts {
+            self.folder(directory, new, cur);
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, directory: Directory, new: Stamp, cur: Stamp) {
+        if !self.found.insert((new.id, cur.id)) {
+            return;
+        }
+        let name = match directory.place {
+            Place::Root => b"INBOX".to_vec(),
+            _ => directory.name,
+        };
+        self.scan.folders.push(FoundFolder {
+            name,
+            directory: directory.spelled,
+            real: directory.real,
+            new,
+            cur,
+        });
+    }
+
+    /// The stamps of `new` and `cur`, if the directory has all three parts; `tmp` is what a
+    /// listing said of that.
+    fn parts(
+        &self,
+        directory: &Path,
+        tmp: Option<EntryKind>,
+    ) -> io::Result<Option<(Stamp, Stamp)>> {
+        // Before the stamps are read: what happens after it is not in them, and never older.
+        let taken = self.fs.now();
+        let part = |name: &str| match self.fs.stat(&directory.join(name)) {
+            Ok(stat) if stat.is_dir => Ok(Some(Stamp::new(&stat, taken))),
+            Ok(_) => Ok(None),
+            Err(error) if vanished(&error) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let Some(new) = part("new")? else {
+            return Ok(None);
+        };
+        let Some(cur) = part("cur")? else {
+            return Ok(None);
+        };
+        let whole = tmp == Some(EntryKind::Directory) || part("tmp")?.is_some();
+        Ok(whole.then_some((new, cur)))
+    }
+
+    /// Whether a directory belongs to another root.
+    fn excluded(&self, real: &Path) -> bool {
+        let root = &self.scan.real_root;
+        let mut others = self.exclude.iter();
+        // A root above this one is shorter, so it does not win here.
+        others.any(|other| real.starts_with(other) && !root.starts_with(other))
+    }
+
+    fn problem(&mut self, path: PathBuf, error: &io::Error) {
+        if !vanished(error) {
+            self.scan.problems.push(Problem {
+                path,
+                kind: error.kind(),
+                text: error.to_string(),
+            });
+        }
+    }
+}
+
+/// Whether an error only says that something is not there any more, or is something else by now.
+fn vanished(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Lcg, Model, Refusal};
+    use super::*;
+
+    fn look(model: &Model, layout: Layout) -> Scan {
+        discover(model, Path::new("/m"), layout, &[]).expect("a root")
+    }
+
+    /// "name directory" of every folder, the directory without the root.
+    fn folders(scan: &Scan) -> Vec<String> {
+        let folders = scan.folders.iter();
+        folders
+            .map(|folder| {
+                let name = String::from_utf8_lossy(&folder.name);
+                format!("{name} {}", below(&folder.directory))
+                    .trim_end()
+                    .to_owned()
+            })
+            .collect()
+    }
+
+    fn containers(scan: &Scan) -> Vec<String> {
+        let containers = scan.containers.iter();
+        containers.map(|it| below(&it.real)).collect()
+    }
+
+    fn below(path: &Path) -> String {
+        path.strip_prefix("/m")
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    }
+
+    #[test]
+    fn layouts() {
+        use Layout::{Auto, MaildirPlusPlus, Nested};
+        // tree, layout, folders, containers
+        type Case = (
+            &'static [&'static str],
+            Layout,
+            &'static [&'static str],
+            &'static [&'static str],
+        );
+        let plus: &[&str] = &["/m/***", "/m/.a/***", "/m/.a.b/***", "/m/.empty/"];
+        let nested: &[&str] = &["/m/INBOX/***", "/m/a/***", "/m/a/b.c/***", "/m/d/e/***"];
+        let mixed: &[&str] = &[
+            "/m/***",
+            "/m/.plus.x/***",
+            "/m/.plus.x/not/***",
+            "/m/.plus.x/.not/***",
+            "/m/a/***",
+            "/m/a/.b/***",
+            "/m/a/.b/.c/***",
+            "/m/a/.b/not/***",
+            "/m/a/.k/.l.m/***",
+            "/m/Inbox/.sub/***",
+        ];
+        let table: [Case; 14] = [
+            (&["/m/"], Auto, &[], &[""]),
+            (&["/m/***"], Auto, &["INBOX"], &[""]),
+            (&["/m/cur/", "/m/new/"], Auto, &[], &[""]),
+            (
+                plus,
+                MaildirPlusPlus,
+                &["INBOX", "a .a", "a/b .a.b"],
+                &["", ".empty"],
+            ),
+            (plus, Auto, &["INBOX", "a .a", "a/b .a.b"], &["", ".empty"]),
+            (plus, Nested, &["INBOX"], &[""]),
+            (
+                nested,
+                Nested,
+                &["INBOX INBOX", "a a", "a/b.c a/b.c", "d/e d/e"],
+                &["", "INBOX", "a", "a/b.c", "d", "d/e"],
+            ),
+            (
+                nested,
+                Auto,
+                &["INBOX INBOX", "a a", "a/b.c a/b.c", "d/e d/e"],
+                &["", "INBOX", "a", "a/b.c", "d", "d/e"],
+            ),
+            (nested, MaildirPlusPlus, &[], &[""]),
+            (
+                mixed,
+                Auto,
+                &[
+                    "INBOX",
+                    "INBOX/sub Inbox/.sub",
+                    "a a",
+                    "a/b a/.b",
+                    "a/b/c a/.b/.c",
+                    "a/k/l/m a/.k/.l.m",
+                    "plus/x .plus.x",
+                ],
+                &[
+                    "",
+                    "Inbox",
+                    "Inbox/.sub",
+                    "a",
+                    "a/.b",
+                    "a/.b/.c",
+                    "a/.k",
+                    "a/.k/.l.m",
+                ],
+            ),
+            (mixed, Nested, &["INBOX", "a a"], &["", "Inbox", "a"]),
+            (mixed, MaildirPlusPlus, &["INBOX", "plus/x .plus.x"], &[""]),
+            // files where directories belong, and what is never a folder
+            (
+                &[
+                    "/m/a/cur",
+                    "/m/a/new/",
+                    "/m/a/tmp/",
+                    "/m/.b/cur/",
+                    "/m/.b/new/",
+                    "/m/.b/tmp",
+                    "/m/file",
+                    "/m/.file",
+                    "/m/cur/x/***",
+                    "/m/new/***",
+                    "/m/tmp/a/***",
+                    "/m/a/cur",
+                    "/m/.nnmaildir/***",
+                    "/m/a/.nnmaildir/***",
+                    "/m/courierimapkeywords/***",
+                    "/m/..DOVECOT-TRASHED/***",
+                ],
+                Auto,
+                &["INBOX"],
+                &["", ".b", "a"],
+            ),
+            // parts that are links
+            (
+                &[
+                    "/m/a/cur -> ../../x/cur",
+                    "/m/a/new/",
+                    "/m/a/tmp -> ../../x/tmp",
+                    "/x/***",
+                    "/m/b/cur/",
+                    "/m/b/new/",
+                    "/m/b/tmp -> nowhere",
+                    "/m/.c/cur/",
+                    "/m/.c/new -> /x/new",
+                    "/m/.c/tmp -> /x/tmp",
+                ],
+                Auto,
+                &["a a", "c .c"],
+                &["", "a", "b"],
+            ),
+        ];
+        for (tree, layout, names, watched) in table {
+            let scan = look(&Model::new(tree), layout);
+            assert_eq!(folders(&scan), names, "{layout:?} {tree:?}");
+            assert_eq!(containers(&scan), watched, "{layout:?} {tree:?}");
+            assert_eq!(scan.problems, [], "{layout:?} {tree:?}");
+        }
+    }
+
+    #[test]
+    fn links() {
+        // tree, folders, where they really are, containers
+        type List = &'static [&'static str];
+        let table: [(List, List, List, List); 14] = [
+            (
+                &["/m/a -> ../x", "/x/***", "/x/b/***"],
+                &["a a", "a/b a/b"],
+                &["/x", "/x/b"],
+                &["", "/x", "/x/b"],
+            ),
+            (
+                &["/m/.a -> /x", "/x/***", "/x/b/***"],
+                &["a .a"],
+                &["/x"],
+                &[""],
+            ),
+            // what lies below the root goes by its own name, however names sort and nest
+            (&["/m/a -> b", "/m/b/***"], &["b b"], &["b"], &["", "b"]),
+            (
+                &["/m/a/l -> ../b", "/m/a/***", "/m/b/***"],
+                &["a a", "b b"],
+                &["a", "b"],
+                &["", "a", "b"],
+            ),
+            (&["/m/.a -> b", "/m/b/***"], &["b b"], &["b"], &["", "b"]),
+            (
+                &["/m/a -> .b", "/m/.b/***", "/m/.b/c/***"],
+                &["b .b"],
+                &[".b"],
+                &[""],
+            ),
+            (&["/m/.a -> .b", "/m/.b/"], &[], &[], &["", ".b"]),
+            // of two links the first
+            (
+                &["/m/b -> /x", "/m/a -> /x", "/x/***"],
+                &["a a"],
+                &["/x"],
+                &["", "/x"],
+            ),
+            (
+                &["/m/b/l -> /x/y", "/m/a/l -> /x", "/x/y/***"],
+                &["a/l/y a/l/y"],
+                &["/x/y"],
+                &["", "/x", "/x/y", "a", "b"],
+            ),
+            // cycles
+            (
+                &["/m/a/***", "/m/a/up -> ..", "/m/a/self -> .", "/m/l -> a"],
+                &["a a"],
+                &["a"],
+                &["", "a"],
+            ),
+            (
+                &["/m/a/b/", "/m/a/b/up -> ..", "/m/a/self -> ."],
+                &[],
+                &[],
+                &["", "a", "a/b"],
+            ),
+            (
+                &["/m/a -> /x", "/x/***", "/x/m -> /m", "/x/x -> /x"],
+                &["a a"],
+                &["/x"],
+                &["", "/x"],
+            ),
+            // what contains the root, nowhere, and files
+            (&["/other/***", "/m/a -> /"], &[], &[], &[""]),
+            (
+                &[
+                    "/m/b -> nowhere",
+                    "/m/c -> /file",
+                    "/m/.c -> /file",
+                    "/file",
+                ],
+                &[],
+                &[],
+                &[""],
+            ),
+        ];
+        for (tree, names, reals, watched) in table {
+            let scan = look(&Model::new(tree), Layout::Auto);
+            assert_eq!(folders(&scan), names, "{tree:?}");
+            let found: Vec<_> = scan.folders.iter().map(|it| below(&it.real)).collect();
+            assert_eq!(found, reals, "{tree:?}");
+            let mut found = containers(&scan);
+            found.sort();
+            assert_eq!(found, watched, "{tree:?}");
+            assert_eq!(scan.problems, [], "{tree:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_mounted_twice_is_one() {
+        let mut model = Model::new(&["/m/b/c/***", "/m/.x/***"]);
+        model.bind("/m/b", "/m/d");
+        model.bind("/m/b", "/m/a");
+        model.bind("/m/.x", "/m/.y");
+        let scan = look(&model, Layout::Auto);
+        assert_eq!(folders(&scan), ["a/c a/c", "x .x"]);
+        assert_eq!(containers(&scan), ["", "a", "a/c"]);
+    }
+
+    #[test]
+    fn a_link_to_itself_is_a_problem() {
+        let scan = look(&Model::new(&["/m/***", "/m/a -> /m/a"]), Layout::Auto);
+        assert_eq!(folders(&scan), ["INBOX"]);
+        let problems: Vec<_> = scan.problems.iter().map(|it| below(&it.path)).collect();
+        assert_eq!(problems, ["a"]);
+    }
+
+    #[test]
+    fn a_linked_root_is_spelled_as_the_user_does() {
+        let model = Model::new(&["/home -> /m", "/m/***", "/m/a/***"]);
+        let scan = discover(&model, Path::new("/home"), Layout::Auto, &[]).expect("a root");
+        assert_eq!(scan.real_root, Path::new("/m"));
+        let spelled: Vec<_> = scan.folders.iter().map(|it| &it.directory).collect();
+        assert_eq!(spelled, [Path::new("/home"), Path::new("/home/a")]);
+        let real: Vec<_> = scan.folders.iter().map(|it| &it.real).collect();
+        assert_eq!(real, [Path::new("/m"), Path::new("/m/a")]);
+    }
+
+    #[test]
+    fn what_refuses_is_collected_or_was_never_there() {
+        use Refusal::{Closed, List, Search, Vanished};
+        let tree = ["/m/***", "/m/a/***", "/m/a/b/***", "/m/.c/***", "/m/z/***"];
+        // what refuses, folders, containers, problems
+        type Case = (
+            &'static str,
+            Refusal,
+            &'static [&'static str],
+            &'static [&'static str],
+            &'static [&'static str],
+        );
+        let all: &[&str] = &["INBOX", "a a", "a/b a/b", "c .c", "z z"];
+        let table: [Case; 9] = [
+            ("/m/a", List, &["INBOX", "c .c", "z z"], &["", "z"], &["a"]),
+            (
+                "/m/a",
+                Closed,
+                &["INBOX", "c .c", "z z"],
+                &["", "z"],
+                &["a"],
+            ),
+            (
+                "/m/a",
+                Search,
+                &["INBOX", "c .c", "z z"],
+                &["", "a", "z"],
+                &["a", "a/b"],
+            ),
+            ("/m/a", Vanished, &["INBOX", "c .c", "z z"], &["", "z"], &[]),
+            (
+                "/m/a/new",
+                Vanished,
+                &["INBOX", "a/b a/b", "c .c", "z z"],
+                &["", "a", "a/b", "z"],
+                &[],
+            ),
+            // listing Maildir++ folders, or what is in a folder, is not needed
+            ("/m/.c", List, all, &["", "a", "a/b", "z"], &[]),
+            ("/m/a/cur", Closed, all, &["", "a", "a/b", "z"], &[]),
+            (
+                "/m/.c",
+                Search,
+                &["INBOX", "a a", "a/b a/b", "z z"],
+                &["", "a", "a/b", "z"],
+                &[".c"],
+            ),
+            (
+                "/m/.c",
+                Vanished,
+                &["INBOX", "a a", "a/b a/b", "z z"],
+                &["", "a", "a/b", "z"],
+                &[],
+            ),
+        ];
+        for (path, refusal, names, watched, problems) in table {
+            let mut model = Model::new(&tree);
+            model.refusals.insert(path.into(), refusal);
+            let scan = look(&model, Layout::Auto);
+            assert_eq!(folders(&scan), names, "{path} {refusal:?}");
+            assert_eq!(containers(&scan), watched, "{path} {refusal:?}");
+            let found: Vec<_> = scan.problems.iter().map(|it| below(&it.path)).collect();
+            assert_eq!(found, problems, "{path} {refusal:?}");
+            let kinds = scan.problems.iter().map(|it| it.kind);
+            assert!(kinds.eq(problems.iter().map(|_| io::ErrorKind::PermissionDenied)));
+        }
+    }
+
+    #[test]
+    fn roots_that_cannot_be_looked_at() {
+        let tree = [
+            "/file",
+            "/dangling -> /nowhere",
+            "/m/***",
+            "/to-file -> /file",
+        ];
+        let mut model = Model::new(&tree);
+        model.refusals.insert("/m".into(), Refusal::List);
+        let table = [
+            ("/nowhere", "there is no directory /nowhere"),
+            ("/dangling", "there is no directory /dangling"),
+            ("/file", "/file is not a directory"),
+            ("/to-file", "/to-file is not a directory"),
+            ("/file/below", "/file/below is not a directory"),
+            ("/m", "/m cannot be read: permission denied"),
+        ];
+        for (root, sentence) in table {
+            let error = discover(&model, Path::new(root), Layout::Auto, &[]).expect_err(root);
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn the_longest_root_wins() {
+        let tree = [
+            "/m/***",
+            "/m/work/***",
+            "/m/work/a/***",
+            "/m/worker/***",
+            "/m/.dot/***",
+            "/x/***",
+            "/m/link -> /x",
+            "/m/other -> /m/work/a",
+        ];
+        let model = Model::new(&tree);
+        let exclude = ["/m/work", "/m/.dot", "/x", "/", "/m"].map(PathBuf::from);
+        let scan = discover(&model, Path::new("/m"), Layout::Auto, &exclude).expect("a root");
+        assert_eq!(folders(&scan), ["INBOX", "worker worker"]);
+        assert_eq!(containers(&scan), ["", "worker"]);
+        let scan = discover(&model, Path::new("/m/work"), Layout::Auto, &exclude);
+        assert_eq!(folders(&scan.expect("a root")), ["INBOX work", "a work/a"]);
+    }
+
+    #[test]
+    fn depth_has_an_end() {
+        let deepest = format!("/m{}", "/d".repeat(DEEPEST));
+        let tree = [format!("{deepest}/***"), format!("{deepest}/d/***")];
+        let scan = look(
+            &Model::new(&tree.each_ref().map(String::as_str)),
+            Layout::Auto,
+        );
+        assert_eq!(scan.folders.len(), 1);
+        assert_eq!(scan.containers.len(), 1 + DEEPEST);
+        assert_eq!(scan.problems.len(), 1);
+    }
+
+    #[test]
+    fn messages_cost_nothing_and_folders_little() {
+        let mut tree: Vec<String> = vec!["/m/***".into()];
+        for at in 0..50 {
+            tree.push(format!("/m/.plus{at}/***"));
+            tree.push(format!("/m/nested{at}/***"));
+        }
+        for at in 0..200 {
+            tree.push(format!("/m/cur/{at}"));
+            tree.push(format!("/m/.plus1/new/{at}"));
+            tree.push(format!("/m/nested1/cur/{at}"));
+        }
+        let tree: Vec<&str> = tree.iter().map(String::as_str).collect();
+        for (layout, stats, lists) in [
+            // the root: itself twice, new, cur; a folder of Maildir++: its parts
+            (Layout::MaildirPlusPlus, 4 + 50 * 3, 1),
+            // a nested one: itself, new, cur; the listing says what tmp is
+            (Layout::Nested, 4 + 50 * 3, 51),
+            (Layout::Auto, 4 + 100 * 3, 51),
+        ] {
+            let model = Model::new(&tree);
+            look(&model, layout);
+            let calls = model.calls.borrow();
+            let count = |what| calls.iter().filter(|call| call.0 == what).count();
+            assert_eq!(count("stat"), stats, "{layout:?}");
+            assert_eq!(count("list"), lists, "{layout:?}");
+            assert_eq!(count("canonicalize"), 1, "{layout:?}");
+            for (what, path) in calls.iter().filter(|call| call.0 == "list") {
+                let name = path.file_name().expect("a name");
+                assert!(!maildir_part(name), "{what} {path:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn stamps_are_of_new_and_cur() {
+        let mut model = Model::new(&["/m/a/***", "/m/.b/***"]);
+        for (at, path) in ["/m/a/new", "/m/a/cur", "/m/.b/new", "/m/.b/cur"]
+            .iter()
+            .enumerate()
+        {
+            model.clock.secs = 2_000 + at as i64;
+            model.touch(path);
+        }
+        model.clock.secs = 3_000;
+        let scan = look(&model, Layout::Auto);
+        let times = scan
+            .folders
+            .iter()
+            .map(|it| (it.new.mtime.secs, it.cur.mtime.secs));
+        assert!(times.eq([(2_000, 2_001), (2_002, 2_003)]));
+        assert!(scan.folders.iter().all(|it| it.new.taken.secs == 3_000));
+    }
+
+    #[test]
+    fn names_that_are_never_folders() {
+        let table: [(&[u8], bool); 22] = [
+            (b"cur", true),
+            (b"new", true),
+            (b"tmp", true),
+            (b".nnmaildir", true),
+            (b"..DOVECOT-TRASHED", true),
+            (b"dovecot-uidlist", true),
+            (b"dovecot-uidlist.lock", true),
+            (b"dovecot-uidvalidity.4fe8c4d1", true),
+            (b"dovecot.index.log.2", true),
+            (b"dovecot.index.cache", true),
+            (b"courierimapuiddb", true),
+            (b".mbsyncstate", true),
+            (b".mbsyncstate.journal", true),
+            (b".uidvalidity", true),
+            (b".isyncuidmap.db", true),
+            (b"maildirfolder", true),
+            // folders that somebody may well have
+            (b"dovecot", false),
+            (b"subscriptions", false),
+            (b".cur", false),
+            (b".new.x", false),
+            (b"newer", false),
+            (b"\xff", false),
+        ];
+        for (name, never) in table {
+            let shown = String::from_utf8_lossy(name);
+            assert_eq!(never_a_folder(OsStr::from_bytes(name)), never, "{shown}");
+        }
+    }
+
+    /// Whether a folder with this path below the root belongs to a layout, in other words.
+    fn belongs(path: &Path, layout: Layout) -> bool {
+        if path.iter().any(never_a_folder) {
+            return false;
+        }
+        let dots: String = path
+            .iter()
+            .map(|entry| {
+                if entry.as_bytes().starts_with(b".") {
+                    '.'
+                } else {
+                    'x'
+                }
+            })
+            .collect();
+        let nested = !dots.contains('.');
+        match layout {
+            Layout::Nested => nested,
+            Layout::MaildirPlusPlus => dots.is_empty() || dots == ".",
+            Layout::Auto => {
+                let legacy = dots
+                    .trim_start_matches('x')
+                    .trim_end_matches('.')
+                    .is_empty();
+                nested || dots == "." || (legacy && dots.starts_with('x'))
+            }
+        }
+    }
+
+    #[test]
+    fn random_trees() {
+        let entries = [
+            "a",
+            "b",
+            "a.b",
+            ".a",
+            ".a.b",
+            ".c",
+            "cur",
+            "new",
+            "tmp",
+            ".nnmaildir",
+            "&AOk-",
+            "Inbox",
+        ];
+        let mut total = 0;
+        for seed in 0..600 {
+            let mut lcg = Lcg::new(seed);
+            let mut model = Model::new(&["/m/"]);
+            for _ in 0..lcg.below(25) {
+                let mut path = String::from("/m");
+                for _ in 0..lcg.below(5) {
+                    path = format!("{path}/{}", lcg.choose(&entries));
+                }
+                model.add(&(path + *lcg.choose::<&str>(&["/***", "/***", "/", "/cur/"])));
+            }
+            for layout in [Layout::Auto, Layout::MaildirPlusPlus, Layout::Nested] {
+                let mut expected: Vec<(Vec<u8>, &Path)> = model
+                    .directories()
+                    .filter(|path| {
+                        ["cur", "new", "tmp"]
+                            .iter()
+                            .all(|it| model.exists(&path.join(it)))
+                    })
+                    .filter_map(|path| Some((path, path.strip_prefix("/m").ok()?)))
+                    .filter(|(_, below)| belongs(below, layout))
+                    .map(|(path, below)| {
+                        let name = below
+                            .iter()
+                            .fold(Vec::new(), |parent, entry| canonical(&parent, entry));
+                        (
+                            if name.is_empty() {
+                                b"INBOX".to_vec()
+                            } else {
+                                name
+                            },
+                            path,
+                        )
+                    })
+                    .collect();
+                expected.sort();
+                let scan = look(&model, layout);
+                let mut found: Vec<(Vec<u8>, &Path)> = scan
+                    .folders
+                    .iter()
+                    .map(|folder| (folder.name.clone(), folder.real.as_path()))
+                    .collect();
+                found.sort();
+                assert_eq!(found, expected, "seed {seed}, {layout:?}");
+                total += found.len();
+                // A folder can only appear where something is watched.
+                let watched: HashSet<_> =
+                    scan.containers.iter().map(|it| it.real.as_path()).collect();
+                for (_, path) in found {
+                    let seen = path.parent().is_some_and(|parent| watched.contains(parent));
+                    assert!(seen || path == Path::new("/m"), "seed {seed}: {path:?}");
+                }
+            }
+        }
+        assert!(total > 2_000, "only {total} were worth trying");
+    }
+}

@@ -1,0 +1,152 @@
+//! The little of a file system that Maildirs are found with: names and stamps of directories.
+//!
+//! Not responsible for watching anything, and unable to open a message.  The real one is
+//! [`DiskFs`]; tests put a model in its place, which can refuse what root is never refused.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The file system as this room needs it: names and stamps only, never a message.
+///
+/// Every call may take as long as the file system likes (a dead NFS server: forever), so it
+/// belongs on the worker of the root it is made for.
+pub trait Fs: Send {
+    /// The entries of a directory in any order, without `.` and `..`.
+    ///
+    /// # Errors
+    /// What the system says; also when it says so only after some of the entries.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// What a path leads to; symbolic links are followed.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` for a link that leads nowhere.
+    fn stat(&self, path: &Path) -> io::Result<Stat>;
+
+    /// The absolute path without symbolic links that a path leads to.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` for a link that leads nowhere.
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The wall clock, in which the system stamps files.
+    fn now(&self) -> Wall;
+}
+
+/// A directory entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name: any bytes but `/` and NUL.
+    pub name: OsString,
+    /// What it is, as far as a listing tells.
+    pub kind: EntryKind,
+}
+
+/// What a directory entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A symbolic link, to whatever.
+    Symlink,
+    /// Anything else.
+    Other,
+}
+
+/// What identifies a file on this machine while it exists; a later file may get the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// The device.
+    pub dev: u64,
+    /// The inode on it.
+    pub ino: u64,
+}
+
+/// A moment of the wall clock, which may be set, back as well as forth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Wall {
+    /// Seconds since 1970-01-01 00:00 UTC.
+    pub secs: i64,
+    /// Nanoseconds within the second, below 1,000,000,000.
+    pub nanos: u32,
+}
+
+/// What the system knows about a file, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which file it is.
+    pub id: FileId,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Its size in bytes; of a directory whatever the file system makes of it.
+    pub size: u64,
+    /// When its contents (of a directory: its entries) changed last.
+    pub mtime: Wall,
+    /// When its contents or attributes changed last.
+    pub ctime: Wall,
+}
+
+/// The real file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskFs;
+
+impl Fs for DiskFs {
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            // Costs no system call where the file system fills in d_type, one lstat elsewhere.
+            let kind = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => EntryKind::Directory,
+                Ok(kind) if kind.is_symlink() => EntryKind::Symlink,
+                Ok(_) => EntryKind::Other,
+                // That lstat came too late: the entry is gone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let name = entry.file_name();
+            entries.push(Entry { name, kind });
+        }
+        Ok(entries)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        let meta = std::fs::metadata(path)?;
+        Ok(Stat {
+            id: FileId {
+                dev: meta.dev(),
+                ino: meta.ino(),
+            },
+            is_dir: meta.is_dir(),
+            size: meta.size(),
+            mtime: wall(meta.mtime(), meta.mtime_nsec()),
+            ctime: wall(meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        std::fs::canonicalize(path)
+    }
+
+    fn now(&self) -> Wall {
+        // A clock before 1970 (a board without a battery) is as good as 1970: everything is then
+        // stamped in the future, hence in doubt.
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Wall {
+            secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            nanos: since.subsec_nanos(),
+        }
+    }
+}
+
+fn wall(secs: i64, nanos: i64) -> Wall {
+    Wall {
+        secs,
+        nanos: u32::try_from(nanos).unwrap_or_default(),
+    }
+}
