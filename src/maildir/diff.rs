@@ -72,13 +72,18 @@ pub fn diff(known: &HashMap<PathBuf, FoundFolder>, scan: &Scan) -> Delta {
 
 /// Make `known` what it is after `scan`, whose difference from it is `delta`.
 ///
-/// Folders that could not be looked at stay known, with their old stamps.
+/// Folders that could not be looked at stay known.  A folder that `delta` does not mention keeps
+/// its older stamps: they prove as much, and whoever struck it out of `delta` (because a watch
+/// vouches for it) has it compared with them again next time.
 pub fn absorb(known: &mut HashMap<PathBuf, FoundFolder>, scan: &Scan, delta: &Delta) {
     for real in &delta.deleted {
         known.remove(real);
     }
     for folder in &scan.folders {
-        known.insert(folder.real.clone(), folder.clone());
+        let news = delta.changed.binary_search(&folder.real).is_ok();
+        if news || !known.contains_key(&folder.real) {
+            known.insert(folder.real.clone(), folder.clone());
+        }
     }
 }
 

@@ -69,6 +69,15 @@ pub enum Report {
     Absent(String),
 }
 
+/// What a scan may believe.
+#[derive(Clone, Copy)]
+enum Trust {
+    /// Events may have been lost: compare stamps.
+    Nothing,
+    /// What has been watched all along has told its changes itself.
+    Watches,
+}
+
 /// The worker's state.
 pub struct Root {
     fs: Box<dyn Fs>,
@@ -117,16 +126,37 @@ impl Root {
             {
                 Report::Nothing
             }
-            Job::Scan { exclude } | Job::Look { exclude, .. } => match self.scan(&exclude) {
-                Ok(scanned) => Report::Scanned(scanned),
-                Err(error) => {
-                    // Whatever comes in its place is another directory with other watches.
-                    self.backend = None;
-                    self.watched.clear();
-                    self.was_absent = true;
-                    Report::Absent(error.to_string())
-                }
-            },
+            Job::Scan { exclude } => {
+                self.distrust(|_| true);
+                self.report(&exclude, Trust::Nothing)
+            }
+            Job::Look { places, exclude } => {
+                self.distrust(|path| touched(&places, path));
+                self.report(&exclude, Trust::Watches)
+            }
+        }
+    }
+
+    /// Set these watches anew.  A directory that was removed and made again may have its old
+    /// path and even its old inode, but not its old watch.
+    fn distrust(&mut self, doubtful: impl Fn(&Path) -> bool) {
+        for (path, id) in &mut self.watched {
+            if doubtful(path) {
+                *id = NOWHERE;
+            }
+        }
+    }
+
+    fn report(&mut self, exclude: &[PathBuf], trust: Trust) -> Report {
+        match self.scan(exclude, trust) {
+            Ok(scanned) => Report::Scanned(scanned),
+            Err(error) => {
+                // Whatever comes in its place is another directory with other watches.
+                self.backend = None;
+                self.watched.clear();
+                self.was_absent = true;
+                Report::Absent(error.to_string())
+            }
         }
     }
 
@@ -143,8 +173,13 @@ impl Root {
         })
     }
 
-    fn scan(&mut self, exclude: &[PathBuf]) -> Result<Scanned, RootError> {
+    fn scan(&mut self, exclude: &[PathBuf], trust: Trust) -> Result<Scanned, RootError> {
         let mut scanned = Scanned::default();
+        // Only a directory that was watched all the time has nothing but its events to tell.
+        let vouched = match trust {
+            Trust::Nothing => HashMap::new(),
+            Trust::Watches => self.watched.clone(),
+        };
         if self.backend.is_none()
             && let Some(make) = &self.make
         {
@@ -164,12 +199,17 @@ impl Root {
                 break scan;
             }
         };
-        self.remember(scan, &mut scanned);
+        self.remember(scan, &vouched, &mut scanned);
         Ok(scanned)
     }
 
-    fn remember(&mut self, scan: Scan, scanned: &mut Scanned) {
+    fn remember(&mut self, scan: Scan, vouched: &HashMap<PathBuf, FileId>, scanned: &mut Scanned) {
         let mut delta = diff(&self.known, &scan);
+        let same = |part: PathBuf| {
+            let id = vouched.get(&part);
+            id.is_some_and(|id| *id != NOWHERE) && id == self.watched.get(&part)
+        };
+        (delta.changed).retain(|real| !(same(real.join("new")) && same(real.join("cur"))));
         if std::mem::take(&mut self.was_absent) {
             // Whatever came back is in doubt, however familiar it looks.
             let stayed = scan.folders.iter().map(|folder| folder.real.clone());
@@ -266,6 +306,24 @@ impl Root {
         }
         added
     }
+}
+
+/// The identity of no directory.
+const NOWHERE: FileId = FileId { dev: 0, ino: 0 };
+
+/// Whether something happened to this directory itself, or to one that it is in.
+fn touched(places: &HashMap<PathBuf, Names>, path: &Path) -> bool {
+    let mut up = path.ancestors();
+    up.any(|path| {
+        match (
+            path.parent().and_then(|parent| places.get(parent)),
+            path.file_name(),
+        ) {
+            (Some(Names::All), _) => true,
+            (Some(Names::Some(names)), Some(name)) => names.contains(name),
+            _ => false,
+        }
+    })
 }
 
 fn trouble(error: &WatchError) -> String {
