@@ -118,11 +118,10 @@
 (defun mailsync-status ()
   "Show what is watched, how, what is pending, and what went wrong."
   (interactive)
-  (with-current-buffer (get-buffer-create "*mailsync*")
-    (unless (derived-mode-p 'mailsync-status-mode)
-      (mailsync-status-mode))
-    (mailsync-status--fill)
-    (pop-to-buffer (current-buffer))))
+  (pop-to-buffer (get-buffer-create "*mailsync*"))
+  (unless (derived-mode-p 'mailsync-status-mode)
+    (mailsync-status-mode))
+  (mailsync-status--fill))
 
 (defun mailsync-status--fill ()
   "Write the current status into the current buffer."

@@ -325,7 +325,7 @@ impl<C: Coalesce> Core<C> {
             Report::Nothing => {}
             Report::Absent(text) => {
                 root.phase = Phase::Waiting;
-                root.text = text;
+                root.text = format!("{text}: mend it or the key :maildir");
                 root.watches = 0;
                 root.next_scan = Some(now + root.config.poll.unwrap_or(POLL));
             }

@@ -1,0 +1,95 @@
+;;; mailsync-accounts-test.el --- Configurations, right and wrong  -*- lexical-binding: t -*-
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'ert)
+(require 'mailsync-accounts)
+
+(defmacro accounts-test-read (accounts &rest body)
+  "Read ACCOUNTS and run BODY with `names' of the valid ones and `said'."
+  (declare (indent 1))
+  `(let* ((said nil)
+          (mailsync--said nil)
+          (mailsync-accounts ,accounts)
+          (names (cl-letf (((symbol-function 'message)
+                            (lambda (format &rest args)
+                              (push (apply #'format format args) said))))
+                   (mapcar #'car (mailsync-accounts-read)))))
+     ,@body))
+
+(ert-deftest mailsync-accounts-faults ()
+  "Each mistake is said once, names account and key, and stops that account alone."
+  (dolist (row '((("bad" :maildirs "~/x") ("bad" ":maildirs" ":maildir"))
+                 (("bad" :maildir 7) ("bad" ":maildir is 7" "directory"))
+                 (("bad" :maildir "") ("bad" ":maildir"))
+                 (("bad" :maildir ("~/x" nil)) ("bad" ":maildir"))
+                 (("bad" :layout auto) ("bad" ":maildir is missing"))
+                 (("bad" :maildir "~/x" :layout "auto") ("bad" ":layout" "maildir++"))
+                 (("bad" :maildir "~/x" :layout courier) ("bad" ":layout is courier"))
+                 (("bad" :maildir "~/x" :poll 0) ("bad" ":poll"))
+                 (("bad" :maildir "~/x" :poll "30") ("bad" ":poll"))
+                 (("bad" :maildir "~/x" :coalesce-delay -1) ("bad" ":coalesce-delay"))
+                 (("bad" :maildir "~/x" :inter-delay (("a" . x))) ("bad" ":inter-delay"))
+                 (("bad" :maildir "~/x" :gnus-groups (("a" . "g"))) ("bad" ":gnus-groups"))
+                 (("bad" :maildir "~/x" :ignore "Spam") ("bad" ":ignore"))
+                 (("bad" :maildir) ("bad" "in turn"))
+                 (("bad" . "~/x") ("bad" "in turn"))
+                 ((bad :maildir "~/x") ("bad" "name"))
+                 ("bad" ("bad" "name"))
+                 (nil ("nil" "name"))
+                 (("good" :maildir "~/y") ("good" "another"))))
+    (accounts-test-read (list '("good" :maildir "~/x") (car row)
+                              '("also" :maildir ("~/a" "~/b")))
+      (should (equal names '("good" "also")))
+      (should (= 1 (length said)))
+      (dolist (word (cadr row))
+        (ert-info ((format "%S, %S" word (car said)))
+          (should (string-match-p (regexp-quote word) (car said))))))))
+
+(ert-deftest mailsync-accounts-all-keys ()
+  "Every documented key is taken, as README.org shows it."
+  (accounts-test-read
+      '(("work" :maildir "~/Mail/work" :layout nested :poll 30.5
+         :syncer (mailsync-mbsync "work")
+         :remote (imap :host "imap.example.org" :user "me"))
+        ("home" :maildir ("~/Maildir") :syncer ignore
+         :remote (watcher "ssh" "home.example" "mailsync-watch")
+         :inter-delay ((t . 5) ("lists/*" . 600)) :base-delay 0 :max-delay 9
+         :poll-period 0 :check-timeout 1 :sync-timeout 1 :prefix "x" :separator "."
+         :coalesce-delay 0.5 :coalesce-max-delay 3 :ignore ("Spam" "Trash/*")
+         :gnus-server "fix" :gnus-groups (("a" "nnml:a")))
+        ("far" :remote (imap :host "imap.example.org") :layout nil))
+    (should (equal names '("work" "home" "far")))
+    (should-not said)
+    (should (equal (mailsync-account-get "home" :coalesce-delay) 0.5))
+    (should (equal (mailsync-account-get "work" :coalesce-delay) 0.2))
+    (should (equal (mailsync-account-get "home" :gnus-server) "fix"))
+    (should-not (mailsync-account-get "work" :gnus-server))
+    (let ((work (aref (mailsync-accounts-for-module mailsync-accounts--valid) 0)))
+      (should (equal (substring work 0 3) ["work" 0.2 2.0]))
+      (should (equal (aref (aref work 3) 0)
+                     (vector (expand-file-name "~/Mail/work") "nested" 30.5))))))
+
+(ert-deftest mailsync-accounts-default ()
+  "Without accounts it is $MAILDIR, or else ~/Maildir."
+  (let ((process-environment (cons "MAILDIR=/tmp/x" process-environment)))
+    (accounts-test-read nil
+      (should (equal names '("mail")))
+      (should (equal (mailsync-account-get "mail" :maildir) "/tmp/x"))))
+  (let ((process-environment (cons "MAILDIR" process-environment)))
+    (accounts-test-read nil
+      (should (equal (mailsync-account-get "mail" :maildir) "~/Maildir")))))
+
+(ert-deftest mailsync-accounts-delays ()
+  "A delay that is none is said, and the standard value used."
+  (let ((mailsync-coalesce-delay "0.2"))
+    (accounts-test-read '(("a" :maildir "/x"))
+      (should (equal names '("a")))
+      (should (string-match-p "mailsync-coalesce-delay" (car said)))
+      (should (equal (mailsync-account-get "a" :coalesce-delay) 0.2)))))
+
+(provide 'mailsync-accounts-test)
+;;; mailsync-accounts-test.el ends here

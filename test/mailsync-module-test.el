@@ -1,0 +1,79 @@
+;;; mailsync-module-test.el --- A module that is absent, old, broken, right  -*- lexical-binding: t -*-
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Code:
+
+(require 'ert)
+(require 'mailsync)
+
+(defun module-test-error ()
+  "What loading the module says, in an Emacs of its own.
+The environment has the directory of the module in MODULE_DIR."
+  (with-temp-buffer
+    (call-process (expand-file-name invocation-name invocation-directory) nil t nil
+                  "-Q" "--batch" "-L" mailsync-module--lisp-directory
+                  "--eval" "(require 'mailsync)"
+                  "--eval" "(setq mailsync-module-directory (getenv \"MODULE_DIR\"))"
+                  "--eval" "(condition-case err (mailsync-mode 1)
+                              (error (princ (format \"%s %s\" mailsync-mode
+                                                    (error-message-string err)))))")
+    (buffer-string)))
+
+(ert-deftest mailsync-module-says-what-to-do ()
+  "Each failure is one message that says what to do, and the mode stays off."
+  (let* ((directory (make-temp-file "mailsync-module" t))
+         (process-environment (cons (concat "MODULE_DIR=" directory)
+                                    process-environment))
+         (file (expand-file-name (concat "mailsync-engine" module-file-suffix)
+                                 directory))
+         (version (expand-file-name "mailsync-engine.version" directory)))
+    (unwind-protect
+        (progn
+          (should (string-match-p "nil .*not there.*M-x mailsync-module-compile"
+                                  (module-test-error)))
+          (write-region "junk" nil file nil 'silent)
+          ;; A module without a version was not put there whole.
+          (should (string-match-p "not there" (module-test-error)))
+          (write-region "0.0.1\n" nil version nil 'silent)
+          (should (string-match-p
+                   "nil .*0\\.0\\.1.*want.*M-x mailsync-module-compile"
+                   (module-test-error)))
+          (write-region (concat mailsync-module--version-wanted "\n") nil version
+                        nil 'silent)
+          (should (string-match-p
+                   "nil .*cannot be loaded.*M-x mailsync-module-compile"
+                   (module-test-error))))
+      (delete-directory directory t))))
+
+(ert-deftest mailsync-module-needs-support ()
+  "An Emacs without modules is told apart."
+  (let ((module-file-suffix nil))
+    (should (string-match-p "no support for modules"
+                            (cadr (should-error (mailsync-module-load)
+                                                :type 'mailsync-module-error))))))
+
+(ert-deftest mailsync-module-compile-needs-a-toolchain ()
+  "Without cargo the command says where to get it; without sources, that."
+  (let ((exec-path nil))
+    (should (string-match-p "rustup"
+                            (cadr (should-error (mailsync-module-compile)
+                                                :type 'mailsync-module-error)))))
+  (let ((mailsync-module--lisp-directory temporary-file-directory))
+    (should (string-match-p "sources"
+                            (cadr (should-error (mailsync-module-compile)
+                                                :type 'mailsync-module-error))))))
+
+(ert-deftest mailsync-module-loading-the-lisp-does-nothing ()
+  "Requiring mailsync loads neither Gnus nor the module, and adds no hook."
+  (with-temp-buffer
+    (call-process (expand-file-name invocation-name invocation-directory) nil t nil
+                  "-Q" "--batch" "-L" mailsync-module--lisp-directory
+                  "--eval" "(setq before (list kill-emacs-hook timer-list (process-list)))"
+                  "--eval" "(require 'mailsync)"
+                  "--eval" "(princ (list (featurep 'gnus) (fboundp 'mailsync-module--version)
+                              (equal before (list kill-emacs-hook timer-list (process-list)))))")
+    (should (equal (buffer-string) "(nil nil t)"))))
+
+(provide 'mailsync-module-test)
+;;; mailsync-module-test.el ends here

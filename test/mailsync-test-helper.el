@@ -1,0 +1,99 @@
+;;; mailsync-test-helper.el --- What the tests share  -*- lexical-binding: t -*-
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; A throwaway Maildir, deliveries, and waiting for a condition.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'ert)
+(require 'mailsync)
+
+(defun test-wait (condition &optional seconds)
+  "Wait until CONDITION, a function, returns non-nil; return that.
+After SECONDS (10 by default) it is an error."
+  (let ((end (+ (float-time) (or seconds 10)))
+        value)
+    (while (not (setq value (funcall condition)))
+      (when (> (float-time) end)
+        (error "Waited in vain for %S; the log says:\n%s" condition (test-log)))
+      (accept-process-output nil 0.02))
+    value))
+
+(defun test-log ()
+  "The text of the log."
+  (if (get-buffer mailsync-log--buffer)
+      (with-current-buffer mailsync-log--buffer (buffer-string))
+    ""))
+
+(defun test-maildir (directory)
+  "Make DIRECTORY a maildir; return it."
+  (dolist (part '("cur" "new" "tmp"))
+    (make-directory (expand-file-name part directory) t))
+  directory)
+
+(defvar test-delivered 0
+  "Messages delivered so far.")
+
+(defun test-deliver (directory &optional count)
+  "Deliver COUNT messages (1 by default) into DIRECTORY, as an MDA does."
+  (let ((create-lockfiles nil) (coding-system-for-write 'binary))
+    (dotimes (_ (or count 1))
+      (let* ((name (format "%d.test" (cl-incf test-delivered)))
+             (tmp (expand-file-name (concat "tmp/" name) directory)))
+        (write-region "Subject: test\n\n" nil tmp nil 'silent)
+        (rename-file tmp (expand-file-name (concat "new/" name) directory))))))
+
+(defvar test-changes nil
+  "Changes that the hook was told, newest first.")
+
+(defun test-note-changes (_account changes)
+  "Remember CHANGES."
+  (setq test-changes (append (reverse changes) test-changes)))
+
+(defun test-changed (folder &optional kind)
+  "Non-nil if FOLDER changed since `test-changes' was last nil, by KIND."
+  (seq-some (lambda (change)
+              (and (equal (plist-get change :folder) folder)
+                   (or (null kind) (memq kind (plist-get change :kinds)))
+                   change))
+            test-changes))
+
+(defun test-state (account)
+  "The state of ACCOUNT."
+  (car (alist-get account mailsync--states nil nil #'equal)))
+
+(defmacro test-with-mailsync (maildirs accounts &rest body)
+  "Run BODY with mailsync on for ACCOUNTS, in a new directory `root'.
+MAILDIRS are made below it before.  ACCOUNTS nil means one account \"w\" for
+`root'.  What the hooks are told is in `test-changes'."
+  (declare (indent 2))
+  `(let* ((root (file-truename (make-temp-file "mailsync-test" t)))
+          (test-changes nil)
+          (mailsync-coalesce-delay 0.02)
+          (mailsync-accounts (or ,accounts (list (list "w" :maildir root))))
+          (mailsync-changed-functions (list #'test-note-changes)))
+     (dolist (maildir ,maildirs)
+       (test-maildir (expand-file-name maildir root)))
+     (when (get-buffer mailsync-log--buffer)
+       (kill-buffer mailsync-log--buffer))
+     (unwind-protect
+         (progn
+           (mailsync-mode 1)
+           ,@body)
+       (mailsync-mode -1)
+       (test-wait (lambda () (zerop (mailsync-module--threads))))
+       (delete-directory root t))))
+
+(defun test-watching (&rest accounts)
+  "Wait until ACCOUNTS are being watched, and forget what was told till then."
+  (test-wait (lambda ()
+               (seq-every-p (lambda (account) (eq (test-state account) 'watching))
+                            accounts)))
+  (setq test-changes nil))
+
+(provide 'mailsync-test-helper)
+;;; mailsync-test-helper.el ends here

@@ -1,0 +1,376 @@
+;;; mailsync-test.el --- The whole path from a Maildir to the hooks  -*- lexical-binding: t -*-
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; With the real module and a real file system, without Gnus.
+
+;;; Code:
+
+(require 'mailsync-test-helper)
+
+;;;; Changes
+
+(ert-deftest mailsync-test-kinds ()
+  "What happens in a folder is told, by its kind, with its directory."
+  (test-with-mailsync '("" ".a.b") nil
+    (let* ((folder (concat root "/.a.b"))
+           (cur (concat folder "/cur/")))
+      (test-watching "w")
+      (test-deliver folder)
+      (let ((change (test-wait (lambda () (test-changed "a/b")))))
+        (should (equal change (list :account "w" :folder "a/b" :directory folder
+                                    :truename folder :kinds '(new)
+                                    :origins '(local)))))
+      (should-not (test-changed "INBOX"))
+      (let ((message (car (directory-files (concat folder "/new") t "test"))))
+        (dolist (step `(("1:2," flags) ("1:2,S" flags) (nil gone)))
+          (setq test-changes nil)
+          (let ((next (and (car step) (concat cur (car step)))))
+            (if next (rename-file message next) (delete-file message))
+            (setq message next))
+          (let ((change (test-wait (lambda () (test-changed "a/b")))))
+            (should (equal (plist-get change :kinds) (cdr step))))))
+      (setq test-changes nil)
+      (test-deliver root)
+      (should (test-wait (lambda () (test-changed "INBOX" 'new)))))))
+
+(defun test-folders ()
+  "How many folders the engine knows."
+  (let ((accounts (plist-get (mailsync-module--status) :accounts)))
+    (apply #'+ (mapcar (lambda (root) (plist-get root :folders))
+                       (apply #'append
+                              (mapcar (lambda (account) (plist-get account :roots))
+                                      accounts))))))
+
+(ert-deftest mailsync-test-folders-come-and-go ()
+  "Folders made, renamed and removed while running are told; mail in a new one at once."
+  (test-with-mailsync '("") nil
+    (test-watching "w")
+    (let ((a (concat root "/.a")) (c (concat root "/.c")))
+      (test-maildir a)
+      (test-deliver a)
+      (test-wait (lambda () (test-changed "a" 'folder-created)))
+      (should (test-changed "a" 'new))
+      (setq test-changes nil)
+      (rename-file a c)
+      (test-wait (lambda () (and (test-changed "a" 'folder-deleted)
+                                 (test-changed "c" 'folder-created))))
+      (setq test-changes nil)
+      (test-deliver c)
+      (test-wait (lambda () (test-changed "c" 'new)))
+      (should-not (test-changed "a"))
+      (setq test-changes nil)
+      (delete-directory c t)
+      (test-wait (lambda () (test-changed "c" 'folder-deleted)))
+      ;; Made again under the same name, perhaps on the same inode.
+      (setq test-changes nil)
+      (test-maildir c)
+      (test-wait (lambda () (test-changed "c" 'folder-created)))
+      (setq test-changes nil)
+      (test-deliver c)
+      (test-wait (lambda () (test-changed "c" 'new))))))
+
+(ert-deftest mailsync-test-odd-names ()
+  "Any name that a file system takes is told, and is the file's name again."
+  (test-with-mailsync nil `(("w" :maildir ,root :layout nested))
+    (let* ((names (list "with space" "new\nline" "quote\"d" "percent%s%n" "semi;colon"
+                        "a&b" "&AOk-&AOk-" "Entw&APw-rfe" "R&-D" "日本語" "a.b"
+                        (apply #'string (append "raw" (mapcar #'unibyte-char-to-multibyte
+                                                              '(#xff #xfe))))
+                        (make-string 255 ?x)))
+           (canonical '(("Entw&APw-rfe" . "Entwürfe") ("R&-D" . "R&D")))
+           (directories (mapcar (lambda (name)
+                                  (test-maildir (concat root "/" name)))
+                                names)))
+      (test-wait (lambda () (= (length names) (test-folders))))
+      (test-watching "w")
+      (seq-mapn
+       (lambda (name directory)
+         (ert-info (name :prefix "Name: ")
+           (setq test-changes nil)
+           (test-deliver directory)
+           (let ((change (test-wait
+                          (lambda ()
+                            (test-changed (alist-get name canonical name nil #'equal)
+                                          'new)))))
+             (should (equal (plist-get change :directory) directory))
+             (should (file-directory-p (plist-get change :directory))))))
+       names directories))))
+
+(ert-deftest mailsync-test-merge ()
+  "Changes merge as DESIGN's vocabulary has it."
+  (dolist (row '(((new) (flags) (new flags))
+                 ((new) (new) (new))
+                 ((folder-created) (folder-deleted) (unknown folder-deleted))
+                 ((folder-deleted) (folder-created new) (unknown folder-created new))))
+    (let ((merged (mailsync-change-merge
+                   (list :folder "a" :kinds (nth 0 row) :origins '(local))
+                   (list :folder "a" :kinds (nth 1 row) :origins '(sync)))))
+      (should (equal (plist-get merged :kinds) (nth 2 row)))
+      (should (equal (plist-get merged :origins) '(local sync))))))
+
+;;;; Accounts
+
+(ert-deftest mailsync-test-spelling ()
+  "A root that is a symbolic link is told as the user spells it."
+  (test-with-mailsync '("real") `(("w" :maildir ,(concat root "/link")))
+    (make-symbolic-link "real" (concat root "/link"))
+    (mailsync-restart)
+    (test-watching "w")
+    (test-deliver (concat root "/real"))
+    (let ((change (test-wait (lambda () (test-changed "INBOX" 'new)))))
+      (should (equal (plist-get change :directory) (concat root "/link")))
+      (should (equal (plist-get change :truename) (concat root "/real"))))))
+
+(ert-deftest mailsync-test-bad-directories ()
+  "A directory that is missing, or a file, is said once; the others are watched."
+  (test-with-mailsync '("good")
+      `(("missing" :maildir ,(concat root "/no"))
+        ("file" :maildir ,(concat root "/file"))
+        ("good" :maildir ,(concat root "/good")))
+    (write-region "" nil (concat root "/file") nil 'silent)
+    (mailsync-restart)
+    (test-watching "good")
+    (test-wait (lambda () (and (memq (test-state "missing") '(waiting error))
+                               (memq (test-state "file") '(waiting error)))))
+    (should (string-match-p "account \"missing\": .*/no.*:maildir" (test-log)))
+    (should (string-match-p "account \"file\": .*/file.*not a directory" (test-log)))
+    (test-deliver (concat root "/good"))
+    (test-wait (lambda () (test-changed "INBOX" 'new)))))
+
+(ert-deftest mailsync-test-same-and-nested-roots ()
+  "One directory twice is an error of the second; of nested ones the longest wins."
+  (test-with-mailsync '("" "out" "in/x")
+      `(("outer" :maildir ,root)
+        ("inner" :maildir ,(concat root "/in"))
+        ("again" :maildir ,(concat root "/in/")))
+    (test-watching "outer")
+    (test-wait (lambda () (memq 'error (list (test-state "inner") (test-state "again")))))
+    (should (string-match-p "is the same directory as .*mailsync-accounts" (test-log)))
+    (test-wait (lambda () (= 3 (test-folders))))
+    (setq test-changes nil)
+    (test-deliver (concat root "/in/x"))
+    (test-deliver (concat root "/out"))
+    (let ((change (test-wait (lambda () (test-changed "x" 'new)))))
+      (should (member (plist-get change :account) '("inner" "again"))))
+    (test-wait (lambda () (test-changed "out" 'new)))
+    (should-not (test-changed "in/x"))
+    (should-not (test-changed "x" 'folder-deleted))))
+
+;;;; The pipe, and an Emacs that is busy
+
+(ert-deftest mailsync-test-broken-pipe ()
+  "After the pipe breaks another one is made and every folder is in doubt."
+  (test-with-mailsync '("" ".a") nil
+    (test-watching "w")
+    (dolist (break (list (lambda () (delete-process mailsync--pipe))
+                         (lambda () (mailsync-pipe--filter mailsync--pipe "garbage\n"))))
+      (setq test-changes nil mailsync--breaks nil)
+      (test-deliver (concat root "/.a"))
+      (funcall break)
+      (test-wait (lambda () (and (test-changed "INBOX" 'unknown)
+                                 (test-changed "a" 'unknown))))
+      (setq test-changes nil)
+      (test-deliver root)
+      (test-wait (lambda () (test-changed "INBOX" 'new))))))
+
+(ert-deftest mailsync-test-broken-for-ever ()
+  "A pipe that breaks all the time ends in an error state, not in a loop."
+  (test-with-mailsync '("") nil
+    (test-watching "w")
+    (dotimes (_ 3)
+      (let ((pipe (test-wait (lambda () (and (process-live-p mailsync--pipe)
+                                             mailsync--pipe)))))
+        (delete-process pipe)
+        (test-wait (lambda () (or (eq (test-state "w") 'error)
+                                  (not (eq pipe mailsync--pipe)))))))
+    (should (eq (test-state "w") 'error))
+    (should (string-match-p "mailsync-restart" (test-log)))
+    (mailsync-restart)
+    (test-watching "w")))
+
+(ert-deftest mailsync-test-busy ()
+  "While Emacs is busy the changes wait, each folder once, and nothing is lost."
+  (test-with-mailsync '("") nil
+    (let* ((count 300)
+           (folders (mapcar (lambda (i)
+                              (test-maildir (format "%s/.%s%03d" root
+                                                    (make-string 200 ?f) i)))
+                            (number-sequence 1 count)))
+           (seen (make-hash-table :test #'equal)))
+      (mailsync-restart)
+      (test-watching "w")
+      ;; Nothing here reads from a process: Emacs is as busy as it can be.  The names are long,
+      ;; so that what waits is several times what the pipe holds.
+      (dotimes (_ 5)
+        (dolist (folder folders)
+          (test-deliver folder))
+        (let ((end (+ (float-time) 0.1)))
+          (while (< (float-time) end))))
+      (test-wait (lambda () (= count (length (seq-uniq (mapcar (lambda (change)
+                                                                 (plist-get change :folder))
+                                                               test-changes))))))
+      (test-wait (lambda () (and (zerop (plist-get (mailsync-module--status) :held))
+                                 (not (plist-get (mailsync-module--status) :in-flight)))))
+      (dolist (change test-changes)
+        (cl-incf (gethash (plist-get change :folder) seen 0)))
+      ;; Once in the batch that was in the pipe already, once in what came after it.
+      (maphash (lambda (_ times) (should (<= times 2))) seen))))
+
+;;;; Hooks
+
+(ert-deftest mailsync-test-hook-that-signals ()
+  "A function that signals is reported once and stops neither hooks nor stream."
+  (test-with-mailsync '("") nil
+    (test-watching "w")
+    (let ((mailsync-changed-functions
+           (list (lambda (&rest _) (error "On purpose")) #'test-note-changes)))
+      (dotimes (_ 3)
+        (setq test-changes nil)
+        (test-deliver root)
+        (test-wait (lambda () (test-changed "INBOX" 'new)))))
+    (let ((log (test-log)))
+      (should (string-match "On purpose" log))
+      (should-not (string-match "On purpose" log (match-end 0))))))
+
+(ert-deftest mailsync-test-check-function ()
+  "The check function gets the changes; its answer ends what is pending, its error too."
+  (test-with-mailsync '("") nil
+    (let* (calls brought
+           (mailsync-new-mail-functions (list (lambda (&rest args) (push args brought))))
+           (mailsync-check-function (lambda (&rest args) (push args calls))))
+      (test-watching "w")
+      ;; At the start everything is checked.
+      (test-wait (lambda () calls))
+      (funcall (nth 2 (pop calls)) '(("INBOX" . checked)))
+      (test-deliver root)
+      (pcase-let ((`(,account (,change) ,done) (test-wait (lambda () (pop calls)))))
+        (should (equal account "w"))
+        (should (equal (plist-get change :kinds) '(new)))
+        (should (= 1 (mailsync--pending)))
+        (should (string-match-p "1 pending" mailsync-mode-line))
+        (funcall done '(("INBOX" . checked)) (list change))
+        (should (= 0 (mailsync--pending)))
+        (should (string-match-p "watching" mailsync-mode-line))
+        ;; Once is enough.
+        (funcall done '(("INBOX" . checked)) (list change))
+        (should (equal brought `(("w" (,change))))))
+      (setq mailsync-check-function (lambda (&rest _) (error "No check")))
+      (setq test-changes nil)
+      (test-deliver root)
+      (test-wait (lambda () (test-changed "INBOX" 'new)))
+      (should (= 0 (mailsync--pending)))
+      (should (string-match-p "mailsync-check-function.*No check" (test-log))))))
+
+(ert-deftest mailsync-test-states ()
+  "The state hooks run once a state, in order."
+  (let* (states started)
+    (let ((mailsync-state-change-functions
+           (list (lambda (account state) (push (cons account state) states))))
+          (mailsync-started-functions (list (lambda (account) (push account started)))))
+      (test-with-mailsync '("") nil
+        (test-watching "w")
+        (should (equal states '(("w" . watching))))
+        (should (equal started '("w")))))))
+
+(ert-deftest mailsync-test-resolve ()
+  "Names are resolved in the background; what does not exist is left out."
+  (test-with-mailsync '("") nil
+    (let* ((names (mapcar (lambda (i)
+                            (let ((link (format "%s/link%s%d" root (make-string 100 ?x) i)))
+                              (make-symbolic-link root link)
+                              link))
+                          (number-sequence 1 200)))
+           answer)
+      (mailsync--resolve "slot" '("/replaced") (lambda (_) (setq answer 'wrong)))
+      (mailsync--resolve "slot" (cons "/nonexistent" names)
+                         (lambda (alist) (setq answer alist)))
+      (test-wait (lambda () answer))
+      (should (= (length answer) (length names)))
+      (dolist (name names)
+        (should (equal (cdr (assoc name answer)) root))))))
+
+;;;; Start and stop
+
+(defun test-holdings ()
+  "What this Emacs holds: descriptors, threads, watches, processes, buffers."
+  (let ((watches 0))
+    (dolist (file (directory-files "/proc/self/fdinfo" t "^[0-9]"))
+      (ignore-errors
+        (with-temp-buffer
+          (insert-file-contents file)
+          (setq watches (+ watches (count-matches "^inotify" (point-min) (point-max)))))))
+    (list (length (directory-files "/proc/self/fd"))
+          (length (directory-files "/proc/self/task"))
+          watches
+          (length (process-list))
+          (length (buffer-list))
+          (length timer-list))))
+
+(ert-deftest mailsync-test-hundred-starts ()
+  "Starting and stopping a hundred times leaks nothing."
+  (skip-unless (file-directory-p "/proc/self/fdinfo"))
+  (test-with-mailsync '("" "v/x") `(("w" :maildir ,root) ("v" :maildir ,(concat root "/v")))
+    (test-watching "w" "v")
+    (mailsync-mode -1)
+    (test-wait (lambda () (zerop (mailsync-module--threads))))
+    (let ((before (test-holdings)))
+      (dotimes (i 100)
+        (mailsync-start)
+        (mailsync-start)
+        (when (zerop (% i 10))
+          (test-watching "w" "v")
+          (test-deliver root)
+          (test-wait (lambda () (test-changed "INBOX" 'new))))
+        (mailsync-stop)
+        (mailsync-stop))
+      (garbage-collect)
+      (test-wait (lambda () (equal before (test-holdings)))))))
+
+(ert-deftest mailsync-test-stop-is-immediate ()
+  "Stopping, and ending Emacs, wait for nothing, with everything running."
+  (let ((root (make-temp-file "mailsync-test" t)))
+    (unwind-protect
+        (progn
+          (test-maildir root)
+          (with-temp-buffer
+            (let ((status
+                   (call-process
+                    (expand-file-name invocation-name invocation-directory) nil t nil
+                    "-Q" "--batch" "-L" mailsync-module--lisp-directory
+                    "-L" (file-name-directory (locate-library "mailsync-test-helper"))
+                    "--eval" "(require 'mailsync-test-helper)"
+                    "--eval"
+                    (format "(let ((mailsync-accounts '((\"w\" :maildir %S)))
+                                   (mailsync-coalesce-delay 0))
+                               (mailsync-mode 1)
+                               (test-watching \"w\")
+                               (start-process \"busy\" nil \"sh\" \"-c\"
+                                 \"cd %s; i=0; while [ $i -lt 20000 ]; do : >new/$i; i=$((i+1)); done\")
+                               (test-wait (lambda () (test-log)))
+                               (accept-process-output nil 0.3)
+                               (kill-emacs 7))"
+                            root (shell-quote-argument root)))))
+              (should (equal (list status (buffer-string)) '(7 ""))))))
+      (delete-directory root t))))
+
+(ert-deftest mailsync-test-status ()
+  "The status says per account what is watched, how, and what is wrong."
+  (test-with-mailsync '("") `(("w" :maildir ,root) ("bad" :maildir ,(concat root "/no")))
+    (test-watching "w")
+    (test-wait (lambda () (memq (test-state "bad") '(waiting error))))
+    (save-window-excursion
+      (mailsync-status)
+      (let ((text (buffer-string)))
+        (should (string-match-p "^w: watching" text))
+        (should (string-match-p "1 folders, 3 directories watched" text))
+        (should (string-match-p "^bad: \\(waiting\\|error\\)" text)))
+      (mailsync-stop)
+      (revert-buffer)
+      (should (string-match-p "mailsync is off" (buffer-string))))
+    (should (string-match-p "^mailsync 0" (mailsync-version)))))
+
+(provide 'mailsync-test)
+;;; mailsync-test.el ends here
