@@ -4,18 +4,15 @@
 
 ;;; Code:
 
-(require 'ert)
-(require 'mailsync)
+(require 'mailsync-test-helper)
 
 (defun module-test-error ()
   "What loading the module says, in an Emacs of its own.
 The environment has the directory of the module in MODULE_DIR."
   (with-temp-buffer
-    (call-process (expand-file-name invocation-name invocation-directory) nil t nil
-                  "-Q" "--batch" "-L" mailsync-module--lisp-directory
-                  "--eval" "(require 'mailsync)"
-                  "--eval" "(setq mailsync-module-directory (getenv \"MODULE_DIR\"))"
-                  "--eval" "(condition-case err (mailsync-mode 1)
+    (test-emacs "--eval" "(require 'mailsync)"
+                "--eval" "(setq mailsync-module-directory (getenv \"MODULE_DIR\"))"
+                "--eval" "(condition-case err (mailsync-mode 1)
                               (error (princ (format \"%s %s\" mailsync-mode
                                                     (error-message-string err)))))")
     (buffer-string)))
@@ -67,11 +64,9 @@ The environment has the directory of the module in MODULE_DIR."
 (ert-deftest mailsync-module-loading-the-lisp-does-nothing ()
   "Requiring mailsync loads neither Gnus nor the module, and adds no hook."
   (with-temp-buffer
-    (call-process (expand-file-name invocation-name invocation-directory) nil t nil
-                  "-Q" "--batch" "-L" mailsync-module--lisp-directory
-                  "--eval" "(setq before (list kill-emacs-hook timer-list (process-list)))"
-                  "--eval" "(require 'mailsync)"
-                  "--eval" "(princ (list (featurep 'gnus) (fboundp 'mailsync-module--version)
+    (test-emacs "--eval" "(setq before (list kill-emacs-hook timer-list (process-list)))"
+                "--eval" "(require 'mailsync)"
+                "--eval" "(princ (list (featurep 'gnus) (fboundp 'mailsync-module--version)
                               (equal before (list kill-emacs-hook timer-list (process-list)))))")
     (should (equal (buffer-string) "(nil nil t)"))))
 

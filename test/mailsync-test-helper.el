@@ -23,6 +23,15 @@ After SECONDS (10 by default) it is an error."
       (accept-process-output nil 0.02))
     value))
 
+(defun test-emacs (&rest args)
+  "Run another Emacs of this kind with ARGS in batch, its output into this buffer.
+Return its exit status."
+  (apply #'call-process
+         ;; It may need the environment that only the program it was started by makes.
+         (or (getenv "EMACS")
+             (expand-file-name invocation-name invocation-directory))
+         nil t nil "-Q" "--batch" "-L" mailsync-module--lisp-directory args))
+
 (defun test-log ()
   "The text of the log."
   (if (get-buffer mailsync-log--buffer)

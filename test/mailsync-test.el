@@ -337,9 +337,7 @@
           (test-maildir root)
           (with-temp-buffer
             (let ((status
-                   (call-process
-                    (expand-file-name invocation-name invocation-directory) nil t nil
-                    "-Q" "--batch" "-L" mailsync-module--lisp-directory
+                   (test-emacs
                     "-L" (file-name-directory (locate-library "mailsync-test-helper"))
                     "--eval" "(require 'mailsync-test-helper)"
                     "--eval"
