@@ -30,6 +30,7 @@ all: module elc	## build the module and byte-compile the Lisp (the default)
 .PHONY: module
 module: toolchain	## build the module only
 	"$(CARGO)" build --release --locked --lib
+	mkdir -p "$(MODULE_DIR)"
 	cp "$(built)" "$(module).tmp"
 	rm -f "$(sidecar)"
 	mv -f "$(module).tmp" "$(module)"
@@ -73,11 +74,11 @@ torture: toolchain	## the simulator for long: make torture SEEDS=1000000
 
 .PHONY: clean
 clean:	## remove what was built
-	rm -f lisp/*.elc "$(module)" "$(sidecar)" lisp/*.tmp
+	rm -f lisp/*.elc "$(module)" "$(sidecar)" "$(module).tmp" "$(sidecar).tmp"
 	[ -z "$$(command -v "$(CARGO)")" ] || "$(CARGO)" clean
 	rm -rf test/.cache
 
 .PHONY: help
 help:	## this list
 	@sed -n 's/^\([a-z]*\):[^#]*##/\1\t/p' Makefile | expand -t 12
-	@echo 'Variables: EMACS ($(EMACS)), CARGO ($(CARGO))'
+	@echo 'Variables: EMACS ($(EMACS)), CARGO ($(CARGO)), MODULE_DIR ($(MODULE_DIR): where the module goes)'

@@ -36,6 +36,8 @@ need "$emacs" emacs-nox
 need cc gcc
 [ -e /usr/include/stdio.h ] || [ "$(uname)" != Linux ] || missing 'the C library headers' libc6-dev
 need make make
+# Cargo fetches the crates over TLS.
+[ -e /etc/ssl/certs/ca-certificates.crt ] || ! has apt-get || missing 'the certificates of authorities' ca-certificates
 case $part in
 demo)
     need python3 python3

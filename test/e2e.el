@@ -76,7 +76,6 @@
   "Start mailsync and Gnus."
   (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
   (require 'mailsync)
-  (when (boundp 'native-comp-deferred-compilation) (set 'native-comp-deferred-compilation nil))
   (setq mailsync-accounts `(("e2e" :maildir ,(concat e2e-work "mail")))
         mailsync-gnus-check-method (intern (getenv "E2E_METHOD"))
         mailsync-gnus-max-wait 2)

@@ -4,18 +4,21 @@
 #   test/e2e.sh nnmaildir|nnimap batch|tmux|typing
 # batch and tmux do it with both values of `mailsync-gnus-check-method' and compare what each did to
 # counts, lines and hooks.  typing: keys are typed into another buffer while MESSAGES (1000) arrive.
-# EMACS is the Emacs to run, METHODS which methods ("parts command").  The module and the Lisp must
-# have been built.  Everything is written below a temporary directory, which stays after a failure.
+# EMACS is the Emacs to run, METHODS which methods ("parts command").  The module must have been
+# built.  Everything is written below a temporary directory, which stays after a failure.
 set -eu
 backend=$1
 mode=${2:-batch}
 cd "$(dirname "$0")/.."
 export FIXTURES="$PWD/test/fixtures"
 emacs=${EMACS:-emacs}
+lisp=$(test/stage.sh)
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync e2e.XXXXXX")
 chmod 711 "$top" # as root, Dovecot's mail processes run as somebody else
 work=
 emacs_pid=
+# In a new home Emacs would compile everything natively, beside the test.
+quiet=(--eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)')
 
 stop() {
     [ -n "$work" ] || return 0
@@ -102,11 +105,11 @@ start() {
     unset MAILDIR MAIL XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME
     export HOME="$work/home" GNUS_HOME="$work/home/gnus" E2E_WORK="$work" LC_ALL=C.UTF-8
     if [ "$mode" = batch ]; then
-        "$emacs" -Q --batch --module-assertions -L lisp -l test/e2e.el >"$work/log" 2>&1 </dev/null &
+        "$emacs" -Q --batch --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e.el >"$work/log" 2>&1 </dev/null &
         emacs_pid=$!
     else
         TERM=xterm tmux -S "$work/tmux" -f /dev/null new-session -d -x 100 -y 40 \
-            "$emacs" -nw -Q --module-assertions -L lisp -l test/e2e.el
+            "$emacs" -nw -Q --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e.el
     fi
     wait_for 60 'Emacs, mailsync and Gnus start' fact started
 }

@@ -65,6 +65,8 @@ apt download -t "$codename-backports" emacs-nox emacs-common emacs-bin-common em
 apt download libtree-sitter0
 for package in ./*.deb; do dpkg-deb -x "$package" "$work/root"; done
 cd "$here"
+# Whatever the packages' dates: what is compiled is not older than its source.
+find "$work/root" -name '*.elc' -exec touch {} +
 
 # The wrapper finds its files beside itself, so that the tree may be moved.
 set -- "$work"/root/usr/share/emacs/[0-9]*
@@ -75,7 +77,8 @@ loadpath=$(cd "$work/root" && find "usr/share/emacs/$version/lisp" -type d | sor
 set -- "$work/root/usr/libexec/emacs/$version"/*
 archlib=usr/libexec/emacs/$version/${1##*/}
 set -- "$work/root/$archlib"/*.pdmp
-dump=$archlib/${1##*/}
+# Emacs looks for its dump here first; so does one that is started by its own name from within it.
+ln -s "../../$archlib/${1##*/}" "$work/root/usr/bin/emacs-nox.pdmp"
 cat >"$work/emacs" <<WRAPPER
 #!/bin/sh
 # Written by test/emacs-30.sh.
@@ -85,7 +88,7 @@ export EMACSDATA="\$root/usr/share/emacs/$version/etc" EMACSDOC="\$root/usr/shar
 export EMACSPATH="\$root/$archlib"
 export LD_LIBRARY_PATH="\$root/usr/lib/${archlib##*/}\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
 # No native compilation in the background: its processes would not find their dump.
-exec "\$root/usr/bin/emacs-nox" --dump-file="\$root/$dump" \\
+exec "\$root/usr/bin/emacs-nox" \\
     --eval '(setq native-comp-jit-compilation nil native-comp-enable-subr-trampolines nil)' "\$@"
 WRAPPER
 chmod 755 "$work/emacs"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Run ERT test files, each in an Emacs of its own, with the module's API checked.
 #   test/ert.sh [FILE...]         (default: all, test/*-test.el)
-# EMACS is the Emacs to run; the Lisp is compiled by it first.  The module must have been built.
+# EMACS is the Emacs to run; it gets the Lisp as compiled by itself.  The module must have been built.
 # ERT_SELECTOR chooses tests.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,14 +11,14 @@ shopt -s nullglob
 home=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-ert.XXXXXX")
 trap 'rm -rf "$home"' EXIT
 unset MAILDIR MAIL XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME
-make -s -B elc EMACS="$emacs"
+lisp=$(test/stage.sh)
 status=0
 for file; do
     mkdir -p "$home/${file##*/}"
     # No native compilation: it would go on in the background of the tests.
     HOME="$home/${file##*/}" timeout "${ERT_TIMEOUT:-300}" "$emacs" -Q --batch --module-assertions \
         --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)' \
-        -L lisp -L test -l "$file" \
+        -L "$lisp" -L test -l "$file" \
         --eval "(ert-run-tests-batch-and-exit '${ERT_SELECTOR:-t})" </dev/null || status=$?
 done
 exit "$status"

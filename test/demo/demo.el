@@ -13,7 +13,7 @@
 (require 'gnus)
 (require 'gnus-group)
 
-(declare-function fixture-start "ext:gnus-init" (&rest groups))
+(declare-function fixture-start "../fixtures/gnus-init" (&rest groups))
 
 (defvar demo--pending nil
   "The times of the deliveries nobody has seen yet: (GROUP . TIME), oldest first.")
@@ -41,7 +41,7 @@
   (directory-files (getenv "DEMO_SERVER") nil directory-files-no-dot-files-regexp))
 
 (defun demo--arrived (_account changes)
-  "Say which groups of CHANGES have new mail."
+  "Tell which groups have new mail, by CHANGES."
   ;; What the feeder said before it delivered them may still wait to be read.
   (accept-process-output demo--feeder 0 nil t)
   (dolist (change changes)
@@ -52,7 +52,7 @@
                (text (format "%-14s %3d -> %-3d after %s ms" (gnus-group-real-name group)
                              old new (or delay "?"))))
           (setq demo--pending (delq delivery demo--pending)
-                demo--last text)
+                demo--last (format "%s %d -> %d, %s ms" (gnus-group-real-name group) old new delay))
           (cl-incf demo--seen)
           (when delay (push delay demo--delays))
           (if noninteractive
@@ -60,7 +60,8 @@
             (force-mode-line-update t)))))))
 
 (defun demo--feed (interval count &rest more)
-  "Deliver COUNT messages (0: no end), INTERVAL seconds apart; MORE are further arguments."
+  "Deliver COUNT messages (0: no end), INTERVAL seconds apart.
+MORE are further arguments of the feeder."
   (setq demo--feeder
         (make-process
          :name "demo-feeder" :noquery t :connection-type 'pipe
@@ -80,7 +81,7 @@
                                                      (string-to-number (match-string 1 line))))))))))))))
 
 (defun demo--wait (seconds until)
-  "Wait until UNTIL returns non-nil, or for SECONDS; return what it says then."
+  "Wait until UNTIL answers non-nil, or for SECONDS.  Return its answer."
   (let ((deadline (time-add nil seconds))
         done)
     (while (not (or (setq done (funcall until))
@@ -142,7 +143,7 @@
     (delete-other-windows)
     (let ((interval (demo--number "DEMO_INTERVAL" 3)))
       (setq header-line-format
-            `(,(format " mailsync demo: a message arrives every %s s, C-x C-c ends it   " interval)
+            `(,(format " mailsync demo: mail every %s s, C-x C-c ends it  " interval)
               (:eval (propertize demo--last 'face 'bold))))
       (demo--feed interval (demo--number "DEMO_MESSAGES" 0)))))
 

@@ -40,8 +40,10 @@ unset MAILDIR MAIL XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME
 export HOME="$work/home" GNUS_HOME="$work/home/gnus"
 export DEMO_PROJECT="$project" DEMO_STORE="$work/mail" DEMO_SERVER="$work/server"
 export DEMO_METHOD="$backend+fix"
+# In a new home Emacs would compile everything natively, beside the show.
+quiet='(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)'
 if [ -t 0 ] && [ -t 1 ]; then
-    "$emacs" -nw -Q -L lisp -l test/demo/demo.el -f demo
+    "$emacs" -nw -Q --eval "$quiet" -L lisp -l test/demo/demo.el -f demo
 else
-    timeout 300 "$emacs" -Q --batch -L lisp -l test/demo/demo.el -f demo </dev/null 2>&1
+    timeout 300 "$emacs" -Q --batch --eval "$quiet" -L lisp -l test/demo/demo.el -f demo </dev/null 2>&1
 fi
