@@ -309,13 +309,25 @@
           (length (buffer-list))
           (length timer-list))))
 
+(defun test-threads ()
+  "Names of the threads that are ours or the notification's."
+  (seq-filter (lambda (name) (string-match-p "mailsync\\|notify" name))
+              (mapcar (lambda (task)
+                        (condition-case nil
+                            (with-temp-buffer
+                              (insert-file-contents (concat task "/comm"))
+                              (buffer-string))
+                          (file-missing "")))
+                      (directory-files "/proc/self/task" t "^[0-9]"))))
+
 (ert-deftest mailsync-test-hundred-starts ()
   "Starting and stopping a hundred times leaks nothing."
   (skip-unless (file-directory-p "/proc/self/fdinfo"))
   (test-with-mailsync '("" "v/x") `(("w" :maildir ,root) ("v" :maildir ,(concat root "/v")))
     (test-watching "w" "v")
+    (should (test-threads))
     (mailsync-mode -1)
-    (test-wait (lambda () (zerop (mailsync-module--threads))))
+    (test-wait (lambda () (not (test-threads))))
     (let ((before (test-holdings)))
       (dotimes (i 100)
         (mailsync-start)
