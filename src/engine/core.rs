@@ -3,7 +3,7 @@
 //! Owns the coalescers and the notifier, knows each root's folders, gives the workers their jobs.
 //! It does no I/O and reads no clock, so that the simulator can run it as it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,7 +117,8 @@ struct Root {
     closed: bool,
     /// Its truename, once a scan has told it.
     real: Option<PathBuf>,
-    folders: HashMap<PathBuf, Arc<Folder>>,
+    /// By truename, sorted, so that all of them are always told in the same order.
+    folders: BTreeMap<PathBuf, Arc<Folder>>,
     busy: bool,
     wish: Option<Wish>,
     /// Events in directories that no report has named yet.
@@ -205,7 +206,7 @@ impl<C: Coalesce> Core<C> {
                 text: String::new(),
                 closed: false,
                 real: None,
-                folders: HashMap::new(),
+                folders: BTreeMap::new(),
                 busy: false,
                 wish: Some(Wish::Scan),
                 limbo: HashMap::new(),

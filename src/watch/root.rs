@@ -176,7 +176,7 @@ impl Root {
     fn scan(&mut self, exclude: &[PathBuf], trust: Trust) -> Result<Scanned, RootError> {
         let mut scanned = Scanned::default();
         // Only a directory that was watched all the time has nothing but its events to tell.
-        let vouched = match trust {
+        let mut vouched = match trust {
             Trust::Nothing => HashMap::new(),
             Trust::Watches => self.watched.clone(),
         };
@@ -193,7 +193,7 @@ impl Root {
             rounds += 1;
             let scan = discover(&*self.fs, &self.spelling, self.layout, exclude)?;
             // What was there before its directory was watched is only seen by looking again.
-            let quiet = !self.rewatch(&scan, &mut scanned);
+            let quiet = !self.rewatch(&scan, &mut vouched, &mut scanned);
             if quiet || rounds == MOST_ROUNDS {
                 scanned.again = !quiet;
                 break scan;
@@ -215,6 +215,7 @@ impl Root {
             let stayed = scan.folders.iter().map(|folder| folder.real.clone());
             let stayed = stayed.filter(|real| self.known.contains_key(real));
             delta.changed = stayed.collect();
+            delta.changed.sort();
         }
         self.renamed(&scan, &mut delta);
         let entry = |folder: &FoundFolder| {
@@ -248,13 +249,16 @@ impl Root {
     }
 
     /// Make the watches those that the scan wants; true when one was added.
-    fn rewatch(&mut self, scan: &Scan, scanned: &mut Scanned) -> bool {
+    fn rewatch(
+        &mut self,
+        scan: &Scan,
+        vouched: &mut HashMap<PathBuf, FileId>,
+        scanned: &mut Scanned,
+    ) -> bool {
         let Some(backend) = &mut self.backend else {
-            scanned.unwatched = if self.make.is_some() {
-                scan.folders.len()
-            } else {
-                0
-            };
+            // The root at least, even where it has no folder yet: it has to be looked at again.
+            let wanted = 2 * scan.folders.len() + scan.containers.len();
+            scanned.unwatched = if self.make.is_some() { wanted } else { 0 };
             return false;
         };
         let messages = scan.folders.iter().flat_map(|folder| {
@@ -275,6 +279,8 @@ impl Root {
             backend.unwatch(&stale);
             for path in &stale {
                 self.watched.remove(path);
+                // It may be back in the next round, under the same identity, with a gap between.
+                vouched.remove(path);
             }
         }
         let missing = wanted
