@@ -71,11 +71,12 @@ pub enum Report {
 
 /// What a scan may believe.
 #[derive(Clone, Copy)]
-enum Trust {
+enum Trust<'a> {
     /// Events may have been lost: compare stamps.
     Nothing,
-    /// What has been watched all along has told its changes itself.
-    Watches,
+    /// What has been watched all along has told its changes itself; but not what is or lies in
+    /// one of these entries.
+    Watches(&'a HashMap<PathBuf, Names>),
 }
 
 /// The worker's state.
@@ -131,8 +132,8 @@ impl Root {
                 self.report(&exclude, Trust::Nothing)
             }
             Job::Look { places, exclude } => {
-                self.distrust(|path| touched(&places, path));
-                self.report(&exclude, Trust::Watches)
+                self.distrust(|path| touched(&places, path, true));
+                self.report(&exclude, Trust::Watches(&places))
             }
         }
     }
@@ -178,7 +179,7 @@ impl Root {
         // Only a directory that was watched all the time has nothing but its events to tell.
         let mut vouched = match trust {
             Trust::Nothing => HashMap::new(),
-            Trust::Watches => self.watched.clone(),
+            Trust::Watches(_) => self.watched.clone(),
         };
         if self.backend.is_none()
             && let Some(make) = &self.make
@@ -199,17 +200,33 @@ impl Root {
                 break scan;
             }
         };
-        self.remember(scan, &vouched, &mut scanned);
+        self.remember(scan, &vouched, trust, &mut scanned);
         Ok(scanned)
     }
 
-    fn remember(&mut self, scan: Scan, vouched: &HashMap<PathBuf, FileId>, scanned: &mut Scanned) {
+    fn remember(
+        &mut self,
+        scan: Scan,
+        vouched: &HashMap<PathBuf, FileId>,
+        trust: Trust,
+        scanned: &mut Scanned,
+    ) {
         let mut delta = diff(&self.known, &scan);
         let same = |part: PathBuf| {
             let id = vouched.get(&part);
             id.is_some_and(|id| *id != NOWHERE) && id == self.watched.get(&part)
         };
         (delta.changed).retain(|real| !(same(real.join("new")) && same(real.join("cur"))));
+        if let Trust::Watches(places) = trust {
+            // It may have been away, with another in its place, which no stamp of its own shows.
+            let moved = |part: PathBuf| touched(places, &part, false);
+            let moved = |real: &PathBuf| moved(real.join("new")) || moved(real.join("cur"));
+            let back = scan.folders.iter().map(|folder| &folder.real);
+            let back = back.filter(|real| self.known.contains_key(*real) && moved(real));
+            delta.changed.extend(back.cloned());
+            delta.changed.sort();
+            delta.changed.dedup();
+        }
         if std::mem::take(&mut self.was_absent) {
             // Whatever came back is in doubt, however familiar it looks.
             let stayed = scan.folders.iter().map(|folder| folder.real.clone());
@@ -317,15 +334,16 @@ impl Root {
 /// The identity of no directory.
 const NOWHERE: FileId = FileId { dev: 0, ino: 0 };
 
-/// Whether something happened to this directory itself, or to one that it is in.
-fn touched(places: &HashMap<PathBuf, Names>, path: &Path) -> bool {
+/// Whether something happened to this directory itself, or to one that it is in; where the
+/// names were too many to know, the answer is `possibly`.
+fn touched(places: &HashMap<PathBuf, Names>, path: &Path, possibly: bool) -> bool {
     let mut up = path.ancestors();
     up.any(|path| {
         match (
             path.parent().and_then(|parent| places.get(parent)),
             path.file_name(),
         ) {
-            (Some(Names::All), _) => true,
+            (Some(Names::All), _) => possibly,
             (Some(Names::Some(names)), Some(name)) => names.contains(name),
             _ => false,
         }
