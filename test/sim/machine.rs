@@ -1,0 +1,196 @@
+//! The machine that mailsync runs on: disk and kernel, and the users who change things on it.
+//!
+//! The real worker sees it through its own two traits.  Between any two of its calls the users
+//! may do something.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mailsync_module::maildir::{Entry, Fs, Stat, Wall};
+use mailsync_module::watch::inbox::Inbox;
+use mailsync_module::watch::{Backend, MakeBackend, WatchError};
+
+use crate::disk::Disk;
+use crate::rng::Rng;
+use crate::users::Users;
+
+/// The last steps, for the text of a failure.
+#[derive(Default)]
+pub struct Trace {
+    lines: VecDeque<String>,
+    aloud: bool,
+}
+
+const TRACE_LINES: usize = 40;
+
+impl Trace {
+    pub fn new(aloud: bool) -> Self {
+        Trace {
+            lines: VecDeque::new(),
+            aloud,
+        }
+    }
+
+    pub fn add(&mut self, now: Duration, line: impl Display) {
+        let line = format!("{:9.3} {line}", now.as_secs_f64());
+        if self.aloud {
+            eprintln!("{line}");
+        }
+        if self.lines.len() == TRACE_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    pub fn text(&self) -> String {
+        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        lines.join("\n")
+    }
+}
+
+pub struct Machine {
+    pub disk: Disk,
+    pub users: Users,
+    pub rng: Rng,
+    pub trace: Trace,
+    /// Users interfere once in so many calls of the worker; 0: never.
+    pub meddling: u64,
+    /// A scan has begun.  Before it the worker looks at single entries, in no order that a seed
+    /// decides.
+    pub scanning: bool,
+}
+
+impl Machine {
+    /// Let a user take one step.
+    pub fn user_step(&mut self) -> bool {
+        let step = self.users.step(&mut self.disk, &mut self.rng);
+        if let Some(line) = &step {
+            self.trace.add(self.disk.now, line);
+        }
+        step.is_some()
+    }
+
+    fn meddle(&mut self) {
+        if self.scanning && self.meddling > 0 && self.rng.once_in(self.meddling) {
+            self.disk.now += Duration::from_micros(self.rng.below(3_000));
+            self.user_step();
+            if self.rng.once_in(3) {
+                self.user_step();
+            }
+        }
+    }
+}
+
+/// The machine, for whoever holds an end of it.  There is one thread, so the lock never waits.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Machine>>);
+
+impl Shared {
+    pub fn new(machine: Machine) -> Self {
+        Shared(Arc::new(Mutex::new(machine)))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn meddled(&self) -> MutexGuard<'_, Machine> {
+        let mut machine = self.lock();
+        machine.meddle();
+        machine
+    }
+
+    /// What makes the kernel's notification for a root.
+    pub fn backend(&self) -> MakeBackend {
+        let machine = self.clone();
+        Arc::new(move |_: &Path, inbox: Arc<Inbox>| {
+            let id = machine.lock().disk.kernel.make(inbox);
+            let id = id.ok_or_else(|| anyhow::anyhow!("too many watchers"))?;
+            let machine = machine.clone();
+            Ok(Box::new(Watcher { machine, id }) as Box<dyn Backend>)
+        })
+    }
+}
+
+impl Fs for Shared {
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        self.meddled().disk.list(dir)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.meddled().disk.stat(path)
+    }
+
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        self.lock().scanning = true;
+        self.meddled().disk.canonicalize(path)
+    }
+
+    fn now(&self) -> Wall {
+        self.meddled().disk.wall()
+    }
+}
+
+/// A root's watcher.
+struct Watcher {
+    machine: Shared,
+    id: usize,
+}
+
+impl Watcher {
+    fn request(&self) {
+        let mut machine = self.machine.meddled();
+        let kernel = &mut machine.disk.kernel;
+        kernel.finish(self.id);
+        if machine.rng.once_in(2) {
+            // The thread saw the kernel's events first, or else the request.
+            machine.disk.kernel.read(self.id);
+            machine.disk.kernel.finish(self.id);
+        }
+    }
+}
+
+impl Backend for Watcher {
+    fn watch(&mut self, directories: &[PathBuf]) -> Vec<(PathBuf, WatchError)> {
+        self.request();
+        let mut failed = Vec::new();
+        let mut full = false;
+        for path in directories {
+            if full {
+                failed.push((path.clone(), WatchError::Limit));
+                continue;
+            }
+            let mut machine = self.machine.meddled();
+            let Ok(ino) = machine.disk.ino(path) else {
+                failed.push((path.clone(), WatchError::Gone));
+                continue;
+            };
+            if machine.disk.kernel.watch(self.id, path, ino).is_err() {
+                full = true;
+                failed.push((path.clone(), WatchError::Limit));
+            }
+        }
+        self.machine.lock().disk.kernel.read(self.id);
+        failed
+    }
+
+    fn unwatch(&mut self, directories: &[PathBuf]) {
+        self.request();
+        let mut directories = directories.to_vec();
+        directories.sort();
+        for path in &directories {
+            self.machine.meddled().disk.kernel.unwatch(self.id, path);
+        }
+        self.machine.lock().disk.kernel.read(self.id);
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.machine.lock().disk.kernel.close(self.id);
+    }
+}

@@ -1,0 +1,231 @@
+//! The simulator: thousands of small worlds, each decided by its seed, in which no change may be
+//! lost.  [`world`] says what is real in them, what is modelled, and what is asserted.
+//!
+//! `SEEDS=100000 cargo test --release --test sim` looks longer, `SEED=42 cargo test --test sim
+//! seeds -- --nocapture` tells the story of one world aloud.
+
+mod disk;
+mod kernel;
+mod lisp;
+mod machine;
+mod rng;
+mod users;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use mailsync_module::change::Change;
+use mailsync_module::coalesce::{Coalesce, Coalescer, Delays};
+
+use rng::Rng;
+use world::{Sabotage, Setup, Stats, World};
+
+const SEEDS: u64 = 2_000;
+
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
+    )
+}
+
+/// Live through one world; a failure is told with its last steps.
+fn live<C: Coalesce>(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
+    let mut rng = Rng::new(seed);
+    let setup = Setup::random(&mut rng);
+    let mut world = World::<C>::new(rng, setup, sabotage, aloud);
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    });
+    let machine = world.machine.lock();
+    let mut stats = world.stats;
+    stats.operations = machine.disk.time;
+    stats.overflows = machine.disk.kernel.overflows;
+    outcome.map(|()| stats).map_err(|text| {
+        let (setup, steps) = (&world.setup, machine.trace.text());
+        format!("SEED={seed}: {text}\n{setup:?}\nthe last steps:\n{steps}")
+    })
+}
+
+/// Live through many, on all processors; the first failure by seed, and how many failed.
+fn live_many<C: Coalesce>(
+    seeds: u64,
+    sabotage: Sabotage,
+    enough: u64,
+) -> (Option<String>, u64, Stats) {
+    let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
+    let first = Mutex::new(None::<(u64, String)>);
+    let total = Mutex::new(Stats::default());
+    let work = || {
+        while failures.load(Ordering::Relaxed) < enough {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return;
+            }
+            match live::<C>(seed, sabotage, false) {
+                Ok(stats) => total
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .add(stats),
+                Err(text) => {
+                    failures.fetch_add(1, Ordering::Relaxed);
+                    if enough > 1 {
+                        eprintln!("{}", text.lines().next().unwrap_or_default());
+                    }
+                    let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                    if first.as_ref().is_none_or(|(known, _)| seed < *known) {
+                        *first = Some((seed, text));
+                    }
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (first.map(|(_, text)| text), failures.into_inner(), total)
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = from_environment("SEED") {
+        let outcome = live::<Coalescer>(seed, Sabotage::default(), true);
+        eprintln!("{:?}", outcome.unwrap_or_else(|text| panic!("{text}")));
+        return;
+    }
+    let seeds = from_environment("SEEDS").unwrap_or(SEEDS);
+    let began = Instant::now();
+    let enough = from_environment("ENOUGH").unwrap_or(1);
+    let (failure, count, stats) = live_many::<Coalescer>(seeds, Sabotage::default(), enough);
+    eprintln!("{seeds} seeds in {:.1?}: {stats:?}", began.elapsed());
+    if let Some(text) = failure {
+        panic!("{count} of {seeds} seeds fail, among them\n{text}");
+    }
+    let counts = [
+        stats.operations,
+        stats.scans,
+        stats.frames,
+        stats.overflows,
+        stats.restarts,
+    ];
+    assert!(
+        counts.iter().all(|count| *count > seeds / 10),
+        "an idle world: {stats:?}"
+    );
+}
+
+/// The same seed is the same history, to the last step.
+#[test]
+fn seeds_can_be_replayed() {
+    for seed in 0..40 {
+        let [one, two] = [(); 2].map(|()| {
+            let mut rng = Rng::new(seed);
+            let setup = Setup::random(&mut rng);
+            let mut world = World::<Coalescer>::new(rng, setup, Sabotage::default(), false);
+            let outcome = world.run();
+            let machine = world.machine.lock();
+            (outcome, machine.trace.text(), world.stats.steps)
+        });
+        assert_eq!(one, two, "seed {seed}");
+    }
+}
+
+// Tests of the test: whatever is broken on purpose must be found.
+
+fn found_out<C: Coalesce>(what: &str, sabotage: Sabotage) {
+    let (failure, ..) = live_many::<C>(SEEDS, sabotage, 1);
+    let text = failure.unwrap_or_else(|| panic!("{what}: nobody noticed"));
+    eprintln!("{what}: {}", text.lines().next().unwrap_or_default());
+}
+
+/// A coalescer with a defect.
+struct Broken<const DEFECT: u8>(Coalescer, Vec<Change>);
+
+/// A change that comes while its folder is held already is dropped once the folder is due.
+const FORGETS_WHAT_IS_LATE: u8 = 0;
+/// The last change stands for all.
+const REPLACES: u8 = 1;
+/// One folder is handed out at a time, and the others that are due go.
+const HANDS_OUT_ONE: u8 = 2;
+
+impl<const DEFECT: u8> Coalesce for Broken<DEFECT> {
+    fn new(delays: Delays) -> Self {
+        Broken(Coalescer::new(delays), Vec::new())
+    }
+
+    fn add(&mut self, now: Instant, change: Change) {
+        let held = |it: &Change| it.folder.real == change.folder.real;
+        match DEFECT {
+            FORGETS_WHAT_IS_LATE if self.0.deadline().is_some_and(|at| at <= now) => {}
+            REPLACES => {
+                self.1.retain(|it| !held(it));
+                self.1.push(change.clone());
+                self.0.add(now, change);
+            }
+            _ => self.0.add(now, change),
+        }
+    }
+
+    fn due(&mut self, now: Instant) -> Vec<Change> {
+        let mut due = self.0.due(now);
+        match DEFECT {
+            REPLACES => {
+                for change in &mut due {
+                    let last = |it: &Change| it.folder.real == change.folder.real;
+                    if let Some(at) = self.1.iter().position(last) {
+                        *change = self.1.remove(at);
+                    }
+                }
+            }
+            HANDS_OUT_ONE => due.truncate(1),
+            _ => {}
+        }
+        due
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[test]
+fn broken_coalescers_are_found_out() {
+    let fine = Sabotage::default();
+    found_out::<Broken<FORGETS_WHAT_IS_LATE>>("a coalescer that forgets", fine);
+    found_out::<Broken<REPLACES>>("a coalescer that replaces", fine);
+    found_out::<Broken<HANDS_OUT_ONE>>("a coalescer that drops", fine);
+}
+
+#[test]
+fn a_kernel_that_loses_events_is_found_out() {
+    let sabotage = Sabotage {
+        kernel_loses_events: true,
+        ..Sabotage::default()
+    };
+    found_out::<Coalescer>("a kernel that loses events", sabotage);
+}
+
+#[test]
+fn a_lisp_that_acknowledges_before_it_reads_is_found_out() {
+    let sabotage = Sabotage {
+        lisp_acknowledges_unread: true,
+        ..Sabotage::default()
+    };
+    found_out::<Coalescer>("a Lisp that acknowledges before it reads", sabotage);
+}
