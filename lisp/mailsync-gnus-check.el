@@ -33,8 +33,8 @@
 ;;   spoil the other's answers, and a silent server costs nobody's time.
 ;;
 ;; Every check reports a list (GROUP RESULT OLD NEW): RESULT is `checked',
-;; `quit', or a string that says why it failed; OLD and NEW are numbers of
-;; unread messages, or nil.
+;; `quit' (by the user), `interrupted' (by input), or a string that says
+;; why it failed; OLD and NEW are numbers of unread messages, or nil.
 
 ;;; Code:
 
@@ -98,6 +98,15 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 (defconst mailsync-gnus--imap-backoff-max 600
   "Ask a silent nnimap server again after so many seconds at the latest.")
 
+(defconst mailsync-gnus--interruptions-max 10
+  "Let input interrupt the check of a group so many times in a row.")
+
+(defvar mailsync-gnus--hurry nil
+  "Non-nil while the user types: input shall interrupt a check.")
+
+(defvar mailsync-gnus--interruptions (make-hash-table :test #'equal)
+  "Group to how often in a row its check was interrupted by input.")
+
 (defvar mailsync-gnus--imap-servers-asked nil
   "Alist from server name to its `mailsync-gnus--imap'.")
 
@@ -130,9 +139,7 @@ nnimap has one connection per server and `nntp-server-buffer'.")
                   (&optional n dont-scan))
 (declare-function gnus-group-update-group "gnus-group"
                   (group &optional visible-only info-unchanged))
-(declare-function gnus-group-real-name "gnus" (group) t)
 (declare-function gnus-list-of-unread-articles "gnus-sum" (group))
-(declare-function gnus-method-to-server-name "gnus" (method))
 (declare-function gnus-request-update-info "gnus-int" (info command-method))
 (declare-function gnus-retrieve-group-data-early "gnus-int"
                   (command-method infos))
@@ -289,16 +296,41 @@ KINDS say what happened in it.  This waits for the server where there is one."
     (if (and (eq (car method) 'nnimap)
              (fboundp 'gnus-retrieve-group-data-early))
         (mailsync-gnus--imap-check-now method (list info))
-      (when (eq (car method) 'nnmaildir)
-        (mailsync-gnus--forget-vanished group kinds))
-      (if (not (gnus-activate-group group 'scan nil method))
-          (mailsync-gnus--status-message group)
-        ;; Messages that only arrived are counted without it, and it
-        ;; is the expensive part.
-        (unless (mailsync-gnus--arrivals-only-p method kinds)
-          (gnus-request-update-info info method))
-        (mailsync-gnus--count-and-draw info)
-        'checked))))
+      (let ((result
+             (mailsync-gnus--unless-input group method
+               (lambda ()
+                 (when (eq (car method) 'nnmaildir)
+                   (mailsync-gnus--forget-vanished group kinds))
+                 (if (not (gnus-activate-group group 'scan nil method))
+                     (mailsync-gnus--status-message group)
+                   ;; Messages that only arrived are counted without
+                   ;; it, and it is the expensive part.
+                   (unless (mailsync-gnus--arrivals-only-p method kinds)
+                     (gnus-request-update-info info method))
+                   'checked)))))
+        (when (eq result 'checked)
+          (mailsync-gnus--count-and-draw info))
+        result))))
+
+(defun mailsync-gnus--unless-input (group method function)
+  "Call FUNCTION, which looks at GROUP of METHOD, and return its value.
+While the user types, input interrupts it where that is harmless,
+a limited number of times; the value is `interrupted' then."
+  (declare (indent 2))
+  (let ((count (gethash group mailsync-gnus--interruptions 0)))
+    (if (not (and mailsync-gnus--hurry
+                  ;; It may be left at any point: nnmaildir inhibits
+                  ;; quitting where it could not.
+                  (eq (car method) 'nnmaildir)
+                  (< count mailsync-gnus--interruptions-max)))
+        (prog1 (funcall function)
+          (remhash group mailsync-gnus--interruptions))
+      (let ((result (while-no-input (funcall function))))
+        (if (memq result '(nil t))
+            (progn (puthash group (1+ count) mailsync-gnus--interruptions)
+                   'interrupted)
+          (remhash group mailsync-gnus--interruptions)
+          result)))))
 
 (defun mailsync-gnus--arrivals-only-p (method kinds)
   "Non-nil if METHOD need not be asked for flags after what KINDS say."
@@ -369,7 +401,7 @@ UPDATE is that of `gnus-get-unread-articles-in-group'."
 
 (defun mailsync-gnus--imap-server (method)
   "The `mailsync-gnus--imap' of METHOD."
-  (let ((name (gnus-method-to-server-name method)))
+  (let ((name (mailsync-gnus--server-name method)))
     (or (cdr (assoc name mailsync-gnus--imap-servers-asked))
         (let ((server (mailsync-gnus--make-imap :name name)))
           (push (cons name server) mailsync-gnus--imap-servers-asked)
@@ -611,7 +643,7 @@ Its answer must be there still."
                 (let* ((text (match-string 1))
                        (info (cl-find-if
                               (lambda (info)
-                                (equal (gnus-group-real-name (car info))
+                                (equal (mailsync-gnus--real-name (car info))
                                        (nth 3 entry)))
                               (mailsync-gnus--imap-infos server))))
                   (when info
@@ -642,8 +674,12 @@ Its answer must be there still."
   (let ((failures (cl-incf (mailsync-gnus--imap-failures server))))
     (setf (mailsync-gnus--imap-not-before server)
           (+ (float-time)
-             (min mailsync-gnus--imap-backoff-max
-                  (* mailsync-gnus-imap-timeout (expt 2 (min failures 10))))))))
+             (if (= failures 1)
+                 ;; Most often just a connection that got old.
+                 1
+               (min mailsync-gnus--imap-backoff-max
+                    (* mailsync-gnus-imap-timeout
+                       (expt 2 (min (1- failures) 10)))))))))
 
 (defun mailsync-gnus--imap-close-all ()
   "Close all our connections, forget the servers, leave nothing behind."

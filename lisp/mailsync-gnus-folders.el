@@ -46,6 +46,9 @@
 (defvar mailsync-gnus--index-answer 0
   "Number of the last such request that was answered.")
 
+(defvar mailsync-gnus--index-asked nil
+  "Time of the request that is not answered yet, or nil.")
+
 (defvar mailsync-gnus--truenames (make-hash-table :test #'equal)
   "Directory of an nnmaildir group to its truename, as last resolved.")
 
@@ -65,8 +68,6 @@
 
 (declare-function gnus-agent-method-p "gnus" (method-or-server))
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
-(declare-function gnus-group-real-name "gnus" (group) t)
-(declare-function gnus-method-to-server-name "gnus" (method))
 (declare-function gnus-server-status "gnus" (method))
 
 (declare-function mailsync-account-get "mailsync" (account key))
@@ -95,6 +96,16 @@
   "The range of article numbers of GROUP, nil when it was never activated."
   (and (hash-table-p gnus-active-hashtb)
        (gethash group gnus-active-hashtb)))
+
+(defun mailsync-gnus--real-name (group)
+  "The name of GROUP as its server has it."
+  (if (string-match "\\`[^:]+:" group)
+      (substring group (match-end 0))
+    group))
+
+(defun mailsync-gnus--server-name (method)
+  "The name of METHOD as Gnus's server buffer shows it."
+  (format "%s:%s" (car method) (nth 1 method)))
 
 (defun mailsync-gnus--level (info)
   "The level of the group with INFO."
@@ -184,7 +195,7 @@ It is the name that Gnus uses, most often that of a symbolic link."
         (concat (file-name-as-directory
                  (expand-file-name (eval form t)))
                 ;; Not `expand-file-name': a name may begin with "~".
-                (gnus-group-real-name group))
+                (mailsync-gnus--real-name group))
       (error
        (mailsync--once (list 'gnus-directory method) 'warning
                        "nnmaildir:%s: cannot tell its directory: %s"
@@ -223,7 +234,7 @@ It is the name that Gnus uses, most often that of a symbolic link."
                                             (make-hash-table :test #'equal))
                                       servers)))))
            (push group
-                 (gethash (mailsync-gnus--imap-key (gnus-group-real-name group))
+                 (gethash (mailsync-gnus--imap-key (mailsync-gnus--real-name group))
                           (cdr server)))))))
     (setq mailsync-gnus--index
           (mailsync-gnus--make-index
@@ -241,14 +252,17 @@ answered; the number of the request is returned."
          (directories (mailsync-gnus--index-directories index))
          (request (cl-incf mailsync-gnus--index-request)))
     (if (null directories)
-        (progn (setq mailsync-gnus--index-answer request)
+        (progn (setq mailsync-gnus--index-answer request
+                     mailsync-gnus--index-asked nil)
                (clrhash mailsync-gnus--truenames)
                (funcall callback))
+      (setq mailsync-gnus--index-asked (float-time))
       (mailsync--resolve
-       'mailsync-gnus (delete-dups (mapcar #'car directories))
+       "gnus" (delete-dups (mapcar #'car directories))
        (lambda (names)
          (when (= request mailsync-gnus--index-request)
-           (setq mailsync-gnus--index-answer request)
+           (setq mailsync-gnus--index-answer request
+                 mailsync-gnus--index-asked nil)
            (clrhash mailsync-gnus--truenames)
            (pcase-dolist (`(,name . ,truename) names)
              (puthash name (directory-file-name truename)
@@ -267,7 +281,8 @@ answered; the number of the request is returned."
 
 (defun mailsync-gnus--forget-index ()
   "Forget what is known of Gnus's groups."
-  (setq mailsync-gnus--index nil)
+  (setq mailsync-gnus--index nil
+        mailsync-gnus--index-asked nil)
   ;; An answer that is still on its way is no longer wanted.
   (cl-incf mailsync-gnus--index-request)
   (clrhash mailsync-gnus--truenames))
@@ -311,8 +326,11 @@ this machine, if there is just one."
         (cl-remove-if-not
          (lambda (server)
            (let ((method (car server)))
-             (or (equal (nth 1 method) wanted)
-                 (equal (gnus-method-to-server-name method) wanted))))
+             (member wanted (list (nth 1 method)
+                                  (mailsync-gnus--server-name method)
+                                  ;; As in the names of its groups.
+                                  (format "%s+%s" (car method)
+                                          (nth 1 method))))))
          servers)
       (let ((local (cl-remove-if-not
                     (lambda (server)

@@ -95,6 +95,16 @@ that the number of unread messages rose in one of them."
 (defconst mailsync-gnus--resolve-timeout 5
   "Wait so many seconds for file names to be resolved before going on.")
 
+(defconst mailsync-gnus--resolve-again 60
+  "Ask again for file names to be resolved after so many seconds.")
+
+(defconst mailsync-gnus--asked-max 100
+  "Ask an nnimap server for so many groups at most in one go.
+To take in the answer costs time for each of them.")
+
+(defconst mailsync-gnus--quit-pause 5
+  "Leave the user in peace for so many seconds after a quit.")
+
 (defconst mailsync-gnus--calls-max 64
   "So many callers at most may wait for one folder.")
 
@@ -135,6 +145,12 @@ The rest of each element is an alist from group to items.")
 (defvar mailsync-gnus--resolve-timer nil
   "Timer that ends waiting for file names to be resolved.")
 
+(defvar mailsync-gnus--names-late nil
+  "Non-nil if file names are not resolved in time.")
+
+(defvar mailsync-gnus--quit-time nil
+  "Time when the user last quit a check, or nil.")
+
 (defvar mailsync-gnus--refusals 0
   "How often in a row work was refused although the user was idle.")
 
@@ -170,7 +186,6 @@ The rest of each element is an alist from group to items.")
 
 (declare-function gnus-alive-p "gnus-util" ())
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
-(declare-function gnus-method-to-server-name "gnus" (method))
 
 (declare-function mailsync-log-add "mailsync" (level format &rest args))
 (declare-function mailsync--run-hook-safely "mailsync" (hook &rest args))
@@ -191,6 +206,7 @@ The rest of each element is an alist from group to items.")
   groups               ; the groups still to be checked
   (result 'no-group)   ; so far
   again                ; non-nil: it has to be checked once more
+  late                 ; non-nil: it was, as far as its groups were known
   news)                ; ((GROUP OLD NEW) ...)
 
 (cl-defstruct (mailsync-gnus--call
@@ -295,8 +311,10 @@ The rest of each element is an alist from group to items.")
     (when next
       (puthash key next mailsync-gnus--pending)
       (push next mailsync-gnus--unmapped))
-    (when (mailsync-gnus--item-again item)
-      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+    (when-let* ((again (mailsync-gnus--item-again item)))
+      (setf (mailsync-gnus--item-late
+             (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+            (eq again 'late)))
     (mailsync-gnus--answer-all item (mailsync-gnus--item-result item)
                                (nreverse (mailsync-gnus--item-news item)))))
 
@@ -330,13 +348,29 @@ The rest of each element is an alist from group to items.")
       (when (eq item (gethash (mailsync-gnus--item-key item)
                               mailsync-gnus--pending))
         (let ((groups (mailsync-gnus--item-known-groups item)))
-          (if (eq groups 'wait)
-              (push item waiting)
-            (mailsync-gnus--claim item groups)))))
+          (cond
+           ((not (eq groups 'wait))
+            (mailsync-gnus--claim item groups))
+           ((and mailsync-gnus--names-late
+                 (or (mailsync-gnus--item-calls item)
+                     (not (mailsync-gnus--item-late item))))
+            ;; Nobody shall wait for a file system that does not
+            ;; answer.  When it does, the folder is checked again.
+            (setf (mailsync-gnus--item-again item) 'late)
+            (mailsync-gnus--claim item (mailsync-gnus--all-groups
+                                        (mailsync-gnus--item-change item))))
+           (t
+            (push item waiting))))))
     (setq mailsync-gnus--unmapped
           (append mailsync-gnus--unmapped waiting))
-    (when (and waiting (not (timerp mailsync-gnus--resolve-timer)))
+    (when (and waiting (mailsync-gnus--may-resolve-p))
       (mailsync-gnus--resolve))))
+
+(defun mailsync-gnus--may-resolve-p ()
+  "Non-nil unless an answer of `mailsync--resolve' is on its way."
+  (or (null mailsync-gnus--index-asked)
+      (> (- (float-time) mailsync-gnus--index-asked)
+         mailsync-gnus--resolve-again)))
 
 (defun mailsync-gnus--item-known-groups (item)
   "The groups of ITEM, or `wait' if file names must be resolved first."
@@ -377,6 +411,7 @@ The rest of each element is an alist from group to items.")
 
 (defun mailsync-gnus--resolve ()
   "Have the names of Gnus's directories resolved, then go on."
+  (mailsync-gnus--cancel 'mailsync-gnus--resolve-timer)
   (setq mailsync-gnus--resolve-timer
         (run-at-time mailsync-gnus--resolve-timeout nil
                      #'mailsync-gnus--resolve-late))
@@ -385,22 +420,14 @@ The rest of each element is an alist from group to items.")
 (defun mailsync-gnus--resolved ()
   "The names of Gnus's directories were resolved."
   (mailsync-gnus--cancel 'mailsync-gnus--resolve-timer)
+  (setq mailsync-gnus--names-late nil)
   (mailsync-gnus--arm))
 
 (defun mailsync-gnus--resolve-late ()
-  "Names are not resolved in time: nobody shall wait any longer.
-The folders stay pending, for a file system that does not answer
-now may do so later."
-  (setq mailsync-gnus--resolve-timer 'late)
-  (mailsync-log-add 'warning "The directories of Gnus's servers do not answer")
-  (dolist (item mailsync-gnus--unmapped)
-    (let* ((change (mailsync-gnus--item-change item))
-           ;; What is known by name can be checked all the same.
-           (groups (cl-remove-if #'mailsync-gnus--why-not
-                                 (mailsync-gnus--all-groups change))))
-      (dolist (group groups)
-        (puthash group (float-time) mailsync-gnus--catch-up))
-      (mailsync-gnus--answer-all item (if groups 'failed 'no-group))))
+  "Names are not resolved in time: nobody shall wait any longer."
+  (setq mailsync-gnus--resolve-timer nil
+        mailsync-gnus--names-late t)
+  (mailsync-log-add 'warning "Directories of Gnus's servers do not answer")
   (mailsync-gnus--arm))
 
 ;;;; When
@@ -522,7 +549,19 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
 What waits for a server that does not answer does not count."
   (or mailsync-gnus--sent
       (and mailsync-gnus--unmapped
-           (not (eq mailsync-gnus--resolve-timer 'late)))))
+           (not mailsync-gnus--names-late))))
+
+(defun mailsync-gnus--mappable-p ()
+  "Non-nil if the groups of some item can be found now."
+  (and mailsync-gnus--unmapped
+       (or (mailsync-gnus--may-resolve-p)
+           (cl-some (lambda (item)
+                      (if mailsync-gnus--names-late
+                          (or (mailsync-gnus--item-calls item)
+                              (not (mailsync-gnus--item-late item)))
+                        (not (eq 'wait
+                                 (mailsync-gnus--item-known-groups item)))))
+                    mailsync-gnus--unmapped))))
 
 (defun mailsync-gnus--overdue-p ()
   "Non-nil if work has waited for too long for an idle moment."
@@ -531,7 +570,8 @@ What waits for a server that does not answer does not count."
            mailsync-gnus-max-wait)))
 
 (defun mailsync-gnus--step ()
-  "Do a slice of the work if this is a moment for it."
+  "Do a slice of the work if this is a moment for it.
+The function of all timers."
   (mailsync-gnus--cancel 'mailsync-gnus--timer)
   (if (not (mailsync-gnus-ready-p))
       (mailsync-gnus--gnus-gone)
@@ -541,12 +581,15 @@ What waits for a server that does not answer does not count."
        (refusal
         (cl-incf mailsync-gnus--refusals))
        (t
-        (setq mailsync-gnus--refusals 0)
-        (mailsync-gnus--slice
-         (if (mailsync-gnus--refusal) ; the user types, but it is overdue
-             mailsync-gnus--slice-between-keys
-           (setq mailsync-gnus--waiting-since nil)
-           mailsync-gnus--slice))))
+        (setq mailsync-gnus--refusals 0
+              mailsync-gnus--quit-time nil)
+        (if (mailsync-gnus--refusal) ; the user types, but it is overdue
+            (let ((mailsync-gnus--hurry t))
+              (mailsync-gnus--slice mailsync-gnus--slice-between-keys))
+          (setq mailsync-gnus--waiting-since nil)
+          (mailsync-gnus--slice mailsync-gnus--slice))
+        (when mailsync-gnus--quit-time
+          (setq refusal 'quit))))
       (mailsync-gnus--arm refusal))))
 
 (defun mailsync-gnus--slice (seconds)
@@ -567,6 +610,7 @@ What waits for a server that does not answer does not count."
                      (mailsync-gnus--abandon)))
                   (mailsync-gnus--map-items)
                   (not (or quit-flag
+                           mailsync-gnus--quit-time
                            (input-pending-p)
                            (> (float-time) end))))))))
 
@@ -575,9 +619,8 @@ What waits for a server that does not answer does not count."
 REFUSAL is why it may not be done at this moment."
   (when mailsync-gnus--set-up
     (let* ((unit (if (mailsync-gnus-ready-p)
-                     (if (and mailsync-gnus--unmapped
-                              (not (timerp mailsync-gnus--resolve-timer)))
-                         '(map)
+                     (if (mailsync-gnus--mappable-p)
+                         '(mailsync-gnus--map-items)
                        (mailsync-gnus--next-unit))))
            (due (consp unit))
            (idle (mailsync-gnus--idle)))
@@ -619,6 +662,7 @@ The idle timer makes an attempt in each idle period besides."
       (max 0 (- mailsync-gnus-idle-delay idle)))
      ((memq refusal '(nil input busy))
       overdue)
+     ((eq refusal 'quit) mailsync-gnus--quit-pause)
      ;; Somebody else has Emacs, and may for hours.
      (t (min 8 (* 0.1 (expt 2 (min 10 mailsync-gnus--refusals))))))))
 
@@ -681,9 +725,11 @@ The idle timer makes an attempt in each idle period besides."
 (defun mailsync-gnus--report (report items)
   "Take the REPORT of a check, for the ITEMS that claimed its group."
   (pcase-let ((`(,group ,result ,old ,new) report))
-    (if (eq result 'quit)
+    (if (memq result '(quit interrupted))
         ;; The claims stay.
-        (mailsync-log-add 'info "%s: the check was interrupted" group)
+        (when (eq result 'quit)
+          (setq mailsync-gnus--quit-time (float-time))
+          (mailsync-log-add 'info "%s: you have quit the check" group))
       (remhash group mailsync-gnus--claims)
       (remhash group mailsync-gnus--left-alone)
       (mailsync-gnus--count :groups)
@@ -714,17 +760,19 @@ The idle timer makes an attempt in each idle period besides."
 
 (defun mailsync-gnus--ask-imap (method)
   "Ask the nnimap server METHOD for all groups of it that are claimed."
-  (let ((name (gnus-method-to-server-name method))
+  (let ((name (mailsync-gnus--server-name method))
         (asked nil))
-    (maphash
-     (lambda (group items)
-       (let ((entry (mailsync-gnus--entry group)))
-         (when (or (null entry)
-                   (equal (gnus-method-to-server-name
-                           (gnus-find-method-for-group group))
-                          name))
-           (push (cons group items) asked))))
-     mailsync-gnus--claims)
+    (catch 'enough
+      (maphash
+       (lambda (group items)
+         (when (and (mailsync-gnus--entry group)
+                    (equal (mailsync-gnus--server-name
+                            (gnus-find-method-for-group group))
+                           name))
+           (push (cons group items) asked)
+           (when (nthcdr mailsync-gnus--asked-max asked)
+             (throw 'enough nil))))
+       mailsync-gnus--claims))
     ;; The user may have acted since they were claimed.
     (dolist (entry asked)
       (when-let* ((reason (mailsync-gnus--why-not (car entry))))
@@ -765,6 +813,7 @@ folders wait for it."
   (pcase-let ((`(,group ,result) report))
     (cond
      ((eq result 'quit)
+      (setq mailsync-gnus--quit-time (float-time))
       (dolist (item items)
         (cl-pushnew item (gethash group mailsync-gnus--claims))))
      (t
