@@ -9,6 +9,7 @@ mod kernel;
 mod lisp;
 mod machine;
 mod rng;
+mod stories;
 mod users;
 mod world;
 
@@ -24,7 +25,7 @@ use mailsync_module::coalesce::{Coalesce, Coalescer, Delays};
 use rng::Rng;
 use world::{Sabotage, Setup, Stats, World};
 
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 4_000;
 
 fn from_environment(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
@@ -153,7 +154,7 @@ fn found_out<C: Coalesce>(what: &str, sabotage: Sabotage) {
 /// A coalescer with a defect.
 struct Broken<const DEFECT: u8>(Coalescer, Vec<Change>);
 
-/// A change that comes while its folder is held already is dropped once the folder is due.
+/// What comes when something that is held is due already, but not yet handed out, is dropped.
 const FORGETS_WHAT_IS_LATE: u8 = 0;
 /// The last change stands for all.
 const REPLACES: u8 = 1;

@@ -3,6 +3,7 @@
 //! What they do is cut into single operations; several of them work at once, so theirs mix.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mailsync_module::maildir::Layout;
@@ -21,6 +22,21 @@ pub enum Op {
     Rename(PathBuf, PathBuf),
     /// Not one: remove a tree, an entry a step.
     RemoveTree(PathBuf),
+}
+
+impl Op {
+    /// Do it.
+    pub fn apply(self, disk: &mut Disk) -> io::Result<()> {
+        match self {
+            Op::Mkdir(path) => disk.mkdir(&path),
+            Op::Create(path) => disk.create(&path),
+            Op::Link(from, to) => disk.link(&from, &to),
+            Op::Unlink(path) => disk.unlink(&path),
+            Op::Rmdir(path) => disk.rmdir(&path),
+            Op::Rename(from, to) => disk.rename(&from, &to),
+            Op::RemoveTree(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
 }
 
 /// How wild they are.
@@ -80,18 +96,13 @@ impl Users {
         let op = self.plans[user].pop_front()?;
         let text = format!("user {user}: {op:?}");
         let result = match op {
-            Op::Mkdir(path) => disk.mkdir(&path),
-            Op::Create(path) => disk.create(&path),
-            Op::Link(from, to) => disk.link(&from, &to),
-            Op::Unlink(path) => disk.unlink(&path),
-            Op::Rmdir(path) => disk.rmdir(&path),
-            Op::Rename(from, to) => disk.rename(&from, &to),
             Op::RemoveTree(path) => {
                 for op in removal(disk, &path).into_iter().rev() {
                     self.plans[user].push_front(op);
                 }
                 Ok(())
             }
+            op => op.apply(disk),
         };
         Some(match result {
             Ok(()) => text,

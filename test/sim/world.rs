@@ -27,7 +27,7 @@ use crate::kernel::Kernel;
 use crate::lisp::{CAPACITY, Frame, Lisp, Record};
 use crate::machine::{Machine, Shared, Trace};
 use crate::rng::Rng;
-use crate::users::{Habit, Users, maildir};
+use crate::users::{Habit, Op, Users, maildir};
 
 pub type Outcome = Result<(), String>;
 
@@ -44,6 +44,8 @@ pub struct Setup {
     pub accounts: Vec<AccountConfig>,
     pub specs: Vec<RootSpec>,
     pub habit: Habit,
+    /// There are folders from the beginning.
+    pub furnished: bool,
     pub tick: Duration,
     pub queue_limit: usize,
     pub watch_limit: usize,
@@ -55,7 +57,7 @@ pub struct Setup {
     pub rude: bool,
 }
 
-const fn ms(ms: u64) -> Duration {
+pub const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
@@ -98,6 +100,7 @@ impl Setup {
             accounts,
             specs: specs.clone(),
             habit: *rng.choose(&[Habit::Mail, Habit::Folders, Habit::Folders, Habit::Roots]),
+            furnished: !rng.once_in(20),
             tick: ms(*rng.choose(&[0, 4, 4, 1_000, 2_000])),
             queue_limit: if rng.once_in(3) {
                 rng.below(40) as usize + 2
@@ -111,13 +114,43 @@ impl Setup {
             },
             no_instances: rng.once_in(30),
             pipe_limit: *rng.choose(&[32_768, 32_768, 300, 60]),
-            meddling: *rng.choose(&[0, 60, 12, 4]),
+            meddling: *rng.choose(&[0, 60, 12, 4, 1]),
             rude: rng.once_in(2),
         }
     }
 }
 
 impl Setup {
+    /// One root of this layout, and nothing that goes wrong.
+    pub fn plain(layout: Layout, pipe_limit: usize) -> Self {
+        let delays = Delays {
+            quiet: ms(200),
+            longest: ms(2_000),
+        };
+        let root = RootConfig {
+            directory: "/home/link".into(),
+            layout,
+            poll: None,
+        };
+        Setup {
+            accounts: vec![AccountConfig {
+                name: "work".to_owned(),
+                roots: vec![root],
+                delays,
+            }],
+            specs: vec![spec("/home/link", "/home/m", layout, 0)],
+            habit: Habit::Mail,
+            furnished: true,
+            tick: ms(4),
+            queue_limit: 16_384,
+            watch_limit: usize::MAX,
+            no_instances: false,
+            pipe_limit,
+            meddling: 0,
+            rude: false,
+        }
+    }
+
     /// Whether everything is watched, by a kernel that never loses anything.
     fn all_events_come(&self) -> bool {
         let mut roots = self.accounts.iter().flat_map(|account| &account.roots);
@@ -149,6 +182,8 @@ pub struct Stats {
     pub steps: u64,
     pub operations: u64,
     pub scans: u64,
+    /// Scans that had to give up before nothing moved any more.
+    pub unfinished: u64,
     pub frames: u64,
     pub overflows: u64,
     pub restarts: u64,
@@ -159,6 +194,7 @@ impl Stats {
         self.steps += other.steps;
         self.operations += other.operations;
         self.scans += other.scans;
+        self.unfinished += other.unfinished;
         self.frames += other.frames;
         self.overflows += other.overflows;
         self.restarts += other.restarts;
@@ -212,7 +248,7 @@ impl<C: Coalesce> World<C> {
         let mut disk = Disk::new(setup.tick, kernel);
         disk.truth.roots = setup.specs.clone();
         disk.truth.returns_are_seen = setup.all_events_come();
-        furnish(&mut disk, &mut rng);
+        furnish(&mut disk, setup.furnished, &mut rng);
         let machine = Shared::new(Machine {
             disk,
             users: Users::new(setup.habit),
@@ -285,7 +321,51 @@ impl<C: Coalesce> World<C> {
         specs.iter().any(|it| specs.iter().any(|of| inside(it, of)))
     }
 
-    fn now(&self) -> Duration {
+    // For stories with a plot (`stories.rs`).
+
+    /// These system calls, one right after the other; each must be possible.
+    pub fn users_do(&mut self, ops: impl IntoIterator<Item = Op>) -> Outcome {
+        let mut machine = self.machine.lock();
+        for op in ops {
+            let text = format!("{op:?}");
+            let now = machine.disk.now;
+            machine.trace.add(now, &text);
+            op.apply(&mut machine.disk)
+                .map_err(|error| format!("{text}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// The kernel delivers all it has, the engine takes it, and the workers work at once.
+    pub fn engine_catches_up(&mut self) -> Outcome {
+        loop {
+            let ready = self.machine.lock().disk.kernel.ready();
+            let delivered = !ready.is_empty();
+            for id in ready {
+                while self.machine.lock().disk.kernel.deliver(id).is_some() {}
+            }
+            let mut found = self.look()?;
+            for root in 0..self.ends.len() {
+                found |= self.ends[root].job.is_some();
+                self.take(Step::WorkerWorks(root))?;
+                self.take(Step::WorkerReports(root))?;
+            }
+            if !delivered && !found {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lisp reads and calls while there is anything to read or to be called for.
+    pub fn lisp_catches_up(&mut self) -> Outcome {
+        while !self.lisp.pipe.is_empty() || !self.lisp.calls.is_empty() {
+            self.take(Step::EngineHearsLisp)?;
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    pub fn now(&self) -> Duration {
         self.machine.lock().disk.now
     }
 
@@ -425,6 +505,10 @@ impl<C: Coalesce> World<C> {
     fn restart(&mut self) {
         self.stats.restarts += 1;
         self.lisp.restart();
+        // Who knows what became of what it had read: everything there is has to be told again.
+        for seen in self.lisp.seen.values_mut().filter(|seen| seen.exists) {
+            seen.written = 0;
+        }
         self.written.clear();
         self.trace(format!(
             "lisp: restarts, generation {}",
@@ -488,12 +572,15 @@ impl<C: Coalesce> World<C> {
             .work(job);
         self.machine.lock().scanning = false;
         self.trace(format!("worker {root}: {}", brief(&report)));
+        if let Report::Scanned(scanned) = &report {
+            self.stats.unfinished += u64::from(scanned.again);
+        }
         self.ends[root].report = Some(report);
         Ok(())
     }
 
     /// Let time pass; every deadline on the way is kept, though not to the moment.
-    fn pass(&mut self, by: Duration) -> Outcome {
+    pub fn pass(&mut self, by: Duration) -> Outcome {
         let until = self.now() + by;
         for _ in 0..10_000 {
             let deadline = self.core.deadline().map(|at| at - self.epoch);
@@ -517,7 +604,7 @@ impl<C: Coalesce> World<C> {
     }
 
     /// Give the core an input, do what it says, and see that it kept its promises.
-    fn handle(&mut self, input: Input) -> Outcome {
+    pub fn handle(&mut self, input: Input) -> Outcome {
         if !matches!(input, Input::Tick) {
             self.trace(match &input {
                 Input::Report(root, report) => format!("engine: {root:?} {}", brief(report)),
@@ -649,7 +736,7 @@ impl<C: Coalesce> World<C> {
     }
 
     /// Nobody begins anything new, and everything that is under way comes to its end.
-    fn rest(&mut self) -> Outcome {
+    pub fn rest(&mut self) -> Outcome {
         let (lift, home) = (self.rng.once_in(2), !self.rng.once_in(8));
         {
             let mut machine = self.machine.lock();
@@ -711,7 +798,7 @@ impl<C: Coalesce> World<C> {
     }
 
     /// All is at rest: was everything told?
-    fn audit(&self) -> Outcome {
+    pub fn audit(&self) -> Outcome {
         let machine = self.machine.lock();
         let truth = &machine.disk.truth;
         let absent = |path: &Path| {
@@ -803,7 +890,7 @@ impl<C: Coalesce> World<C> {
 }
 
 /// The roots, with a few folders, some with mail.
-fn furnish(disk: &mut Disk, rng: &mut Rng) {
+fn furnish(disk: &mut Disk, furnished: bool, rng: &mut Rng) {
     // Later than any stamp's doubts, before the world begins.
     let mut plan = Vec::new();
     for root in disk.truth.roots.clone() {
@@ -826,7 +913,7 @@ fn furnish(disk: &mut Disk, rng: &mut Rng) {
             Layout::Auto => &["", "a", ".b", "a/c", "a/.c"],
         };
         for name in names {
-            if rng.below(3) > 0 {
+            if furnished && rng.below(3) > 0 {
                 let folder = match *name {
                     "" => root.real.clone(),
                     name => root.real.join(name),
@@ -836,7 +923,7 @@ fn furnish(disk: &mut Disk, rng: &mut Rng) {
         }
     }
     for op in plan {
-        if let crate::users::Op::Mkdir(path) = op {
+        if let Op::Mkdir(path) = op {
             // A parent may be missing, or made already.
             let _ = disk.mkdir(&path);
         }
