@@ -338,6 +338,14 @@ this machine, if there is just one."
                     servers)))
         (and (= (length local) 1) local)))))
 
+(defun mailsync-gnus--ambiguous-p (account)
+  "Non-nil if it cannot be told which nnimap server serves ACCOUNT."
+  (and mailsync-gnus--index
+       (not (mailsync-account-get account :gnus-server))
+       (cdr (cl-remove-if-not
+             (lambda (server) (mailsync-gnus--local-server-p (car server)))
+             (mailsync-gnus--index-servers mailsync-gnus--index)))))
+
 (defun mailsync-gnus--derived-groups (account folder names)
   "The groups of FOLDER in ACCOUNT, as the index has it.
 NAMES are names of its directory, the truename among them; empty

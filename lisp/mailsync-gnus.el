@@ -123,6 +123,13 @@ To take in the answer costs time for each of them.")
 (defvar mailsync-gnus--claims (make-hash-table :test #'equal)
   "Group to the items that wait for its check.")
 
+(defvar mailsync-gnus--queue nil
+  "The groups that are claimed, in the order in which they were.
+Some may have been checked since.")
+
+(defvar mailsync-gnus--queue-tail nil
+  "Groups to be added to `mailsync-gnus--queue', latest first.")
+
 (defvar mailsync-gnus--sent nil
   "Alist from the name of an nnimap server to what it was asked.
 The rest of each element is an alist from group to items.")
@@ -399,15 +406,34 @@ The rest of each element is an alist from group to items.")
     (if groups
         (remhash folder mailsync-gnus--left-alone)
       (mailsync-gnus--leave-alone
-       folder (if (mailsync-gnus--deleted-p change)
-                  "folder deleted"
-                "no group in Gnus")))
+       folder
+       (cond ((mailsync-gnus--deleted-p change) "folder deleted")
+             ((mailsync-gnus--ambiguous-p (plist-get change :account))
+              "several local nnimap servers: the account needs :gnus-server")
+             (t "no group in Gnus"))))
     (setf (mailsync-gnus--item-mapped item) t
           (mailsync-gnus--item-groups item) due)
     (if (null due)
         (mailsync-gnus--settle item)
       (dolist (group due)
-        (push item (gethash group mailsync-gnus--claims))))))
+        (mailsync-gnus--claim-group item group)))))
+
+(defun mailsync-gnus--claim-group (item group)
+  "Make ITEM wait for the check of GROUP."
+  (unless (gethash group mailsync-gnus--claims)
+    (push group mailsync-gnus--queue-tail))
+  (cl-pushnew item (gethash group mailsync-gnus--claims)))
+
+(defun mailsync-gnus--queue ()
+  "The groups that are claimed, the longest waiting first."
+  (setq mailsync-gnus--queue
+        (nconc mailsync-gnus--queue (nreverse mailsync-gnus--queue-tail))
+        mailsync-gnus--queue-tail nil)
+  ;; The work is done from the front: what is checked is there.
+  (while (and mailsync-gnus--queue
+              (not (gethash (car mailsync-gnus--queue) mailsync-gnus--claims)))
+    (pop mailsync-gnus--queue))
+  mailsync-gnus--queue)
 
 (defun mailsync-gnus--resolve ()
   "Have the names of Gnus's directories resolved, then go on."
@@ -512,24 +538,23 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
        (when-let* ((server (car (mailsync-gnus--imap-in-state 'answered 'dead))))
          (list #'mailsync-gnus--finish-imap server))
        (catch 'unit
-         (maphash
-          (lambda (group items)
-            (let ((method (and (mailsync-gnus--entry group)
-                               (gnus-find-method-for-group group))))
-              (if (not (mailsync-gnus--imap-asynchronous-p method))
-                  (throw 'unit (list #'mailsync-gnus--check-claimed group))
-                (let* ((server (mailsync-gnus--imap-server method))
-                       (seconds (mailsync-gnus--imap-wait server)))
-                  (cond
-                   ((eql seconds 0)
-                    (throw 'unit (list #'mailsync-gnus--ask-imap method)))
-                   (seconds
-                    (later seconds)
-                    ;; Known not to answer: nobody shall wait for it.
-                    (dolist (item items)
-                      (when (mailsync-gnus--item-calls item)
-                        (mailsync-gnus--answer-all item 'failed)))))))))
-          mailsync-gnus--claims)
+         (dolist (group (mailsync-gnus--queue))
+           (when-let* ((items (gethash group mailsync-gnus--claims)))
+             (let ((method (and (mailsync-gnus--entry group)
+                                (gnus-find-method-for-group group))))
+               (if (not (mailsync-gnus--imap-asynchronous-p method))
+                   (throw 'unit (list #'mailsync-gnus--check-claimed group))
+                 (let* ((server (mailsync-gnus--imap-server method))
+                        (seconds (mailsync-gnus--imap-wait server)))
+                   (cond
+                    ((eql seconds 0)
+                     (throw 'unit (list #'mailsync-gnus--ask-imap method)))
+                    (seconds
+                     (later seconds)
+                     ;; Known not to answer: nobody shall wait for it.
+                     (dolist (item items)
+                       (when (mailsync-gnus--item-calls item)
+                         (mailsync-gnus--answer-all item 'failed))))))))))
          nil)
        (when mailsync-gnus--risen
          (if (or (not (mailsync-gnus--busy-p))
@@ -762,17 +787,15 @@ The idle timer makes an attempt in each idle period besides."
   "Ask the nnimap server METHOD for all groups of it that are claimed."
   (let ((name (mailsync-gnus--server-name method))
         (asked nil))
-    (catch 'enough
-      (maphash
-       (lambda (group items)
-         (when (and (mailsync-gnus--entry group)
-                    (equal (mailsync-gnus--server-name
-                            (gnus-find-method-for-group group))
-                           name))
-           (push (cons group items) asked)
-           (when (nthcdr mailsync-gnus--asked-max asked)
-             (throw 'enough nil))))
-       mailsync-gnus--claims))
+    (cl-loop for group in (mailsync-gnus--queue)
+             for items = (gethash group mailsync-gnus--claims)
+             until (nthcdr (1- mailsync-gnus--asked-max) asked)
+             when (and items
+                       (mailsync-gnus--entry group)
+                       (equal (mailsync-gnus--server-name
+                               (gnus-find-method-for-group group))
+                              name))
+             do (push (cons group items) asked))
     ;; The user may have acted since they were claimed.
     (dolist (entry asked)
       (when-let* ((reason (mailsync-gnus--why-not (car entry))))
@@ -815,7 +838,7 @@ folders wait for it."
      ((eq result 'quit)
       (setq mailsync-gnus--quit-time (float-time))
       (dolist (item items)
-        (cl-pushnew item (gethash group mailsync-gnus--claims))))
+        (mailsync-gnus--claim-group item group)))
      (t
       (when (and silent (stringp result))
         (dolist (item items)
@@ -835,14 +858,20 @@ folders wait for it."
           (mailsync--run-hook-safely 'gnus-get-new-news-hook)
           (mailsync--run-hook-safely 'gnus-after-getting-new-news-hook))))))
 
+(defun mailsync-gnus--drop-claims ()
+  "Forget which groups were to be checked."
+  (clrhash mailsync-gnus--claims)
+  (clrhash mailsync-gnus--catch-up)
+  (setq mailsync-gnus--queue nil
+        mailsync-gnus--queue-tail nil
+        mailsync-gnus--sent nil))
+
 (defun mailsync-gnus--abandon ()
   "Give up what is claimed, so that an error cannot repeat for ever."
   (let ((items nil))
     (maphash (lambda (_ item) (push item items)) mailsync-gnus--pending)
-    (clrhash mailsync-gnus--claims)
-    (clrhash mailsync-gnus--catch-up)
-    (setq mailsync-gnus--unmapped nil
-          mailsync-gnus--sent nil)
+    (mailsync-gnus--drop-claims)
+    (setq mailsync-gnus--unmapped nil)
     (mailsync-gnus--imap-close-all)
     (dolist (item items)
       (setf (mailsync-gnus--item-result item) 'failed
@@ -859,12 +888,10 @@ They are checked once Gnus has started."
   (dolist (timer '(mailsync-gnus--timer mailsync-gnus--idle-timer
                    mailsync-gnus--catch-up-timer mailsync-gnus--resolve-timer))
     (mailsync-gnus--cancel timer))
-  (setq mailsync-gnus--sent nil
-        mailsync-gnus--risen nil
+  (setq mailsync-gnus--risen nil
         mailsync-gnus--waiting-since nil
         mailsync-gnus--unmapped nil)
-  (clrhash mailsync-gnus--claims)
-  (clrhash mailsync-gnus--catch-up)
+  (mailsync-gnus--drop-claims)
   (clrhash mailsync-gnus--left-alone)
   (let ((items nil))
     (dolist (table (list mailsync-gnus--next mailsync-gnus--pending))

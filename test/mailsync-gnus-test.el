@@ -1,0 +1,1201 @@
+;;; mailsync-gnus-test.el --- Tests of Gnus's side of mailsync  -*- lexical-binding: t; -*-
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; A real Gnus on a generated Maildir tree, over nnmaildir and over
+;; nnimap to a private Dovecot on a free port.  Nothing sleeps for a
+;; fixed time: `mailsync-gnus-test--wait' looks for a condition, up to
+;; a deadline.
+
+;;; Code:
+
+(require 'ert)
+(require 'cl-lib)
+(require 'subr-x)
+
+(defconst mailsync-gnus-test--here
+  (file-name-directory (or load-file-name buffer-file-name)))
+
+(defun mailsync-gnus-test--fixture (name)
+  "The file NAME among the fixtures."
+  (expand-file-name (concat "fixtures/" name) mailsync-gnus-test--here))
+
+(load (mailsync-gnus-test--fixture "gnus-init") nil t)
+(require 'gnus)
+(require 'gnus-demon)
+(require 'gnus-group)
+(require 'gnus-start)
+(require 'gnus-sum)
+(require 'nnimap)
+(require 'nnmaildir)
+(require 'mailsync-gnus)
+
+;;;; The core, as far as it is needed
+
+(defvar mailsync-gnus-test--accounts '(("home"))
+  "Alist from account to its keys.")
+(defvar mailsync-gnus-test--log nil "What was logged, latest first.")
+(defvar mailsync-gnus-test--hooks nil "Hooks that were run, latest first.")
+(defvar mailsync-gnus-test--resolve t
+  "Whether file names are resolved; a function to be called instead.")
+(defvar mailsync-new-mail-functions nil)
+(defvar mailsync-mode-line "")
+
+(unless (fboundp 'mailsync-account-get)
+  (defun mailsync-account-get (account key)
+    (plist-get (cdr (assoc account mailsync-gnus-test--accounts)) key)))
+
+(unless (fboundp 'mailsync-log-add)
+  (defun mailsync-log-add (level format &rest args)
+    (push (format "%s: %s" level (apply #'format format args))
+          mailsync-gnus-test--log)))
+
+(unless (fboundp 'mailsync--once)
+  (defun mailsync--once (_key level format &rest args)
+    (apply #'mailsync-log-add level format args)))
+
+(unless (fboundp 'mailsync--resolve)
+  (defun mailsync--resolve (_key names callback)
+    (let ((answer (lambda ()
+                    (funcall callback
+                             (cl-loop for name in names
+                                      when (file-exists-p name)
+                                      collect (cons name (file-truename name)))))))
+      (if (functionp mailsync-gnus-test--resolve)
+          (funcall mailsync-gnus-test--resolve answer)
+        (run-at-time 0 nil answer)))))
+
+(unless (fboundp 'mailsync--set-checking)
+  (defun mailsync--set-checking (_flag)))
+
+(unless (fboundp 'mailsync--run-hook-safely)
+  (defun mailsync--run-hook-safely (hook &rest args)
+    (push hook mailsync-gnus-test--hooks)
+    (apply #'run-hook-with-args hook args)))
+
+;;;; Helpers
+
+(defmacro mailsync-gnus-test--wait (condition &optional seconds)
+  "Let Emacs work until CONDITION holds, at most SECONDS (5); return its value."
+  `(mailsync-gnus-test--wait-1 (lambda () ,condition) ',condition
+                               (or ,seconds 5)))
+
+(defun mailsync-gnus-test--wait-1 (function form seconds)
+  "Wait until FUNCTION returns non-nil, at most SECONDS; FORM names it."
+  (let ((end (+ (float-time) seconds))
+        value)
+    (while (not (or (setq value (funcall function))
+                    (> (float-time) end)))
+      (accept-process-output nil 0.02))
+    (or value (ert-fail (list 'timeout form :log mailsync-gnus-test--log
+                              :status (mailsync-gnus-status))))))
+
+(defun mailsync-gnus-test--run (program &rest args)
+  "Run the fixture PROGRAM with ARGS; return its output."
+  (let ((file (make-temp-file "mailsync-gnus-run")))
+    (unwind-protect
+        ;; To a file: a daemon that it starts may keep a pipe open.
+        (let ((status (apply #'call-process (mailsync-gnus-test--fixture program)
+                             nil (list :file file) nil args)))
+          (with-temp-buffer
+            (insert-file-contents file)
+            (unless (eql status 0)
+              (error "%s: %S: %s" program status (buffer-string)))
+            (string-trim (buffer-string))))
+      (delete-file file))))
+
+(defvar mailsync-gnus-test--number 0)
+(defvar mailsync-gnus-test--dir nil "Directory of the test that runs.")
+(defvar mailsync-gnus-test--name nil "Name of its servers.")
+(defvar mailsync-gnus-test--imap-port nil "Port of its Dovecot.")
+
+(defun mailsync-gnus-test--free-port ()
+  "A port on loopback that nobody listens on."
+  (let ((server (make-network-process :name "free-port" :server t
+                                      :host "127.0.0.1" :service t
+                                      :family 'ipv4)))
+    (prog1 (process-contact server :service)
+      (delete-process server))))
+
+(defun mailsync-gnus-test--need-dovecot ()
+  "Skip the test without Dovecot where that is allowed, else fail."
+  (unless (let ((exec-path (append exec-path '("/usr/sbin"))))
+            (executable-find "dovecot"))
+    (if (getenv "MAILSYNC_ALLOW_SKIP")
+        (ert-skip "no dovecot")
+      (ert-fail "dovecot is needed (or MAILSYNC_ALLOW_SKIP=1)"))))
+
+(defun mailsync-gnus-test--directory (folder)
+  "The directory of FOLDER."
+  (directory-file-name
+   (if (equal folder "INBOX")
+       (expand-file-name "mail" mailsync-gnus-test--dir)
+     (expand-file-name (concat "mail/." (string-replace "/" "." folder))
+                       mailsync-gnus-test--dir))))
+
+(defun mailsync-gnus-test--group (backend folder)
+  "The group of BACKEND that shows FOLDER."
+  (format "%s+%s:%s" backend mailsync-gnus-test--name
+          (string-replace "/" "." folder)))
+
+(defun mailsync-gnus-test--change (folder &rest kinds)
+  "A change of KINDS in FOLDER."
+  (let ((directory (mailsync-gnus-test--directory folder)))
+    (list :account "home" :folder folder :directory directory
+          :truename (and (file-exists-p directory) (file-truename directory))
+          :kinds kinds :origins '(local))))
+
+(defun mailsync-gnus-test--deliver (folder &optional subject)
+  "Deliver a message with SUBJECT into FOLDER; return its file name."
+  (let ((name (mailsync-gnus-test--run
+               "deliver.sh" (mailsync-gnus-test--directory folder)
+               (or subject "delivered"))))
+    (expand-file-name (concat "new/" name)
+                      (mailsync-gnus-test--directory folder))))
+
+(defun mailsync-gnus-test--files (folder)
+  "The messages of FOLDER, as file names."
+  (let ((directory (mailsync-gnus-test--directory folder)))
+    (append (directory-files (expand-file-name "cur" directory) t "\\`[^.]")
+            (directory-files (expand-file-name "new" directory) t "\\`[^.]"))))
+
+(defun mailsync-gnus-test--unseen (folder)
+  "The unread messages of FOLDER, as file names."
+  (cl-remove-if (lambda (file) (string-match-p ":2,[A-Z]*S" file))
+                (mailsync-gnus-test--files folder)))
+
+(defun mailsync-gnus-test--mark-seen (file)
+  "Mark the message in FILE as read, as another program does."
+  (let ((name (file-name-nondirectory file)))
+    (rename-file file
+                 (expand-file-name
+                  (concat "../cur/" (car (split-string name ":2,")) ":2,S")
+                  (file-name-directory file)))))
+
+(defun mailsync-gnus-test--send (&rest changes)
+  "Have CHANGES checked; return a list that will be (RESULTS NEWS)."
+  (let ((box (list nil)))
+    (mailsync-gnus-check-changes
+     "home" changes
+     (lambda (results news)
+       (setcar box (1+ (or (car box) 0)))
+       (setcdr box (list results news))))
+    box))
+
+(defun mailsync-gnus-test--check (&rest changes)
+  "Have CHANGES checked, wait for it, and return (RESULTS NEWS)."
+  (let ((box (apply #'mailsync-gnus-test--send changes)))
+    (mailsync-gnus-test--wait (car box))
+    (should (equal (car box) 1))
+    (mailsync-gnus-test--wait (null mailsync-gnus--risen))
+    ;; In the order of the changes: they are settled in any.
+    (let ((names (mapcar (lambda (change) (plist-get change :folder)) changes)))
+      (list (sort (nth 1 box)
+                  (lambda (a b) (< (cl-position (car a) names :test #'equal)
+                                   (cl-position (car b) names :test #'equal))))
+            (sort (nth 2 box)
+                  (lambda (a b)
+                    (< (cl-position (plist-get a :folder) names :test #'equal)
+                       (cl-position (plist-get b :folder) names :test #'equal))))))))
+
+(defun mailsync-gnus-test--call (function dir backends folders)
+  "Call FUNCTION in a Gnus with BACKENDS on a new tree below DIR.
+FOLDERS are subscribed."
+  (let* ((mailsync-gnus-test--dir dir)
+         (mailsync-gnus-test--name
+          (format "test%d" (cl-incf mailsync-gnus-test--number)))
+         (mailsync-gnus-test--imap-port nil)
+         (mailsync-gnus-test--log nil)
+         (mailsync-gnus-test--hooks nil)
+         (mailsync-gnus-test--resolve t)
+         (mailsync-gnus-test--accounts '(("home")))
+         (mailsync-gnus-catch-up-delay 1000)
+         (mailsync-gnus--counts nil)
+         (mailsync-gnus--last-error nil)
+         (process-environment process-environment)
+         (inhibit-message t)
+         (dovecot (expand-file-name "dovecot" dir)))
+    (set-file-modes dir #o711)          ; for Dovecot's user
+    (push "TZ=UTC" process-environment)
+    (mailsync-gnus-test--run "make-corpus.py" (expand-file-name "mail" dir)
+                             "--folders" "3" "--messages" "10" "--unread" "30"
+                             "--links" (expand-file-name "server" dir))
+    (unwind-protect
+        (progn
+          (when (memq 'nnimap backends)
+            (mailsync-gnus-test--need-dovecot)
+            (setq mailsync-gnus-test--imap-port
+                  (mailsync-gnus-test--free-port))
+            (mailsync-gnus-test--run
+             "dovecot.sh" "start" dovecot (expand-file-name "mail" dir)
+             "maildir++" (number-to-string mailsync-gnus-test--imap-port)))
+          (fixture-configure (expand-file-name "home" dir)
+                             mailsync-gnus-test--name
+                             (and (memq 'nnmaildir backends)
+                                  (expand-file-name "server" dir))
+                             mailsync-gnus-test--imap-port)
+          (apply #'fixture-start
+                 (cl-loop for backend in backends
+                          append (mapcar (lambda (folder)
+                                           (mailsync-gnus-test--group
+                                            backend folder))
+                                         folders)))
+          (mailsync-gnus-setup)
+          (funcall function))
+      (mailsync-gnus-teardown)
+      (when (gnus-alive-p)
+        (unless (buffer-live-p nntp-server-buffer) ; suspended
+          (nnheader-init-server-buffer))
+        (unless (hash-table-p gnus-newsrc-hashtb)
+          (gnus-clear-system))
+        (with-current-buffer gnus-group-buffer (gnus-group-exit)))
+      (auth-source-forget-all-cached)
+      (when (file-directory-p dovecot)
+        (mailsync-gnus-test--run "dovecot.sh" "stop" dovecot))
+      (delete-directory dir t))))
+
+(defun mailsync-gnus-test--when-asked (function)
+  "Call FUNCTION once, when an nnimap server was asked and has not answered."
+  (advice-add 'mailsync-gnus--imap-send :after
+              (lambda (&rest _)
+                (advice-remove 'mailsync-gnus--imap-send 'when-asked)
+                (funcall function))
+              '((name . when-asked))))
+
+(defmacro mailsync-gnus-test--with (backends folders &rest body)
+  "Evaluate BODY in a Gnus with BACKENDS, where FOLDERS are subscribed."
+  (declare (indent 2))
+  `(mailsync-gnus-test--call (lambda () ,@body)
+                             (make-temp-file "mailsync-gnus" t)
+                             ,backends ,folders))
+
+;;;; From folder to groups
+
+(defmacro mailsync-gnus-test--with-groups (groups &rest body)
+  "Evaluate BODY in a Gnus that knows GROUPS, a list of (NAME METHOD)."
+  (declare (indent 1))
+  `(let* ((gnus-newsrc-alist
+           (cons '("dummy.group" 0 nil)
+                 (mapcar (lambda (group)
+                           (list (car group) 3 nil nil (cadr group)))
+                         ,groups)))
+          (gnus-newsrc-hashtb (make-hash-table :test #'equal))
+          (gnus-killed-list nil)
+          (gnus-zombie-list nil)
+          (mailsync-gnus--index nil))
+     (dolist (info (cdr gnus-newsrc-alist))
+       (puthash (car info) (list 0 info) gnus-newsrc-hashtb))
+     ,@body))
+
+(ert-deftest mailsync-gnus-test-imap-names ()
+  "Each way in which a server spells a folder is understood."
+  (pcase-dolist
+      (`(,folder ,names ,expected)
+       '(("INBOX" ("INBOX") "INBOX")
+         ("INBOX" ("inbox") "inbox")
+         ("INBOX" ("Inbox" "INBOX.a") "Inbox")
+         ("INBOX" ("INBOXES") nil)
+         ("a" ("a" "A") "a")
+         ("A" ("a") nil)
+         ("a/b" ("a.b") "a.b")
+         ("a/b" ("a/b") "a/b")
+         ("a/b" ("a/b" "a.b") "a/b")
+         ("a/b" ("INBOX.a.b") "INBOX.a.b")
+         ("a/b" ("Inbox/a/b") "Inbox/a/b")
+         ("a/b" ("a.b" "INBOX.a.b") "a.b")
+         ("a/b" ("#a.b") "#a.b")
+         ("a/b" ("b" "a") nil)
+         ("INBOX/a/b" ("INBOX.a.b" "a.b") "INBOX.a.b")
+         ("INBOX/a/b" ("a.b") "a.b")
+         ("a.b" ("a.b") "a.b")
+         ("Entwürfe" ("Entwürfe") "Entwürfe")
+         ("R&D" ("R&D") "R&D")
+         ("with space" ("with space") "with space")
+         ("%s" ("%s") "%s")
+         ("a:b+c" ("a:b+c") "a:b+c")))
+    (let ((method '(nnimap "local" (nnimap-address "localhost"))))
+      (mailsync-gnus-test--with-groups
+          (mapcar (lambda (name) (list (concat "nnimap+local:" name) method))
+                  names)
+        (should (equal (list folder names
+                             (mailsync-gnus-folder-groups
+                              (list "home" folder nil)))
+                       (list folder names
+                             (and expected
+                                  (list (concat "nnimap+local:" expected))))))))))
+
+(ert-deftest mailsync-gnus-test-imap-servers ()
+  "The server of an account is the local one, or the one that it names."
+  (let ((here '(nnimap "here" (nnimap-address "127.0.0.1")))
+        (shell '(nnimap "shell" (nnimap-stream shell)))
+        (far '(nnimap "far" (nnimap-address "imap.example.org"))))
+    (pcase-dolist
+        (`(,methods ,wanted ,expected)
+         `(((,here) nil ("nnimap+here:a"))
+           ((,shell) nil ("nnimap+shell:a"))
+           ((,far) nil nil)
+           ((,here ,far) nil ("nnimap+here:a"))
+           ((,here ,shell) nil nil)     ; which one?
+           ((,here ,shell) "shell" ("nnimap+shell:a"))
+           ((,here ,far) "nnimap:far" ("nnimap+far:a"))
+           ((,here ,far) "other" nil)))
+      (let ((mailsync-gnus-test--accounts `(("home" :gnus-server ,wanted))))
+        (mailsync-gnus-test--with-groups
+            (mapcar (lambda (method)
+                      (list (format "nnimap+%s:a" (cadr method)) method))
+                    methods)
+          (should (equal (list methods wanted
+                               (mailsync-gnus-folder-groups '("home" "a" nil)))
+                         (list methods wanted expected))))))))
+
+(ert-deftest mailsync-gnus-test-maildir-directories ()
+  "An nnmaildir group is found by its directory, however it is spelt."
+  (let* ((dir (file-truename (make-temp-file "mailsync-gnus" t)))
+         (server (expand-file-name "server" dir))
+         (names '("plain" "with space" "per%s" "Entw&APw-rfe" "R&-D" "~tilde"
+                  "a.b" "quote\"d" "x:y+z" "日本語"))
+         (mailsync-gnus-test--resolve #'funcall)
+         (mailsync-gnus-test--accounts '(("home"))))
+    (unwind-protect
+        (progn
+          (make-directory server t)
+          (dolist (name names)
+            (make-directory (expand-file-name (concat "mail/" name) dir) t)
+            (make-symbolic-link (expand-file-name (concat "mail/" name) dir)
+                                (concat server "/" name)))
+          ;; Two groups for one folder, on two servers.
+          (make-symbolic-link (expand-file-name "mail/plain" dir)
+                              (concat server "/second"))
+          (mailsync-gnus-test--with-groups
+              (append
+               (mapcar (lambda (name)
+                         (list (concat "nnmaildir+m:" name)
+                               `(nnmaildir "m" (directory ,server))))
+                       (cons "second" names))
+               `(("nnmaildir+form:plain"
+                  (nnmaildir "form" (directory (concat ,dir "/mail"))))
+                 ("nnmaildir+wrong:plain"
+                  (nnmaildir "wrong" (directory (error "Oh"))))))
+            (mailsync-gnus--refresh-index #'ignore)
+            (dolist (name (cdr names))
+              (should (equal (mailsync-gnus-folder-groups
+                              (list "home" name
+                                    (concat dir "/mail/" name "/")))
+                             (list (concat "nnmaildir+m:" name)))))
+            (should (equal (sort (mailsync-gnus-folder-groups
+                                  (list :account "home" :folder "plain"
+                                        :directory "/elsewhere"
+                                        :truename (concat dir "/mail/plain")))
+                                 #'string<)
+                           '("nnmaildir+form:plain" "nnmaildir+m:plain"
+                             "nnmaildir+m:second")))
+            (should-not (mailsync-gnus-folder-groups
+                         (list "home" "other" (concat dir "/mail"))))))
+      (delete-directory dir t))))
+
+(ert-deftest mailsync-gnus-test-configured-groups ()
+  "An account may name its groups itself, and a mistake there is logged."
+  (mailsync-gnus-test--with-groups '(("g" (nnml "x")) ("h" (nnml "x")))
+    (pcase-dolist
+        (`(,groups ,expected)
+         `((,(lambda (change) (and (equal (plist-get change :folder) "a")
+                                   '("g" "h" "unknown")))
+            ("g" "h"))
+           (,(lambda (_) "g") ("g"))
+           ((("b" "g") ("a" "h")) ("h"))
+           ((("b" "g")) nil)
+           (,(lambda (_) (error "Oh")) nil)))
+      (let ((mailsync-gnus-test--accounts `(("home" :gnus-groups ,groups)))
+            (mailsync-gnus-test--log nil))
+        (should (equal (mailsync-gnus-folder-groups '("home" "a" nil))
+                       expected))))
+    (let ((mailsync-gnus-test--accounts
+           `(("home" :gnus-groups ,(lambda (_) (error "Oh")))))
+          (mailsync-gnus-test--log nil))
+      (mailsync-gnus-folder-groups '("home" "a" nil))
+      (should (string-match-p "home: :gnus-groups: Oh"
+                              (car mailsync-gnus-test--log))))))
+
+;;;; A check
+
+(defun mailsync-gnus-test--transcript (backend method)
+  "What BACKEND with the check METHOD makes of a series of changes."
+  (let ((steps nil)
+        (mailsync-gnus-check-method method)
+        (folders '("folder000" "list0/sub002" "INBOX")))
+    (mailsync-gnus-test--with (list backend) folders
+      (cl-flet ((step (what &rest changes)
+                  (setq mailsync-gnus-test--hooks nil)
+                  (let ((answer (apply #'mailsync-gnus-test--check changes)))
+                    (push (list what
+                                (car answer)
+                                (mapcar (lambda (change)
+                                          (list (plist-get change :folder)
+                                                (mapcar #'cdr (plist-get change :groups))))
+                                        (cadr answer))
+                                (reverse mailsync-gnus-test--hooks)
+                                (mapcar (lambda (folder)
+                                          (let ((group (mailsync-gnus-test--group
+                                                        backend folder)))
+                                            (list (fixture-unread group)
+                                                  (string-replace
+                                                   mailsync-gnus-test--name "NAME"
+                                                   (fixture-line group)))))
+                                        folders))
+                          steps))))
+        (step 'nothing (mailsync-gnus-test--change "folder000" 'unknown))
+        (mailsync-gnus-test--deliver "folder000")
+        (step 'one (mailsync-gnus-test--change "folder000" 'new))
+        (dotimes (_ 2) (mailsync-gnus-test--deliver "list0/sub002"))
+        (mailsync-gnus-test--deliver "INBOX")
+        (step 'three (mailsync-gnus-test--change "list0/sub002" 'new)
+              (mailsync-gnus-test--change "INBOX" 'new))
+        (mailsync-gnus-test--mark-seen
+         (car (mailsync-gnus-test--unseen "INBOX")))
+        (step 'read-elsewhere (mailsync-gnus-test--change "INBOX" 'flags))
+        (step 'again (mailsync-gnus-test--change "INBOX" 'unknown)
+              (mailsync-gnus-test--change "folder000" 'flags))
+        (should-not (cl-find-if (lambda (line) (string-match-p "error" line))
+                                mailsync-gnus-test--log))))
+    (nreverse steps)))
+
+(defun mailsync-gnus-test--compare (backend)
+  "Compare the two check methods over BACKEND."
+  (let ((parts (mailsync-gnus-test--transcript backend 'parts))
+        (command (mailsync-gnus-test--transcript backend 'command)))
+    ;; That they are equal proves little if nothing happens in them.
+    (should (equal (mapcar (lambda (step) (nth 2 step)) parts)
+                   (let ((n (caar (nth 4 (car parts))))
+                         (sub (car (nth 1 (nth 4 (car parts)))))
+                         (inbox (car (nth 2 (nth 4 (car parts))))))
+                     `(nil
+                       (("folder000" ((,n ,(1+ n)))))
+                       (("list0/sub002" ((,sub ,(+ 2 sub))))
+                        ("INBOX" ((,inbox ,(1+ inbox)))))
+                       nil nil))))
+    (should (equal (mapcar (lambda (step) (nth 3 step)) parts)
+                   (let ((both '(gnus-get-new-news-hook
+                                 gnus-after-getting-new-news-hook)))
+                     `(nil ,both ,both nil nil))))
+    (cl-mapc (lambda (one other) (should (equal one other))) parts command)))
+
+(ert-deftest mailsync-gnus-test-methods-agree-nnmaildir ()
+  (mailsync-gnus-test--compare 'nnmaildir))
+
+(ert-deftest mailsync-gnus-test-methods-agree-nnimap ()
+  (mailsync-gnus-test--compare 'nnimap))
+
+(ert-deftest mailsync-gnus-test-both-back-ends ()
+  "A folder that two servers show is checked on both."
+  (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000")
+    (mailsync-gnus-test--deliver "folder000")
+    (let ((answer (mailsync-gnus-test--check
+                   (mailsync-gnus-test--change "folder000" 'new))))
+      (should (equal (car answer) '(("folder000" . checked))))
+      (should (equal (sort (mapcar #'car (plist-get (car (cadr answer)) :groups))
+                           #'string<)
+                     (list (mailsync-gnus-test--group 'nnimap "folder000")
+                           (mailsync-gnus-test--group 'nnmaildir "folder000")))))))
+
+(ert-deftest mailsync-gnus-test-catch-up ()
+  "Flags that came with new mail are found in a longer idle moment."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group)))
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-test--mark-seen
+       (car (mailsync-gnus-test--unseen "folder000")))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+      (should (= (fixture-unread group) (1+ before)))
+      (should (= 1 (plist-get (mailsync-gnus-status) :catch-up)))
+      (setq mailsync-gnus-catch-up-delay 0)
+      (mailsync-gnus--arm)
+      (mailsync-gnus-test--wait (= (fixture-unread group) before))
+      (should (= 0 (plist-get (mailsync-gnus-status) :catch-up)))
+      ;; A full check leaves nothing to catch up with.
+      (setq mailsync-gnus-catch-up-delay 1000)
+      (mailsync-gnus-test--check
+       (mailsync-gnus-test--change "folder000" 'new 'flags))
+      (should (= 0 (plist-get (mailsync-gnus-status) :catch-up))))))
+
+(ert-deftest mailsync-gnus-test-vanished ()
+  "Unread messages that another program deleted are no longer counted."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group)))
+      (should (> before 0))
+      (delete-file (car (mailsync-gnus-test--unseen "folder000")))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+      (should (= (fixture-unread group) before)) ; hence the kind matters
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'gone))
+      (should (= (fixture-unread group) (1- before)))
+      (let ((mailsync-gnus-vanished-limit 0))
+        (delete-file (car (mailsync-gnus-test--unseen "folder000")))
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'gone))
+        (should (= (fixture-unread group) (1- before)))))))
+
+(ert-deftest mailsync-gnus-test-new-folder ()
+  "A folder is checked from the moment that Gnus shows it, not before."
+  (mailsync-gnus-test--with '(nnmaildir) '("INBOX")
+    (let ((directory (mailsync-gnus-test--directory "brand/new"))
+          (group (mailsync-gnus-test--group 'nnmaildir "brand/new")))
+      (dolist (sub '("cur" "new" "tmp"))
+        (make-directory (expand-file-name sub directory) t))
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change
+                            "brand/new" 'folder-created)))
+                     '(("brand/new" . no-group))))
+      (should (equal (plist-get (mailsync-gnus-status) :left-alone)
+                     '(("brand/new" . "no group in Gnus"))))
+      (make-symbolic-link directory
+                          (expand-file-name "server/brand.new"
+                                            mailsync-gnus-test--dir))
+      (gnus-subscribe-group group nil (gnus-group-method group))
+      (gnus-activate-group group 'scan)
+      (mailsync-gnus-test--deliver "brand/new")
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change "brand/new" 'new)))
+                     '(("brand/new" . checked))))
+      (should (= 1 (fixture-unread group)))
+      (should-not (plist-get (mailsync-gnus-status) :left-alone)))))
+
+(ert-deftest mailsync-gnus-test-moved-link ()
+  "A group whose link was turned to another folder is found there."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+    (let ((link (expand-file-name "server/folder000" mailsync-gnus-test--dir)))
+      (delete-file link)
+      (make-symbolic-link (mailsync-gnus-test--directory "folder001") link))
+    (should (equal (car (mailsync-gnus-test--check
+                         (mailsync-gnus-test--change "folder001" 'new)))
+                   '(("folder001" . checked))))))
+
+;;;; Left alone
+
+(ert-deftest mailsync-gnus-test-left-alone ()
+  "What Gnus does not want to be looked at is left alone, and named."
+  (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000" "folder001")
+    (let* ((maildir (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (imap (mailsync-gnus-test--group 'nnimap "folder000"))
+           (method (gnus-find-method-for-group imap))
+           (server (assoc method gnus-opened-servers))
+           (info (gnus-get-info maildir)))
+      (cl-flet ((expect (reason group result)
+                  (clrhash mailsync-gnus--left-alone)
+                  (mailsync-gnus-test--deliver "folder000")
+                  (should (equal (car (mailsync-gnus-test--check
+                                       (mailsync-gnus-test--change
+                                        "folder000" 'unknown)))
+                                 `(("folder000" . ,result))))
+                  (should (equal (cdr (assoc group (plist-get (mailsync-gnus-status)
+                                                              :left-alone)))
+                                 reason))))
+        (expect nil imap 'checked)
+        (let ((before (fixture-unread imap)))
+          (setcar (cdr server) 'denied)
+          (expect "server denied" imap 'checked)
+          (setcar (cdr server) 'closed)
+          (expect "server closed" imap 'checked)
+          (setq gnus-opened-servers (delq server gnus-opened-servers))
+          (expect "server never opened" imap 'checked)
+          (should (= (fixture-unread imap) before))
+          (should-not (eq (gnus-server-status method) 'ok))
+          (setcar (cdr server) 'ok)
+          (push server gnus-opened-servers)
+          (expect nil imap 'checked)
+          (should (= (fixture-unread imap) (+ 4 before))))
+        (setf (gnus-info-rank info) 7)
+        (expect "level too high" maildir 'checked)
+        (setf (gnus-info-rank info) 3)
+        (let ((active (gnus-active maildir)))
+          (remhash maildir gnus-active-hashtb)
+          (expect "never activated" maildir 'checked)
+          (should-not (gnus-active maildir))
+          (puthash maildir active gnus-active-hashtb))
+        (expect nil maildir 'checked)
+        ;; Now none is left.
+        (setcar (cdr server) 'denied)
+        (gnus-group-change-level maildir 9)
+        (expect "killed" maildir 'no-group)))))
+
+(ert-deftest mailsync-gnus-test-left-alone-is-bounded ()
+  (let ((mailsync-gnus--left-alone (make-hash-table :test #'equal)))
+    (dotimes (i (* 3 mailsync-gnus--left-alone-max))
+      (mailsync-gnus--leave-alone (format "folder%d" i) "why not"))
+    (should (= (hash-table-count mailsync-gnus--left-alone)
+               mailsync-gnus--left-alone-max))
+    (should (gethash (format "folder%d" (1- (* 3 mailsync-gnus--left-alone-max)))
+                     mailsync-gnus--left-alone))))
+
+(ert-deftest mailsync-gnus-test-erring-group ()
+  "A group that errs is logged, tried at its next change, and stops nobody."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000" "folder001" "INBOX")
+    (let ((away (expand-file-name "away" mailsync-gnus-test--dir))
+          (directory (mailsync-gnus-test--directory "folder000"))
+          (group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+          (change (mailsync-gnus-test--change "folder000" 'new)))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "INBOX" 'flags))
+      (rename-file directory away)
+      (mailsync-gnus-test--deliver "INBOX")
+      (should (equal (car (mailsync-gnus-test--check
+                           change
+                           (mailsync-gnus-test--change "INBOX" 'new)
+                           (mailsync-gnus-test--change "folder001" 'new)))
+                     '(("folder000" . failed) ("INBOX" . checked)
+                       ("folder001" . checked))))
+      (should (equal (car (plist-get (mailsync-gnus-status) :last-error)) group))
+      (should (cl-find-if (lambda (line)
+                            (string-match-p (concat "\\`error: " (regexp-quote group))
+                                            line))
+                          mailsync-gnus-test--log))
+      (rename-file away directory)
+      (let ((before (fixture-unread group)))
+        (mailsync-gnus-test--deliver "folder000")
+        (should (equal (car (mailsync-gnus-test--check change))
+                       '(("folder000" . checked))))
+        (should (= (fixture-unread group) (1+ before)))))))
+
+(ert-deftest mailsync-gnus-test-signalling-group ()
+  "An error out of Gnus is an error of that group only."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000" "folder001")
+    (let ((bad (mailsync-gnus-test--group 'nnmaildir "folder000"))
+          (original (symbol-function 'gnus-activate-group)))
+      (cl-letf (((symbol-function 'gnus-activate-group)
+                 (lambda (group &rest args)
+                   (if (equal group bad)
+                       (error "Oh 100%%s")
+                     (apply original group args)))))
+        (should (equal (car (mailsync-gnus-test--check
+                             (mailsync-gnus-test--change "folder000" 'new)
+                             (mailsync-gnus-test--change "folder001" 'new)))
+                       '(("folder000" . failed) ("folder001" . checked)))))
+      (should (equal (plist-get (mailsync-gnus-status) :last-error)
+                     (cons bad "Oh 100%s"))))))
+
+(ert-deftest mailsync-gnus-test-missing-mailbox ()
+  "A mailbox that is gone on the IMAP server fails; the others are checked."
+  (mailsync-gnus-test--with '(nnimap) '("folder000" "folder001")
+    (delete-directory (mailsync-gnus-test--directory "folder000") t)
+    (let ((group (mailsync-gnus-test--group 'nnimap "folder001")))
+      (mailsync-gnus-test--deliver "folder001")
+      (let ((before (fixture-unread group)))
+        (should (equal (car (mailsync-gnus-test--check
+                             (mailsync-gnus-test--change "folder000" 'gone)
+                             (mailsync-gnus-test--change "folder001" 'new)))
+                       '(("folder000" . failed) ("folder001" . checked))))
+        (should (= (fixture-unread group) (1+ before)))))))
+
+(ert-deftest mailsync-gnus-test-deleted-folder ()
+  "A folder that was deleted is not asked for."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (delete-directory (mailsync-gnus-test--directory "folder000") t)
+    (should (equal (car (mailsync-gnus-test--check
+                         (mailsync-gnus-test--change "folder000"
+                                                     'gone 'folder-deleted)))
+                   '(("folder000" . no-group))))
+    (should-not (plist-get (mailsync-gnus-status) :last-error))))
+
+;;;; Gnus comes and goes
+
+(ert-deftest mailsync-gnus-test-not-running ()
+  "While Gnus is off changes are kept, and checked when it starts."
+  (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000" "INBOX")
+    (let ((group (mailsync-gnus-test--group 'nnimap "folder000")))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+      (should (get-buffer mailsync-gnus--imap-buffer-name))
+      (with-current-buffer gnus-group-buffer (gnus-group-exit))
+      (should-not (mailsync-gnus-ready-p))
+      (should-not (get-buffer mailsync-gnus--imap-buffer-name))
+      (should-not (cl-find-if (lambda (process)
+                                (string-match-p "nnimap" (process-name process)))
+                              (process-list)))
+      (mailsync-gnus-test--deliver "folder000")
+      (let ((box (mailsync-gnus-test--send
+                  (mailsync-gnus-test--change "folder000" 'new)
+                  (mailsync-gnus-test--change "nowhere" 'new))))
+        ;; At once.
+        (should (equal box '(1 (("nowhere" . not-running)
+                                ("folder000" . not-running))
+                               nil)))
+        (should (= 2 (plist-get (mailsync-gnus-status) :pending)))
+        (should-not mailsync-gnus--timer)
+        (should-not mailsync-gnus--idle-timer)
+        (fixture-start group)
+        ;; What its start missed:
+        (mailsync-gnus-test--deliver "folder000")
+        (let ((before (fixture-unread group)))
+          (mailsync-gnus-test--wait
+           (= 0 (plist-get (mailsync-gnus-status) :pending)))
+          (should (= (fixture-unread group) (1+ before))))
+        (should (equal (car box) 1))))))
+
+(ert-deftest mailsync-gnus-test-quit-meanwhile ()
+  "Whoever waits is told when Gnus quits, and the folder is kept."
+  (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000")
+    (let ((box (let ((gnus-inhibit-demon t))
+                 (prog1 (mailsync-gnus-test--send
+                         (mailsync-gnus-test--change "folder000" 'new))
+                   (accept-process-output nil 0.05)))))
+      (should-not (car box))
+      (with-current-buffer gnus-group-buffer (gnus-group-exit))
+      (should (equal box '(1 (("folder000" . not-running)) nil)))
+      (should (= 1 (plist-get (mailsync-gnus-status) :pending))))))
+
+(ert-deftest mailsync-gnus-test-half-started ()
+  "Gnus is not ready before it has started, nor when it is suspended."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (should (mailsync-gnus-ready-p))
+    (let ((gnus-newsrc-hashtb nil))
+      (should-not (mailsync-gnus-ready-p))
+      (should (equal (mailsync-gnus-test--send
+                      (mailsync-gnus-test--change "folder000" 'new))
+                     '(1 (("folder000" . not-running)) nil))))
+    (mailsync-gnus--started)
+    (mailsync-gnus-test--wait (= 0 (plist-get (mailsync-gnus-status) :pending)))
+    (with-current-buffer gnus-group-buffer (gnus-group-suspend))
+    (should (gnus-alive-p))
+    (should-not (mailsync-gnus-ready-p))
+    (should (equal (mailsync-gnus-test--send
+                    (mailsync-gnus-test--change "folder000" 'new))
+                   '(1 (("folder000" . not-running)) nil)))))
+
+(ert-deftest mailsync-gnus-test-teardown ()
+  "Nothing survives a teardown, and both ways are idempotent."
+  (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000")
+    (mailsync-gnus-teardown)
+    (let ((hooks '(gnus-group-mode-hook gnus-started-hook
+                   gnus-after-exiting-gnus-hook)))
+      (cl-flet ((state ()
+                  (list (length (process-list)) (length (buffer-list))
+                        (length timer-list) (length timer-idle-list)
+                        (mapcar #'symbol-value hooks)
+                        (buffer-local-value 'mode-line-process
+                                            (get-buffer gnus-group-buffer)))))
+        (let ((before (state))
+              box)
+          (dotimes (_ 3)
+            (mailsync-gnus-setup)
+            (mailsync-gnus-setup)
+            (should (equal (buffer-local-value 'mode-line-process
+                                               (get-buffer gnus-group-buffer))
+                           '("" mailsync-mode-line)))
+            (mailsync-gnus-test--check
+             (mailsync-gnus-test--change "folder000" 'new))
+            (let ((gnus-inhibit-demon t))
+              (setq box (mailsync-gnus-test--send
+                         (mailsync-gnus-test--change "folder000" 'new)))
+              (should-not (equal (state) before))
+              (mailsync-gnus-teardown))
+            (should (equal box '(1 (("folder000" . not-running)) nil)))
+            (mailsync-gnus-teardown)
+            (mailsync-gnus-test--wait (equal (state) before))
+            (should (= 0 (plist-get (mailsync-gnus-status) :pending)))))))))
+
+;;;; Without disturbing
+
+(ert-deftest mailsync-gnus-test-places ()
+  "Point stays where it was, in each window, and nothing is printed."
+  (dolist (method '(parts command))
+    (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000" "folder001")
+      (let* ((mailsync-gnus-check-method method)
+             (group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+             (other (mailsync-gnus-test--group 'nnimap "folder000"))
+             (printed nil)
+             (set-message-function (lambda (text) (push text printed) nil)))
+        (cl-flet ((place (window)
+                    (with-current-buffer gnus-group-buffer
+                      (save-excursion
+                        (goto-char (window-point window))
+                        (list (get-text-property (line-beginning-position)
+                                                 'gnus-group)
+                              (current-column)))))
+                  (put-place (window group column)
+                    (set-window-point
+                     window
+                     (with-current-buffer gnus-group-buffer
+                       (save-excursion
+                         (gnus-group-goto-group group)
+                         (move-to-column column)
+                         (point))))))
+          (save-window-excursion
+            (delete-other-windows)
+            (switch-to-buffer gnus-group-buffer)
+            (let* ((one (selected-window))
+                   (two (split-window))
+                   (three (split-window)))
+              (set-window-buffer three (get-buffer-create "*scratch*"))
+              (dolist (selected (list one two three))
+                (select-window selected)
+                (put-place one group 13)
+                (put-place two other 3)
+                (let ((state (list (place one) (place two) (selected-window)
+                                   (current-buffer) (window-point three)))
+                      (before (list (fixture-unread group) (fixture-unread other))))
+                  (should (equal (list (place one) (place two))
+                                 `((,group 13) (,other 3))))
+                  (mailsync-gnus-test--deliver "folder000")
+                  (mailsync-gnus-test--check
+                   (mailsync-gnus-test--change "folder000" 'new))
+                  (should (equal (list (fixture-unread group) (fixture-unread other))
+                                 (mapcar #'1+ before)))
+                  (should (equal (list (place one) (place two) (selected-window)
+                                       (current-buffer) (window-point three))
+                                 state)))))))
+        (should-not printed)))))
+
+(ert-deftest mailsync-gnus-test-no-prompt ()
+  "A check asks nothing: a question in it is an error."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (dolist (ask (list (lambda () (y-or-n-p "Really? "))
+                       (lambda () (yes-or-no-p "Really? "))
+                       (lambda () (read-string "Name: "))
+                       (lambda () (read-passwd "Password: "))))
+      (cl-letf (((symbol-function 'gnus-activate-group)
+                 (lambda (&rest _) (funcall ask))))
+        (should (equal (car (mailsync-gnus-test--check
+                             (mailsync-gnus-test--change "folder000" 'new)))
+                       '(("folder000" . failed))))
+        (should (string-match-p
+                 "inhibit\\|interaction"
+                 (cdr (plist-get (mailsync-gnus-status) :last-error))))))))
+
+(ert-deftest mailsync-gnus-test-when ()
+  "A check waits for its moment."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (cl-macrolet ((refused (reason &rest bindings)
+                    `(let ,bindings
+                       (should (eq (mailsync-gnus--refusal) ',reason)))))
+      (should-not (mailsync-gnus--refusal))
+      (refused macro (executing-kbd-macro [?a]))
+      (refused macro (defining-kbd-macro t))
+      (refused keymap (overriding-terminal-local-map (make-sparse-keymap)))
+      (refused demon (gnus-inhibit-demon t))
+      (refused running (mailsync-gnus--running t))
+      (refused input (unread-command-events (list ?a)))
+      (cl-letf (((symbol-function 'minibuffer-depth) (lambda () 1)))
+        (refused minibuffer))
+      (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () nil)))
+        (refused busy)
+        (should-not (mailsync-gnus--refusal t)))
+      (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () 0.1)))
+        (refused busy)
+        (let ((mailsync-gnus-idle-delay 0.05))
+          (should-not (mailsync-gnus--refusal)))))))
+
+(defun gnus-mailsync-test-wait (function)
+  "A command of Gnus that waits until FUNCTION returns non-nil."
+  (mailsync-gnus-test--wait-1 function 'gnus 1))
+
+(ert-deftest mailsync-gnus-test-dirty-stack ()
+  "While Gnus itself waits nothing is checked."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let ((box (mailsync-gnus-test--send
+                (mailsync-gnus-test--change "folder000" 'new))))
+      (should-error (gnus-mailsync-test-wait (lambda () (car box)))
+                    :type 'ert-test-failed)
+      (should-not (car box))
+      (mailsync-gnus-test--wait (car box))))
+  ;; Interactively there is only one stack that is clean; this is none.
+  (let ((seen 'none))
+    (run-at-time 0 nil (lambda ()
+                         (let ((noninteractive nil))
+                           (setq seen (mailsync-gnus--clean-stack-p)))))
+    (mailsync-gnus-test--wait (not (eq seen 'none)))
+    (should-not seen)))
+
+(ert-deftest mailsync-gnus-test-max-wait ()
+  "A user who never pauses is served in small slices after a while."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000" "folder001" "INBOX")
+    (let* ((mailsync-gnus-max-wait 0.4)
+           (started (float-time))
+           (hurries nil)
+           (original (symbol-function 'mailsync-gnus--check-group))
+           box)
+      (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () nil))
+                ((symbol-function 'mailsync-gnus--check-group)
+                 (lambda (&rest args)
+                   (push mailsync-gnus--hurry hurries)
+                   ;; One that takes its time.
+                   (let ((end (+ (float-time) 0.02)))
+                     (while (< (float-time) end)))
+                   (apply original args))))
+        (setq box (mailsync-gnus-test--send
+                   (mailsync-gnus-test--change "folder000" 'new)
+                   (mailsync-gnus-test--change "folder001" 'new)
+                   (mailsync-gnus-test--change "INBOX" 'new)))
+        (mailsync-gnus-test--wait (car box))
+        (should (>= (- (float-time) started) 0.35))
+        (should (equal hurries '(t t t)))
+        ;; Each slice ended after one group.
+        (should (>= (plist-get mailsync-gnus--counts :slices) 3))
+        (should (equal (mapcar #'cdr (cadr box)) '(checked checked checked)))))))
+
+(ert-deftest mailsync-gnus-test-quit ()
+  "When the user quits a check the folder stays pending."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let ((calls 0)
+          (original (symbol-function 'gnus-activate-group))
+          box)
+      (cl-letf (((symbol-function 'gnus-activate-group)
+                 (lambda (&rest args)
+                   (if (= (cl-incf calls) 1)
+                       ;; Gnus catches it just so.
+                       (condition-case nil (signal 'quit nil) (quit nil))
+                     (apply original args)))))
+        (setq box (mailsync-gnus-test--send
+                   (mailsync-gnus-test--change "folder000" 'new)))
+        (mailsync-gnus-test--wait (= calls 1))
+        (mailsync-gnus-test--wait mailsync-gnus--timer)
+        (should-not (car box))
+        (should (= 1 (plist-get (mailsync-gnus-status) :pending)))
+        ;; Not at once.
+        (accept-process-output nil 0.1)
+        (should (= calls 1))
+        (mailsync-gnus--step)
+        (mailsync-gnus-test--wait (car box))
+        (should (equal (cadr box) '(("folder000" . checked))))))))
+
+;;;; Bounded
+
+(ert-deftest mailsync-gnus-test-bounded ()
+  "However many changes wait, each caller is told once."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000" "folder001")
+    (let ((answers (make-hash-table))
+          (count 1000))
+      (let ((gnus-inhibit-demon t))
+        (dotimes (i count)
+          (mailsync-gnus-check-changes
+           "home" (list (mailsync-gnus-test--change "folder000" 'new)
+                        (mailsync-gnus-test--change
+                         (if (cl-oddp i) "folder001" "nowhere") 'flags))
+           (lambda (results _news) (push results (gethash i answers)))))
+        (should (= 3 (plist-get (mailsync-gnus-status) :pending)))
+        (maphash (lambda (_ item)
+                   (should (<= (length (mailsync-gnus--item-calls item))
+                               mailsync-gnus--calls-max))
+                   (should (<= (length (plist-get (mailsync-gnus--item-change item)
+                                                  :kinds))
+                               2)))
+                 mailsync-gnus--pending)
+        (should (< (hash-table-count answers) count)))
+      (mailsync-gnus-test--wait (= (hash-table-count answers) count))
+      (mailsync-gnus-test--wait (= 0 (plist-get (mailsync-gnus-status) :pending)))
+      (maphash (lambda (_ value)
+                 (should (= 1 (length value)))
+                 (should (= 2 (length (car value)))))
+               answers))))
+
+(ert-deftest mailsync-gnus-test-no-change-is-lost ()
+  "What happens during a check is checked after it."
+  (mailsync-gnus-test--with '(nnimap) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnimap "folder000"))
+           (before (fixture-unread group))
+           (second nil)
+           (first nil))
+      (mailsync-gnus-test--when-asked
+       (lambda ()
+         (mailsync-gnus-test--deliver "folder000")
+         (setq second (mailsync-gnus-test--send
+                       (mailsync-gnus-test--change "folder000" 'new)))))
+      (setq first (mailsync-gnus-test--send
+                   (mailsync-gnus-test--change "folder000" 'new)))
+      (mailsync-gnus-test--wait second)
+      (mailsync-gnus-test--wait (and (car first) (car second)))
+      (should (= (fixture-unread group) (1+ before)))
+      (should (= 2 (plist-get mailsync-gnus--counts :groups)))
+      (should (equal (mapcar #'car (list first second)) '(1 1))))))
+
+(ert-deftest mailsync-gnus-test-names-late ()
+  "A file system that does not answer holds up nobody else."
+  (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000" "folder001")
+    (mailsync-gnus-test--wait (mailsync-gnus--index-current-p))
+    (let* ((answer nil)
+           (mailsync-gnus-test--resolve (lambda (function) (setq answer function)))
+           (mailsync-gnus--resolve-timeout 0.2)
+           (imap (mailsync-gnus-test--group 'nnimap "folder000"))
+           (maildir (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread imap)))
+      (should (= before (fixture-unread maildir)))
+      (mailsync-gnus--forget-index)
+      (mailsync-gnus-test--deliver "folder000")
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change "folder000" 'new)
+                           (mailsync-gnus-test--change "nowhere" 'new)))
+                     '(("folder000" . checked) ("nowhere" . no-group))))
+      (should (equal (list (fixture-unread imap) (fixture-unread maildir))
+                     (list (1+ before) before)))
+      (should (= 2 (plist-get (mailsync-gnus-status) :pending)))
+      ;; And nothing polls meanwhile.
+      (mailsync-gnus-test--wait (null mailsync-gnus--timer))
+      (should-not mailsync-gnus--idle-timer)
+      (funcall answer)
+      (mailsync-gnus-test--wait (= (fixture-unread maildir) (1+ before))))))
+
+;;;; A server that says nothing
+
+(defmacro mailsync-gnus-test--with-proxy (&rest body)
+  "Evaluate BODY with a Gnus whose nnimap server is behind a proxy.
+In BODY, (stall FLAG) makes the proxy fall silent, or talk again."
+  (declare (indent 0))
+  `(mailsync-gnus-test--with '(nnimap) '("folder000" "folder001")
+     (let* ((port (mailsync-gnus-test--free-port))
+            (file (expand-file-name "stall" mailsync-gnus-test--dir))
+            (ready nil)
+            (proxy (make-process
+                    :name "proxy" :noquery t :connection-type 'pipe
+                    :command (list (mailsync-gnus-test--fixture "stall-proxy.py")
+                                   (number-to-string port)
+                                   (number-to-string mailsync-gnus-test--imap-port)
+                                   file)
+                    :filter (lambda (_ text)
+                              (when (string-match-p "ready" text)
+                                (setq ready t))))))
+       (unwind-protect
+           (progn
+             (mailsync-gnus-test--wait ready)
+             (with-current-buffer gnus-group-buffer (gnus-group-exit))
+             (setq mailsync-gnus-test--name
+                   (concat mailsync-gnus-test--name "proxy")
+                   mailsync-gnus-test--accounts
+                   `(("home" :gnus-server ,mailsync-gnus-test--name)))
+             (fixture-configure (expand-file-name "home" mailsync-gnus-test--dir)
+                                mailsync-gnus-test--name nil port)
+             (fixture-start (mailsync-gnus-test--group 'nnimap "folder000")
+                            (mailsync-gnus-test--group 'nnimap "folder001"))
+             (cl-flet ((stall (flag)
+                         (if flag (write-region "" nil file nil 'silent)
+                           (delete-file file))))
+               ,@body))
+         (delete-process proxy)))))
+
+(ert-deftest mailsync-gnus-test-silent-server ()
+  "A server that falls silent blocks nobody, and nothing is lost."
+  (mailsync-gnus-test--with-proxy
+    (let* ((mailsync-gnus-imap-timeout 0.5)
+           (group (mailsync-gnus-test--group 'nnimap "folder000"))
+           (before (fixture-unread group))
+           (brought nil)
+           (mailsync-new-mail-functions
+            (list (lambda (&rest args) (push args brought))))
+           (longest 0)
+           box last)
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change "folder000" 'new)))
+                     '(("folder000" . checked))))
+      (stall t)
+      (mailsync-gnus-test--deliver "folder000")
+      (setq last (float-time)
+            box (mailsync-gnus-test--send
+                 (mailsync-gnus-test--change "folder000" 'new)))
+      (mailsync-gnus-test--wait
+       (let ((now (float-time)))
+         (setq longest (max longest (- now last))
+               last now)
+         (car box)))
+      (should (< longest 0.3))
+      (should (equal (cdr box) '((("folder000" . failed)) nil)))
+      (should (equal (plist-get (mailsync-gnus-status) :silent)
+                     (list (concat "nnimap:" mailsync-gnus-test--name))))
+      ;; Gnus's own connection and its state are as they were.
+      (should (eq 'ok (gnus-server-status (gnus-find-method-for-group group))))
+      ;; Known to be silent: the next one is answered at once.
+      (let ((again (mailsync-gnus-test--send
+                    (mailsync-gnus-test--change "folder000" 'new))))
+        (mailsync-gnus-test--wait (car again) 0.4)
+        (should (equal (cadr again) '(("folder000" . failed)))))
+      (should (= 1 (plist-get (mailsync-gnus-status) :pending)))
+      (stall nil)
+      (mailsync-gnus-test--wait (= (fixture-unread group) (1+ before)))
+      (mailsync-gnus-test--wait brought)
+      (should (equal (mapcar (lambda (args)
+                               (plist-get (car (nth 1 args)) :groups))
+                             brought)
+                     `(((,group ,before ,(1+ before))))))
+      (should-not (plist-get (mailsync-gnus-status) :silent))
+      (should (= 0 (plist-get (mailsync-gnus-status) :pending))))))
+
+(ert-deftest mailsync-gnus-test-silent-when-opening ()
+  "Opening our connection to a silent server is cut short, and leaves nothing."
+  (mailsync-gnus-test--with-proxy
+    (let ((mailsync-gnus-imap-open-timeout 0.3)
+          (processes (process-list))
+          (started (float-time)))
+      (stall t)
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change "folder000" 'new)))
+                     '(("folder000" . failed))))
+      (should (< (- (float-time) started) 1.5))
+      (should-not (cl-set-difference (process-list) processes))
+      (should (= 1 (plist-get (mailsync-gnus-status) :pending))))))
+
+(ert-deftest mailsync-gnus-test-connection-dies ()
+  "A connection that is closed between two checks is opened anew."
+  (mailsync-gnus-test--with '(nnimap) '("folder000")
+    (let ((group (mailsync-gnus-test--group 'nnimap "folder000"))
+          (before nil))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+      (setq before (fixture-unread group))
+      (delete-process
+       (mailsync-gnus--imap-process
+        (cdar mailsync-gnus--imap-servers-asked)))
+      (mailsync-gnus-test--deliver "folder000")
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change "folder000" 'new)))
+                     '(("folder000" . checked))))
+      (should (= (fixture-unread group) (1+ before))))))
+
+;;;; The user's own checks
+
+(ert-deftest mailsync-gnus-test-check-now ()
+  "`mailsync-gnus-check' has checked when it returns."
+  (dolist (method '(parts command))
+    (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000" "folder001")
+      (let* ((mailsync-gnus-check-method method)
+             (maildir (mailsync-gnus-test--group 'nnmaildir "folder000"))
+             (imap (mailsync-gnus-test--group 'nnimap "folder000"))
+             (before (fixture-unread imap)))
+        (mailsync-gnus-test--deliver "folder000")
+        (should (equal (mailsync-gnus-check maildir)
+                       `((,maildir . checked))))
+        (should (equal (list (fixture-unread maildir) (fixture-unread imap))
+                       (list (1+ before) before)))
+        (should (equal (reverse mailsync-gnus-test--hooks)
+                       '(gnus-get-new-news-hook gnus-after-getting-new-news-hook)))
+        (let ((results (mailsync-gnus-check)))
+          (should (= (fixture-unread imap) (1+ before)))
+          (should (equal (cdr (assoc imap results)) 'checked))
+          (should (= 4 (cl-count 'checked results :key #'cdr))))
+        (mailsync-gnus-test--deliver "folder000")
+        (with-suppressed-warnings ((obsolete mailsync/gnus-check))
+          (should (equal (mailsync/gnus-check (list "no:such" imap))
+                         `(("no:such" . "unknown to Gnus")
+                           (,imap . checked)))))
+        (should (= (fixture-unread imap) (+ 2 before))))))
+  (should-not (mailsync-gnus-check))
+  (should-error (call-interactively #'mailsync-gnus-check) :type 'user-error))
+
+(ert-deftest mailsync-gnus-test-check-now-while-asked ()
+  "A check of the user's does not take the answer of one in the background."
+  (mailsync-gnus-test--with '(nnimap) '("folder000" "folder001")
+    (let* ((group (mailsync-gnus-test--group 'nnimap "folder001"))
+           (before (fixture-unread group))
+           (result nil)
+           (box nil))
+      (mailsync-gnus-test--when-asked
+       (lambda ()
+         (mailsync-gnus-test--deliver "folder001")
+         ;; A hook of the user's may do this; it does not wait for us.
+         (let ((mailsync-gnus--running nil))
+           (setq result (mailsync-gnus-check group)))))
+      (setq box (mailsync-gnus-test--send
+                 (mailsync-gnus-test--change "folder000" 'new)))
+      (mailsync-gnus-test--wait result)
+      (should (equal result `((,group . checked))))
+      (should (= (fixture-unread group) (1+ before)))
+      (mailsync-gnus-test--wait (car box))
+      (should (equal (cadr box) '(("folder000" . checked)))))))
+
+(provide 'mailsync-gnus-test)
+;;; mailsync-gnus-test.el ends here
