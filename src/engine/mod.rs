@@ -5,5 +5,7 @@
 
 pub mod actor;
 pub mod core;
+#[cfg(test)]
+mod core_tests;
 pub mod pipe;
 pub mod status;
