@@ -292,10 +292,7 @@ impl Instance {
                 self.outbox.push_back(Event::MovedFrom(path, None));
             } else if is(Mask::CREATE) {
                 self.outbox.push_back(Event::Created(path));
-            } else if is(Mask::DELETE) {
-                gone.push(path.clone());
-                self.outbox.push_back(Event::Removed(path));
-            } else if is(Mask::DELETE_SELF) {
+            } else if is(Mask::DELETE) || is(Mask::DELETE_SELF) {
                 gone.push(path.clone());
                 self.outbox.push_back(Event::Removed(path));
             }

@@ -126,7 +126,8 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 directory: path(field()?),
             },
             b"log" => {
-                (field()?, field()?);
+                field()?;
+                field()?;
                 Record::Log
             }
             b"resolved" => {
