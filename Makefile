@@ -18,7 +18,6 @@ built := $(target)/release/libmailsync_module.$(ext)
 MODULE_DIR ?= lisp
 module := $(MODULE_DIR)/mailsync-engine.$(ext)
 sidecar := $(MODULE_DIR)/mailsync-engine.version
-lisp := $(wildcard lisp/*.el)
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 .PHONY: all
@@ -41,12 +40,20 @@ module: toolchain	## build the module only
 toolchain:
 	@test/toolchain.sh
 
+# All of them when one has changed, since they use each other's macros and structures, or when
+# another Emacs compiled them.
 .PHONY: elc
-elc: $(lisp:.el=.elc)	## byte-compile the Lisp only
-
-# All of them when one has changed: they use each other's macros and structures.
-lisp/%.elc: lisp/%.el $(lisp)
-	"$(EMACS)" -Q --batch -L lisp --eval '(setq load-prefer-newer t)' -f batch-byte-compile $<
+elc:	## byte-compile the Lisp only
+	@version=$$("$(EMACS)" --version | sed -n '1s/^GNU Emacs //p'); stale=; \
+	for file in lisp/*.el; do \
+	    { [ -e "$${file}c" ] && [ ! "$$file" -nt "$${file}c" ] && \
+	        grep -aqF "in Emacs version $$version" "$${file}c"; } || stale=yes; \
+	done; \
+	if [ -n "$$stale" ]; then \
+	    echo "Byte-compiling with Emacs $$version"; \
+	    rm -f lisp/*.elc; \
+	    "$(EMACS)" -Q --batch -L lisp -f batch-byte-compile lisp/*.el; \
+	fi
 
 .PHONY: demo
 demo:	## watch mail arrive in a throwaway Gnus (without a terminal: a transcript)
