@@ -112,13 +112,18 @@ LEVEL is one of the symbols `debug', `info', `warning', `error'."
 
 (defun mailsync--run-hook-safely (hook &rest args)
   "Run each function of HOOK with ARGS; one that signals stops no other.
-It is reported once."
+It is reported once.  C-g ends the function that it meets."
   (run-hook-wrapped
    hook
    (lambda (function)
      (condition-case err
-         (apply function args)
-       ((error quit)
+         ;; We come from a timer, where C-g would have to wait.
+         (let ((inhibit-quit nil))
+           (apply function args))
+       (quit
+        (mailsync-log-add 'warning "%s in %s was quit"
+                          (mailsync--function-name function) hook))
+       (error
         (mailsync--once (list hook function) 'error
                         "%s in %s signals: %s; remove or mend it"
                         (mailsync--function-name function) hook

@@ -63,6 +63,7 @@
 
 (defvar mailsync--checking)
 (defvar mailsync--states)
+(defvar mailsync--troubles)
 (defvar mailsync-mode)
 (declare-function mailsync--pending "mailsync")
 (declare-function mailsync-gnus-status "mailsync-gnus")
@@ -156,9 +157,9 @@ happened\n")
             (mailsync-status--state state)
             (format ", %d changed folders on their way to Emacs\n"
                     (plist-get account :pending)))
-    (when-let ((text (cdr told))
-               ((not (equal text ""))))
-      (insert "  " text "\n"))
+    (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal)))
+      (insert (format-time-string "  last trouble, at %T: " (car trouble))
+              (cdr trouble) "\n"))
     (mapc #'mailsync-status--root (plist-get account :roots))))
 
 (defun mailsync-status--state (state)

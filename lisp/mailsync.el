@@ -102,6 +102,9 @@ The state is `starting', `watching', `waiting' or `error'."
 (defvar mailsync--states nil
   "Alist from accounts to (STATE . TEXT).")
 
+(defvar mailsync--troubles nil
+  "Alist from accounts to the last thing that was wrong, (TIME . TEXT).")
+
 (defvar mailsync--incoming nil
   "Hash table from (ACCOUNT . TRUENAME) to changes not dispatched yet.")
 
@@ -209,7 +212,8 @@ Interactively, a prefix argument asks for the account."
         mailsync--incoming-notices nil
         mailsync--generation 0
         mailsync--breaks nil
-        mailsync--states nil)
+        mailsync--states nil
+        mailsync--troubles nil)
   (let ((accounts (mailsync-accounts-read)))
     (setq mailsync--states (mapcar (lambda (account)
                                      (list (car account) 'starting))
@@ -381,9 +385,10 @@ starts it again, please report this" why))))
                                      changes))))
     (push batch mailsync--batches)
     (condition-case err
-        (funcall mailsync-check-function account changes
-                 (lambda (results &optional brought)
-                   (mailsync--checked batch results brought)))
+        (let ((inhibit-quit nil))
+          (funcall mailsync-check-function account changes
+                   (lambda (results &optional brought)
+                     (mailsync--checked batch results brought))))
       ((error quit)
        (mailsync--once (list 'check mailsync-check-function) 'error
                        "`mailsync-check-function' (%s) signals: %s"
@@ -457,6 +462,8 @@ check."
             (cons state text))
       (if (equal text "")
           (mailsync-log-add 'info "%s: %s" account state)
+        (setf (alist-get account mailsync--troubles nil nil #'equal)
+              (cons (current-time) text))
         (mailsync--once (list account text)
                         (if (eq state 'error) 'error 'warning)
                         "account \"%s\": %s" account text))
