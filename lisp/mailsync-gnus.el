@@ -712,6 +712,13 @@ The idle timer makes an attempt in each idle period besides."
 
 ;;;; The work
 
+(defun mailsync-gnus--begin (items)
+  "From now on a change of the folder of one of ITEMS is a new item.
+Before a group is looked at, for Gnus may wait meanwhile, and
+changes arrive."
+  (dolist (item items)
+    (setf (mailsync-gnus--item-begun item) t)))
+
 (defun mailsync-gnus--check-claimed (group)
   "Check GROUP for the items that claim it."
   (let* ((items (gethash group mailsync-gnus--claims))
@@ -724,6 +731,7 @@ The idle timer makes an attempt in each idle period besides."
           (dolist (item items)
             (mailsync-gnus--item-checked item group 'no-group nil)))
       (let ((kinds nil))
+        (mailsync-gnus--begin items)
         (dolist (item items)
           (setq kinds (cl-union kinds
                                 (plist-get (mailsync-gnus--item-change item)
@@ -772,8 +780,7 @@ The idle timer makes an attempt in each idle period besides."
 
 (defun mailsync-gnus--item-checked (item group result news)
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
-  (setf (mailsync-gnus--item-begun item) t
-        (mailsync-gnus--item-groups item)
+  (setf (mailsync-gnus--item-groups item)
         (delete group (mailsync-gnus--item-groups item)))
   (pcase result
     ('failed (setf (mailsync-gnus--item-result item) 'failed))
@@ -805,6 +812,8 @@ The idle timer makes an attempt in each idle period besides."
         (dolist (item (cdr entry))
           (mailsync-gnus--item-checked item (car entry) 'no-group nil))))
     (when asked
+      (dolist (entry asked)
+        (mailsync-gnus--begin (cdr entry)))
       (let ((reports (mailsync-gnus--imap-send method (mapcar #'car asked)
                                                #'mailsync-gnus--wake)))
         (if reports
@@ -814,9 +823,7 @@ The idle timer makes an attempt in each idle period besides."
                                           t))
           (push (cons name asked) mailsync-gnus--sent)
           (dolist (entry asked)
-            (remhash (car entry) mailsync-gnus--claims)
-            (dolist (item (cdr entry))
-              (setf (mailsync-gnus--item-begun item) t))))))))
+            (remhash (car entry) mailsync-gnus--claims)))))))
 
 (defun mailsync-gnus--finish-imap (server)
   "Take the answer of SERVER, or notice that there is none."

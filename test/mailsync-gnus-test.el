@@ -617,7 +617,7 @@ FOLDERS are subscribed."
         (expect nil maildir 'checked)
         ;; Now none is left.
         (setcar (cdr server) 'denied)
-        (gnus-group-change-level maildir 9)
+        (gnus-group-change-level (gnus-group-entry maildir) 9 3)
         (expect "killed" maildir 'no-group)))))
 
 (ert-deftest mailsync-gnus-test-left-alone-is-bounded ()
@@ -768,8 +768,16 @@ FOLDERS are subscribed."
     (let ((hooks '(gnus-group-mode-hook gnus-started-hook
                    gnus-after-exiting-gnus-hook)))
       (cl-flet ((state ()
-                  (list (length (process-list)) (length (buffer-list))
-                        (length timer-list) (length timer-idle-list)
+                  (list (length (process-list))
+                        (cl-count-if (lambda (buffer)
+                                       (string-match-p "mailsync\\|nnimap"
+                                                       (buffer-name buffer)))
+                                     (buffer-list))
+                        (cl-count-if (lambda (timer)
+                                       (string-prefix-p
+                                        "mailsync"
+                                        (format "%s" (timer--function timer))))
+                                     (append timer-list timer-idle-list))
                         (mapcar #'symbol-value hooks)
                         (buffer-local-value 'mode-line-process
                                             (get-buffer gnus-group-buffer)))))
