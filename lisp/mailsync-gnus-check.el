@@ -1,6 +1,6 @@
 ;;; mailsync-gnus-check.el --- Check a Gnus group without disturbing the user  -*- lexical-binding: t; -*-
 
-;; Copyright (C) 2025 The mailsync authors
+;; Copyright (C) 2026 The mailsync authors
 
 ;; This program is free software; you can redistribute it and/or modify
 ;; it under the terms of the GNU General Public License as published by
@@ -150,7 +150,7 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 (declare-function nnimap-open-server "nnimap"
                   (server &optional defs no-reconnect))
 
-(declare-function mailsync-log-add "mailsync" (level format &rest args))
+(declare-function mailsync-log-add "mailsync-log" (level format &rest args))
 
 ;;;; Without disturbing
 

@@ -1,6 +1,6 @@
 ;;; mailsync-gnus-folders.el --- Which Gnus groups show a folder  -*- lexical-binding: t; -*-
 
-;; Copyright (C) 2025 The mailsync authors
+;; Copyright (C) 2026 The mailsync authors
 
 ;; This program is free software; you can redistribute it and/or modify
 ;; it under the terms of the GNU General Public License as published by
@@ -70,8 +70,8 @@
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
 (declare-function gnus-server-status "gnus" (method))
 
-(declare-function mailsync-account-get "mailsync" (account key))
-(declare-function mailsync--once "mailsync" (key level format &rest args))
+(declare-function mailsync-account-get "mailsync-accounts" (account key))
+(declare-function mailsync--once "mailsync-log" (key level format &rest args))
 (declare-function mailsync--resolve "mailsync" (key names callback))
 
 ;;;; What Gnus knows of a group

@@ -1,6 +1,6 @@
 ;;; mailsync-gnus.el --- Gnus's side of mailsync  -*- lexical-binding: t; -*-
 
-;; Copyright (C) 2025 The mailsync authors
+;; Copyright (C) 2026 The mailsync authors
 
 ;; This program is free software; you can redistribute it and/or modify
 ;; it under the terms of the GNU General Public License as published by
@@ -194,8 +194,8 @@ The rest of each element is an alist from group to items.")
 (declare-function gnus-alive-p "gnus-util" ())
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
 
-(declare-function mailsync-log-add "mailsync" (level format &rest args))
-(declare-function mailsync--run-hook-safely "mailsync" (hook &rest args))
+(declare-function mailsync-log-add "mailsync-log" (level format &rest args))
+(declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
 (declare-function mailsync--set-checking "mailsync" (flag))
 
 ;;;; Items and calls

@@ -112,7 +112,7 @@ LEVEL is one of the symbols `debug', `info', `warning', `error'."
 
 (defun mailsync--run-hook-safely (hook &rest args)
   "Run each function of HOOK with ARGS; one that signals stops no other.
-It is reported once.  C-g ends the function that it meets."
+It is reported once.  A quit ends the function that it meets."
   (run-hook-wrapped
    hook
    (lambda (function)

@@ -1,4 +1,4 @@
-;;; mailsync.el --- Realtime mail for Gnus that never makes Emacs wait  -*- lexical-binding: t -*-
+;;; mailsync.el --- Realtime mail for Gnus that never makes you wait  -*- lexical-binding: t -*-
 
 ;; Copyright (C) 2026 The mailsync authors
 
