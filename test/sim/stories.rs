@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use mailsync_module::coalesce::Coalescer;
-use mailsync_module::engine::core::Input;
+use mailsync_module::engine::core::{Input, RootId};
 use mailsync_module::maildir::Layout;
+use mailsync_module::watch::inbox::Dirty;
 
 use crate::rng::Rng;
 use crate::users::{Op, maildir};
@@ -111,6 +112,15 @@ fn a_folder_that_was_away_for_a_moment_is_in_doubt() {
         .users_do(new_folder(&here))
         .and_then(|()| world.rest())
         .and_then(|()| world.pass(ms(10_000)));
+    tell(&world, outcome);
+    // Looked at once more, so that the stamps are old enough to prove something.
+    let overflow = Dirty {
+        overflow: true,
+        ..Dirty::default()
+    };
+    let outcome = world
+        .handle(Input::Dirty(RootId(0), overflow))
+        .and_then(|()| world.rest());
     tell(&world, outcome);
 
     let outcome = world
