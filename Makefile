@@ -4,8 +4,12 @@ EMACS ?= emacs
 CARGO ?= cargo
 export EMACS CARGO
 
-# Where rustup puts them, for an Emacs that was not started from a shell.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# Where rustup puts its programs, for an Emacs that was not started from a shell, and where Debian
+# puts Dovecot.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
+
+# Without native compilation, which would go on in the background.
+batch := "$(EMACS)" -Q --batch --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)'
 
 ifeq ($(shell uname),Darwin)
 ext := dylib
@@ -52,7 +56,7 @@ elc:	## byte-compile the Lisp only
 	if [ -n "$$stale" ]; then \
 	    echo "Byte-compiling with Emacs $$version"; \
 	    rm -f lisp/*.elc; \
-	    "$(EMACS)" -Q --batch -L lisp -f batch-byte-compile lisp/*.el; \
+	    $(batch) -L lisp -f batch-byte-compile lisp/*.el; \
 	fi
 
 .PHONY: demo

@@ -11,6 +11,7 @@ backend=$1
 mode=${2:-batch}
 cd "$(dirname "$0")/.."
 export FIXTURES="$PWD/test/fixtures"
+PATH=$PATH:/usr/sbin # Dovecot
 emacs=${EMACS:-emacs}
 lisp=$(test/stage.sh)
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync e2e.XXXXXX")

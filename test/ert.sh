@@ -5,6 +5,7 @@
 # ERT_SELECTOR chooses tests.
 set -eu
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin # Dovecot
 emacs=${EMACS:-emacs}
 shopt -s nullglob
 [ $# -gt 0 ] || set -- test/*-test.el

@@ -16,7 +16,8 @@ if [ "$wanted" != "$(cat "$stage/sources" 2>/dev/null)" ]; then
     rm -rf "$stage"
     mkdir "$stage"
     cp -p "${sources[@]}" "$stage"
-    "$emacs" -Q --batch -L "$stage" -f batch-byte-compile "$stage"/*.el >&2 </dev/null
+    "$emacs" -Q --batch --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)' \
+        -L "$stage" -f batch-byte-compile "$stage"/*.el >&2 </dev/null
     printf '%s\n' "$wanted" >"$stage/sources"
 fi
 printf '%s\n' "$stage"

@@ -8,6 +8,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 project=$PWD
+PATH=$PATH:/usr/sbin # Dovecot
 emacs=${EMACS:-emacs}
 backend=${DEMO_BACKEND:-nnmaildir}
 work=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-demo.XXXXXX")

@@ -18,7 +18,9 @@ emacs_check() {
     local function=$1 program=$2 dir
     shift 2
     dir=$(test/lint/package-lint-dir.sh)
-    "$program" -Q --batch -L lisp ${dir:+-L "$dir"} -l test/lint/lint.el -f "$function" "$@"
+    "$program" -Q --batch \
+        --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)' \
+        -L lisp ${dir:+-L "$dir"} -l test/lint/lint.el -f "$function" "$@"
 }
 
 check 'cargo fmt' "$cargo" fmt --check
