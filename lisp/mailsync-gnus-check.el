@@ -1,4 +1,4 @@
-;;; mailsync-gnus-check.el --- Check a Gnus group without disturbing the user  -*- lexical-binding: t; -*-
+;;; mailsync-gnus-check.el --- Check a Gnus group without disturbing the user  -*- lexical-binding: t -*-
 
 ;; Copyright (C) 2026 The mailsync authors
 
@@ -33,8 +33,8 @@
 ;;   spoil the other's answers, and a silent server costs nobody's time.
 ;;
 ;; Every check reports a list (GROUP RESULT OLD NEW): RESULT is `checked',
-;; `quit' (by the user), `interrupted' (by input), or a string that says
-;; why it failed; OLD and NEW are numbers of unread messages, or nil.
+;; `partial' (there is more to do), `quit' (by the user), or a string that
+;; says why it failed; OLD and NEW are numbers of unread messages, or nil.
 
 ;;; Code:
 
@@ -98,14 +98,23 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 (defconst mailsync-gnus--imap-backoff-max 600
   "Ask a silent nnimap server again after so many seconds at the latest.")
 
-(defconst mailsync-gnus--interruptions-max 10
-  "Let input interrupt the check of a group so many times in a row.")
+(defconst mailsync-gnus--arrivals-max 10
+  "Let nnmaildir take in so many new messages at most in one go.
+Each one costs some milliseconds, for it is read and indexed.")
+
+(defconst mailsync-gnus--arrivals-max-in-hurry 3
+  "`mailsync-gnus--arrivals-max' while the user types.")
 
 (defvar mailsync-gnus--hurry nil
-  "Non-nil while the user types: input shall interrupt a check.")
+  "Non-nil while the user types: do no more than is necessary.")
 
-(defvar mailsync-gnus--interruptions (make-hash-table :test #'equal)
-  "Group to how often in a row its check was interrupted by input.")
+(defvar mailsync-gnus--partial (make-hash-table :test #'equal)
+  "Group, some of whose new messages were taken in, to (OLD . REST).
+OLD is the number of unread messages before, REST how many new
+messages there were at the last look.")
+
+(defvar mailsync-gnus--directory-files #'directory-files
+  "The function by which nnmaildir lists a directory during a check.")
 
 (defvar mailsync-gnus--imap-servers-asked nil
   "Alist from server name to its `mailsync-gnus--imap'.")
@@ -120,6 +129,7 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 (defvar gnus-group-marked)
 (defvar gnus-group-update-group-hook)
 (defvar gnus-inhibit-demon)
+(defvar gnus-parameters)
 (defvar gnus-verbose)
 (defvar gnus-verbose-backends)
 (defvar mail-source-ignore-errors)
@@ -139,6 +149,8 @@ nnimap has one connection per server and `nntp-server-buffer'.")
                   (&optional n dont-scan))
 (declare-function gnus-group-update-group "gnus-group"
                   (group &optional visible-only info-unchanged))
+(declare-function gnus-group-find-parameter "gnus"
+                  (group &optional symbol allow-list))
 (declare-function gnus-list-of-unread-articles "gnus-sum" (group))
 (declare-function gnus-request-update-info "gnus-int" (info command-method))
 (declare-function gnus-retrieve-group-data-early "gnus-int"
@@ -269,7 +281,13 @@ KINDS say what happened in it.  This waits for the server where there is one."
                         (mailsync-gnus--check-by-parts group kinds)))
                     'quit))
             (error (error-message-string err))))
-    (list group (if quit 'quit result) old (mailsync-gnus--unread group))))
+    (let ((partial (gethash group mailsync-gnus--partial)))
+      (when partial
+        (if (eq result 'partial)
+            (unless (car partial) (setcar partial old))
+          (remhash group mailsync-gnus--partial)))
+      (list group (if quit 'quit result) (or (car partial) old)
+            (mailsync-gnus--unread group)))))
 
 (defun mailsync-gnus--check-by-command (group)
   "Check GROUP by Gnus's own command."
@@ -296,41 +314,80 @@ KINDS say what happened in it.  This waits for the server where there is one."
     (if (and (eq (car method) 'nnimap)
              (fboundp 'gnus-retrieve-group-data-early))
         (mailsync-gnus--imap-check-now method (list info))
-      (let ((result
-             (mailsync-gnus--unless-input group method
-               (lambda ()
-                 (when (eq (car method) 'nnmaildir)
-                   (mailsync-gnus--forget-vanished group kinds))
-                 (if (not (gnus-activate-group group 'scan nil method))
-                     (mailsync-gnus--status-message group)
-                   ;; Messages that only arrived are counted without
-                   ;; it, and it is the expensive part.
-                   (unless (mailsync-gnus--arrivals-only-p method kinds)
-                     (gnus-request-update-info info method))
-                   'checked)))))
-        (when (eq result 'checked)
-          (mailsync-gnus--count-and-draw info))
-        result))))
+      (when (eq (car method) 'nnmaildir)
+        (mailsync-gnus--forget-vanished group kinds))
+      (let ((more nil))
+        (if (not (mailsync-gnus--with-few-arrivals group method
+                   (lambda () (setq more t))
+                   (lambda () (gnus-activate-group group 'scan nil method))))
+            (mailsync-gnus--status-message group)
+          ;; Messages that only arrived are counted without it, and
+          ;; it is the expensive part.
+          (unless (or more (mailsync-gnus--arrivals-only-p method kinds))
+            (gnus-request-update-info info method))
+          (mailsync-gnus--count-and-draw info)
+          (if more 'partial 'checked))))))
 
-(defun mailsync-gnus--unless-input (group method function)
-  "Call FUNCTION, which looks at GROUP of METHOD, and return its value.
-While the user types, input interrupts it where that is harmless,
-a limited number of times; the value is `interrupted' then."
+(defun mailsync-gnus--with-few-arrivals (group method more function)
+  "Call FUNCTION, which scans GROUP of METHOD, and return its value.
+nnmaildir sees a few of many new messages only; then MORE is
+called too.  It moves what it sees to cur/, so the next scan sees
+the next ones."
   (declare (indent 2))
-  (let ((count (gethash group mailsync-gnus--interruptions 0)))
-    (if (not (and mailsync-gnus--hurry
-                  ;; It may be left at any point: nnmaildir inhibits
-                  ;; quitting where it could not.
-                  (eq (car method) 'nnmaildir)
-                  (< count mailsync-gnus--interruptions-max)))
-        (prog1 (funcall function)
-          (remhash group mailsync-gnus--interruptions))
-      (let ((result (while-no-input (funcall function))))
-        (if (memq result '(nil t))
-            (progn (puthash group (1+ count) mailsync-gnus--interruptions)
-                   'interrupted)
-          (remhash group mailsync-gnus--interruptions)
-          result)))))
+  (if (not (and (eq (car method) 'nnmaildir)
+                (not (assq 'directory-files (cddr method)))
+                ;; There it moves nothing.  It asks for its parameters
+                ;; by either name.
+                (not (gnus-group-find-parameter group 'read-only))
+                (not (gnus-group-find-parameter
+                      (mailsync-gnus--real-name group) 'read-only))))
+      (funcall function)
+    (let* ((limit (if mailsync-gnus--hurry
+                      mailsync-gnus--arrivals-max-in-hurry
+                    mailsync-gnus--arrivals-max))
+           (mailsync-gnus--directory-files
+            (lambda (directory &rest args)
+              (let ((files (apply #'directory-files directory args)))
+                (if (and (nthcdr limit files)
+                         (equal (file-name-nondirectory
+                                 (directory-file-name directory))
+                                "new")
+                         (mailsync-gnus--fewer-p group (length files)))
+                    (mailsync-gnus--oldest directory files limit more)
+                  files))))
+           ;; A parameter that nnmaildir evaluates; of any group, but
+           ;; only this one is scanned.
+           (gnus-parameters
+            (cons '("" (directory-files . mailsync-gnus--directory-files))
+                  gnus-parameters)))
+      (funcall function))))
+
+(defun mailsync-gnus--oldest (directory files limit more)
+  "The oldest of FILES in DIRECTORY, LIMIT of them; call MORE if some are left.
+nnmaildir waits with a file that is dated in the future, so such
+a one does not count."
+  (let ((rest (sort files #'string<))
+        (oldest nil))
+    (while (and rest (> limit 0))
+      (let ((file (pop rest)))
+        (push file oldest)
+        (unless (time-less-p nil (file-attribute-modification-time
+                                  (file-attributes
+                                   (expand-file-name file directory))))
+          (setq limit (1- limit)))))
+    (when rest (funcall more))
+    oldest))
+
+(defun mailsync-gnus--fewer-p (group number)
+  "Non-nil if NUMBER new messages in GROUP are fewer than at the last look.
+If they are not, something keeps nnmaildir from taking them in
+little by little, so it had better see them all."
+  (let ((partial (gethash group mailsync-gnus--partial)))
+    (cond ((null partial)
+           (puthash group (cons nil number) mailsync-gnus--partial))
+          ((< number (cdr partial))
+           (setcdr partial number)
+           t))))
 
 (defun mailsync-gnus--arrivals-only-p (method kinds)
   "Non-nil if METHOD need not be asked for flags after what KINDS say."

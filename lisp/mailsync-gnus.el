@@ -1,4 +1,4 @@
-;;; mailsync-gnus.el --- Gnus's side of mailsync  -*- lexical-binding: t; -*-
+;;; mailsync-gnus.el --- Gnus's side of mailsync  -*- lexical-binding: t -*-
 
 ;; Copyright (C) 2026 The mailsync authors
 
@@ -135,7 +135,8 @@ Some may have been checked since.")
 The rest of each element is an alist from group to items.")
 
 (defvar mailsync-gnus--catch-up (make-hash-table :test #'equal)
-  "Group to the time when messages were last counted there without flags.")
+  "Group that was not looked at in full to (TIME . KINDS).
+TIME is when that was last, KINDS is what has happened in it.")
 
 (defvar mailsync-gnus--left-alone (make-hash-table :test #'equal)
   "Folder or group to why it was not checked.")
@@ -521,8 +522,8 @@ Nil also if the user is not idle enough: an idle timer tells then."
   (let ((first nil)
         (idle (mailsync-gnus--idle)))
     (when (and idle (>= (+ idle 0.01) mailsync-gnus-catch-up-delay))
-      (maphash (lambda (_ time)
-                 (when (or (null first) (< time first)) (setq first time)))
+      (maphash (lambda (_ entry)
+                 (setq first (min (or first (car entry)) (car entry))))
                mailsync-gnus--catch-up))
     (and first
          (max 0 (- (+ first mailsync-gnus-catch-up-delay) (float-time))))))
@@ -736,47 +737,75 @@ changes arrive."
           (setq kinds (cl-union kinds
                                 (plist-get (mailsync-gnus--item-change item)
                                            :kinds))))
-        (mailsync-gnus--report (mailsync-gnus--check-group group kinds) items)
-        (when (eq (car (gnus-find-method-for-group group)) 'nnmaildir)
-          (if (equal kinds '(new))
-              (puthash group (float-time) mailsync-gnus--catch-up)
-            (remhash group mailsync-gnus--catch-up)))))))
+        (mailsync-gnus--check-for group kinds items)))))
+
+(defun mailsync-gnus--check-for (group kinds items)
+  "Check GROUP, in which changes of KINDS happened, on behalf of ITEMS."
+  (let* ((light (and (eq (car (gnus-find-method-for-group group)) 'nnmaildir)
+                     (eq mailsync-gnus-check-method 'parts)
+                     (or mailsync-gnus--hurry
+                         (equal kinds '(new)))))
+         (report (mailsync-gnus--check-group group (if light '(new) kinds))))
+    (pcase (nth 1 report)
+      ((or 'checked 'partial)
+       (if light
+           (puthash group
+                    (cons (float-time)
+                          (cl-union kinds
+                                    (cdr (gethash group
+                                                  mailsync-gnus--catch-up))))
+                    mailsync-gnus--catch-up)
+         (remhash group mailsync-gnus--catch-up))))
+    (mailsync-gnus--report report items)))
 
 (defun mailsync-gnus--catch-up-one ()
   "Look in full at the group that has waited for it the longest."
   (let ((first nil) (group nil))
-    (maphash (lambda (key time)
-               (when (or (null first) (< time first))
-                 (setq first time group key)))
+    (maphash (lambda (key entry)
+               (when (or (null first) (< (car entry) (car first)))
+                 (setq first entry group key)))
              mailsync-gnus--catch-up)
     (when group
-      (remhash group mailsync-gnus--catch-up)
-      (unless (mailsync-gnus--why-not group)
-        (mailsync-gnus--report
-         (mailsync-gnus--check-group group '(new flags)) nil)))))
+      (if (mailsync-gnus--why-not group)
+          (remhash group mailsync-gnus--catch-up)
+        (let ((report (mailsync-gnus--check-group
+                       group (cl-adjoin 'flags (cdr first)))))
+          ;; Else it goes on with this one.
+          (unless (eq (nth 1 report) 'partial)
+            (remhash group mailsync-gnus--catch-up))
+          (mailsync-gnus--report report nil))))))
 
 (defun mailsync-gnus--report (report items)
   "Take the REPORT of a check, for the ITEMS that claimed its group."
   (pcase-let ((`(,group ,result ,old ,new) report))
-    (if (memq result '(quit interrupted))
-        ;; The claims stay.
-        (when (eq result 'quit)
-          (setq mailsync-gnus--quit-time (float-time))
-          (mailsync-log-add 'info "%s: you have quit the check" group))
-      (remhash group mailsync-gnus--claims)
-      (remhash group mailsync-gnus--left-alone)
-      (mailsync-gnus--count :groups)
-      (when (stringp result)
-        (mailsync-gnus--count :errors)
-        (setq mailsync-gnus--last-error (cons group result))
-        (mailsync-log-add 'error "%s: the check failed: %s" group result)
-        (setq result 'failed))
-      (let ((news (and old new (> new old) (list group old new))))
-        (when news
-          (unless mailsync-gnus--risen
-            (setq mailsync-gnus--risen (float-time))))
-        (dolist (item items)
-          (mailsync-gnus--item-checked item group result news))))))
+    (pcase result
+      ;; The claims stay.
+      ('quit
+       (setq mailsync-gnus--quit-time (float-time))
+       (mailsync-log-add 'info "%s: you have quit the check" group))
+      ('partial
+       ;; It is the others' turn first.
+       (setq mailsync-gnus--queue (delete group mailsync-gnus--queue))
+       (when items (push group mailsync-gnus--queue-tail)))
+      (_
+       (mailsync-gnus--report-end group result old new items)))))
+
+(defun mailsync-gnus--report-end (group result old new items)
+  "The check of GROUP for ITEMS ended with RESULT, counts OLD and NEW."
+  (remhash group mailsync-gnus--claims)
+  (remhash group mailsync-gnus--left-alone)
+  (mailsync-gnus--count :groups)
+  (when (stringp result)
+    (mailsync-gnus--count :errors)
+    (setq mailsync-gnus--last-error (cons group result))
+    (mailsync-log-add 'error "%s: the check failed: %s" group result)
+    (setq result 'failed))
+  (let ((news (and old new (> new old) (list group old new))))
+    (when news
+      (unless mailsync-gnus--risen
+        (setq mailsync-gnus--risen (float-time))))
+    (dolist (item items)
+      (mailsync-gnus--item-checked item group result news))))
 
 (defun mailsync-gnus--item-checked (item group result news)
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
@@ -869,6 +898,7 @@ folders wait for it."
   "Forget which groups were to be checked."
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
+  (clrhash mailsync-gnus--partial)
   (setq mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil
         mailsync-gnus--sent nil))
@@ -1047,7 +1077,10 @@ a string, why the group is left alone; nil if Gnus does not run."
           (let ((method (gnus-find-method-for-group group)))
             (if (mailsync-gnus--imap-asynchronous-p method)
                 (push group (alist-get method servers nil nil #'equal))
-              (let ((report (mailsync-gnus--check-group group '(unknown))))
+              (let (report)
+                (while (eq 'partial
+                           (nth 1 (setq report (mailsync-gnus--check-group
+                                                group '(unknown))))))
                 (mailsync-gnus--report report nil)
                 (push (cons group (if (stringp (nth 1 report))
                                       'failed

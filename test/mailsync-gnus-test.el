@@ -572,6 +572,73 @@ FOLDERS are subscribed."
                          (mailsync-gnus-test--change "folder001" 'new)))
                    '(("folder001" . checked))))))
 
+(ert-deftest mailsync-gnus-test-many-arrivals ()
+  "Many new messages in one folder are taken in little by little."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000" "folder001")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (other (mailsync-gnus-test--group 'nnmaildir "folder001"))
+           (before (fixture-unread group))
+           (new (expand-file-name "new"
+                                  (mailsync-gnus-test--directory "folder000")))
+           (count (+ 2 (* 3 mailsync-gnus--arrivals-max)))
+           (reports nil))
+      (dotimes (i count)
+        (write-region (format "Subject: %d\nMessage-ID: <%d@many>\n\n" i i) nil
+                      (expand-file-name (format "%d.many" (+ 1000 i)) new)
+                      nil 'silent))
+      (mailsync-gnus-test--deliver "folder001")
+      (advice-add 'mailsync-gnus--check-group :filter-return
+                  (lambda (report) (push report reports) report)
+                  '((name . many)))
+      (unwind-protect
+          (let ((answer (mailsync-gnus-test--check
+                         (mailsync-gnus-test--change "folder000" 'new 'flags)
+                         (mailsync-gnus-test--change "folder001" 'new))))
+            (should (equal (car answer) '(("folder000" . checked)
+                                          ("folder001" . checked))))
+            (should (equal (plist-get (car (cadr answer)) :groups)
+                           `((,group ,before ,(+ before count))))))
+        (advice-remove 'mailsync-gnus--check-group 'many))
+      (should (equal (mapcar (lambda (report) (list (nth 0 report) (nth 1 report)))
+                             (nreverse reports))
+                     ;; And the other need not wait for all of them.
+                     `((,group partial) (,other checked) (,group partial)
+                       (,group partial) (,group checked))))
+      (should (equal (directory-files new nil "\\`[^.]") nil))
+      ;; In the order in which they came.
+      (with-current-buffer nntp-server-buffer
+        (gnus-retrieve-headers
+         (number-sequence (- (cdr (gnus-active group)) (1- count))
+                          (cdr (gnus-active group)))
+         group)
+        (should (equal (cl-loop for line in (split-string (buffer-string) "\n" t)
+                                collect (nth 1 (split-string line "\t")))
+                       (cl-loop for i below count collect (number-to-string i)))))
+      ;; The same at once.
+      (dotimes (i count)
+        (write-region (format "Subject: %d\nMessage-ID: <%d@more>\n\n" i i) nil
+                      (expand-file-name (format "%d.more" (+ 2000 i)) new)
+                      nil 'silent))
+      (should (equal (mailsync-gnus-check group) `((,group . checked))))
+      (should (= (fixture-unread group) (+ before count count))))))
+
+(ert-deftest mailsync-gnus-test-arrivals-from-the-future ()
+  "Messages that nnmaildir does not take in yet make no endless loop."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group))
+           (new (expand-file-name "new"
+                                  (mailsync-gnus-test--directory "folder000"))))
+      (dotimes (i 40)
+        (let ((file (expand-file-name (format "%d.future" (+ 1000 i)) new)))
+          (write-region "Subject: x\n\n" nil file nil 'silent)
+          (when (< i 35)
+            (set-file-times file (time-add nil 100000)))))
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change "folder000" 'new)))
+                     '(("folder000" . checked))))
+      (should (= (fixture-unread group) (+ before 5))))))
+
 ;;;; Left alone
 
 (ert-deftest mailsync-gnus-test-left-alone ()
