@@ -19,8 +19,6 @@
 
 ;;; Commentary:
 
-;;; Commentary:
-
 ;; What the user writes into `mailsync-accounts' and the delays, checked and
 ;; put into one form.  A mistake is said once, with the account and the key to
 ;; mend; it stops that account alone.  No file is looked at here: whether a

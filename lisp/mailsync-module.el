@@ -19,8 +19,6 @@
 
 ;;; Commentary:
 
-;;; Commentary:
-
 ;; The only file that knows where the module is and how it gets there.
 ;; Loading or byte-compiling it asks nothing, downloads nothing, builds
 ;; nothing; only the command `mailsync-module-compile' builds.  The version

@@ -19,8 +19,6 @@
 
 ;;; Commentary:
 
-;;; Commentary:
-
 ;; Frames come in through a pipe process, in whatever pieces Emacs reads
 ;; them; the module's src/frame.rs says what they look like.  The filter
 ;; puts frames together, acknowledges each as soon as it is whole, and hands
@@ -55,8 +53,8 @@ After those of `resolved' come as many pairs as the last one says.")
 (defun mailsync-pipe-open (generation handler broken)
   "Make a pipe process whose frames have to be of GENERATION.
 HANDLER is called in the filter with each record, a list of unibyte strings;
-it must only take note.  BROKEN is called, later and once, with a text that
-says why, when the pipe ends without `mailsync-pipe-close'."
+it must only take note.  BROKEN is called, later and once, with the process
+and a text that says why, when it ends without `mailsync-pipe-close'."
   (let* ((name " *mailsync pipe*")
          ;; Otherwise Emacs waits to see whether more comes: 10 to 50 ms.
          (process-adaptive-read-buffering nil)
@@ -85,7 +83,7 @@ says why, when the pipe ends without `mailsync-pipe-close'."
   (let ((broken (process-get process 'mailsync-broken)))
     (mailsync-pipe-close process)
     (when broken
-      (run-at-time 0 nil broken why))))
+      (run-at-time 0 nil broken process why))))
 
 (defun mailsync-pipe--sentinel (process _event)
   "Tell the owner of PROCESS that somebody ended it."

@@ -19,8 +19,6 @@
 
 ;;; Commentary:
 
-;;; Commentary:
-
 ;; The text for the mode line, computed when something changes, and the
 ;; buffer that `mailsync-status' shows.
 

@@ -93,6 +93,9 @@ The state is `starting', `watching', `waiting' or `error'."
 (defvar mailsync--pipe nil
   "The pipe process, or nil.")
 
+(defvar mailsync--running nil
+  "Non-nil between start and stop: a fresh cons for each start.")
+
 (defvar mailsync--generation 0
   "Pipes made since the engine was started.")
 
@@ -147,15 +150,20 @@ The state is `starting', `watching', `waiting' or `error'."
 `mailsync-status' shows how it is going, `mailsync-log' what happened."
   :global t
   :group 'mailsync
-  (if (not mailsync-mode)
-      (mailsync--stop)
+  (cond
+   ((not mailsync-mode)
+    (mailsync--stop))
+   ;; Gnus reads .gnus.el, and so turns this on, each time it starts.
+   (mailsync--running
+    (mailsync--meet-gnus))
+   (t
     (condition-case err
         (mailsync--start)
       ((error quit)
        (setq mailsync-mode nil)
        (mailsync--stop)
        (mailsync-log-add 'error "not started: %s" (error-message-string err))
-       (signal (car err) (cdr err))))))
+       (signal (car err) (cdr err)))))))
 
 ;;;###autoload
 (defun mailsync-start ()
@@ -208,7 +216,8 @@ Interactively, a prefix argument asks for the account."
   "Start the engine."
   (mailsync-module-load)
   (mailsync--once-clear)
-  (setq mailsync--incoming (make-hash-table :test #'equal)
+  (setq mailsync--running (list t)
+        mailsync--incoming (make-hash-table :test #'equal)
         mailsync--incoming-notices nil
         mailsync--generation 0
         mailsync--breaks nil
@@ -225,8 +234,9 @@ Interactively, a prefix argument asks for the account."
   (add-hook 'kill-emacs-hook #'mailsync-stop)
   (require 'mailsync-status)
   (mailsync-status-update)
-  (with-eval-after-load 'gnus
-    (mailsync--meet-gnus))
+  (if (featurep 'gnus)
+      (mailsync--meet-gnus)
+    (eval-after-load 'gnus #'mailsync--meet-gnus))
   (mailsync-log-add 'info "started: %s" (mailsync-version)))
 
 (defun mailsync--stop ()
@@ -237,7 +247,8 @@ Interactively, a prefix argument asks for the account."
   (mailsync-pipe-close mailsync--pipe)
   (when (timerp mailsync--timer)
     (cancel-timer mailsync--timer))
-  (setq mailsync--pipe nil
+  (setq mailsync--running nil
+        mailsync--pipe nil
         mailsync--timer nil
         mailsync--incoming nil
         mailsync--incoming-notices nil
@@ -251,8 +262,8 @@ Interactively, a prefix argument asks for the account."
     (mailsync-status-update)))
 
 (defun mailsync--meet-gnus ()
-  "Join Gnus, which is loaded, if mailsync runs."
-  (when mailsync-mode
+  "Join Gnus if it is loaded and mailsync runs."
+  (when (and mailsync-mode (featurep 'gnus))
     (require 'mailsync-gnus)
     (mailsync-gnus-setup)))
 
@@ -285,9 +296,9 @@ starts it again, please report this" why))))
        (setq mailsync--pipe nil)
        (signal (car err) (cdr err))))))
 
-(defun mailsync--pipe-broke (why)
-  "Open another pipe, since the last one broke: WHY."
-  (when mailsync-mode
+(defun mailsync--pipe-broke (process why)
+  "Open another pipe, since PROCESS, the last one, broke: WHY."
+  (when (and mailsync-mode (eq process mailsync--pipe))
     (mailsync-log-add 'warning "the pipe broke (%s); everything is checked" why)
     (push (float-time) mailsync--breaks)
     (let ((third (nth 2 mailsync--breaks)))
@@ -361,14 +372,27 @@ starts it again, please report this" why))))
 (defun mailsync--dispatch ()
   "See to everything that has been received."
   (setq mailsync--timer nil)
-  (when mailsync-mode
-    (let ((notices (nreverse mailsync--incoming-notices))
-          (changes (mailsync--take-incoming)))
-      (setq mailsync--incoming-notices nil)
-      (mapc #'mailsync--notice notices)
+  (let ((running mailsync--running))
+    (mapc (lambda (record)
+            (mailsync--guarded running #'mailsync--notice record))
+          (prog1 (nreverse mailsync--incoming-notices)
+            (setq mailsync--incoming-notices nil)))
+    ;; Whatever a user's function does there, what was acknowledged is seen to.
+    (when (and running (eq running mailsync--running))
       (dolist (group (seq-group-by (lambda (change) (plist-get change :account))
-                                   changes))
-        (mailsync--changed (car group) (cdr group))))))
+                                   (mailsync--take-incoming)))
+        (mailsync--guarded running #'mailsync--changed (car group) (cdr group))))))
+
+(defun mailsync--guarded (running function &rest args)
+  "Call FUNCTION with ARGS if this is still the start RUNNING.
+An error is reported and stops nothing else."
+  (when (and running (eq running mailsync--running))
+    (condition-case err
+        (apply function args)
+      ((error quit)
+       (mailsync--once (list function (car err)) 'error
+                       "internal error in `%s': %s; please report this"
+                       function (error-message-string err))))))
 
 (defun mailsync--take-incoming ()
   "The changes received, in the order in which their folders came."
@@ -378,8 +402,15 @@ starts it again, please report this" why))))
     (nreverse changes)))
 
 (defun mailsync--changed (account changes)
-  "Tell the hooks that ACCOUNT has CHANGES, and have them checked."
-  (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
+  "Tell the hooks that ACCOUNT has CHANGES, then have those checked."
+  (let ((running mailsync--running))
+    (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
+    ;; A function may have stopped us, or started anew.
+    (when (eq running mailsync--running)
+      (mailsync--have-checked account changes))))
+
+(defun mailsync--have-checked (account changes)
+  "Have the CHANGES of ACCOUNT checked."
   (let ((batch (cons account (mapcar (lambda (change)
                                        (plist-get change :truename))
                                      changes))))
@@ -441,8 +472,8 @@ Where Gnus is not loaded there is nothing to check."
      (mailsync-log-add (intern level) "%s" text))
     (`("bye" ,text)
      (mailsync--engine-ended text))
-    (`("resolved" ,slot ,request ,_part ,parts ,_count . ,_)
-     (mailsync--resolved slot (string-to-number request)
+    (`("resolved" ,slot ,request ,part ,parts ,_count . ,_)
+     (mailsync--resolved slot (string-to-number request) part
                          (string-to-number parts) (nthcdr 6 record)))))
 
 (defun mailsync--ready (account directory)
@@ -487,20 +518,21 @@ truenames.  A request for SLOT, a string, replaces one that is not answered."
                   (encode-coding-string slot 'utf-8) mailsync--request
                   (vconcat (mapcar #'mailsync-pipe-encode names))))
 
-(defun mailsync--resolved (slot request parts names)
-  "Take in one part of PARTS of the answer to REQUEST for SLOT.
+(defun mailsync--resolved (slot request part parts names)
+  "Take in PART of PARTS of the answer to REQUEST for SLOT.
 NAMES are names and truenames in turn, in bytes."
   (let ((waiting (alist-get slot mailsync--requests nil nil #'equal)))
     (when (eql (car waiting) request)
-      (setcdr (cdr waiting) (cons names (cddr waiting)))
+      ;; After a new pipe a part may come twice.
+      (setf (alist-get part (cddr waiting) nil nil #'equal) names)
       (when (= (length (cddr waiting)) parts)
         (setq mailsync--requests
               (assoc-delete-all slot mailsync--requests))
         (let (alist)
-          (dolist (part (cddr waiting))
-            (while part
-              (push (cons (mailsync-pipe-decode (pop part))
-                          (mailsync-pipe-decode (pop part)))
+          (pcase-dolist (`(,_ . ,names) (cddr waiting))
+            (while names
+              (push (cons (mailsync-pipe-decode (pop names))
+                          (mailsync-pipe-decode (pop names)))
                     alist)))
           (funcall (nth 1 waiting) alist))))))
 

@@ -17,7 +17,7 @@
   "Run BODY with a pipe of generation 3, and `records', `acks', `broken'."
   `(let* (records acks broken
           (pipe (mailsync-pipe-open 3 (lambda (record) (push record records))
-                                    (lambda (why) (setq broken why)))))
+                                    (lambda (_process why) (setq broken why)))))
      (cl-letf (((symbol-function 'mailsync-module--acknowledge)
                 (lambda (generation sequence)
                   (push (list generation sequence (length records)) acks))))

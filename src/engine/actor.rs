@@ -3,6 +3,7 @@
 //! It moves messages and does what [`Core`] says; it decides nothing.  The actor does no file
 //! I/O: what may wait for a disk happens on a worker.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,9 +31,13 @@ const RETRY_WRITE: Duration = Duration::from_millis(50);
 enum Message {
     Input(Input),
     Attach(i64, Pipe),
-    Resolve(String, i64, Vec<PathBuf>),
+    Resolve(String, Names),
+    Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
     Stop,
 }
+
+/// A request to resolve names: its number and the names.
+type Names = (i64, Vec<PathBuf>);
 
 /// The main thread's end of an engine.  Every call returns at once.
 pub struct Handle {
@@ -69,6 +74,7 @@ impl Handle {
             inbox,
             messages: messages.clone(),
             roots: Vec::new(),
+            resolving: HashMap::new(),
             wake: bounded(1),
             pipe: None,
             last_word: last_word.clone(),
@@ -124,7 +130,7 @@ impl Handle {
     /// # Errors
     /// When the engine has ended.
     pub fn resolve(&self, slot: String, request: i64, names: Vec<PathBuf>) -> Result<()> {
-        self.send(Message::Resolve(slot, request, names))
+        self.send(Message::Resolve(slot, (request, names)))
     }
 
     /// The engine's last snapshot.
@@ -186,6 +192,8 @@ struct Actor {
     inbox: Receiver<Message>,
     messages: Sender<Message>,
     roots: Vec<RootEnd>,
+    /// Slots whose names are being resolved, with the request that waits for its turn.
+    resolving: HashMap<String, Option<Names>>,
     wake: (Sender<()>, Receiver<()>),
     pipe: Option<(i64, Pipe)>,
     last_word: LastWord,
@@ -235,8 +243,13 @@ impl Actor {
                         self.stuck = false;
                         self.input(Input::Attach(generation, limit));
                     }
-                    Ok(Message::Resolve(slot, request, names)) => {
-                        self.resolve(slot, request, names);
+                    Ok(Message::Resolve(slot, names)) => self.resolve(slot, names),
+                    Ok(Message::Resolved(slot, request, pairs)) => {
+                        let waiting = self.resolving.remove(&slot).flatten();
+                        self.input(Input::Resolved(slot.clone(), request, pairs));
+                        if let Some(names) = waiting {
+                            self.resolve(slot, names);
+                        }
                     }
                     Ok(Message::Stop) | Err(_) => return self.goodbye(),
                 },
@@ -298,6 +311,10 @@ impl Actor {
         self.stuck = written == Written::Partly;
         if written == Written::Closed {
             self.pipe = None;
+            *self
+                .last_word
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = None;
             self.input(Input::Detach);
         }
     }
@@ -331,26 +348,35 @@ impl Actor {
         }
     }
 
-    /// A thread a request: a name on a dead mount must not hold up the others.
-    fn resolve(&self, slot: String, request: i64, names: Vec<PathBuf>) {
-        let done = self.messages.clone();
-        let failed = self.messages.clone();
-        let empty = (slot.clone(), request);
+    /// A thread a slot: a name on a dead mount must not hold up the others.  What is asked while
+    /// one is at work waits for it; the last request stands for all.
+    fn resolve(&mut self, slot: String, names: Names) {
+        if let Some(waiting) = self.resolving.get_mut(&slot) {
+            *waiting = Some(names);
+            return;
+        }
+        self.resolving.insert(slot.clone(), None);
+        let (request, names) = names;
+        let answer = |pairs| Message::Resolved(slot.clone(), request, pairs);
+        let nothing = answer(Vec::new());
+        let whose = slot.clone();
+        let (messages, failed) = (self.messages.clone(), self.messages.clone());
         let work = move || {
             let real = |name: &Path| DiskFs.canonicalize(name).ok();
             let pairs = (names.into_iter())
                 .filter_map(|name| real(&name).map(|real| (name, real)))
                 .collect();
-            let _ = done.send(Message::Input(Input::Resolved(slot, request, pairs)));
+            let _ = messages.send(Message::Resolved(whose, request, pairs));
         };
         let panicked = move |_| {
-            let input = Input::Resolved(empty.0, empty.1, Vec::new());
-            let _ = failed.send(Message::Input(input));
+            let _ = failed.send(nothing);
         };
         if let Err(error) = threads::spawn("mailsync-names", work, panicked) {
             let text = format!("resolving names: {error:#}");
-            let input = Input::Log("error", text);
-            let _ = self.messages.send(Message::Input(input));
+            let _ = self
+                .messages
+                .send(Message::Input(Input::Log("error", text)));
+            let _ = self.messages.send(answer(Vec::new()));
         }
     }
 

@@ -13,11 +13,14 @@ use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::{Coalesce, Coalescer, Delays};
 use crate::maildir::{FoundFolder, Layout};
 use crate::notifier::{Notice, Notifier};
-use crate::watch::inbox::{Dirty, HALF_LIFE, Names};
+use crate::watch::inbox::{Dirty, HALF_LIFE, MOST_NAMES, Names};
 use crate::watch::root::{Job, Report, Scanned};
 
 /// How often what the kernel does not watch is looked at, where the user gives no `:poll`.
 pub const POLL: Duration = Duration::from_secs(30);
+
+/// How soon a tree that was not quiet is looked at again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// One account, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +128,8 @@ struct Root {
     limbo: HashMap<PathBuf, Kinds>,
     next_scan: Option<Instant>,
     next_take: Option<Instant>,
+    /// How long to wait before an absent root is looked for again.
+    patience: Duration,
     watches: usize,
     unwatched: usize,
     problems: Vec<String>,
@@ -159,8 +164,14 @@ impl Root {
                 return;
             };
             match (known.get_mut(&place), names) {
-                (Some(Names::Some(old)), Names::Some(names)) => old.extend(names),
-                (_, names) => {
+                (Some(Names::All), _) => {}
+                (Some(Names::Some(old)), Names::Some(names))
+                    if old.len() + names.len() <= MOST_NAMES =>
+                {
+                    old.extend(names);
+                }
+                (Some(old), _) => *old = Names::All,
+                (None, names) => {
                     known.insert(place, names);
                 }
             }
@@ -212,6 +223,7 @@ impl<C: Coalesce> Core<C> {
                 limbo: HashMap::new(),
                 next_scan: None,
                 next_take: None,
+                patience: AGAIN,
                 watches: 0,
                 unwatched: 0,
                 problems: Vec::new(),
@@ -251,6 +263,8 @@ impl<C: Coalesce> Core<C> {
                          it again, please report this",
                         root.config.directory.display()
                     );
+                    let real = root.real.clone();
+                    self.rescan_around(real.as_deref());
                 }
             }
             Input::Attach(generation, limit) => {
@@ -328,7 +342,11 @@ impl<C: Coalesce> Core<C> {
                 root.phase = Phase::Waiting;
                 root.text = format!("{text}: mend it or the key :maildir");
                 root.watches = 0;
-                root.next_scan = Some(now + root.config.poll.unwrap_or(POLL));
+                root.unwatched = root.folders.len();
+                root.problems.clear();
+                // It may have been moved for a moment only: soon at first, then ever more slowly.
+                root.next_scan = Some(now + root.patience);
+                root.patience = (root.patience * 4).min(root.config.poll.unwrap_or(POLL));
             }
             Report::Scanned(scanned) => {
                 if let Some(text) = self.taken(id, &scanned.real_root) {
@@ -372,10 +390,12 @@ impl<C: Coalesce> Core<C> {
     }
 
     fn scanned(&mut self, now: Instant, id: RootId, scanned: Scanned) {
-        let first = self.roots[id.0].real.is_none();
-        self.roots[id.0].real = Some(scanned.real_root.clone());
-        if first {
+        let old = self.roots[id.0].real.replace(scanned.real_root.clone());
+        let first = old.is_none();
+        if old.as_ref() != Some(&scanned.real_root) {
             self.nest(id);
+            // The link at the root leads elsewhere now: what it led to is the outer root's again.
+            self.rescan_around(old.as_deref());
         }
         let inner = self.inner(id);
         let mine = |real: &Path| !inner.iter().any(|inner| real.starts_with(inner));
@@ -407,15 +427,16 @@ impl<C: Coalesce> Core<C> {
             }
         }
         root.phase = Phase::Watching;
+        root.patience = AGAIN;
         root.text = scanned.trouble.unwrap_or_default();
         root.watches = scanned.watches;
         root.unwatched = scanned.unwatched;
         root.problems = scanned.problems;
-        if scanned.again {
-            root.wish = Some(Wish::Scan);
-        }
         let unwatched = (root.unwatched > 0).then_some(POLL);
-        root.next_scan = root.config.poll.or(unwatched).map(|period| now + period);
+        // Folders that appear while we look are given a moment to come to rest.
+        let again = scanned.again.then_some(AGAIN);
+        let period = again.or(root.config.poll).or(unwatched);
+        root.next_scan = period.map(|period| now + period);
         if first {
             let account = root.account;
             let directory = root.config.directory.clone();
@@ -444,6 +465,20 @@ impl<C: Coalesce> Core<C> {
                 (root.real.as_ref()).is_some_and(|out| *out != real && real.starts_with(out));
             if around && !root.closed {
                 root.folders.retain(|folder, _| !folder.starts_with(&real));
+                root.wish = Some(Wish::Scan);
+            }
+        }
+    }
+
+    /// Roots around this directory have to look at it themselves now.
+    fn rescan_around(&mut self, real: Option<&Path>) {
+        let Some(real) = real else {
+            return;
+        };
+        for root in &mut self.roots {
+            let around =
+                (root.real.as_ref()).is_some_and(|out| out != real && real.starts_with(out));
+            if around && !root.closed {
                 root.wish = Some(Wish::Scan);
             }
         }
@@ -575,7 +610,13 @@ impl<C: Coalesce> Core<C> {
     /// Entries held in memory, which must not grow with the number of events.
     pub fn held(&self) -> usize {
         let coalescers = self.accounts.iter().map(|account| account.coalescer.len());
-        let limbo = self.roots.iter().map(|root| root.limbo.len());
+        let limbo = self.roots.iter().map(|root| {
+            let places = match &root.wish {
+                Some(Wish::Look(places)) => places.len(),
+                _ => 0,
+            };
+            root.limbo.len() + places
+        });
         coalescers.sum::<usize>() + limbo.sum::<usize>() + self.notifier.len()
     }
 }

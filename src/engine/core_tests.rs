@@ -243,6 +243,9 @@ fn an_overflow_is_one_scan_and_one_job_runs_at_a_time() {
     bench.overflow();
     bench.jobs();
     bench.report(0, unfinished);
+    assert_eq!(bench.jobs(), [], "it is given a moment to come to rest");
+    bench.now = bench.core.deadline().expect("another look");
+    bench.give(Input::Tick);
     assert_eq!(bench.jobs(), [(0, scan(&[]))], "it was not quiet yet");
 }
 

@@ -44,7 +44,7 @@ pub enum Names {
 }
 
 /// Entries remembered by name in one directory.
-const MOST_NAMES: usize = 32;
+pub const MOST_NAMES: usize = 32;
 
 /// First halves of renames that wait for their second one.
 const MOST_HALVES: usize = 64;

@@ -278,6 +278,9 @@ impl Root {
             scanned.unwatched = if self.make.is_some() { wanted } else { 0 };
             return false;
         };
+        // What an earlier round could not watch may be gone by now.
+        scanned.unwatched = 0;
+        scanned.trouble = None;
         let messages = scan.folders.iter().flat_map(|folder| {
             let new = (folder.real.join("new"), folder.new.id);
             [new, (folder.real.join("cur"), folder.cur.id)]
@@ -309,7 +312,6 @@ impl Root {
             return false;
         }
         let failed: HashMap<PathBuf, WatchError> = backend.watch(&missing).into_iter().collect();
-        scanned.unwatched = 0;
         let mut added = false;
         for path in missing {
             match failed.get(&path) {
