@@ -75,6 +75,16 @@ machine."
   :group 'mailsync-gnus
   :package-version '(mailsync . "0.1.0"))
 
+(defcustom mailsync-gnus-split t
+  "Whether an nnimap server splits its inbox when that has changed.
+This concerns servers that are defined with `nnimap-inbox' and
+`nnimap-split-methods', whose mail Gnus splits whenever it looks
+for new mail.  Emacs waits for the server meanwhile: a moment for
+one on this machine, several round trips for another."
+  :type 'boolean
+  :group 'mailsync-gnus
+  :package-version '(mailsync . "0.1.0"))
+
 (defcustom mailsync-gnus-vanished-limit 500
   "Look for vanished messages in groups with at most so many unread ones.
 nnmaildir never notices that an unread message was deleted by
@@ -133,6 +143,7 @@ messages there were at the last look.")
 (defvar gnus-verbose)
 (defvar gnus-verbose-backends)
 (defvar mail-source-ignore-errors)
+(defvar nnmail-split-history)
 (defvar nnmail-fetched-sources)
 (defvar nntp-server-buffer)
 (defvar nsm-noninteractive)
@@ -152,6 +163,7 @@ messages there were at the last look.")
 (declare-function gnus-group-find-parameter "gnus"
                   (group &optional symbol allow-list))
 (declare-function gnus-list-of-unread-articles "gnus-sum" (group))
+(declare-function gnus-request-scan "gnus-int" (group command-method))
 (declare-function gnus-request-update-info "gnus-int" (info command-method))
 (declare-function gnus-retrieve-group-data-early "gnus-int"
                   (command-method infos))
@@ -490,26 +502,31 @@ on this machine."
               (nnimap-open-server (nth 1 method) (cddr method) t))
         (error nil))))
 
-(defun mailsync-gnus--imap-early (method infos)
-  "Ask METHOD for INFOS on our connection; return nnimap's token.
-Opens the connection if necessary.  If that takes too long or
-fails, signal an error, and leave nothing behind."
+(defun mailsync-gnus--imap-try (method function)
+  "Call FUNCTION, which asks METHOD on our connection, and return its value.
+It opens the connection if necessary.  If it takes too long or
+returns nil, signal an error, and leave nothing behind."
   (unless (mailsync-gnus--imap-may-open-p method)
     (error "The connection to %s is closed" (nth 1 method)))
   (let ((before (process-list))
-        (token nil))
+        (value nil))
     (unwind-protect
-        (setq token
+        (setq value
               (with-timeout (mailsync-gnus-imap-open-timeout nil)
                 (mailsync-gnus--with-imap-buffer
-                  (gnus-retrieve-group-data-early method infos))))
-      (unless token
+                  (funcall function))))
+      (unless value
         (dolist (process (process-list))
           (when (and (not (memq process before))
                      (string-match-p "nnimap" (process-name process)))
             (delete-process process)))))
-    (or token
+    (or value
         (error "Cannot open another connection to %s" (nth 1 method)))))
+
+(defun mailsync-gnus--imap-early (method infos)
+  "Ask METHOD for INFOS on our connection; return nnimap's token."
+  (mailsync-gnus--imap-try
+   method (lambda () (gnus-retrieve-group-data-early method infos))))
 
 (defun mailsync-gnus--imap-send (method groups wake)
   "Ask the nnimap server METHOD for GROUPS.
@@ -785,6 +802,81 @@ Signals an error if there is none."
     (dolist (info infos)
       (mailsync-gnus--count-and-draw info t))
     'checked))
+
+;;;; nnimap: splitting
+
+(defun mailsync-gnus--splits-p (group method)
+  "Non-nil if GROUP of METHOD is an inbox that Gnus splits."
+  (and mailsync-gnus-split
+       (eq (car method) 'nnimap)
+       (cadr (assq 'nnimap-split-methods (cddr method)))
+       (member (mailsync-gnus--real-name group)
+               (ensure-list (cadr (assq 'nnimap-inbox (cddr method)))))))
+
+(defun mailsync-gnus--split (method)
+  "Have METHOD split its inbox.
+Return a list of the groups to which mail went, or `quit', or a
+string that says why it failed."
+  (require 'nnmail)
+  (let ((history nil)
+        (server (mailsync-gnus--imap-server method)))
+    (condition-case err
+        (if (mailsync-gnus--quietly
+              (let ((nnmail-split-history nil))
+                (if (mailsync-gnus--imap-asynchronous-p method)
+                    (mailsync-gnus--split-apart method server)
+                  (gnus-request-scan nil method))
+                (setq history nnmail-split-history))
+              t)
+            (progn
+              ;; Gnus shows it to the user.
+              (setq nnmail-split-history
+                    (append history nnmail-split-history))
+              (delete-dups
+               (cl-loop for message in history
+                        append (cl-loop for (group . _) in message
+                                        when (stringp group) collect group))))
+          (mailsync-gnus--imap-drop server)
+          'quit)
+      (error (error-message-string err)))))
+
+(defun mailsync-gnus--split-apart (method server)
+  "Have METHOD split on our connection, that of SERVER."
+  (mailsync-gnus--imap-try
+   method
+   (lambda () (nnimap-open-server (nth 1 method) (cddr method))))
+  (setf (mailsync-gnus--imap-buffer server)
+        (nnimap-find-process-buffer
+         (get-buffer mailsync-gnus--imap-buffer-name))
+        (mailsync-gnus--imap-process server)
+        (get-buffer-process (mailsync-gnus--imap-buffer server)))
+  (unless (with-timeout (mailsync-gnus-imap-timeout nil)
+            (mailsync-gnus--with-imap-buffer
+              (gnus-request-scan nil method))
+            t)
+    (mailsync-gnus--imap-failed server)
+    (error "No answer from %s" (nth 1 method))))
+
+;;;; Several groups, at once
+
+(defun mailsync-gnus--check-virtual (group)
+  "Sum up what is known of the members of the nnvirtual GROUP; report."
+  (let ((old (mailsync-gnus--unread group))
+        (info (mailsync-gnus--info group))
+        (method (gnus-find-method-for-group group)))
+    (list group
+          (condition-case err
+              (or (mailsync-gnus--quietly
+                    ;; The last argument: without talking to servers.
+                    (if (not (gnus-activate-group group nil nil method t))
+                        (mailsync-gnus--status-message group)
+                      (gnus-request-update-info info method)
+                      (mailsync-gnus--count-and-draw info)
+                      'checked))
+                  'quit)
+            (error (error-message-string err)))
+          old
+          (mailsync-gnus--unread group))))
 
 (defun mailsync-gnus--imap-check-groups (method groups)
   "Ask METHOD for GROUPS, wait for the answer, and return their reports."

@@ -1,4 +1,4 @@
-;;; mailsync-gnus-folders.el --- Which Gnus groups show a folder  -*- lexical-binding: t; -*-
+;;; mailsync-gnus-folders.el --- Which Gnus groups show a folder  -*- lexical-binding: t -*-
 
 ;; Copyright (C) 2026 The mailsync authors
 
@@ -72,7 +72,7 @@
 
 (declare-function mailsync-account-get "mailsync-accounts" (account key))
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
-(declare-function mailsync--resolve "mailsync" (key names callback))
+(declare-function mailsync--resolve "mailsync" (slot names callback))
 
 ;;;; What Gnus knows of a group
 
@@ -153,7 +153,8 @@ user to start."
   signature            ; what it was made from
   directories          ; alist: directory of an nnmaildir group -> group
   truenames            ; hash: truename or directory -> list of groups
-  servers)             ; alist: nnimap method -> hash of names -> groups
+  servers              ; alist: nnimap method -> hash of names -> groups
+  virtual)             ; alist: nnvirtual group -> regexp of its members
 
 (defun mailsync-gnus--signature ()
   "Something that differs once Gnus's groups or servers do."
@@ -178,7 +179,7 @@ can say why."
                           (puthash method
                                    (gnus-find-method-for-group group info)
                                    methods)))))
-        (when (memq (car-safe found) '(nnmaildir nnimap))
+        (when (memq (car-safe found) '(nnmaildir nnimap nnvirtual))
           (funcall function group found))))
     (dolist (group (append gnus-killed-list gnus-zombie-list nil))
       (when (and (stringp group)
@@ -222,26 +223,40 @@ It is the name that Gnus uses, most often that of a symbolic link."
 
 (defun mailsync-gnus--build-index ()
   "Build `mailsync-gnus--index' from what Gnus has now."
-  (let (directories servers)
+  (let (directories servers virtual)
     (mailsync-gnus--map-groups
      (lambda (group method)
-       (if (eq (car method) 'nnmaildir)
-           (when-let* ((directory
-                        (mailsync-gnus--nnmaildir-directory group method)))
-             (push (cons directory group) directories))
-         (let ((server (or (assoc method servers)
-                           (car (push (cons method
-                                            (make-hash-table :test #'equal))
-                                      servers)))))
-           (push group
-                 (gethash (mailsync-gnus--imap-key (mailsync-gnus--real-name group))
-                          (cdr server)))))))
+       (pcase (car method)
+         ('nnmaildir
+          (when-let* ((directory
+                       (mailsync-gnus--nnmaildir-directory group method)))
+            (push (cons directory group) directories)))
+         ('nnvirtual
+          (push (cons group (nth 1 method)) virtual))
+         ('nnimap
+          (let ((server (or (assoc method servers)
+                            (car (push (cons method
+                                             (make-hash-table :test #'equal))
+                                       servers))))
+                (key (mailsync-gnus--imap-key
+                      (mailsync-gnus--real-name group))))
+            (push group (gethash key (cdr server))))))))
     (setq mailsync-gnus--index
           (mailsync-gnus--make-index
            :signature (mailsync-gnus--signature)
            :directories directories
            :truenames (mailsync-gnus--make-truenames directories)
-           :servers servers))))
+           :servers servers
+           :virtual virtual))))
+
+(defun mailsync-gnus--virtual-groups (group)
+  "The nnvirtual groups that GROUP is a member of."
+  (and mailsync-gnus--index
+       (cl-loop for (virtual . regexp) in (mailsync-gnus--index-virtual
+                                           mailsync-gnus--index)
+                when (and (stringp regexp)
+                          (ignore-errors (string-match-p regexp group)))
+                collect virtual)))
 
 (defun mailsync-gnus--refresh-index (callback)
   "Build the index anew, have its names resolved, then call CALLBACK.

@@ -134,6 +134,12 @@ Some may have been checked since.")
   "Alist from the name of an nnimap server to what it was asked.
 The rest of each element is an alist from group to items.")
 
+(defvar mailsync-gnus--split nil
+  "Claimed groups whose mail was split since they were claimed.")
+
+(defvar mailsync-gnus--virtual nil
+  "The nnvirtual groups of which members were checked.")
+
 (defvar mailsync-gnus--catch-up (make-hash-table :test #'equal)
   "Group that was not looked at in full to (TIME . KINDS).
 TIME is when that was last, KINDS is what has happened in it.")
@@ -543,8 +549,15 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
            (when-let* ((items (gethash group mailsync-gnus--claims)))
              (let ((method (and (mailsync-gnus--entry group)
                                 (gnus-find-method-for-group group))))
-               (if (not (mailsync-gnus--imap-asynchronous-p method))
-                   (throw 'unit (list #'mailsync-gnus--check-claimed group))
+               (cond
+                ((and (mailsync-gnus--splits-p group method)
+                      (not (member group mailsync-gnus--split))
+                      (eql 0 (mailsync-gnus--imap-wait
+                              (mailsync-gnus--imap-server method))))
+                 (throw 'unit (list #'mailsync-gnus--split-claimed group)))
+                ((not (mailsync-gnus--imap-asynchronous-p method))
+                 (throw 'unit (list #'mailsync-gnus--check-claimed group)))
+                (t
                  (let* ((server (mailsync-gnus--imap-server method))
                         (seconds (mailsync-gnus--imap-wait server)))
                    (cond
@@ -555,8 +568,10 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
                      ;; Known not to answer: nobody shall wait for it.
                      (dolist (item items)
                        (when (mailsync-gnus--item-calls item)
-                         (mailsync-gnus--answer-all item 'failed))))))))))
+                         (mailsync-gnus--answer-all item 'failed)))))))))))
          nil)
+       (when mailsync-gnus--virtual
+         (list #'mailsync-gnus--check-virtual-one))
        (when mailsync-gnus--risen
          (if (or (not (mailsync-gnus--busy-p))
                  (> (- (float-time) mailsync-gnus--risen) 2))
@@ -758,6 +773,40 @@ changes arrive."
          (remhash group mailsync-gnus--catch-up))))
     (mailsync-gnus--report report items)))
 
+(defun mailsync-gnus--split-claimed (group)
+  "Have the server of GROUP, which is claimed, split its mail.
+Whoever claims GROUP claims the groups to which mail went, too."
+  (let* ((items (gethash group mailsync-gnus--claims))
+         (why-not (mailsync-gnus--why-not group))
+         (groups nil))
+    (mailsync-gnus--begin items)
+    (unless why-not
+      (setq groups (mailsync-gnus--split (gnus-find-method-for-group group))))
+    (pcase groups
+      ('quit (setq mailsync-gnus--quit-time (float-time)))
+      ((pred stringp)
+       ;; If the server is silent it is tried again with the check;
+       ;; if the user's rules are wrong the check follows all the same.
+       (when (eql 0 (mailsync-gnus--imap-wait
+                     (mailsync-gnus--imap-server
+                      (gnus-find-method-for-group group))))
+         (push group mailsync-gnus--split))
+       (mailsync-log-add 'error "%s: splitting failed: %s" group groups))
+      (_
+       (push group mailsync-gnus--split)
+       (dolist (other groups)
+         (unless (or (equal other group)
+                     (mailsync-gnus--why-not other))
+           (dolist (item items)
+             (cl-pushnew other (mailsync-gnus--item-groups item) :test #'equal)
+             (mailsync-gnus--claim-group item other))))))))
+
+(defun mailsync-gnus--check-virtual-one ()
+  "Bring one nnvirtual group up to date."
+  (let ((group (pop mailsync-gnus--virtual)))
+    (unless (mailsync-gnus--why-not group)
+      (mailsync-gnus--report (mailsync-gnus--check-virtual group) nil))))
+
 (defun mailsync-gnus--catch-up-one ()
   "Look in full at the group that has waited for it the longest."
   (let ((first nil) (group nil))
@@ -794,6 +843,9 @@ changes arrive."
   "The check of GROUP for ITEMS ended with RESULT, counts OLD and NEW."
   (remhash group mailsync-gnus--claims)
   (remhash group mailsync-gnus--left-alone)
+  (setq mailsync-gnus--split (delete group mailsync-gnus--split))
+  (dolist (virtual (mailsync-gnus--virtual-groups group))
+    (cl-pushnew virtual mailsync-gnus--virtual :test #'equal))
   (mailsync-gnus--count :groups)
   (when (stringp result)
     (mailsync-gnus--count :errors)
@@ -901,6 +953,8 @@ folders wait for it."
   (clrhash mailsync-gnus--partial)
   (setq mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil
+        mailsync-gnus--split nil
+        mailsync-gnus--virtual nil
         mailsync-gnus--sent nil))
 
 (defun mailsync-gnus--abandon ()

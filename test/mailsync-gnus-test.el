@@ -89,7 +89,7 @@
     (while (not (or (setq value (funcall function))
                     (> (float-time) end)))
       (accept-process-output nil 0.02))
-    (or value (ert-fail (list 'timeout form :log mailsync-gnus-test--log
+    (or value (ert-fail (list 'timeout form :log (format "%S" mailsync-gnus-test--log)
                               :status (mailsync-gnus-status))))))
 
 (defun mailsync-gnus-test--run (program &rest args)
@@ -638,6 +638,80 @@ FOLDERS are subscribed."
                            (mailsync-gnus-test--change "folder000" 'new)))
                      '(("folder000" . checked))))
       (should (= (fixture-unread group) (+ before 5))))))
+
+;;;; Splitting, and groups of groups
+
+(defun mailsync-gnus-test--split (method)
+  "Mail in the inbox of a server that splits is split, then counted, by METHOD."
+  (mailsync-gnus-test--with '(nnimap) '("INBOX")
+    (let ((mailsync-gnus-check-method method)
+          (port mailsync-gnus-test--imap-port))
+      (with-current-buffer gnus-group-buffer (gnus-group-exit))
+      (setq mailsync-gnus-test--name (concat mailsync-gnus-test--name "split")
+            mailsync-gnus-test--accounts
+            `(("home" :gnus-server ,mailsync-gnus-test--name)))
+      (fixture-configure (expand-file-name "home" mailsync-gnus-test--dir)
+                         mailsync-gnus-test--name nil port)
+      (setcdr (last (car gnus-secondary-select-methods))
+              (list '(nnimap-inbox "INBOX")
+                    '(nnimap-split-methods (("folder000" "^Subject:.*list")
+                                            ("INBOX" "")))))
+      (let* ((inbox (mailsync-gnus-test--group 'nnimap "INBOX"))
+             (list (mailsync-gnus-test--group 'nnimap "folder000"))
+             inboxed listed answer)
+        (fixture-start inbox list)
+        ;; What the corpus left in the inbox.
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "INBOX" 'new))
+        (setq inboxed (fixture-unread inbox)
+              listed (fixture-unread list)
+              nnmail-split-history '((("before" . 1))))
+        (mailsync-gnus-test--deliver "INBOX" "to the list")
+        (mailsync-gnus-test--deliver "INBOX" "to me")
+        (setq answer (mailsync-gnus-test--check
+                      (mailsync-gnus-test--change "INBOX" 'new)))
+        (should (equal (car answer) '(("INBOX" . checked))))
+        (should (equal (list (fixture-unread inbox) (fixture-unread list))
+                       (list (1+ inboxed) (1+ listed))))
+        (should (equal (sort (copy-sequence
+                              (plist-get (car (cadr answer)) :groups))
+                             (lambda (a b) (string< (car a) (car b))))
+                       `((,inbox ,inboxed ,(1+ inboxed))
+                         (,list ,listed ,(1+ listed)))))
+        (should (equal (car (last nnmail-split-history)) '(("before" . 1))))
+        (should (cdr nnmail-split-history))
+        ;; Another folder splits nothing.
+        (mailsync-gnus-test--deliver "INBOX" "to the list")
+        (mailsync-gnus-test--check
+         (mailsync-gnus-test--change "folder000" 'new))
+        (should (= (fixture-unread list) (1+ listed)))
+        (let ((mailsync-gnus-split nil))
+          (mailsync-gnus-test--check (mailsync-gnus-test--change "INBOX" 'new))
+          (should (= (fixture-unread inbox) (+ 2 inboxed))))))))
+
+(ert-deftest mailsync-gnus-test-split-by-parts ()
+  (mailsync-gnus-test--split 'parts))
+
+(ert-deftest mailsync-gnus-test-split-by-command ()
+  (mailsync-gnus-test--split 'command))
+
+(ert-deftest mailsync-gnus-test-virtual ()
+  "A virtual group follows its members."
+  (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000" "folder001")
+    (let* ((maildir (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (imap (mailsync-gnus-test--group 'nnimap "folder000"))
+           (virtual "nnvirtual:both")
+           (method (list 'nnvirtual (concat "\\`" (regexp-opt (list maildir imap))
+                                            "\\'")))
+           before)
+      (gnus-group-make-group "both" method)
+      (gnus-activate-group virtual 'scan)
+      (mailsync-gnus-check virtual)
+      (setq before (fixture-unread virtual))
+      (should (= before (+ (fixture-unread maildir) (fixture-unread imap))))
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+      (mailsync-gnus-test--wait (= (fixture-unread virtual) (+ 2 before)))
+      (should-not (plist-get (mailsync-gnus-status) :last-error)))))
 
 ;;;; Left alone
 
@@ -1271,6 +1345,178 @@ In BODY, (stall FLAG) makes the proxy fall silent, or talk again."
       (should (= (fixture-unread group) (1+ before)))
       (mailsync-gnus-test--wait (car box))
       (should (equal (cadr box) '(("folder000" . checked)))))))
+
+;;;; A real command loop
+
+(defmacro mailsync-gnus-test--with-terminal (&rest body)
+  "Evaluate BODY with an interactive Emacs, fixtures/gnus-moments.el in it.
+In BODY, (keys STRING) types, (tell FORM) has it evaluate FORM,
+\(await LINE ...) waits until it has written down lines that begin
+so, in this order, after those that were awaited before."
+  (declare (indent 0))
+  `(let* ((dir (make-temp-file "mailsync-moments" t))
+          (facts (expand-file-name "facts" dir))
+          (seen 0)
+          (mailsync-gnus-test--log nil)
+          (library (file-name-directory (locate-library "mailsync-gnus")))
+          (process
+           (let ((process-environment
+                  (append (list (concat "MOMENTS_DIR=" dir) "TERM=vt100"
+                                (concat "HOME=" dir))
+                          process-environment)))
+             (make-process
+              :name "terminal" :connection-type 'pty :noquery t :buffer nil
+              :filter #'ignore
+              :command
+              (list "sh" "-c" "stty rows 24 cols 80 raw -echo; exec \"$@\"" "sh"
+                    (or (getenv "EMACS")
+                        (expand-file-name invocation-name invocation-directory))
+                    "-nw" "-Q" "-L" library
+                    "-l" (mailsync-gnus-test--fixture "gnus-moments.el"))))))
+     (unwind-protect
+         (cl-labels
+             ((lines () (if (file-exists-p facts)
+                            (with-temp-buffer
+                              (insert-file-contents facts)
+                              (split-string (buffer-string) "\n" t))
+                          nil))
+              (keys (string) (process-send-string process string))
+              (tell (form)
+                (let ((file (expand-file-name "command" dir)))
+                  (mailsync-gnus-test--wait (not (file-exists-p file)))
+                  (write-region (prin1-to-string form) nil
+                                (concat file ".tmp") nil 'silent)
+                  (rename-file (concat file ".tmp") file)))
+              (await (&rest wanted)
+                (dolist (line wanted)
+                  (mailsync-gnus-test--wait
+                   (let* ((lines (setq mailsync-gnus-test--log (lines)))
+                          (place (cl-position line (nthcdr seen lines)
+                                              :test #'string-prefix-p)))
+                     (and place (cl-incf seen (1+ place))))))))
+           (ignore #'keys #'tell #'lines)
+           ;; A key that comes before the command loop may be lost.
+           (mailsync-gnus-test--wait
+            (progn (keys "r")
+                   (accept-process-output nil 0.1)
+                   (member "ready" (lines)))
+            20)
+           (setq seen (length (lines)))
+           ,@body)
+       (delete-process process)
+       (delete-directory dir t))))
+
+(ert-deftest mailsync-gnus-test-terminal-idle ()
+  "Work is done when the user is idle: in this idle period, or in the next."
+  (mailsync-gnus-test--with-terminal
+    (tell '(moments-begin))
+    (await "worked idle")
+    (tell '(progn (moments-begin) (moments-say "said begun")))
+    (await "said begun")
+    (keys "abc")
+    (await "worked idle")
+    (should-not (member "worked hurry" (lines)))
+    (tell '(moments-say "said" mailsync-gnus--idle-timer mailsync-gnus--timer))
+    (await "said nil nil")))
+
+(ert-deftest mailsync-gnus-test-terminal-minibuffer ()
+  "While a question stands in the minibuffer nothing is done."
+  (mailsync-gnus-test--with-terminal
+    (keys "\ex")
+    (mailsync-gnus-test--wait
+     (progn (tell '(moments-say "said" (minibuffer-depth)))
+            (member "said 1" (lines))))
+    (tell '(moments-begin))
+    (await "refused minibuffer")
+    (tell '(setq moments-refused nil))
+    (await "refused minibuffer")
+    (should-not (cl-find-if (lambda (line) (string-prefix-p "worked" line))
+                            (lines)))
+    (keys "\C-g")
+    (await "worked idle")))
+
+(ert-deftest mailsync-gnus-test-terminal-waiting-command ()
+  "While a command waits, for a server or for a key, nothing is done."
+  (mailsync-gnus-test--with-terminal
+    (dolist (key '("w" "s"))
+      ;; The user need not be idle then, else the stack is not looked at.
+      (tell '(progn (setq mailsync-gnus-max-wait 0) (moments-say "said set")))
+      (await "said set")
+      (keys (concat "\C-c" key))
+      (await "refused stack")
+      (tell '(setq moments-refused nil))
+      (await "refused stack")
+      (tell '(setq moments-go t))
+      (await "said waited")
+      (await "worked"))))
+
+(ert-deftest mailsync-gnus-test-terminal-typing ()
+  "A user who types without a pause is served, and loses no key."
+  (mailsync-gnus-test--with-terminal
+    (tell '(setq mailsync-gnus-max-wait 0.5))
+    (tell '(moments-begin))
+    (let ((typed "")
+          (i 0))
+      (mailsync-gnus-test--wait
+       (let ((word (format "%d " (cl-incf i))))
+         (keys word)
+         (setq typed (concat typed word))
+         (cl-find-if (lambda (line) (string-prefix-p "worked" line)) (lines))))
+      (await "worked hurry")
+      (mailsync-gnus-test--wait
+       (progn
+         (tell '(moments-say "said" (with-current-buffer "typing"
+                                      (buffer-string))))
+         (member (concat "said " typed) (lines)))))))
+
+;;;; A user at random
+
+(defun mailsync-gnus-test--user (backend rounds)
+  "A random user of BACKEND for ROUNDS, with mail arriving: counts stay right."
+  (load (mailsync-gnus-test--fixture "gnus-user") nil t)
+  (mailsync-gnus-test--with (list backend) '("folder000" "folder001" "INBOX")
+    (let* ((folders '("folder000" "folder001" "INBOX"))
+           (groups (mapcar (lambda (folder)
+                             (mailsync-gnus-test--group backend folder))
+                           folders))
+           (compared 0))
+      (cl-letf (((symbol-function 'mailsync-gnus--clean-stack-p)
+                 ;; Between two actions Gnus does not wait, though it
+                 ;; is on the stack.
+                 (lambda () t)))
+        (gnus-user-run
+         rounds 7 groups
+         (lambda (action)
+           (let ((folder (gnus-user-pick folders)))
+             (when (= 0 (gnus-user-random 3))
+               (mailsync-gnus-test--deliver folder)
+               (mailsync-gnus-test--send
+                (mailsync-gnus-test--change folder 'new)))
+             (accept-process-output nil 0.001)
+             (when (and (memq action '(leave catchup expire start))
+                        (gnus-alive-p))
+               (apply #'mailsync-gnus-test--check
+                      (mapcar (lambda (folder)
+                                (mailsync-gnus-test--change folder 'flags))
+                              folders))
+               (mailsync-gnus-test--wait
+                (= 0 (plist-get (mailsync-gnus-status) :pending)))
+               (cl-incf compared)
+               (should (equal (list (car gnus-user-log)
+                                    (mapcar #'fixture-unread groups))
+                              (list (car gnus-user-log)
+                                    (mapcar (lambda (folder)
+                                              (length (mailsync-gnus-test--unseen
+                                                       folder)))
+                                            folders)))))))))
+      (should (> compared (/ rounds 2)))
+      (should-not (plist-get (mailsync-gnus-status) :last-error)))))
+
+(ert-deftest mailsync-gnus-test-user-nnmaildir ()
+  (mailsync-gnus-test--user 'nnmaildir 20))
+
+(ert-deftest mailsync-gnus-test-user-nnimap ()
+  (mailsync-gnus-test--user 'nnimap 12))
 
 (provide 'mailsync-gnus-test)
 ;;; mailsync-gnus-test.el ends here
