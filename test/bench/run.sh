@@ -7,8 +7,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 emacs=${EMACS:-emacs}
 client=${EMACSCLIENT:-emacsclient}
-limit=400
-[ -z "${BENCH_QUICK:-}" ] || limit=120
+limit=900
+[ -z "${BENCH_QUICK:-}" ] || limit=300
 lisp=$(test/stage.sh)
 # A short name: that of a socket may have 107 characters.
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-bench.XXXXXX")
