@@ -18,16 +18,13 @@
 ;;; Commentary:
 
 ;; When a folder changes, the groups that show it are checked, and no
-;; others.  Which groups those are is found in mailsync-gnus-folders.el;
-;; how a group is checked is in mailsync-gnus-check.el.  This file says
-;; when.
+;; others.
 ;;
-;; A changed folder is an item (`mailsync-gnus--item').  It waits until its
-;; groups are known; then it has a claim on each of them; a check of a
-;; group settles the claims of all its items; an item without claims is
-;; settled, and whoever asked for it is told.  A folder that changes while
-;; it is being checked waits for its turn as a new item, so there are two
-;; at most for a folder, and each change is followed by a check.
+;;   mailsync-gnus-folders.el   which groups show a folder
+;;   mailsync-gnus-items.el     the folders that wait, and who waits for them
+;;   mailsync-gnus-check.el     how a group is checked without disturbing
+;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
+;;   mailsync-gnus.el           when; and what the core and the user call
 ;;
 ;; The work is done by `mailsync-gnus--step', in small slices, and only
 ;; while Emacs waits for the user in its command loop and the user is
@@ -42,6 +39,8 @@
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
+(require 'mailsync-gnus-imap)
+(require 'mailsync-gnus-items)
 
 ;;;; Customization
 
@@ -95,40 +94,12 @@ that the number of unread messages rose in one of them."
 (defconst mailsync-gnus--resolve-timeout 5
   "Wait so many seconds for file names to be resolved before going on.")
 
-(defconst mailsync-gnus--resolve-again 60
-  "Ask again for file names to be resolved after so many seconds.")
-
 (defconst mailsync-gnus--asked-max 100
   "Ask an nnimap server for so many groups at most in one go.
 To take in the answer costs time for each of them.")
 
 (defconst mailsync-gnus--quit-pause 5
   "Leave the user in peace for so many seconds after a quit.")
-
-(defconst mailsync-gnus--calls-max 64
-  "So many callers at most may wait for one folder.")
-
-(defconst mailsync-gnus--left-alone-max 500
-  "Remember so many folders and groups at most that were left alone.")
-
-(defvar mailsync-gnus--pending (make-hash-table :test #'equal)
-  "The items that wait or are being checked, by key.")
-
-(defvar mailsync-gnus--next (make-hash-table :test #'equal)
-  "The items that wait for the one with the same key to be settled.")
-
-(defvar mailsync-gnus--unmapped nil
-  "The items whose groups are not known yet, latest first.")
-
-(defvar mailsync-gnus--claims (make-hash-table :test #'equal)
-  "Group to the items that wait for its check.")
-
-(defvar mailsync-gnus--queue nil
-  "The groups that are claimed, in the order in which they were.
-Some may have been checked since.")
-
-(defvar mailsync-gnus--queue-tail nil
-  "Groups to be added to `mailsync-gnus--queue', latest first.")
 
 (defvar mailsync-gnus--sent nil
   "Alist from the name of an nnimap server to what it was asked.
@@ -144,9 +115,6 @@ The rest of each element is an alist from group to items.")
   "Group that was not looked at in full to (TIME . KINDS).
 TIME is when that was last, KINDS is what has happened in it.")
 
-(defvar mailsync-gnus--left-alone (make-hash-table :test #'equal)
-  "Folder or group to why it was not checked.")
-
 (defvar mailsync-gnus--idle-timer nil
   "Repeating idle timer, for the next idle moment, while there is work.")
 
@@ -158,9 +126,6 @@ TIME is when that was last, KINDS is what has happened in it.")
 
 (defvar mailsync-gnus--resolve-timer nil
   "Timer that ends waiting for file names to be resolved.")
-
-(defvar mailsync-gnus--names-late nil
-  "Non-nil if file names are not resolved in time.")
 
 (defvar mailsync-gnus--quit-time nil
   "Time when the user last quit a check, or nil.")
@@ -205,242 +170,12 @@ TIME is when that was last, KINDS is what has happened in it.")
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
 (declare-function mailsync--set-checking "mailsync" (flag))
 
-;;;; Items and calls
+;;;; When
 
-(cl-defstruct (mailsync-gnus--item
-               (:constructor mailsync-gnus--make-item)
-               (:copier nil))
-  "A folder that changed."
-  key                  ; (ACCOUNT FOLDER DIRECTORY)
-  change               ; plist, merged
-  calls                ; whom to tell, latest first
-  (stamp 0)            ; requests for file names made when it changed
-  mapped               ; non-nil: its groups are known
-  begun                ; non-nil: a group of it was checked or asked for
-  groups               ; the groups still to be checked
-  (result 'no-group)   ; so far
-  again                ; non-nil: it has to be checked once more
-  late                 ; non-nil: it was, as far as its groups were known
-  news)                ; ((GROUP OLD NEW) ...)
-
-(cl-defstruct (mailsync-gnus--call
-               (:constructor mailsync-gnus--make-call)
-               (:copier nil))
-  "A call of `mailsync-gnus-check-changes'."
-  account done
-  (left 0)             ; folders that are not settled
-  results              ; alist: folder -> result
-  news)                ; changes that brought a message
-
-(defun mailsync-gnus--count (key)
-  "Add one to the count KEY."
-  (setq mailsync-gnus--counts
-        (plist-put mailsync-gnus--counts key
-                   (1+ (or (plist-get mailsync-gnus--counts key) 0)))))
-
-(defun mailsync-gnus--merge (item change)
-  "Merge CHANGE into that of ITEM."
-  (let ((merged (copy-sequence (or (mailsync-gnus--item-change item) change))))
-    (dolist (key '(:kinds :origins))
-      (setq merged (plist-put merged key
-                              (cl-union (plist-get merged key)
-                                        (plist-get change key)))))
-    ;; The latest is the truth: a symbolic link may have been moved.
-    (setq merged (plist-put merged :truename (plist-get change :truename)))
-    (setf (mailsync-gnus--item-change item) merged
-          (mailsync-gnus--item-stamp item) mailsync-gnus--index-request)))
-
-(defun mailsync-gnus--add (change call)
-  "Make CHANGE wait for its check, on behalf of CALL (nil: of nobody)."
-  (let* ((key (list (plist-get change :account)
-                    (plist-get change :folder)
-                    (or (plist-get change :truename)
-                        (plist-get change :directory))))
-         (present (gethash key mailsync-gnus--pending))
-         ;; What happens now may not be seen by a check that has begun.
-         (table (if (and present (mailsync-gnus--item-begun present))
-                    mailsync-gnus--next
-                  mailsync-gnus--pending))
-         (item (gethash key table)))
-    (unless item
-      (setq item (mailsync-gnus--make-item :key key))
-      (puthash key item table)
-      (when (eq table mailsync-gnus--pending)
-        (push item mailsync-gnus--unmapped)))
-    (mailsync-gnus--merge item change)
-    (when call
-      (cl-incf (mailsync-gnus--call-left call))
-      (push call (mailsync-gnus--item-calls item))
-      ;; As long as nobody can be served (a question may stand in
-      ;; the minibuffer for hours) the callers must not pile up.
-      (when (nthcdr mailsync-gnus--calls-max (mailsync-gnus--item-calls item))
-        (let ((oldest (car (last (mailsync-gnus--item-calls item)))))
-          (setf (mailsync-gnus--item-calls item)
-                (nbutlast (mailsync-gnus--item-calls item)))
-          (mailsync-gnus--answer oldest item 'failed nil))))
-    item))
-
-(defun mailsync-gnus--answer (call item result news)
-  "Tell CALL that the folder of ITEM has RESULT and brought NEWS."
-  (let ((change (mailsync-gnus--item-change item)))
-    (push (cons (plist-get change :folder) result)
-          (mailsync-gnus--call-results call))
-    (when news
-      (push (append change (list :groups news))
-            (mailsync-gnus--call-news call)))
-    (when (zerop (cl-decf (mailsync-gnus--call-left call)))
-      (mailsync-gnus--finish-call call))))
-
-(defun mailsync-gnus--finish-call (call)
-  "Tell whoever made CALL that its folders are settled."
-  (condition-case err
-      (funcall (mailsync-gnus--call-done call)
-               (nreverse (mailsync-gnus--call-results call))
-               (nreverse (mailsync-gnus--call-news call)))
-    (error (mailsync-log-add 'error "after a check of %s: %s"
-                             (mailsync-gnus--call-account call)
-                             (error-message-string err)))))
-
-(defun mailsync-gnus--answer-all (item result &optional news)
-  "Tell everyone who waits for ITEM its RESULT, and the first one the NEWS."
-  (let ((calls (nreverse (mailsync-gnus--item-calls item))))
-    (setf (mailsync-gnus--item-calls item) nil)
-    (if (and news (null calls))
-        ;; It was checked late, when all had been answered.
-        (mailsync--run-hook-safely
-         'mailsync-new-mail-functions
-         (plist-get (mailsync-gnus--item-change item) :account)
-         (list (append (mailsync-gnus--item-change item)
-                       (list :groups news))))
-      (dolist (call calls)
-        (mailsync-gnus--answer call item result news)
-        (setq news nil)))))
-
-(defun mailsync-gnus--settle (item)
-  "ITEM has no group left to be checked: tell, and go on with the next."
-  (let* ((key (mailsync-gnus--item-key item))
-         (next (gethash key mailsync-gnus--next)))
-    (remhash key mailsync-gnus--pending)
-    (remhash key mailsync-gnus--next)
-    (when next
-      (puthash key next mailsync-gnus--pending)
-      (push next mailsync-gnus--unmapped))
-    (when-let* ((again (mailsync-gnus--item-again item)))
-      (setf (mailsync-gnus--item-late
-             (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
-            (eq again 'late)))
-    (mailsync-gnus--answer-all item (mailsync-gnus--item-result item)
-                               (nreverse (mailsync-gnus--item-news item)))))
-
-(defun mailsync-gnus--leave-alone (name reason)
-  "Remember that the folder or group NAME was not checked, because of REASON."
-  (remhash name mailsync-gnus--left-alone)
-  (when (>= (hash-table-count mailsync-gnus--left-alone)
-            mailsync-gnus--left-alone-max)
-    (catch 'first
-      (maphash (lambda (key _)
-                 (remhash key mailsync-gnus--left-alone)
-                 (throw 'first nil))
-               mailsync-gnus--left-alone)))
-  (puthash name reason mailsync-gnus--left-alone))
-
-;;;; From items to claims
-
-(defun mailsync-gnus--deleted-p (change)
-  "Non-nil if the folder of CHANGE is gone, so that there is nothing to check."
-  (let ((kinds (plist-get change :kinds)))
-    (and (memq 'folder-deleted kinds)
-         (not (memq 'folder-created kinds))
-         (not (memq 'unknown kinds)))))
-
-(defun mailsync-gnus--map-items ()
-  "Find the groups of the items that wait for it, as far as they are known."
-  (let ((items (nreverse mailsync-gnus--unmapped))
-        (waiting nil))
-    (setq mailsync-gnus--unmapped nil)
-    (dolist (item items)
-      (when (eq item (gethash (mailsync-gnus--item-key item)
-                              mailsync-gnus--pending))
-        (let ((groups (mailsync-gnus--item-known-groups item)))
-          (cond
-           ((not (eq groups 'wait))
-            (mailsync-gnus--claim item groups))
-           ((and mailsync-gnus--names-late
-                 (or (mailsync-gnus--item-calls item)
-                     (not (mailsync-gnus--item-late item))))
-            ;; Nobody shall wait for a file system that does not
-            ;; answer.  When it does, the folder is checked again.
-            (setf (mailsync-gnus--item-again item) 'late)
-            (mailsync-gnus--claim item (mailsync-gnus--all-groups
-                                        (mailsync-gnus--item-change item))))
-           (t
-            (push item waiting))))))
-    (setq mailsync-gnus--unmapped
-          (append mailsync-gnus--unmapped waiting))
-    (when (and waiting (mailsync-gnus--may-resolve-p))
-      (mailsync-gnus--resolve))))
-
-(defun mailsync-gnus--may-resolve-p ()
-  "Non-nil unless an answer of `mailsync--resolve' is on its way."
-  (or (null mailsync-gnus--index-asked)
-      (> (- (float-time) mailsync-gnus--index-asked)
-         mailsync-gnus--resolve-again)))
-
-(defun mailsync-gnus--item-known-groups (item)
-  "The groups of ITEM, or `wait' if file names must be resolved first."
-  (let* ((change (mailsync-gnus--item-change item))
-         (configured (mailsync-gnus--configured-groups change)))
-    (cond
-     (configured (car configured))
-     ((mailsync-gnus--deleted-p change) nil)
-     ((not (mailsync-gnus--index-current-p)) 'wait)
-     ((mailsync-gnus--all-groups change))
-     ;; An unknown folder: Gnus's directories may have changed since
-     ;; their names were resolved.
-     ((<= mailsync-gnus--index-answer (mailsync-gnus--item-stamp item)) 'wait)
-     (t nil))))
-
-(defun mailsync-gnus--claim (item groups)
-  "Make ITEM wait for the check of GROUPS, except those to be left alone."
-  (let* ((change (mailsync-gnus--item-change item))
-         (folder (plist-get change :folder))
-         (due nil))
-    (dolist (group (delete-dups (copy-sequence groups)))
-      (let ((reason (mailsync-gnus--why-not group)))
-        (if reason
-            (mailsync-gnus--leave-alone group reason)
-          (push group due))))
-    (if groups
-        (remhash folder mailsync-gnus--left-alone)
-      (mailsync-gnus--leave-alone
-       folder
-       (cond ((mailsync-gnus--deleted-p change) "folder deleted")
-             ((mailsync-gnus--ambiguous-p (plist-get change :account))
-              "several local nnimap servers: the account needs :gnus-server")
-             (t "no group in Gnus"))))
-    (setf (mailsync-gnus--item-mapped item) t
-          (mailsync-gnus--item-groups item) due)
-    (if (null due)
-        (mailsync-gnus--settle item)
-      (dolist (group due)
-        (mailsync-gnus--claim-group item group)))))
-
-(defun mailsync-gnus--claim-group (item group)
-  "Make ITEM wait for the check of GROUP."
-  (unless (gethash group mailsync-gnus--claims)
-    (push group mailsync-gnus--queue-tail))
-  (cl-pushnew item (gethash group mailsync-gnus--claims)))
-
-(defun mailsync-gnus--queue ()
-  "The groups that are claimed, the longest waiting first."
-  (setq mailsync-gnus--queue
-        (nconc mailsync-gnus--queue (nreverse mailsync-gnus--queue-tail))
-        mailsync-gnus--queue-tail nil)
-  ;; The work is done from the front: what is checked is there.
-  (while (and mailsync-gnus--queue
-              (not (gethash (car mailsync-gnus--queue) mailsync-gnus--claims)))
-    (pop mailsync-gnus--queue))
-  mailsync-gnus--queue)
+(defun mailsync-gnus--find-groups ()
+  "Find the groups of the folders that changed; resolve names if need be."
+  (when (mailsync-gnus--map-items)
+    (mailsync-gnus--resolve)))
 
 (defun mailsync-gnus--resolve ()
   "Have the names of Gnus's directories resolved, then go on."
@@ -462,8 +197,6 @@ TIME is when that was last, KINDS is what has happened in it.")
         mailsync-gnus--names-late t)
   (mailsync-log-add 'warning "Directories of Gnus's servers do not answer")
   (mailsync-gnus--arm))
-
-;;;; When
 
 (defun mailsync-gnus-ready-p ()
   "Non-nil if Gnus is alive and has wholly started."
@@ -592,18 +325,6 @@ What waits for a server that does not answer does not count."
       (and mailsync-gnus--unmapped
            (not mailsync-gnus--names-late))))
 
-(defun mailsync-gnus--mappable-p ()
-  "Non-nil if the groups of some item can be found now."
-  (and mailsync-gnus--unmapped
-       (or (mailsync-gnus--may-resolve-p)
-           (cl-some (lambda (item)
-                      (if mailsync-gnus--names-late
-                          (or (mailsync-gnus--item-calls item)
-                              (not (mailsync-gnus--item-late item)))
-                        (not (eq 'wait
-                                 (mailsync-gnus--item-known-groups item)))))
-                    mailsync-gnus--unmapped))))
-
 (defun mailsync-gnus--overdue-p ()
   "Non-nil if work has waited for too long for an idle moment."
   (and mailsync-gnus--waiting-since
@@ -639,7 +360,7 @@ The function of all timers."
         (end (+ (float-time) seconds))
         unit)
     (mailsync-gnus--count :slices)
-    (mailsync-gnus--map-items)
+    (mailsync-gnus--find-groups)
     (while (and (consp (setq unit (mailsync-gnus--next-unit)))
                 (progn
                   (condition-case err
@@ -649,7 +370,7 @@ The function of all timers."
                      (mailsync-log-add 'error "%S: %s" (car unit)
                                        (error-message-string err))
                      (mailsync-gnus--abandon)))
-                  (mailsync-gnus--map-items)
+                  (mailsync-gnus--find-groups)
                   (not (or quit-flag
                            mailsync-gnus--quit-time
                            (input-pending-p)
@@ -661,7 +382,7 @@ REFUSAL is why it may not be done at this moment."
   (when mailsync-gnus--set-up
     (let* ((unit (if (mailsync-gnus-ready-p)
                      (if (mailsync-gnus--mappable-p)
-                         '(mailsync-gnus--map-items)
+                         '(mailsync-gnus--find-groups)
                        (mailsync-gnus--next-unit))))
            (due (consp unit))
            (idle (mailsync-gnus--idle)))
@@ -727,6 +448,12 @@ The idle timer makes an attempt in each idle period besides."
       (mailsync--set-checking checking))))
 
 ;;;; The work
+
+(defun mailsync-gnus--count (key)
+  "Add one to the count KEY."
+  (setq mailsync-gnus--counts
+        (plist-put mailsync-gnus--counts key
+                   (1+ (or (plist-get mailsync-gnus--counts key) 0)))))
 
 (defun mailsync-gnus--begin (items)
   "From now on a change of the folder of one of ITEMS is a new item.

@@ -1,0 +1,320 @@
+;;; mailsync-gnus-items.el --- The folders that wait for Gnus's check  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; A changed folder is an item (`mailsync-gnus--item').  It waits until its
+;; groups are known; then it has a claim on each of them; a check of a
+;; group settles the claims of all its items; an item without claims is
+;; settled, and whoever asked for it is told.  A folder that changes while
+;; it is being checked waits for its turn as a new item, so there are two
+;; at most for a folder, and each change is followed by a check.
+;;
+;; Nothing here checks a group or sets a timer: that is mailsync-gnus.el.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'subr-x)
+(require 'mailsync-gnus-folders)
+
+;;;; Internal variables
+
+(defconst mailsync-gnus--resolve-again 60
+  "Ask again for file names to be resolved after so many seconds.")
+
+(defconst mailsync-gnus--calls-max 64
+  "So many callers at most may wait for one folder.")
+
+(defconst mailsync-gnus--left-alone-max 500
+  "Remember so many folders and groups at most that were left alone.")
+
+(defvar mailsync-gnus--pending (make-hash-table :test #'equal)
+  "The items that wait or are being checked, by key.")
+
+(defvar mailsync-gnus--next (make-hash-table :test #'equal)
+  "The items that wait for the one with the same key to be settled.")
+
+(defvar mailsync-gnus--unmapped nil
+  "The items whose groups are not known yet, latest first.")
+
+(defvar mailsync-gnus--claims (make-hash-table :test #'equal)
+  "Group to the items that wait for its check.")
+
+(defvar mailsync-gnus--queue nil
+  "The groups that are claimed, in the order in which they were.
+Some may have been checked since.")
+
+(defvar mailsync-gnus--queue-tail nil
+  "Groups to be added to `mailsync-gnus--queue', latest first.")
+
+(defvar mailsync-gnus--left-alone (make-hash-table :test #'equal)
+  "Folder or group to why it was not checked.")
+
+(defvar mailsync-gnus--names-late nil
+  "Non-nil if file names are not resolved in time.")
+
+;;;; Declarations
+
+(declare-function mailsync-log-add "mailsync-log" (level format &rest args))
+(declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
+
+;;;; Items and calls
+
+(cl-defstruct (mailsync-gnus--item
+               (:constructor mailsync-gnus--make-item)
+               (:copier nil))
+  "A folder that changed."
+  key                  ; (ACCOUNT FOLDER DIRECTORY)
+  change               ; plist, merged
+  calls                ; whom to tell, latest first
+  (stamp 0)            ; requests for file names made when it changed
+  mapped               ; non-nil: its groups are known
+  begun                ; non-nil: a group of it was checked or asked for
+  groups               ; the groups still to be checked
+  (result 'no-group)   ; so far
+  again                ; non-nil: it has to be checked once more
+  late                 ; non-nil: it was, as far as its groups were known
+  news)                ; ((GROUP OLD NEW) ...)
+
+(cl-defstruct (mailsync-gnus--call
+               (:constructor mailsync-gnus--make-call)
+               (:copier nil))
+  "A call of `mailsync-gnus-check-changes'."
+  account done
+  (left 0)             ; folders that are not settled
+  results              ; alist: folder -> result
+  news)                ; changes that brought a message
+
+(defun mailsync-gnus--merge (item change)
+  "Merge CHANGE into that of ITEM."
+  (let ((merged (copy-sequence (or (mailsync-gnus--item-change item) change))))
+    (dolist (key '(:kinds :origins))
+      (setq merged (plist-put merged key
+                              (cl-union (plist-get merged key)
+                                        (plist-get change key)))))
+    ;; The latest is the truth: a symbolic link may have been moved.
+    (setq merged (plist-put merged :truename (plist-get change :truename)))
+    (setf (mailsync-gnus--item-change item) merged
+          (mailsync-gnus--item-stamp item) mailsync-gnus--index-request)))
+
+(defun mailsync-gnus--add (change call)
+  "Make CHANGE wait for its check, on behalf of CALL (nil: of nobody)."
+  (let* ((key (list (plist-get change :account)
+                    (plist-get change :folder)
+                    (or (plist-get change :truename)
+                        (plist-get change :directory))))
+         (present (gethash key mailsync-gnus--pending))
+         ;; What happens now may not be seen by a check that has begun.
+         (table (if (and present (mailsync-gnus--item-begun present))
+                    mailsync-gnus--next
+                  mailsync-gnus--pending))
+         (item (gethash key table)))
+    (unless item
+      (setq item (mailsync-gnus--make-item :key key))
+      (puthash key item table)
+      (when (eq table mailsync-gnus--pending)
+        (push item mailsync-gnus--unmapped)))
+    (mailsync-gnus--merge item change)
+    (when call
+      (cl-incf (mailsync-gnus--call-left call))
+      (push call (mailsync-gnus--item-calls item))
+      ;; As long as nobody can be served (a question may stand in
+      ;; the minibuffer for hours) the callers must not pile up.
+      (when (nthcdr mailsync-gnus--calls-max (mailsync-gnus--item-calls item))
+        (let ((oldest (car (last (mailsync-gnus--item-calls item)))))
+          (setf (mailsync-gnus--item-calls item)
+                (nbutlast (mailsync-gnus--item-calls item)))
+          (mailsync-gnus--answer oldest item 'failed nil))))
+    item))
+
+(defun mailsync-gnus--answer (call item result news)
+  "Tell CALL that the folder of ITEM has RESULT and brought NEWS."
+  (let ((change (mailsync-gnus--item-change item)))
+    (push (cons (plist-get change :folder) result)
+          (mailsync-gnus--call-results call))
+    (when news
+      (push (append change (list :groups news))
+            (mailsync-gnus--call-news call)))
+    (when (zerop (cl-decf (mailsync-gnus--call-left call)))
+      (mailsync-gnus--finish-call call))))
+
+(defun mailsync-gnus--finish-call (call)
+  "Tell whoever made CALL that its folders are settled."
+  (condition-case err
+      (funcall (mailsync-gnus--call-done call)
+               (nreverse (mailsync-gnus--call-results call))
+               (nreverse (mailsync-gnus--call-news call)))
+    (error (mailsync-log-add 'error "after a check of %s: %s"
+                             (mailsync-gnus--call-account call)
+                             (error-message-string err)))))
+
+(defun mailsync-gnus--answer-all (item result &optional news)
+  "Tell everyone who waits for ITEM its RESULT, and the first one the NEWS."
+  (let ((calls (nreverse (mailsync-gnus--item-calls item))))
+    (setf (mailsync-gnus--item-calls item) nil)
+    (if (and news (null calls))
+        ;; It was checked late, when all had been answered.
+        (mailsync--run-hook-safely
+         'mailsync-new-mail-functions
+         (plist-get (mailsync-gnus--item-change item) :account)
+         (list (append (mailsync-gnus--item-change item)
+                       (list :groups news))))
+      (dolist (call calls)
+        (mailsync-gnus--answer call item result news)
+        (setq news nil)))))
+
+(defun mailsync-gnus--settle (item)
+  "ITEM has no group left to be checked: tell, and go on with the next."
+  (let* ((key (mailsync-gnus--item-key item))
+         (next (gethash key mailsync-gnus--next)))
+    (remhash key mailsync-gnus--pending)
+    (remhash key mailsync-gnus--next)
+    (when next
+      (puthash key next mailsync-gnus--pending)
+      (push next mailsync-gnus--unmapped))
+    (when-let* ((again (mailsync-gnus--item-again item)))
+      (setf (mailsync-gnus--item-late
+             (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+            (eq again 'late)))
+    (mailsync-gnus--answer-all item (mailsync-gnus--item-result item)
+                               (nreverse (mailsync-gnus--item-news item)))))
+
+(defun mailsync-gnus--leave-alone (name reason)
+  "Remember that the folder or group NAME was not checked, because of REASON."
+  (remhash name mailsync-gnus--left-alone)
+  (when (>= (hash-table-count mailsync-gnus--left-alone)
+            mailsync-gnus--left-alone-max)
+    (catch 'first
+      (maphash (lambda (key _)
+                 (remhash key mailsync-gnus--left-alone)
+                 (throw 'first nil))
+               mailsync-gnus--left-alone)))
+  (puthash name reason mailsync-gnus--left-alone))
+
+;;;; From items to claims
+
+(defun mailsync-gnus--deleted-p (change)
+  "Non-nil if the folder of CHANGE is gone, so that there is nothing to check."
+  (let ((kinds (plist-get change :kinds)))
+    (and (memq 'folder-deleted kinds)
+         (not (memq 'folder-created kinds))
+         (not (memq 'unknown kinds)))))
+
+(defun mailsync-gnus--map-items ()
+  "Find the groups of the items that wait for it, as far as they are known.
+Return non-nil if file names have to be resolved for the others."
+  (let ((items (nreverse mailsync-gnus--unmapped))
+        (waiting nil))
+    (setq mailsync-gnus--unmapped nil)
+    (dolist (item items)
+      (when (eq item (gethash (mailsync-gnus--item-key item)
+                              mailsync-gnus--pending))
+        (let ((groups (mailsync-gnus--item-known-groups item)))
+          (cond
+           ((not (eq groups 'wait))
+            (mailsync-gnus--claim item groups))
+           ((and mailsync-gnus--names-late
+                 (or (mailsync-gnus--item-calls item)
+                     (not (mailsync-gnus--item-late item))))
+            ;; Nobody shall wait for a file system that does not
+            ;; answer.  When it does, the folder is checked again.
+            (setf (mailsync-gnus--item-again item) 'late)
+            (mailsync-gnus--claim item (mailsync-gnus--all-groups
+                                        (mailsync-gnus--item-change item))))
+           (t
+            (push item waiting))))))
+    (setq mailsync-gnus--unmapped
+          (append mailsync-gnus--unmapped waiting))
+    (and waiting (mailsync-gnus--may-resolve-p))))
+
+(defun mailsync-gnus--may-resolve-p ()
+  "Non-nil unless an answer of `mailsync--resolve' is on its way."
+  (or (null mailsync-gnus--index-asked)
+      (> (- (float-time) mailsync-gnus--index-asked)
+         mailsync-gnus--resolve-again)))
+
+(defun mailsync-gnus--mappable-p ()
+  "Non-nil if the groups of some item can be found now."
+  (and mailsync-gnus--unmapped
+       (or (mailsync-gnus--may-resolve-p)
+           (cl-some (lambda (item)
+                      (if mailsync-gnus--names-late
+                          (or (mailsync-gnus--item-calls item)
+                              (not (mailsync-gnus--item-late item)))
+                        (not (eq 'wait
+                                 (mailsync-gnus--item-known-groups item)))))
+                    mailsync-gnus--unmapped))))
+
+(defun mailsync-gnus--item-known-groups (item)
+  "The groups of ITEM, or `wait' if file names must be resolved first."
+  (let* ((change (mailsync-gnus--item-change item))
+         (configured (mailsync-gnus--configured-groups change)))
+    (cond
+     (configured (car configured))
+     ((mailsync-gnus--deleted-p change) nil)
+     ((not (mailsync-gnus--index-current-p)) 'wait)
+     ((mailsync-gnus--all-groups change))
+     ;; An unknown folder: Gnus's directories may have changed since
+     ;; their names were resolved.
+     ((<= mailsync-gnus--index-answer (mailsync-gnus--item-stamp item)) 'wait)
+     (t nil))))
+
+(defun mailsync-gnus--claim (item groups)
+  "Make ITEM wait for the check of GROUPS, except those to be left alone."
+  (let* ((change (mailsync-gnus--item-change item))
+         (folder (plist-get change :folder))
+         (due nil))
+    (dolist (group (delete-dups (copy-sequence groups)))
+      (let ((reason (mailsync-gnus--why-not group)))
+        (if reason
+            (mailsync-gnus--leave-alone group reason)
+          (push group due))))
+    (if groups
+        (remhash folder mailsync-gnus--left-alone)
+      (mailsync-gnus--leave-alone
+       folder
+       (cond ((mailsync-gnus--deleted-p change) "folder deleted")
+             ((mailsync-gnus--ambiguous-p (plist-get change :account))
+              "several local nnimap servers: the account needs :gnus-server")
+             (t "no group in Gnus"))))
+    (setf (mailsync-gnus--item-mapped item) t
+          (mailsync-gnus--item-groups item) due)
+    (if (null due)
+        (mailsync-gnus--settle item)
+      (dolist (group due)
+        (mailsync-gnus--claim-group item group)))))
+
+(defun mailsync-gnus--claim-group (item group)
+  "Make ITEM wait for the check of GROUP."
+  (unless (gethash group mailsync-gnus--claims)
+    (push group mailsync-gnus--queue-tail))
+  (cl-pushnew item (gethash group mailsync-gnus--claims)))
+
+(defun mailsync-gnus--queue ()
+  "The groups that are claimed, the longest waiting first."
+  (setq mailsync-gnus--queue
+        (nconc mailsync-gnus--queue (nreverse mailsync-gnus--queue-tail))
+        mailsync-gnus--queue-tail nil)
+  ;; The work is done from the front: what is checked is there.
+  (while (and mailsync-gnus--queue
+              (not (gethash (car mailsync-gnus--queue) mailsync-gnus--claims)))
+    (pop mailsync-gnus--queue))
+  mailsync-gnus--queue)
+
+(provide 'mailsync-gnus-items)
+;;; mailsync-gnus-items.el ends here
