@@ -173,12 +173,14 @@ can say why."
       (let* ((group (car info))
              (method (nth 4 info))
              ;; A method that is a list may depend on the group.
-             (found (if (consp method)
-                        (gnus-find-method-for-group group info)
-                      (or (gethash method methods)
-                          (puthash method
-                                   (gnus-find-method-for-group group info)
-                                   methods)))))
+             ;; One whose server is not defined any more is an error.
+             (found (ignore-errors
+                      (if (consp method)
+                          (gnus-find-method-for-group group info)
+                        (or (gethash method methods)
+                            (puthash method
+                                     (gnus-find-method-for-group group info)
+                                     methods))))))
         (when (memq (car-safe found) '(nnmaildir nnimap nnvirtual))
           (funcall function group found))))
     (dolist (group (append gnus-killed-list gnus-zombie-list nil))

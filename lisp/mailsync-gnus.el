@@ -331,9 +331,24 @@ What waits for a server that does not answer does not count."
        (>= (- (float-time) mailsync-gnus--waiting-since)
            mailsync-gnus-max-wait)))
 
+(defun mailsync-gnus--guard (function)
+  "Call FUNCTION; if it signals an error, give up what is pending.
+That is a bug of ours: it must be seen, leave nobody waiting, and
+not come back for ever."
+  (condition-case err
+      (funcall function)
+    (error
+     (mailsync-log-add 'error "checking Gnus's groups: %s"
+                       (error-message-string err))
+     (mailsync-gnus--abandon))))
+
 (defun mailsync-gnus--step ()
   "Do a slice of the work if this is a moment for it.
 The function of all timers."
+  (mailsync-gnus--guard #'mailsync-gnus--step-1))
+
+(defun mailsync-gnus--step-1 ()
+  "Do what `mailsync-gnus--step' does."
   (mailsync-gnus--cancel 'mailsync-gnus--timer)
   (if (not (mailsync-gnus-ready-p))
       (mailsync-gnus--gnus-gone)
@@ -363,13 +378,7 @@ The function of all timers."
     (mailsync-gnus--find-groups)
     (while (and (consp (setq unit (mailsync-gnus--next-unit)))
                 (progn
-                  (condition-case err
-                      (apply (car unit) (cdr unit))
-                    (error
-                     ;; A bug of ours: it must not come back for ever.
-                     (mailsync-log-add 'error "%S: %s" (car unit)
-                                       (error-message-string err))
-                     (mailsync-gnus--abandon)))
+                  (apply (car unit) (cdr unit))
                   (mailsync-gnus--find-groups)
                   (not (or quit-flag
                            mailsync-gnus--quit-time
@@ -380,38 +389,42 @@ The function of all timers."
   "Arm the timers for the work that there is.
 REFUSAL is why it may not be done at this moment."
   (when mailsync-gnus--set-up
-    (let* ((unit (if (mailsync-gnus-ready-p)
-                     (if (mailsync-gnus--mappable-p)
-                         '(mailsync-gnus--find-groups)
-                       (mailsync-gnus--next-unit))))
-           (due (consp unit))
-           (idle (mailsync-gnus--idle)))
-      (mailsync-gnus--cancel 'mailsync-gnus--timer)
-      (if due
-          (progn
-            (unless mailsync-gnus--waiting-since
-              (setq mailsync-gnus--waiting-since (float-time)))
-            (unless mailsync-gnus--idle-timer
-              (setq mailsync-gnus--idle-timer
-                    (run-with-idle-timer mailsync-gnus-idle-delay t
-                                         #'mailsync-gnus--step))))
-        (setq mailsync-gnus--waiting-since nil
-              mailsync-gnus--refusals 0)
-        (mailsync-gnus--cancel 'mailsync-gnus--idle-timer))
-      (if (zerop (hash-table-count mailsync-gnus--catch-up))
-          (mailsync-gnus--cancel 'mailsync-gnus--catch-up-timer)
-        (unless mailsync-gnus--catch-up-timer
-          (setq mailsync-gnus--catch-up-timer
-                (run-with-idle-timer mailsync-gnus-catch-up-delay t
-                                     #'mailsync-gnus--step))))
-      (when-let* ((seconds
-                   (cond
-                    ((numberp unit) unit)
-                    ((not due) nil)
-                    (t (mailsync-gnus--delay refusal idle)))))
-        (setq mailsync-gnus--timer
-              (run-at-time seconds nil #'mailsync-gnus--step)))
-      (mailsync-gnus--tell-checking))))
+    (mailsync-gnus--guard (lambda () (mailsync-gnus--arm-1 refusal)))))
+
+(defun mailsync-gnus--arm-1 (refusal)
+  "Do what `mailsync-gnus--arm' does after REFUSAL."
+  (let* ((unit (if (mailsync-gnus-ready-p)
+                   (if (mailsync-gnus--mappable-p)
+                       '(mailsync-gnus--find-groups)
+                     (mailsync-gnus--next-unit))))
+         (due (consp unit))
+         (idle (mailsync-gnus--idle)))
+    (mailsync-gnus--cancel 'mailsync-gnus--timer)
+    (if due
+        (progn
+          (unless mailsync-gnus--waiting-since
+            (setq mailsync-gnus--waiting-since (float-time)))
+          (unless mailsync-gnus--idle-timer
+            (setq mailsync-gnus--idle-timer
+                  (run-with-idle-timer mailsync-gnus-idle-delay t
+                                       #'mailsync-gnus--step))))
+      (setq mailsync-gnus--waiting-since nil
+            mailsync-gnus--refusals 0)
+      (mailsync-gnus--cancel 'mailsync-gnus--idle-timer))
+    (if (zerop (hash-table-count mailsync-gnus--catch-up))
+        (mailsync-gnus--cancel 'mailsync-gnus--catch-up-timer)
+      (unless mailsync-gnus--catch-up-timer
+        (setq mailsync-gnus--catch-up-timer
+              (run-with-idle-timer mailsync-gnus-catch-up-delay t
+                                   #'mailsync-gnus--step))))
+    (when-let* ((seconds
+                 (cond
+                  ((numberp unit) unit)
+                  ((not due) nil)
+                  (t (mailsync-gnus--delay refusal idle)))))
+      (setq mailsync-gnus--timer
+            (run-at-time seconds nil #'mailsync-gnus--step)))
+    (mailsync-gnus--tell-checking)))
 
 (defun mailsync-gnus--delay (refusal idle)
   "Seconds to the next attempt, after REFUSAL, Emacs being idle for IDLE.

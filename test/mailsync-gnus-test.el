@@ -678,6 +678,8 @@ FOLDERS are subscribed."
                        `((,inbox ,inboxed ,(1+ inboxed))
                          (,list ,listed ,(1+ listed)))))
         (should (equal (car (last nnmail-split-history)) '(("before" . 1))))
+        (should (= 1 (cl-count '(("before" . 1)) nnmail-split-history
+                               :test #'equal)))
         (should (cdr nnmail-split-history))
         ;; Another folder splits nothing.
         (mailsync-gnus-test--deliver "INBOX" "to the list")
@@ -814,6 +816,22 @@ FOLDERS are subscribed."
                        '(("folder000" . failed) ("folder001" . checked)))))
       (should (equal (plist-get (mailsync-gnus-status) :last-error)
                      (cons bad "Oh 100%s"))))))
+
+(ert-deftest mailsync-gnus-test-own-error ()
+  "An error of our own is logged and leaves nobody waiting."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (dolist (function '(mailsync-gnus--item-known-groups
+                        mailsync-gnus--check-for mailsync-gnus--next-unit))
+      (setq mailsync-gnus-test--log nil)
+      (cl-letf (((symbol-function function) (lambda (&rest _) (error "Oh"))))
+        (should (equal (car (mailsync-gnus-test--check
+                             (mailsync-gnus-test--change "folder000" 'new)))
+                       '(("folder000" . failed))))
+        (should (string-match-p "Oh" (car mailsync-gnus-test--log))))
+      (should (= 0 (plist-get (mailsync-gnus-status) :pending)))
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change "folder000" 'new)))
+                     '(("folder000" . checked)))))))
 
 (ert-deftest mailsync-gnus-test-missing-mailbox ()
   "A mailbox that is gone on the IMAP server fails; the others are checked."
@@ -1156,6 +1174,27 @@ FOLDERS are subscribed."
       (should (= 2 (plist-get mailsync-gnus--counts :groups)))
       (should (equal (mapcar #'car (list first second)) '(1 1))))))
 
+(ert-deftest mailsync-gnus-test-no-change-is-lost-at-once ()
+  "The same where the check waits, as Gnus's command does."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group))
+           (boxes nil))
+      (advice-add 'mailsync-gnus--check-group :filter-return
+                  (lambda (report)
+                    (advice-remove 'mailsync-gnus--check-group 'meanwhile)
+                    (mailsync-gnus-test--deliver "folder000")
+                    (push (mailsync-gnus-test--send
+                           (mailsync-gnus-test--change "folder000" 'new))
+                          boxes)
+                    report)
+                  '((name . meanwhile)))
+      (push (mailsync-gnus-test--send
+             (mailsync-gnus-test--change "folder000" 'new))
+            boxes)
+      (mailsync-gnus-test--wait (and (cdr boxes) (cl-every #'car boxes)))
+      (should (= (fixture-unread group) (1+ before))))))
+
 (ert-deftest mailsync-gnus-test-names-late ()
   "A file system that does not answer holds up nobody else."
   (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000" "folder001")
@@ -1317,6 +1356,10 @@ In BODY, (stall FLAG) makes the proxy fall silent, or talk again."
           (should (equal (cdr (assoc imap results)) 'checked))
           (should (= 4 (cl-count 'checked results :key #'cdr))))
         (mailsync-gnus-test--deliver "folder000")
+        (should (equal (let ((gnus-group-marked (list maildir)))
+                         (call-interactively #'mailsync-gnus-check))
+                       `((,maildir . checked))))
+        (should (= (fixture-unread maildir) (+ 2 before)))
         (with-suppressed-warnings ((obsolete mailsync/gnus-check))
           (should (equal (mailsync/gnus-check (list "no:such" imap))
                          `(("no:such" . "unknown to Gnus")
@@ -1411,9 +1454,8 @@ so, in this order, after those that were awaited before."
   (mailsync-gnus-test--with-terminal
     (tell '(moments-begin))
     (await "worked idle")
-    (tell '(progn (moments-begin) (moments-say "said begun")))
-    (await "said begun")
-    (keys "abc")
+    ;; While the user is busy only the idle timer can bring it about.
+    (keys "abb")
     (await "worked idle")
     (should-not (member "worked hurry" (lines)))
     (tell '(moments-say "said" mailsync-gnus--idle-timer mailsync-gnus--timer))
