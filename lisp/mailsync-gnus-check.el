@@ -79,9 +79,9 @@ Each one costs some milliseconds, for it is read and indexed.")
   "Non-nil while the user types: do no more than is necessary.")
 
 (defvar mailsync-gnus--partial (make-hash-table :test #'equal)
-  "Group, some of whose new messages were taken in, to (OLD . REST).
-OLD is the number of unread messages before, REST how many new
-messages there were at the last look.")
+  "Group, some of whose new messages were taken in, to (OLD . FILES).
+OLD is the number of unread messages before, FILES are those that
+nnmaildir was shown last.")
 
 (defvar mailsync-gnus--directory-files #'directory-files
   "The function by which nnmaildir lists a directory during a check.")
@@ -304,9 +304,12 @@ the next ones."
                 (if (and (nthcdr limit files)
                          (equal (file-name-nondirectory
                                  (directory-file-name directory))
-                                "new")
-                         (mailsync-gnus--fewer-p group (length files)))
-                    (mailsync-gnus--oldest directory files limit more)
+                                "new"))
+                    (let ((oldest (mailsync-gnus--oldest
+                                   group directory (copy-sequence files) limit)))
+                      (when (< (length oldest) (length files))
+                        (funcall more))
+                      oldest)
                   files))))
            ;; A parameter that nnmaildir evaluates; of any group, but
            ;; only this one is scanned.
@@ -315,32 +318,28 @@ the next ones."
                   gnus-parameters)))
       (funcall function))))
 
-(defun mailsync-gnus--oldest (directory files limit more)
-  "The oldest of FILES in DIRECTORY, LIMIT of them; call MORE if some are left.
-nnmaildir waits with a file that is dated in the future, so such
-a one does not count."
-  (let ((rest (sort files #'string<))
-        (oldest nil))
-    (while (and rest (> limit 0))
-      (let ((file (pop rest)))
-        (push file oldest)
-        (unless (time-less-p nil (file-attribute-modification-time
-                                  (file-attributes
-                                   (expand-file-name file directory))))
-          (setq limit (1- limit)))))
-    (when rest (funcall more))
-    oldest))
-
-(defun mailsync-gnus--fewer-p (group number)
-  "Non-nil if NUMBER new messages in GROUP are fewer than at the last look.
-If they are not, something keeps nnmaildir from taking them in
-little by little, so it had better see them all."
-  (let ((partial (gethash group mailsync-gnus--partial)))
-    (cond ((null partial)
-           (puthash group (cons nil number) mailsync-gnus--partial))
-          ((< number (cdr partial))
-           (setcdr partial number)
-           t))))
+(defun mailsync-gnus--oldest (group directory files limit)
+  "The oldest of FILES in DIRECTORY, that of new messages of GROUP.
+LIMIT of them, or all if what was given to nnmaildir the last
+time is still there: then something keeps it from taking in its
+messages little by little."
+  (let* ((partial (or (gethash group mailsync-gnus--partial)
+                      (puthash group (cons nil nil) mailsync-gnus--partial)))
+         (rest (sort files #'string<))
+         (oldest nil)
+         (counted nil))
+    (if (cl-some (lambda (file) (member file rest)) (cdr partial))
+        rest
+      (while (and rest (< (length counted) limit))
+        (let ((file (pop rest)))
+          (push file oldest)
+          ;; It waits with a file that is dated in the future.
+          (unless (time-less-p nil (file-attribute-modification-time
+                                    (file-attributes
+                                     (expand-file-name file directory))))
+            (push file counted))))
+      (setcdr partial counted)
+      oldest)))
 
 (defun mailsync-gnus--arrivals-only-p (method kinds)
   "Non-nil if METHOD need not be asked for flags after what KINDS say."

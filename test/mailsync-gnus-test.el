@@ -622,6 +622,39 @@ FOLDERS are subscribed."
       (should (equal (mailsync-gnus-check group) `((,group . checked))))
       (should (= (fixture-unread group) (+ before count count))))))
 
+(ert-deftest mailsync-gnus-test-arrivals-that-do-not-end ()
+  "Mail that comes faster than it is taken in makes no slice longer."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group))
+           (new (expand-file-name "new"
+                                  (mailsync-gnus-test--directory "folder000")))
+           (batch (+ 2 mailsync-gnus--arrivals-max))
+           (delivered 0)
+           (rounds nil))
+      (cl-flet ((deliver ()
+                  (dotimes (_ batch)
+                    (write-region "Subject: x\n\n" nil
+                                  (expand-file-name
+                                   (format "%d.stream" (+ 1000 (cl-incf delivered)))
+                                   new)
+                                  nil 'silent))))
+        (deliver)
+        (advice-add 'mailsync-gnus--check-group :filter-return
+                    (lambda (report)
+                      (push (nth 3 report) rounds)
+                      (when (< (length rounds) 5) (deliver))
+                      report)
+                    '((name . stream)))
+        (unwind-protect
+            (mailsync-gnus-test--check
+             (mailsync-gnus-test--change "folder000" 'new))
+          (advice-remove 'mailsync-gnus--check-group 'stream)))
+      (should (= (fixture-unread group) (+ before delivered)))
+      (should (= delivered (* 5 batch)))
+      (cl-loop for (later earlier) on rounds while earlier
+               do (should (<= (- later earlier) mailsync-gnus--arrivals-max))))))
+
 (ert-deftest mailsync-gnus-test-arrivals-from-the-future ()
   "Messages that nnmaildir does not take in yet make no endless loop."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")
