@@ -107,6 +107,13 @@
       (delete-file file))))
 
 (defvar mailsync-gnus-test--number 0)
+(defvar mailsync-gnus-test--old-dirs nil "Directories of earlier tests.")
+
+;; nndraft remembers where it was, and makes that directory again.
+(add-hook 'kill-emacs-hook
+          (lambda ()
+            (dolist (dir mailsync-gnus-test--old-dirs)
+              (when (file-directory-p dir) (delete-directory dir t)))))
 (defvar mailsync-gnus-test--dir nil "Directory of the test that runs.")
 (defvar mailsync-gnus-test--name nil "Name of its servers.")
 (defvar mailsync-gnus-test--imap-port nil "Port of its Dovecot.")
@@ -217,6 +224,7 @@ FOLDERS are subscribed."
          (process-environment process-environment)
          (inhibit-message t)
          (dovecot (expand-file-name "dovecot" dir)))
+    (push dir mailsync-gnus-test--old-dirs)
     (set-file-modes dir #o711)          ; for Dovecot's user
     (push "TZ=UTC" process-environment)
     (mailsync-gnus-test--run "make-corpus.py" (expand-file-name "mail" dir)
