@@ -19,13 +19,22 @@ pub struct Delays {
     pub longest: Duration,
 }
 
+impl Delays {
+    /// How much earlier than its own time a folder may go along with another: a burst over many
+    /// folders then wakes Emacs a few times, not once a folder.
+    fn company(self) -> Duration {
+        self.quiet / 10
+    }
+}
+
 /// What the engine needs of a coalescer; a trait so that the simulator can plant a broken one.
 pub trait Coalesce {
     /// An empty coalescer.
     fn new(delays: Delays) -> Self;
     /// Take in one change.
     fn add(&mut self, now: Instant, change: Change);
-    /// Hand out every change that is due, oldest deadline first.
+    /// Hand out every change that is due, oldest deadline first; when one is, those that would
+    /// be due in a moment go along (see [`Delays::company`]).
     fn due(&mut self, now: Instant) -> Vec<Change>;
     /// When `due` will next have something.
     fn deadline(&self) -> Option<Instant>;
@@ -82,7 +91,11 @@ impl Coalesce for Coalescer {
 
     fn due(&mut self, now: Instant) -> Vec<Change> {
         let mut due = Vec::new();
-        while let Some((_, folder)) = self.schedule.first().filter(|(at, _)| *at <= now) {
+        if self.deadline().is_none_or(|at| at > now) {
+            return due;
+        }
+        let until = now + self.delays.company();
+        while let Some((_, folder)) = self.schedule.first().filter(|(at, _)| *at <= until) {
             let held = self.held.remove(&folder.real);
             self.schedule.pop_first();
             due.extend(held.map(|held| held.change));
@@ -143,6 +156,21 @@ mod tests {
                     (150, "b", Kinds::GONE),
                 ],
                 vec![(200, "a", Kinds::NEW), (350, "b", Kinds::NEW | Kinds::GONE)],
+            ),
+            (
+                "what would be due in a moment goes along, what would not does not",
+                vec![
+                    (0, "a", Kinds::NEW),
+                    (20, "b", Kinds::NEW),
+                    (21, "c", Kinds::NEW),
+                    (22, "d", Kinds::NEW),
+                ],
+                vec![
+                    (200, "a", Kinds::NEW),
+                    (200, "b", Kinds::NEW),
+                    (221, "c", Kinds::NEW),
+                    (221, "d", Kinds::NEW),
+                ],
             ),
             (
                 "a folder that is never quiet is due after the longest delay, and starts anew",

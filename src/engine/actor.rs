@@ -205,6 +205,7 @@ struct Actor {
 
 impl Actor {
     fn run(&mut self, backend: MakeBackend) {
+        threads::be_punctual();
         let roots: Vec<_> = (self.core.roots())
             .map(|(id, config)| (id, config.clone()))
             .collect();
