@@ -250,7 +250,11 @@ BUSY non-nil means that the user need not be idle."
     'busy)
    ((not (zerop (minibuffer-depth))) 'minibuffer)
    ((or executing-kbd-macro defining-kbd-macro) 'macro)
-   (overriding-terminal-local-map 'keymap)
+   ;; A command waits for its next key, unless the user has gone away:
+   ;; some leave their keymap in place until a key comes.
+   ((and overriding-terminal-local-map
+         (not (> (or (mailsync-gnus--idle) 0) mailsync-gnus-max-wait)))
+    'keymap)
    ((bound-and-true-p gnus-inhibit-demon) 'demon)
    (mailsync-gnus--running 'running)
    ((not (mailsync-gnus--clean-stack-p)) 'stack)))
