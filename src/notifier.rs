@@ -221,9 +221,11 @@ impl Notifier {
             self.notices
                 .retain(|key| !matches!(key, NoticeKey::Resolved(old, _) if old == slot));
         }
-        let full = self.notices.len() >= MOST_LOG_LINES;
-        if full && matches!(notice, Notice::Log { .. }) {
-            return;
+        if matches!(notice, Notice::Log { .. }) {
+            let lines = |key: &&NoticeKey| matches!(key, NoticeKey::Log(_));
+            if self.notices.entries.keys().filter(lines).count() >= MOST_LOG_LINES {
+                return;
+            }
         }
         self.notices.insert(notice.key(), notice);
     }
