@@ -28,7 +28,6 @@
 
 ;;; Code:
 
-(require 'seq)
 
 ;;;; Internal variables
 
@@ -173,10 +172,12 @@ another look is worth while."
 
 (defun mailsync-pipe--take (count fields)
   "The first COUNT of FIELDS; it is an error if there are fewer."
-  (let ((record (seq-take fields count)))
-    (unless (= (length record) count)
-      (error "A record %S with %d fields" (car fields) (length fields)))
-    record))
+  (let (record)
+    (dotimes (_ count)
+      (unless fields
+        (error "A record of %d fields ends after %d" count (length record)))
+      (push (pop fields) record))
+    (nreverse record)))
 
 ;;;; File names and texts
 
