@@ -88,6 +88,11 @@ account goes by the name of the option without its prefix, as in
 
 ;;;; Internal variables
 
+(defconst mailsync-accounts--delays
+  '((:coalesce-delay . mailsync-coalesce-delay)
+    (:coalesce-max-delay . mailsync-coalesce-max-delay))
+  "Keys of delays with the options that hold where an account has none.")
+
 (defvar mailsync-accounts--valid nil
   "The accounts that are used: alist from names to plists.")
 
@@ -168,8 +173,8 @@ account goes by the name of the option without its prefix, as in
 
 (defun mailsync-accounts-read ()
   "Read `mailsync-accounts'; return those that are right, and remember them."
-  (mailsync-accounts--read-delay 'mailsync-coalesce-delay)
-  (mailsync-accounts--read-delay 'mailsync-coalesce-max-delay)
+  (pcase-dolist (`(,_ . ,option) mailsync-accounts--delays)
+    (mailsync-accounts--delay option))
   (let (valid)
     (if (not (proper-list-p mailsync-accounts))
         (mailsync--once '(accounts) 'error "`mailsync-accounts' is not a list")
@@ -188,29 +193,22 @@ out: %s" (car-safe account) fault)
   "The account of a user who configures none."
   (list (list "mail" :maildir (or (getenv "MAILDIR") "~/Maildir"))))
 
-(defun mailsync-accounts--read-delay (option)
-  "Complain if OPTION is not a delay."
-  (unless (mailsync-accounts--seconds-p (symbol-value option))
-    (mailsync--once (list option) 'error
-                    "`%s' is %S, but has to be a number of seconds; %s is used"
-                    option (symbol-value option)
-                    (mailsync-accounts--standard option))))
-
-(defun mailsync-accounts--standard (option)
-  "The standard value of OPTION."
-  (eval (car (get option 'standard-value)) t))
+(defun mailsync-accounts--delay (option)
+  "The value of OPTION, a delay; the standard one if it is none."
+  (if (mailsync-accounts--seconds-p (symbol-value option))
+      (symbol-value option)
+    (let ((standard (eval (car (get option 'standard-value)) t)))
+      (mailsync--once (list option) 'error
+                      "`%s' is %S, but has to be a number of seconds; %s is used"
+                      option (symbol-value option) standard)
+      standard)))
 
 (defun mailsync-account-get (account key)
   "The value of KEY in the account with the name ACCOUNT.
 A delay that it does not have is the option's."
-  (let ((plist (cdr (assoc account mailsync-accounts--valid)))
-        (option (intern-soft (concat "mailsync-" (substring (symbol-name key) 1)))))
-    (or (plist-get plist key)
-        (and option (get option 'standard-value)
-             (memq option '(mailsync-coalesce-delay mailsync-coalesce-max-delay))
-             (if (mailsync-accounts--seconds-p (symbol-value option))
-                 (symbol-value option)
-               (mailsync-accounts--standard option))))))
+  (or (plist-get (cdr (assoc account mailsync-accounts--valid)) key)
+      (when-let ((option (cdr (assq key mailsync-accounts--delays))))
+        (mailsync-accounts--delay option))))
 
 (defun mailsync--account-names ()
   "Names of all accounts that are used."
@@ -225,7 +223,7 @@ A delay that it does not have is the option's."
             (maildir (plist-get (cdr account) :maildir))
             (poll (plist-get (cdr account) :poll)))
         (vector
-         (encode-coding-string name 'utf-8)
+         (mailsync-pipe-encode-text name)
          (float (mailsync-account-get name :coalesce-delay))
          (float (mailsync-account-get name :coalesce-max-delay))
          (vconcat

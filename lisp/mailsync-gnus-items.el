@@ -30,6 +30,7 @@
 
 (require 'cl-lib)
 (require 'subr-x)
+(require 'mailsync-change)
 (require 'mailsync-gnus-folders)
 
 ;;;; Internal variables
@@ -83,7 +84,6 @@ Some may have been checked since.")
   change               ; plist, merged
   calls                ; whom to tell, latest first
   (stamp 0)            ; requests for file names made when it changed
-  mapped               ; non-nil: its groups are known
   begun                ; non-nil: a group of it was checked or asked for
   groups               ; the groups still to be checked
   (result 'no-group)   ; so far
@@ -102,14 +102,9 @@ Some may have been checked since.")
 
 (defun mailsync-gnus--merge (item change)
   "Merge CHANGE into that of ITEM."
-  (let ((merged (copy-sequence (or (mailsync-gnus--item-change item) change))))
-    (dolist (key '(:kinds :origins))
-      (setq merged (plist-put merged key
-                              (cl-union (plist-get merged key)
-                                        (plist-get change key)))))
-    ;; The latest is the truth: a symbolic link may have been moved.
-    (setq merged (plist-put merged :truename (plist-get change :truename)))
-    (setf (mailsync-gnus--item-change item) merged
+  (let ((earlier (mailsync-gnus--item-change item)))
+    (setf (mailsync-gnus--item-change item)
+          (if earlier (mailsync-change-merge earlier change) change)
           (mailsync-gnus--item-stamp item) mailsync-gnus--index-request)))
 
 (defun mailsync-gnus--add (change call)
@@ -292,8 +287,7 @@ Return non-nil if file names have to be resolved for the others."
              ((mailsync-gnus--ambiguous-p (plist-get change :account))
               "several local nnimap servers: the account needs :gnus-server")
              (t "no group in Gnus"))))
-    (setf (mailsync-gnus--item-mapped item) t
-          (mailsync-gnus--item-groups item) due)
+    (setf (mailsync-gnus--item-groups item) due)
     (if (null due)
         (mailsync-gnus--settle item)
       (dolist (group due)

@@ -479,17 +479,20 @@ changes arrive."
   (dolist (item items)
     (setf (mailsync-gnus--item-begun item) t)))
 
+(defun mailsync-gnus--decline (group reason items)
+  "Do not check GROUP, which ITEMS claim, because of REASON.
+It was well when it was claimed: the user has acted since."
+  (mailsync-gnus--leave-alone group reason)
+  (remhash group mailsync-gnus--claims)
+  (dolist (item items)
+    (mailsync-gnus--item-checked item group 'no-group nil)))
+
 (defun mailsync-gnus--check-claimed (group)
   "Check GROUP for the items that claim it."
   (let* ((items (gethash group mailsync-gnus--claims))
          (reason (mailsync-gnus--why-not group)))
     (if reason
-        ;; It was well when it was claimed: the user acted since.
-        (progn
-          (mailsync-gnus--leave-alone group reason)
-          (remhash group mailsync-gnus--claims)
-          (dolist (item items)
-            (mailsync-gnus--item-checked item group 'no-group nil)))
+        (mailsync-gnus--decline group reason items)
       (let ((kinds nil))
         (mailsync-gnus--begin items)
         (dolist (item items)
@@ -628,14 +631,10 @@ Whoever claims GROUP claims the groups to which mail went, too."
                                (gnus-find-method-for-group group))
                               name))
              do (push (cons group items) asked))
-    ;; The user may have acted since they were claimed.
     (dolist (entry asked)
       (when-let* ((reason (mailsync-gnus--why-not (car entry))))
         (setq asked (remq entry asked))
-        (mailsync-gnus--leave-alone (car entry) reason)
-        (remhash (car entry) mailsync-gnus--claims)
-        (dolist (item (cdr entry))
-          (mailsync-gnus--item-checked item (car entry) 'no-group nil))))
+        (mailsync-gnus--decline (car entry) reason (cdr entry))))
     (when asked
       (dolist (entry asked)
         (mailsync-gnus--begin (cdr entry)))
@@ -763,7 +762,6 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
   "Begin to serve Gnus.  It must be loaded, but need not run."
   (unless mailsync-gnus--set-up
     (setq mailsync-gnus--set-up t)
-    (put 'mailsync-mode-line 'risky-local-variable t)
     (add-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
     (add-hook 'gnus-started-hook #'mailsync-gnus--started)
     (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
@@ -867,32 +865,30 @@ a string, why the group is left alone; nil if Gnus does not run."
   (let ((mailsync-gnus--running t)
         (servers nil)
         (results nil))
-    (dolist (group groups)
-      (let ((reason (mailsync-gnus--why-not group)))
-        (if reason
-            (progn (push (cons group reason) results)
-                   (mailsync-gnus--leave-alone group reason))
-          (let ((method (gnus-find-method-for-group group)))
-            (if (mailsync-gnus--imap-asynchronous-p method)
-                (push group (alist-get method servers nil nil #'equal))
-              (let (report)
-                (while (eq 'partial
-                           (nth 1 (setq report (mailsync-gnus--check-group
-                                                group '(unknown))))))
+    (cl-flet ((take (report)
                 (mailsync-gnus--report report nil)
-                (push (cons group (if (stringp (nth 1 report))
-                                      'failed
-                                    (nth 1 report)))
-                      results)))))))
-    ;; All groups of a server in one go, as in the background.
-    (pcase-dolist (`(,method . ,members) servers)
-      (dolist (report (mailsync-gnus--imap-check-groups method
-                                                        (nreverse members)))
-        (mailsync-gnus--report report nil)
-        (push (cons (car report) (if (stringp (nth 1 report))
-                                     'failed
-                                   (nth 1 report)))
-              results)))
+                (pcase-let ((`(,group ,result) report))
+                  (push (cons group (if (stringp result) 'failed result))
+                        results))))
+      (dolist (group groups)
+        (let* ((reason (mailsync-gnus--why-not group))
+               (method (unless reason (gnus-find-method-for-group group))))
+          (cond
+           (reason
+            (push (cons group reason) results)
+            (mailsync-gnus--leave-alone group reason))
+           ((mailsync-gnus--imap-asynchronous-p method)
+            (push group (alist-get method servers nil nil #'equal)))
+           (t
+            (let (report)
+              (while (eq 'partial
+                         (nth 1 (setq report (mailsync-gnus--check-group
+                                              group '(unknown))))))
+              (take report))))))
+      ;; All groups of a server in one go, as in the background.
+      (pcase-dolist (`(,method . ,members) servers)
+        (mapc #'take (mailsync-gnus--imap-check-groups method
+                                                       (nreverse members)))))
     (nreverse results)))
 
 ;; The names of mailsync 0.4, which users' mswatch configurations name.

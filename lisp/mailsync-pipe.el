@@ -192,6 +192,10 @@ another look is worth while."
   (decode-coding-string bytes (or file-name-coding-system
                                   default-file-name-coding-system 'utf-8)))
 
+(defun mailsync-pipe-encode-text (text)
+  "TEXT as the bytes that the module wants."
+  (encode-coding-string text 'utf-8-unix))
+
 (defun mailsync-pipe-decode-text (bytes)
   "BYTES from the module, a text or the canonical name of a folder.
 What is not UTF-8 is kept as raw bytes."

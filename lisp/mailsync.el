@@ -40,6 +40,7 @@
 (require 'seq)
 (require 'mailsync-log)
 (require 'mailsync-accounts)
+(require 'mailsync-change)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
 
@@ -197,7 +198,7 @@ Interactively, a prefix argument asks for the account."
   (unless mailsync-mode
     (user-error "Mailsync is off; M-x mailsync-start starts it"))
   (mailsync--call #'mailsync-module--check
-                  (and account (encode-coding-string account 'utf-8))
+                  (and account (mailsync-pipe-encode-text account))
                   nil))
 
 ;;;###autoload
@@ -312,7 +313,7 @@ starts it again, please report this" why))))
 (defun mailsync--receive (record)
   "Take note of RECORD and see to it later: this runs in a process filter."
   (if (equal (car record) "change")
-      (let* ((change (mailsync--change record))
+      (let* ((change (mailsync-change-read record))
              (key (cons (plist-get change :account)
                         (plist-get change :truename)))
              (earlier (gethash key mailsync--incoming)))
@@ -321,51 +322,6 @@ starts it again, please report this" why))))
     (push record mailsync--incoming-notices))
   (unless mailsync--timer
     (setq mailsync--timer (run-at-time 0 nil #'mailsync--dispatch))))
-
-(defconst mailsync--kinds
-  '((?n . new) (?f . flags) (?g . gone) (?c . folder-created)
-    (?d . folder-deleted) (?u . unknown))
-  "Letters of the kinds of changes.")
-
-(defconst mailsync--origins
-  '((?l . local) (?s . sync) (?r . remote))
-  "Letters of the origins of changes.")
-
-(defun mailsync--change (record)
-  "The change that RECORD describes."
-  (pcase-let* ((`(,_ ,account ,folder ,directory ,truename ,kinds ,origins) record)
-               (directory (mailsync-pipe-decode directory)))
-    (list :account (mailsync-pipe-decode-text account)
-          :folder (mailsync-pipe-decode-text folder)
-          :directory directory
-          :truename (if (equal truename "") directory
-                      (mailsync-pipe-decode truename))
-          :kinds (mapcar (lambda (letter) (alist-get letter mailsync--kinds))
-                         kinds)
-          :origins (mapcar (lambda (letter) (alist-get letter mailsync--origins))
-                           origins))))
-
-(defun mailsync-change-merge (earlier later)
-  "One change that stands for EARLIER and LATER, of the same folder."
-  (let* ((merged (copy-sequence later))
-         (before (plist-get earlier :kinds))
-         (after (plist-get later :kinds))
-         (kinds (seq-uniq (append before after)))
-         (lives '(folder-created folder-deleted)))
-    (when (seq-every-p (lambda (kind) (memq kind kinds)) lives)
-      ;; Which of the two came last stands; what was between is unknown.
-      (let ((last (seq-find (lambda (kind) (memq kind lives))
-                            (append after before))))
-        (setq kinds (seq-uniq
-                     (cons 'unknown
-                           (seq-remove (lambda (kind)
-                                         (and (memq kind lives)
-                                              (not (eq kind last))))
-                                       kinds))))))
-    (setq merged (plist-put merged :kinds kinds))
-    (plist-put merged :origins
-               (seq-uniq (append (plist-get earlier :origins)
-                                 (plist-get later :origins))))))
 
 ;;;; Dispatch
 
@@ -483,7 +439,7 @@ check."
   (when (or (not (eq mailsync-check-function #'mailsync-check-by-gnus))
             (and (featurep 'mailsync-gnus) (mailsync-gnus-ready-p)))
     (mailsync--call #'mailsync-module--check
-                    (encode-coding-string account 'utf-8) directory)))
+                    (mailsync-pipe-encode-text account) directory)))
 
 (defun mailsync--set-state (account state text)
   "ACCOUNT is in STATE, with TEXT for the user."
@@ -515,7 +471,7 @@ truenames.  A request for SLOT, a string, replaces one that is not answered."
   (setf (alist-get slot mailsync--requests nil nil #'equal)
         (list mailsync--request callback))
   (mailsync--call #'mailsync-module--resolve
-                  (encode-coding-string slot 'utf-8) mailsync--request
+                  (mailsync-pipe-encode-text slot) mailsync--request
                   (vconcat (mapcar #'mailsync-pipe-encode names))))
 
 (defun mailsync--resolved (slot request part parts names)

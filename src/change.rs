@@ -95,6 +95,26 @@ impl Change {
     }
 }
 
+/// What the tests of several modules make changes with.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A local change of a folder whose names are all `name`.
+    pub(crate) fn change(name: &str, kinds: Kinds) -> Change {
+        Change {
+            folder: Arc::new(Folder {
+                account: AccountId(0),
+                real: name.into(),
+                directory: name.into(),
+                name: name.into(),
+            }),
+            kinds,
+            origins: Origins::LOCAL,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -115,20 +115,8 @@ impl Coalesce for Coalescer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{AccountId, Kinds, Origins};
-
-    fn change(name: &str, kinds: Kinds) -> Change {
-        Change {
-            folder: Arc::new(Folder {
-                account: AccountId(0),
-                real: name.into(),
-                directory: name.into(),
-                name: name.into(),
-            }),
-            kinds,
-            origins: Origins::LOCAL,
-        }
-    }
+    use crate::change::Kinds;
+    use crate::change::testing::change;
 
     /// Events `(ms, folder, kinds)` and what comes out `(ms, folder, kinds)`, with a quiet delay
     /// of 200 ms and a longest of 2,000 ms, asked at each deadline.

@@ -342,21 +342,8 @@ fn fill(payload: &mut Payload, limit: usize, record: Payload) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{Folder, Kinds, Origins};
-    use std::sync::Arc;
-
-    fn change(name: &str, kinds: Kinds) -> Change {
-        Change {
-            folder: Arc::new(Folder {
-                account: AccountId(0),
-                real: name.into(),
-                directory: name.into(),
-                name: name.into(),
-            }),
-            kinds,
-            origins: Origins::LOCAL,
-        }
-    }
+    use crate::change::Kinds;
+    use crate::change::testing::change;
 
     fn log(text: &str) -> Notice {
         let (level, text) = ("info", text.to_owned());

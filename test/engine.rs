@@ -87,7 +87,7 @@ fn an_overflow_is_made_good_by_a_rescan() {
     maildir(&root.path().join(".a"));
     let (given, inboxes) = channel::<Arc<Inbox>>();
     let given = std::sync::Mutex::new(given);
-    let backend: MakeBackend = Arc::new(move |_, inbox| {
+    let backend: MakeBackend = Arc::new(move |inbox| {
         given.lock().unwrap().send(inbox).unwrap();
         Ok(Box::new(Silent))
     });
@@ -112,7 +112,7 @@ fn a_worker_that_panics_is_an_error_state_and_stops_nobody() {
     }
     let root = tempfile::tempdir().unwrap();
     maildir(root.path());
-    let backend: MakeBackend = Arc::new(|_, _| Ok(Box::new(Panics)));
+    let backend: MakeBackend = Arc::new(|_| Ok(Box::new(Panics)));
     let (handle, heard) = start(root.path(), backend);
     let frame = hear(&handle, &heard, "state\0w\0error\0");
     assert!(frame.contains("on purpose"), "{frame:?}");

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -151,10 +151,18 @@ impl Handle {
 /// The pipe and its generation, where whoever buries the engine finds them.
 type LastWord = Arc<Mutex<Option<(i64, Pipe)>>>;
 
+fn lock(last_word: &LastWord) -> MutexGuard<'_, Option<(i64, Pipe)>> {
+    // Whoever panicked with it in hand has left a pipe all the same.
+    last_word.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The engine panicked: say so where Lisp looks, since nobody else will.
-fn died(pipe: &LastWord, (publish, unread): &(Sender<Status>, Receiver<Status>), text: String) {
-    let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((generation, pipe)) = &mut *pipe {
+fn died(
+    last_word: &LastWord,
+    (publish, unread): &(Sender<Status>, Receiver<Status>),
+    text: String,
+) {
+    if let Some((generation, pipe)) = &mut *lock(last_word) {
         say_bye(pipe, *generation, &text);
     }
     let status = Status {
@@ -237,9 +245,8 @@ impl Actor {
                     Ok(Message::Input(input)) => self.input(input),
                     Ok(Message::Attach(generation, pipe)) => {
                         let limit = pipe.limit();
-                        let mut last = self.last_word.lock().unwrap_or_else(PoisonError::into_inner);
-                        *last = pipe.try_clone().ok().map(|pipe| (generation, pipe));
-                        drop(last);
+                        let copy = pipe.try_clone().ok();
+                        *lock(&self.last_word) = copy.map(|pipe| (generation, pipe));
                         self.pipe = Some((generation, pipe));
                         self.stuck = false;
                         self.input(Input::Attach(generation, limit));
@@ -312,10 +319,7 @@ impl Actor {
         self.stuck = written == Written::Partly;
         if written == Written::Closed {
             self.pipe = None;
-            *self
-                .last_word
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = None;
+            *lock(&self.last_word) = None;
             self.input(Input::Detach);
         }
     }

@@ -13,7 +13,7 @@ use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::{Coalesce, Coalescer, Delays};
 use crate::maildir::{FoundFolder, Layout};
 use crate::notifier::{Notice, Notifier};
-use crate::watch::inbox::{Dirty, HALF_LIFE, MOST_NAMES, Names};
+use crate::watch::inbox::{Dirty, HALF_LIFE, Names};
 use crate::watch::root::{Job, Report, Scanned};
 
 /// How often what the kernel does not watch is looked at, where the user gives no `:poll`.
@@ -163,15 +163,9 @@ impl Root {
             let Wish::Look(known) = wish else {
                 return;
             };
-            match (known.get_mut(&place), names) {
-                (Some(Names::All), _) => {}
-                (Some(Names::Some(old)), Names::Some(names))
-                    if old.len() + names.len() <= MOST_NAMES =>
-                {
-                    old.extend(names);
-                }
-                (Some(old), _) => *old = Names::All,
-                (None, names) => {
+            match known.get_mut(&place) {
+                Some(known) => known.absorb(names),
+                None => {
                     known.insert(place, names);
                 }
             }
@@ -263,12 +257,14 @@ impl<C: Coalesce> Core<C> {
                          it again, please report this",
                         root.config.directory.display()
                     );
-                    let real = root.real.clone();
-                    self.rescan_around(real.as_deref());
+                    if let Some(real) = root.real.clone() {
+                        self.unnest(&real);
+                    }
                 }
             }
             Input::Attach(generation, limit) => {
-                // Whatever an earlier pipe carried may be lost: everything is in doubt.
+                // Whatever an earlier pipe carried (the first has generation 1) may be lost:
+                // everything is in doubt.
                 if generation > 1 {
                     self.doubt(None, None);
                 }
@@ -320,15 +316,25 @@ impl<C: Coalesce> Core<C> {
         }
         root.wish_look(dirty.places);
         for (directory, kinds) in dirty.messages {
-            let folder = directory.parent().and_then(|real| root.folders.get(real));
-            match folder {
-                Some(folder) => tell(&mut self.accounts, now, folder, kinds),
-                // Watched before its report is in, or a stale name, or a folder that is really
-                // called "new": after the next report we know, or the worker does.
-                None => *root.limbo.entry(directory).or_default() |= kinds,
-            }
+            *root.limbo.entry(directory).or_default() |= kinds;
         }
-        root.settle_limbo();
+        self.explain(now, id);
+    }
+
+    /// Find the folders of the directories in which something happened.
+    ///
+    /// A directory without one was watched before its report is in, or has a stale name, or is
+    /// a folder that is really called "new": after the next report we know, or the worker does.
+    fn explain(&mut self, now: Instant, id: RootId) {
+        let Root { limbo, folders, .. } = &mut self.roots[id.0];
+        limbo.retain(|directory, kinds| {
+            let folder = directory.parent().and_then(|real| folders.get(real));
+            if let Some(folder) = folder {
+                tell(&mut self.accounts, now, folder, *kinds);
+            }
+            folder.is_none()
+        });
+        self.roots[id.0].settle_limbo();
     }
 
     fn report(&mut self, now: Instant, id: RootId, report: Report, actions: &mut Vec<Action>) {
@@ -361,16 +367,7 @@ impl<C: Coalesce> Core<C> {
                 self.scanned(now, id, scanned);
             }
         }
-        let root = &mut self.roots[id.0];
-        for (directory, kinds) in std::mem::take(&mut root.limbo) {
-            match directory.parent().and_then(|real| root.folders.get(real)) {
-                Some(folder) => tell(&mut self.accounts, now, folder, kinds),
-                None => {
-                    root.limbo.insert(directory, kinds);
-                }
-            }
-        }
-        root.settle_limbo();
+        self.explain(now, id);
     }
 
     /// Why no root may have this truename, if another one has it already.
@@ -393,9 +390,11 @@ impl<C: Coalesce> Core<C> {
         let old = self.roots[id.0].real.replace(scanned.real_root.clone());
         let first = old.is_none();
         if old.as_ref() != Some(&scanned.real_root) {
-            self.nest(id);
-            // The link at the root leads elsewhere now: what it led to is the outer root's again.
-            self.rescan_around(old.as_deref());
+            self.nest(&scanned.real_root);
+            if let Some(old) = &old {
+                // The link at the root leads elsewhere now.
+                self.unnest(old);
+            }
         }
         let inner = self.inner(id);
         let mine = |real: &Path| !inner.iter().any(|inner| real.starts_with(inner));
@@ -456,32 +455,26 @@ impl<C: Coalesce> Core<C> {
     }
 
     /// A root has told its truename: roots around it give up what is inside, without a word.
-    fn nest(&mut self, id: RootId) {
-        let Some(real) = self.roots[id.0].real.clone() else {
-            return;
-        };
-        for root in &mut self.roots {
-            let around =
-                (root.real.as_ref()).is_some_and(|out| *out != real && real.starts_with(out));
-            if around && !root.closed {
-                root.folders.retain(|folder, _| !folder.starts_with(&real));
-                root.wish = Some(Wish::Scan);
-            }
+    fn nest(&mut self, real: &Path) {
+        for root in self.around(real) {
+            root.folders.retain(|folder, _| !folder.starts_with(real));
+            root.wish = Some(Wish::Scan);
         }
     }
 
-    /// Roots around this directory have to look at it themselves now.
-    fn rescan_around(&mut self, real: Option<&Path>) {
-        let Some(real) = real else {
-            return;
-        };
-        for root in &mut self.roots {
-            let around =
-                (root.real.as_ref()).is_some_and(|out| out != real && real.starts_with(out));
-            if around && !root.closed {
-                root.wish = Some(Wish::Scan);
-            }
+    /// What was a root's has gone over to the roots around it, who have to look at it now.
+    fn unnest(&mut self, real: &Path) {
+        for root in self.around(real) {
+            root.wish = Some(Wish::Scan);
         }
+    }
+
+    /// The roots in which this directory lies.
+    fn around(&mut self, real: &Path) -> impl Iterator<Item = &mut Root> {
+        let open = self.roots.iter_mut().filter(|root| !root.closed);
+        open.filter(move |root| {
+            (root.real.as_ref()).is_some_and(|out| out != real && real.starts_with(out))
+        })
     }
 
     /// Everything (of one account, of one root of it) may have changed.

@@ -5,7 +5,7 @@
 //! events.  What a directory means is not known here, only its name.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,7 +44,22 @@ pub enum Names {
 }
 
 /// Entries remembered by name in one directory.
-pub const MOST_NAMES: usize = 32;
+const MOST_NAMES: usize = 32;
+
+impl Names {
+    /// These and `more`, as far as they can be remembered.
+    pub fn absorb(&mut self, more: Names) {
+        match (&mut *self, more) {
+            (Names::Some(some), Names::Some(more)) => {
+                some.extend(more);
+                if some.len() > MOST_NAMES {
+                    *self = Names::All;
+                }
+            }
+            _ => *self = Names::All,
+        }
+    }
+}
 
 /// First halves of renames that wait for their second one.
 const MOST_HALVES: usize = 64;
@@ -78,20 +93,13 @@ impl Dirty {
         }
     }
 
-    fn place(&mut self, directory: &Path, name: Option<OsString>) {
-        if !self.places.contains_key(directory) {
-            self.places
-                .insert(directory.to_owned(), Names::Some(BTreeSet::new()));
-        }
-        let Some(names) = self.places.get_mut(directory) else {
-            return;
-        };
-        match (&mut *names, name) {
-            (Names::All, _) => {}
-            (Names::Some(some), Some(name)) if some.len() < MOST_NAMES => {
-                some.insert(name);
+    fn place(&mut self, directory: &Path, name: Option<&OsStr>) {
+        let names = name.map_or(Names::All, |name| Names::Some([name.to_owned()].into()));
+        match self.places.get_mut(directory) {
+            Some(known) => known.absorb(names),
+            None => {
+                self.places.insert(directory.to_owned(), names);
             }
-            _ => *names = Names::All,
         }
     }
 
@@ -99,7 +107,7 @@ impl Dirty {
     fn entry(&mut self, path: &Path, kinds: Kinds) {
         match path.parent() {
             Some(parent) if holds_messages(parent) => self.message(parent, kinds),
-            Some(parent) => self.place(parent, path.file_name().map(ToOwned::to_owned)),
+            Some(parent) => self.place(parent, path.file_name()),
             None => self.overflow = true,
         }
     }

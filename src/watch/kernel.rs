@@ -3,7 +3,7 @@
 //! The only file that knows `notify`: going to another version of it ends here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -25,7 +25,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel gives no instance: on Linux, `fs.inotify.max_user_instances` or the
     /// process's limit of open files is reached.
-    pub fn start(_root: &Path, inbox: Arc<Inbox>) -> Result<Box<dyn Backend>> {
+    pub fn start(inbox: Arc<Inbox>) -> Result<Box<dyn Backend>> {
         // All that a Maildir needs; the default would report Gnus's own reading, too.
         let kinds = EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
         let handler = move |event: notify::Result<notify::Event>| {

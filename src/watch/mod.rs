@@ -8,7 +8,7 @@ pub mod inbox;
 pub mod kernel;
 pub mod root;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use inbox::Inbox;
@@ -35,5 +35,4 @@ pub trait Backend: Send {
 }
 
 /// Makes the backend of one root, which reports into the given inbox.  Runs on the worker.
-pub type MakeBackend =
-    Arc<dyn Fn(&Path, Arc<Inbox>) -> anyhow::Result<Box<dyn Backend>> + Send + Sync>;
+pub type MakeBackend = Arc<dyn Fn(Arc<Inbox>) -> anyhow::Result<Box<dyn Backend>> + Send + Sync>;

@@ -184,7 +184,7 @@ impl Root {
         if self.backend.is_none()
             && let Some(make) = &self.make
         {
-            match make(&self.spelling, self.inbox.clone()) {
+            match make(self.inbox.clone()) {
                 Ok(backend) => self.backend = Some(backend),
                 Err(error) => scanned.trouble = Some(format!("{error:#}")),
             }

@@ -107,7 +107,7 @@ impl Shared {
     /// What makes the kernel's notification for a root.
     pub fn backend(&self) -> MakeBackend {
         let machine = self.clone();
-        Arc::new(move |_: &Path, inbox: Arc<Inbox>| {
+        Arc::new(move |inbox: Arc<Inbox>| {
             let id = machine.lock().disk.kernel.make(inbox);
             let id = id.ok_or_else(|| anyhow::anyhow!("too many watchers"))?;
             let machine = machine.clone();

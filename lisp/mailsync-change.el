@@ -1,0 +1,82 @@
+;;; mailsync-change.el --- Changes of folders, as Lisp sees them  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; A change is a plist: `:account', `:folder' (canonical name), `:directory'
+;; (as the user spells it), `:truename', `:kinds' and `:origins' (lists of
+;; symbols).  Here is how it comes out of a record of the pipe, and how two of
+;; one folder become one, by the rules of the module's src/change.rs.
+
+;;; Code:
+
+(require 'seq)
+(require 'mailsync-pipe)
+
+;;;; Internal variables
+
+(defconst mailsync-change--kinds
+  '((?n . new) (?f . flags) (?g . gone) (?c . folder-created)
+    (?d . folder-deleted) (?u . unknown))
+  "Letters of the kinds of changes.")
+
+(defconst mailsync-change--origins
+  '((?l . local) (?s . sync) (?r . remote))
+  "Letters of the origins of changes.")
+
+;;;; Code
+
+(defun mailsync-change-read (record)
+  "The change that RECORD, from the pipe, describes."
+  (pcase-let* ((`(,_ ,account ,folder ,directory ,truename ,kinds ,origins) record)
+               (directory (mailsync-pipe-decode directory)))
+    (list :account (mailsync-pipe-decode-text account)
+          :folder (mailsync-pipe-decode-text folder)
+          :directory directory
+          :truename (if (equal truename "") directory
+                      (mailsync-pipe-decode truename))
+          :kinds (mapcar (lambda (letter) (alist-get letter mailsync-change--kinds))
+                         kinds)
+          :origins (mapcar (lambda (letter) (alist-get letter mailsync-change--origins))
+                           origins))))
+
+(defun mailsync-change-merge (earlier later)
+  "One change that stands for EARLIER and LATER, of the same folder."
+  (let* ((merged (copy-sequence later))
+         (before (plist-get earlier :kinds))
+         (after (plist-get later :kinds))
+         (kinds (seq-uniq (append before after)))
+         (lives '(folder-created folder-deleted)))
+    (when (seq-every-p (lambda (kind) (memq kind kinds)) lives)
+      ;; Which of the two came last stands; what was between is unknown.
+      (let ((last (seq-find (lambda (kind) (memq kind lives))
+                            (append after before))))
+        (setq kinds (seq-uniq
+                     (cons 'unknown
+                           (seq-remove (lambda (kind)
+                                         (and (memq kind lives)
+                                              (not (eq kind last))))
+                                       kinds))))))
+    (setq merged (plist-put merged :kinds kinds))
+    (plist-put merged :origins
+               (seq-uniq (append (plist-get earlier :origins)
+                                 (plist-get later :origins))))))
+
+(provide 'mailsync-change)
+;;; mailsync-change.el ends here
