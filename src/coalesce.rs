@@ -36,6 +36,10 @@ pub trait Coalesce {
     /// Hand out every change that is due, oldest deadline first; when one is, those that would
     /// be due in a moment go along (see [`Delays::company`]).
     fn due(&mut self, now: Instant) -> Vec<Change>;
+    /// Merge for this long from now on; what is held already is due when it was.
+    fn retime(&mut self, delays: Delays);
+    /// Drop what is held of these folders.
+    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool);
     /// When `due` will next have something.
     fn deadline(&self) -> Option<Instant>;
     /// Folders being held.
@@ -101,6 +105,15 @@ impl Coalesce for Coalescer {
             due.extend(held.map(|held| held.change));
         }
         due
+    }
+
+    fn retime(&mut self, delays: Delays) {
+        self.delays = delays;
+    }
+
+    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
+        self.held.retain(|_, held| !these(&held.change.folder));
+        self.schedule.retain(|(_, folder)| !these(folder));
     }
 
     fn deadline(&self) -> Option<Instant> {

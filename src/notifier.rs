@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::path::PathBuf;
 
-use crate::change::{AccountId, Change};
+use crate::change::{AccountId, Change, Folder};
 use crate::frame::Payload;
 
 /// A message to Lisp other than a change.
@@ -210,6 +210,22 @@ impl Notifier {
         match self.changes.get_mut(&change.folder.real) {
             Some(waiting) => waiting.absorb(change),
             None => self.changes.insert(change.folder.real.clone(), change),
+        }
+    }
+
+    /// There is another account, whose number is that of those before it.
+    pub fn account(&mut self, name: String) {
+        self.accounts.push(name);
+    }
+
+    /// Drop what waits to be told of these folders.
+    pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
+        let gone: Vec<PathBuf> = (self.changes.entries.iter())
+            .filter(|(_, (_, change))| these(&change.folder))
+            .map(|(real, _)| real.clone())
+            .collect();
+        for real in gone {
+            self.changes.remove(&real);
         }
     }
 

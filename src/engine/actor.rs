@@ -1,4 +1,5 @@
-//! The engine's threads: the actor itself, one worker a root, and short-lived resolvers.
+//! The engine's threads: the actor itself, one worker a root, the environment's, and short-lived
+//! resolvers.
 //!
 //! It moves messages and does what [`Core`] says; it decides nothing.  The actor does no file
 //! I/O: what may wait for a disk happens on a worker.
@@ -13,7 +14,9 @@ use crossbeam_channel::{
     Receiver, Sender, TryRecvError, TrySendError, bounded, never, select, unbounded,
 };
 
-use super::core::{AccountConfig, Action, Core, Input, RootId};
+use super::config::{AccountConfig, RootConfig, RootId};
+use super::core::{Action, Core, Input};
+use super::environment::{Environment, News, slept};
 use super::pipe::{Pipe, Written};
 use super::status::Status;
 use crate::frame::Payload;
@@ -27,9 +30,39 @@ use crate::watch::root::{Job, Root};
 /// How soon a write that did not fit is tried again.
 const RETRY_WRITE: Duration = Duration::from_millis(50);
 
+/// A difference of the clocks that is no sleep: they are not read at the same moment.
+const NO_SLEEP: Duration = Duration::from_secs(1);
+
+/// Makes the file system of one root.
+pub type MakeFs = Arc<dyn Fn() -> Box<dyn Fs> + Send + Sync>;
+
+/// What an engine has of the world around it; tests put something else in its place.
+#[derive(Clone)]
+pub struct World {
+    /// Makes a root's watcher.
+    pub backend: MakeBackend,
+    /// Makes a root's file system.
+    pub fs: MakeFs,
+    /// For how long the machine has slept since its start.
+    pub slept: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl World {
+    /// The real one.
+    pub fn real() -> Self {
+        World {
+            backend: Arc::new(Kernel::start),
+            fs: Arc::new(|| Box::new(DiskFs)),
+            slept: Arc::new(slept),
+        }
+    }
+}
+
 /// What the main thread and the helpers send to the actor.
 enum Message {
     Input(Input),
+    /// The wall clock jumped.
+    Clock,
     Attach(i64, Pipe),
     Resolve(String, Names),
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
@@ -52,10 +85,10 @@ impl Handle {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(accounts: Vec<AccountConfig>, generation: i64, pipe: Pipe) -> Result<Self> {
-        Self::start_with(accounts, generation, pipe, Arc::new(Kernel::start))
+        Self::start_with(accounts, generation, pipe, World::real())
     }
 
-    /// `start` with another backend, for tests.
+    /// `start` in another world, for tests.
     ///
     /// # Errors
     /// As `start`.
@@ -63,17 +96,19 @@ impl Handle {
         accounts: Vec<AccountConfig>,
         generation: i64,
         pipe: Pipe,
-        backend: MakeBackend,
+        world: World,
     ) -> Result<Self> {
         threads::quiet_panics();
         let (messages, inbox) = unbounded();
         let (publish, status) = bounded(1);
         let last_word = Arc::new(Mutex::new(Some((generation, pipe.try_clone()?))));
         let mut actor = Actor {
-            core: Core::new(accounts),
+            core: Core::default(),
             inbox,
             messages: messages.clone(),
-            roots: Vec::new(),
+            slept: (world.slept)(),
+            world,
+            roots: HashMap::new(),
             resolving: HashMap::new(),
             wake: bounded(1),
             pipe: None,
@@ -83,10 +118,11 @@ impl Handle {
             unread: status.clone(),
         };
         messages.send(Message::Attach(generation, pipe))?;
+        messages.send(Message::Input(Input::Configure(accounts)))?;
         let failed = (publish, status.clone());
         threads::spawn(
             "mailsync-engine",
-            move || actor.run(backend),
+            move || actor.run(),
             move |text| died(&last_word, &failed, text),
         )?;
         Ok(Handle {
@@ -101,10 +137,18 @@ impl Handle {
             .map_err(|_| anyhow!("the engine has ended; M-x mailsync-restart starts it again"))
     }
 
-    /// A new pipe, after the old one broke.
+    /// Watch these accounts from now on; a root that stays as it was notices nothing.
     ///
     /// # Errors
     /// When the engine has ended; so for all calls below.
+    pub fn configure(&self, accounts: Vec<AccountConfig>) -> Result<()> {
+        self.send(Message::Input(Input::Configure(accounts)))
+    }
+
+    /// A new pipe, after the old one broke.
+    ///
+    /// # Errors
+    /// When the engine has ended.
     pub fn attach(&self, generation: i64, pipe: Pipe) -> Result<()> {
         self.send(Message::Attach(generation, pipe))
     }
@@ -199,7 +243,10 @@ struct Actor {
     core: Core,
     inbox: Receiver<Message>,
     messages: Sender<Message>,
-    roots: Vec<RootEnd>,
+    world: World,
+    /// How long the machine had slept when that was looked at last.
+    slept: Duration,
+    roots: HashMap<RootId, RootEnd>,
     /// Slots whose names are being resolved, with the request that waits for its turn.
     resolving: HashMap<String, Option<Names>>,
     wake: (Sender<()>, Receiver<()>),
@@ -212,27 +259,43 @@ struct Actor {
 }
 
 impl Actor {
-    fn run(&mut self, backend: MakeBackend) {
+    fn run(&mut self) {
         threads::be_punctual();
-        let roots: Vec<_> = (self.core.roots())
-            .map(|(id, config)| (id, config.clone()))
-            .collect();
-        for (id, config) in roots {
-            let wake = self.wake.0.clone();
-            let inbox = Arc::new(Inbox::new(move || {
-                // Full means that the engine is awake already, or about to be.
-                let _ = wake.try_send(());
-            }));
-            let make = config.poll.is_none().then(|| backend.clone());
-            let root = move |inbox| {
-                let fs: Box<dyn Fs> = Box::new(DiskFs);
-                Root::new(config.directory, config.layout, fs, make, inbox)
-            };
-            let jobs = self.worker(id, root(inbox.clone()));
-            self.roots.push(RootEnd { inbox, jobs });
-        }
-        self.input(Input::Tick);
+        // Ends with this thread, whatever ends that.
+        let _environment = self.environment();
         self.turn();
+    }
+
+    fn environment(&self) -> Option<Environment> {
+        let messages = self.messages.clone();
+        let tell = move |news| {
+            let message = match news {
+                News::MountsAreTold => Message::Input(Input::MountsAreTold),
+                News::Mounts(points) => Message::Input(Input::Mounts(points)),
+                News::Network => Message::Input(Input::NetworkChanged),
+                News::Clock => Message::Clock,
+            };
+            messages.send(message).is_ok()
+        };
+        let started = Environment::start(tell);
+        if let Err(error) = &started {
+            let text = format!("a sleep of the machine will be noticed late: {error:#}");
+            let message = Message::Input(Input::Log("warning", text));
+            let _ = self.messages.send(message);
+        }
+        started.ok()
+    }
+
+    /// The machine may have slept since the last look.
+    fn look_for_sleep(&mut self) -> bool {
+        let slept = (self.world.slept)();
+        let more = slept.saturating_sub(self.slept);
+        let woke = more > NO_SLEEP;
+        if woke {
+            self.slept = slept;
+            self.input(Input::Woke(more));
+        }
+        woke
     }
 
     fn turn(&mut self) {
@@ -243,6 +306,11 @@ impl Actor {
             select! {
                 recv(self.inbox) -> message => match message {
                     Ok(Message::Input(input)) => self.input(input),
+                    Ok(Message::Clock) => {
+                        if !self.look_for_sleep() {
+                            self.input(Input::ClockSet);
+                        }
+                    }
                     Ok(Message::Attach(generation, pipe)) => {
                         let limit = pipe.limit();
                         let copy = pipe.try_clone().ok();
@@ -262,12 +330,15 @@ impl Actor {
                     Ok(Message::Stop) | Err(_) => return self.goodbye(),
                 },
                 recv(self.wake.1) -> _ => {
-                    for number in 0..self.roots.len() {
-                        self.take(RootId(number));
+                    let ids: Vec<RootId> = self.roots.keys().copied().collect();
+                    for id in ids {
+                        self.take(id);
                     }
                 }
                 recv(timer) -> _ => self.input(Input::Tick),
             }
+            // Whatever it was that came: where nobody tells of a sleep, this does.
+            self.look_for_sleep();
             if self.stuck
                 && let Some((_, pipe)) = &mut self.pipe
             {
@@ -284,17 +355,15 @@ impl Actor {
     fn input(&mut self, input: Input) {
         for action in self.core.handle(Instant::now(), input) {
             match action {
+                Action::Open(id, config) => self.open(id, config),
                 Action::Run(id, job) => {
-                    let jobs = self.roots.get(id.0).and_then(|root| root.jobs.as_ref());
+                    let jobs = self.roots.get(&id).and_then(|root| root.jobs.as_ref());
                     // A worker that died has said so itself.
                     let _ = jobs.map(|jobs| jobs.send(job));
                 }
                 Action::Take(id) => self.take(id),
-                Action::Close(id) => {
-                    if let Some(root) = self.roots.get_mut(id.0) {
-                        root.jobs = None;
-                    }
-                }
+                // The worker ends when it has no job any more, and takes the watches along.
+                Action::Close(id) => drop(self.roots.remove(&id)),
                 Action::Send(frame) => {
                     if let Some((_, pipe)) = &mut self.pipe {
                         let written = pipe.write(&frame);
@@ -306,10 +375,8 @@ impl Actor {
     }
 
     fn take(&mut self, id: RootId) {
-        let dirty = self
-            .roots
-            .get(id.0)
-            .map(|root| root.inbox.take(Instant::now()));
+        let root = self.roots.get(&id);
+        let dirty = root.map(|root| root.inbox.take(Instant::now()));
         if let Some(dirty) = dirty.filter(|dirty| *dirty != Dirty::default()) {
             self.input(Input::Dirty(id, dirty));
         }
@@ -322,6 +389,19 @@ impl Actor {
             *lock(&self.last_word) = None;
             self.input(Input::Detach);
         }
+    }
+
+    fn open(&mut self, id: RootId, config: RootConfig) {
+        let wake = self.wake.0.clone();
+        let inbox = Arc::new(Inbox::new(move || {
+            // Full means that the engine is awake already, or about to be.
+            let _ = wake.try_send(());
+        }));
+        let make = config.poll.is_none().then(|| self.world.backend.clone());
+        let fs = (self.world.fs)();
+        let root = Root::new(config.directory, config.layout, fs, make, inbox.clone());
+        let jobs = self.worker(id, root);
+        self.roots.insert(id, RootEnd { inbox, jobs });
     }
 
     fn worker(&self, id: RootId, mut root: Root) -> Option<Sender<Job>> {

@@ -3,54 +3,26 @@
 //! Owns the coalescers and the notifier, knows each root's folders, gives the workers their jobs.
 //! It does no I/O and reads no clock, so that the simulator can run it as it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::status::{AccountStatus, RootStatus, Status};
+use super::config::{AccountConfig, RootConfig, RootId};
+use super::root::{Phase, Root};
+use super::status::{AccountStatus, Status};
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
-use crate::coalesce::{Coalesce, Coalescer, Delays};
-use crate::maildir::{FoundFolder, Layout};
+use crate::coalesce::{Coalesce, Coalescer};
+use crate::maildir::FoundFolder;
 use crate::notifier::{Notice, Notifier};
-use crate::watch::inbox::{Dirty, HALF_LIFE, Names};
-use crate::watch::root::{Job, Report, Scanned};
-
-/// How often what the kernel does not watch is looked at, where the user gives no `:poll`.
-pub const POLL: Duration = Duration::from_secs(30);
-
-/// How soon a tree that was not quiet is looked at again.
-const AGAIN: Duration = Duration::from_millis(500);
-
-/// One account, as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountConfig {
-    /// Its name.
-    pub name: String,
-    /// Its maildirs.
-    pub roots: Vec<RootConfig>,
-    /// How long its changes are merged.
-    pub delays: Delays,
-}
-
-/// One root of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RootConfig {
-    /// Absolute, as the user spells it.
-    pub directory: PathBuf,
-    /// Which layouts to look for.
-    pub layout: Layout,
-    /// Look this often, and do not use the kernel's notification.
-    pub poll: Option<Duration>,
-}
-
-/// A number for a root, counted over all accounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RootId(pub usize);
+use crate::watch::inbox::{Dirty, HALF_LIFE};
+use crate::watch::root::{Depth, Job, Report, Scanned};
 
 /// What the engine learns.
 #[derive(Debug)]
 pub enum Input {
+    /// These accounts shall be watched, and no others: the difference is what is done.
+    Configure(Vec<AccountConfig>),
     /// A backend's events.
     Dirty(RootId, Dirty),
     /// A worker's answer.
@@ -69,6 +41,16 @@ pub enum Input {
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
     /// Something for the log: its level and text.
     Log(&'static str, String),
+    /// The machine slept, for so long.
+    Woke(Duration),
+    /// The wall clock was set, which stamps are compared by.
+    ClockSet,
+    /// An address or a route came or went.
+    NetworkChanged,
+    /// From now on `Mounts` comes when something is mounted or unmounted.
+    MountsAreTold,
+    /// Something was mounted or unmounted here.
+    Mounts(Vec<PathBuf>),
     /// Only time has passed.
     Tick,
 }
@@ -76,6 +58,8 @@ pub enum Input {
 /// What the engine wants done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Start a worker for a new root.
+    Open(RootId, RootConfig),
     /// Give a worker a job; it has none.
     Run(RootId, Job),
     /// End a worker.
@@ -86,177 +70,58 @@ pub enum Action {
     Send(Vec<u8>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Watching,
-    Starting,
-    Waiting,
-    Error,
-}
-
-impl Phase {
-    fn name(self) -> &'static str {
-        match self {
-            Phase::Watching => "watching",
-            Phase::Starting => "starting",
-            Phase::Waiting => "waiting",
-            Phase::Error => "error",
-        }
-    }
-}
-
-/// Work that waits for its worker to be free.
-enum Wish {
-    Scan,
-    Look(HashMap<PathBuf, Names>),
-}
-
-struct Root {
-    account: AccountId,
-    config: RootConfig,
-    phase: Phase,
-    text: String,
-    /// No worker any more.
-    closed: bool,
-    /// Its truename, once a scan has told it.
-    real: Option<PathBuf>,
-    /// By truename, sorted, so that all of them are always told in the same order.
-    folders: BTreeMap<PathBuf, Arc<Folder>>,
-    busy: bool,
-    wish: Option<Wish>,
-    /// Events in directories that no report has named yet.
-    limbo: HashMap<PathBuf, Kinds>,
-    next_scan: Option<Instant>,
-    next_take: Option<Instant>,
-    /// How long to wait before an absent root is looked for again.
-    patience: Duration,
-    watches: usize,
-    unwatched: usize,
-    problems: Vec<String>,
-}
-
-impl Root {
-    /// Events that no folder explains, when no report that could name it is due any more.
-    fn settle_limbo(&mut self) {
-        if self.busy || self.wish.is_some() {
-            return;
-        }
-        let limbo = std::mem::take(&mut self.limbo);
-        self.wish_look(limbo.into_keys().map(|directory| (directory, Names::All)));
-    }
-
-    fn status(&self) -> RootStatus {
-        RootStatus {
-            directory: self.config.directory.clone(),
-            state: self.phase.name(),
-            text: self.text.clone(),
-            how: self.how(),
-            folders: self.folders.len(),
-            watches: self.watches,
-            problems: self.problems.clone(),
-        }
-    }
-
-    fn wish_look(&mut self, places: impl IntoIterator<Item = (PathBuf, Names)>) {
-        for (place, names) in places {
-            let wish = self.wish.get_or_insert_with(|| Wish::Look(HashMap::new()));
-            let Wish::Look(known) = wish else {
-                return;
-            };
-            match known.get_mut(&place) {
-                Some(known) => known.absorb(names),
-                None => {
-                    known.insert(place, names);
-                }
-            }
-        }
-    }
-
-    fn how(&self) -> &'static str {
-        match (self.config.poll, self.watches, self.unwatched) {
-            (Some(_), ..) | (None, 0, 1..) => "poll",
-            (None, _, 0) => "kernel",
-            (None, ..) => "mixed",
-        }
-    }
-}
-
 struct Account<C> {
     name: String,
     coalescer: C,
     /// The state that Lisp was told last.
     told: Option<(Phase, String)>,
+    /// As configured; none when it is configured no longer.
+    roots: Vec<RootId>,
 }
 
 /// The engine's state.  The coalescer is a parameter for the simulator's sake only.
 pub struct Core<C = Coalescer> {
+    /// All that ever were: their numbers travel with changes.
     accounts: Vec<Account<C>>,
-    roots: Vec<Root>,
+    /// Those of the present configuration, in its order.
+    listed: Vec<AccountId>,
+    roots: BTreeMap<RootId, Root>,
+    /// Roots made so far.
+    made: usize,
     notifier: Notifier,
     delivered: u64,
+    mounts_are_told: bool,
+}
+
+impl<C: Coalesce> Default for Core<C> {
+    fn default() -> Self {
+        Core {
+            accounts: Vec::new(),
+            listed: Vec::new(),
+            roots: BTreeMap::new(),
+            made: 0,
+            notifier: Notifier::new(Vec::new()),
+            delivered: 0,
+            mounts_are_told: false,
+        }
+    }
 }
 
 impl<C: Coalesce> Core<C> {
-    /// The engine before anything has happened: each root wants its first scan.
-    pub fn new(accounts: Vec<AccountConfig>) -> Self {
-        let names = accounts.iter().map(|account| account.name.clone());
-        let notifier = Notifier::new(names.collect());
-        let mut roots = Vec::new();
-        let mut states = Vec::new();
-        for (number, account) in accounts.into_iter().enumerate() {
-            roots.extend(account.roots.into_iter().map(|config| Root {
-                account: AccountId(number),
-                config,
-                phase: Phase::Starting,
-                text: String::new(),
-                closed: false,
-                real: None,
-                folders: BTreeMap::new(),
-                busy: false,
-                wish: Some(Wish::Scan),
-                limbo: HashMap::new(),
-                next_scan: None,
-                next_take: None,
-                patience: AGAIN,
-                watches: 0,
-                unwatched: 0,
-                problems: Vec::new(),
-            }));
-            states.push(Account {
-                name: account.name,
-                coalescer: C::new(account.delays),
-                told: None,
-            });
-        }
-        Core {
-            accounts: states,
-            roots,
-            notifier,
-            delivered: 0,
-        }
-    }
-
-    /// The roots, for whoever makes their workers.
-    pub fn roots(&self) -> impl Iterator<Item = (RootId, &RootConfig)> {
-        let numbered = self.roots.iter().enumerate();
-        numbered.map(|(number, root)| (RootId(number), &root.config))
-    }
-
     /// Take in what happened; returns what to do.
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
+            Input::Configure(accounts) => self.configure(accounts, &mut actions),
             Input::Dirty(id, dirty) => self.dirty(now, id, dirty),
             Input::Report(id, report) => self.report(now, id, report, &mut actions),
             Input::WorkerDied(id, text) => {
-                if let Some(root) = self.roots.get_mut(id.0) {
-                    root.closed = true;
-                    root.phase = Phase::Error;
-                    root.text = format!(
-                        "internal error while looking at {}: {text}; M-x mailsync-restart starts \
-                         it again, please report this",
-                        root.config.directory.display()
-                    );
+                if let Some(root) = self.roots.get_mut(&id) {
+                    let directory = root.config.directory.display();
+                    root.fail(format!(
+                        "internal error while looking at {directory}: {text}; M-x \
+                         mailsync-restart starts it again, please report this"
+                    ));
                     if let Some(real) = root.real.clone() {
                         self.unnest(&real);
                     }
@@ -282,6 +147,28 @@ impl<C: Coalesce> Core<C> {
             }
             Input::Resolved(slot, request, pairs) => self.resolved(slot, request, pairs),
             Input::Log(level, text) => self.notifier.notice(Notice::Log { level, text }),
+            Input::Woke(slept) => {
+                let text = format!(
+                    "the machine slept for {} s: everything is looked at again",
+                    slept.as_secs()
+                );
+                self.notifier.notice(Notice::Log {
+                    level: "info",
+                    text,
+                });
+                self.rouse(Depth::Everything, |_| true);
+            }
+            // Only where stamps are all there is does their clock matter.
+            Input::ClockSet => self.rouse(Depth::Everything, Root::swept),
+            Input::NetworkChanged => {
+                self.rouse(Depth::Sweep, Root::remote);
+                self.rouse(Depth::Everything, Root::waits);
+            }
+            Input::MountsAreTold => self.mounts_are_told = true,
+            Input::Mounts(points) => {
+                let near = |root: &Root| points.iter().any(|point| root.near(point));
+                self.rouse(Depth::Everything, near);
+            }
             Input::Tick => {}
         }
         self.pump(now, &mut actions);
@@ -290,17 +177,92 @@ impl<C: Coalesce> Core<C> {
 
     /// When to call `handle` with a `Tick` at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let coalescers = self
-            .accounts
-            .iter()
-            .map(|account| account.coalescer.deadline());
-        let open = self.roots.iter().filter(|root| !root.closed);
-        let roots = open.flat_map(|root| [root.next_scan, root.next_take]);
+        let accounts = self.accounts.iter();
+        let coalescers = accounts.map(|account| account.coalescer.deadline());
+        let roots = self.roots.values().map(Root::deadline);
         coalescers.chain(roots).flatten().min()
     }
 
+    /// Go over to this configuration.  A root that stays as it was notices nothing.
+    fn configure(&mut self, accounts: Vec<AccountConfig>, actions: &mut Vec<Action>) {
+        for account in &mut self.accounts {
+            account.roots.clear();
+        }
+        self.listed.clear();
+        let mut old: Vec<RootId> = self.roots.keys().copied().collect();
+        let mut new = Vec::new();
+        for config in accounts {
+            let known = (self.accounts.iter()).position(|account| account.name == config.name);
+            let id = AccountId(known.unwrap_or(self.accounts.len()));
+            if known.is_none() {
+                self.notifier.account(config.name.clone());
+                self.accounts.push(Account {
+                    name: config.name,
+                    coalescer: C::new(config.delays),
+                    told: None,
+                    roots: Vec::new(),
+                });
+            }
+            let account = &mut self.accounts[id.0];
+            account.coalescer.retime(config.delays);
+            for config in config.roots {
+                let same = |it: &RootId| {
+                    let root = &self.roots[it];
+                    !root.closed && root.account == id && root.config == config
+                };
+                let at = old.iter().position(same);
+                account.roots.push(match at {
+                    Some(at) => old.remove(at),
+                    None => {
+                        let root = RootId(self.made);
+                        self.made += 1;
+                        new.push((root, id, config));
+                        root
+                    }
+                });
+            }
+            self.listed.push(id);
+        }
+        for id in old {
+            self.retire(id, actions);
+        }
+        for account in &mut self.accounts {
+            if account.roots.is_empty() {
+                account.told = None;
+            }
+        }
+        for (id, account, config) in new {
+            actions.push(Action::Open(id, config.clone()));
+            self.roots.insert(id, Root::new(account, config));
+        }
+    }
+
+    /// Watch this root no longer.
+    fn retire(&mut self, id: RootId, actions: &mut Vec<Action>) {
+        let Some(root) = self.roots.remove(&id) else {
+            return;
+        };
+        actions.push(Action::Close(id));
+        // Whoever has its folders from now on has them checked.
+        let its = |folder: &Folder| {
+            folder.account == root.account && root.folders.contains_key(&folder.real)
+        };
+        self.accounts[root.account.0].coalescer.forget(&its);
+        self.notifier.forget(&its);
+        if let Some(real) = &root.real {
+            self.unnest(real);
+        }
+    }
+
+    /// Have these roots looked at, those that were given up for a while included.
+    fn rouse(&mut self, depth: Depth, which: impl Fn(&Root) -> bool) {
+        for root in self.roots.values_mut().filter(|root| which(root)) {
+            root.rouse(depth);
+        }
+    }
+
     fn dirty(&mut self, now: Instant, id: RootId, dirty: Dirty) {
-        let Some(root) = self.roots.get_mut(id.0).filter(|root| !root.closed) else {
+        let Some(root) = self.roots.get_mut(&id).filter(|root| !root.closed) else {
             return;
         };
         if let Some(text) = dirty.failure {
@@ -312,9 +274,9 @@ impl<C: Coalesce> Core<C> {
             root.next_take.get_or_insert(now + HALF_LIFE);
         }
         if dirty.overflow {
-            root.wish = Some(Wish::Scan);
+            root.want(Depth::Everything);
         }
-        root.wish_look(dirty.places);
+        root.want_places(dirty.places);
         for (directory, kinds) in dirty.messages {
             *root.limbo.entry(directory).or_default() |= kinds;
         }
@@ -326,7 +288,10 @@ impl<C: Coalesce> Core<C> {
     /// A directory without one was watched before its report is in, or has a stale name, or is
     /// a folder that is really called "new": after the next report we know, or the worker does.
     fn explain(&mut self, now: Instant, id: RootId) {
-        let Root { limbo, folders, .. } = &mut self.roots[id.0];
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let Root { limbo, folders, .. } = root;
         limbo.retain(|directory, kinds| {
             let folder = directory.parent().and_then(|real| folders.get(real));
             if let Some(folder) = folder {
@@ -334,33 +299,22 @@ impl<C: Coalesce> Core<C> {
             }
             folder.is_none()
         });
-        self.roots[id.0].settle_limbo();
+        root.settle_limbo();
     }
 
     fn report(&mut self, now: Instant, id: RootId, report: Report, actions: &mut Vec<Action>) {
-        let Some(root) = self.roots.get_mut(id.0).filter(|root| !root.closed) else {
+        let Some(root) = self.roots.get_mut(&id).filter(|root| !root.closed) else {
             return;
         };
-        root.busy = false;
+        root.finished();
         match report {
             Report::Nothing => {}
-            Report::Absent(text) => {
-                root.phase = Phase::Waiting;
-                root.text = format!("{text}: mend it or the key :maildir");
-                root.watches = 0;
-                root.unwatched = root.folders.len();
-                root.problems.clear();
-                // It may have been moved for a moment only: soon at first, then ever more slowly.
-                root.next_scan = Some(now + root.patience);
-                root.patience = (root.patience * 4).min(root.config.poll.unwrap_or(POLL));
-            }
+            Report::Absent(absent) => root.absent(now, absent, self.mounts_are_told),
             Report::Scanned(scanned) => {
                 if let Some(text) = self.taken(id, &scanned.real_root) {
-                    let root = &mut self.roots[id.0];
-                    root.phase = Phase::Error;
-                    root.text = text;
-                    root.closed = true;
-                    root.wish = None;
+                    if let Some(root) = self.roots.get_mut(&id) {
+                        root.fail(text);
+                    }
                     actions.push(Action::Close(id));
                     return;
                 }
@@ -372,11 +326,11 @@ impl<C: Coalesce> Core<C> {
 
     /// Why no root may have this truename, if another one has it already.
     fn taken(&self, id: RootId, real: &Path) -> Option<String> {
-        let mut others = self.roots.iter().enumerate();
-        let (_, other) = others.find(|(number, other)| {
-            *number != id.0 && !other.closed && other.real.as_deref() == Some(real)
+        let mut others = self.roots.iter();
+        let (_, other) = others.find(|(other, root)| {
+            **other != id && !root.closed && root.real.as_deref() == Some(real)
         })?;
-        let root = self.roots.get(id.0)?;
+        let root = self.roots.get(&id)?;
         Some(format!(
             ":maildir {} is the same directory as {} of the account \"{}\": remove one of them \
              from mailsync-accounts",
@@ -386,8 +340,11 @@ impl<C: Coalesce> Core<C> {
         ))
     }
 
-    fn scanned(&mut self, now: Instant, id: RootId, scanned: Scanned) {
-        let old = self.roots[id.0].real.replace(scanned.real_root.clone());
+    fn scanned(&mut self, now: Instant, id: RootId, mut scanned: Scanned) {
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let old = root.real.replace(scanned.real_root.clone());
         let first = old.is_none();
         if old.as_ref() != Some(&scanned.real_root) {
             self.nest(&scanned.real_root);
@@ -398,12 +355,15 @@ impl<C: Coalesce> Core<C> {
         }
         let inner = self.inner(id);
         let mine = |real: &Path| !inner.iter().any(|inner| real.starts_with(inner));
-        let root = &mut self.roots[id.0];
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
         for real in scanned.deleted.iter().filter(|real| mine(real)) {
             if let Some(folder) = root.folders.remove(real) {
                 tell(&mut self.accounts, now, &folder, Kinds::DELETED);
             }
         }
+        root.scanned(now, &mut scanned, self.mounts_are_told);
         for found in scanned.created {
             if !mine(&found.real) {
                 continue;
@@ -425,17 +385,6 @@ impl<C: Coalesce> Core<C> {
                 tell(&mut self.accounts, now, folder, Kinds::UNKNOWN);
             }
         }
-        root.phase = Phase::Watching;
-        root.patience = AGAIN;
-        root.text = scanned.trouble.unwrap_or_default();
-        root.watches = scanned.watches;
-        root.unwatched = scanned.unwatched;
-        root.problems = scanned.problems;
-        let unwatched = (root.unwatched > 0).then_some(POLL);
-        // Folders that appear while we look are given a moment to come to rest.
-        let again = scanned.again.then_some(AGAIN);
-        let period = again.or(root.config.poll).or(unwatched);
-        root.next_scan = period.map(|period| now + period);
         if first {
             let account = root.account;
             let directory = root.config.directory.clone();
@@ -445,10 +394,10 @@ impl<C: Coalesce> Core<C> {
 
     /// Truenames of other roots inside this one: the longest root has a folder.
     fn inner(&self, id: RootId) -> Vec<PathBuf> {
-        let Some(mine) = self.roots.get(id.0).and_then(|root| root.real.as_ref()) else {
+        let Some(mine) = self.roots.get(&id).and_then(|root| root.real.as_ref()) else {
             return Vec::new();
         };
-        let others = self.roots.iter().filter(|root| !root.closed);
+        let others = self.roots.values().filter(|root| !root.closed);
         let reals = others.filter_map(|root| root.real.as_ref());
         let inner = reals.filter(|real| *real != mine && real.starts_with(mine));
         inner.cloned().collect()
@@ -458,20 +407,20 @@ impl<C: Coalesce> Core<C> {
     fn nest(&mut self, real: &Path) {
         for root in self.around(real) {
             root.folders.retain(|folder, _| !folder.starts_with(real));
-            root.wish = Some(Wish::Scan);
+            root.want(Depth::Everything);
         }
     }
 
     /// What was a root's has gone over to the roots around it, who have to look at it now.
     fn unnest(&mut self, real: &Path) {
         for root in self.around(real) {
-            root.wish = Some(Wish::Scan);
+            root.want(Depth::Everything);
         }
     }
 
     /// The roots in which this directory lies.
     fn around(&mut self, real: &Path) -> impl Iterator<Item = &mut Root> {
-        let open = self.roots.iter_mut().filter(|root| !root.closed);
+        let open = self.roots.values_mut().filter(|root| !root.closed);
         open.filter(move |root| {
             (root.real.as_ref()).is_some_and(|out| out != real && real.starts_with(out))
         })
@@ -479,7 +428,7 @@ impl<C: Coalesce> Core<C> {
 
     /// Everything (of one account, of one root of it) may have changed.
     fn doubt(&mut self, account: Option<&str>, directory: Option<&Path>) {
-        for root in &self.roots {
+        for root in self.roots.values() {
             let wanted = account.is_none_or(|name| name == self.accounts[root.account.0].name)
                 && directory.is_none_or(|directory| directory == root.config.directory);
             if wanted {
@@ -520,27 +469,18 @@ impl<C: Coalesce> Core<C> {
 
     /// Whatever became possible or due, done.
     fn pump(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        for number in 0..self.roots.len() {
-            let root = &mut self.roots[number];
-            if root.next_take.is_some_and(|at| at <= now) {
-                root.next_take = None;
-                actions.push(Action::Take(RootId(number)));
-            }
-            if root.next_scan.is_some_and(|at| at <= now) {
-                root.next_scan = None;
-                root.wish = Some(Wish::Scan);
-            }
-            if root.busy || root.closed {
+        let ids: Vec<RootId> = self.roots.keys().copied().collect();
+        for id in ids {
+            let Some(root) = self.roots.get_mut(&id) else {
                 continue;
+            };
+            if root.next_take.take_if(|at| *at <= now).is_some() {
+                actions.push(Action::Take(id));
             }
-            if let Some(wish) = root.wish.take() {
-                root.busy = true;
-                let exclude = self.inner(RootId(number));
-                let job = match wish {
-                    Wish::Scan => Job::Scan { exclude },
-                    Wish::Look(places) => Job::Look { places, exclude },
-                };
-                actions.push(Action::Run(RootId(number), job));
+            root.tick(now);
+            if let Some(job) = root.begin(now) {
+                let exclude = self.inner(id);
+                actions.push(Action::Run(id, Job { exclude, ..job }));
             }
         }
         for account in &mut self.accounts {
@@ -553,42 +493,47 @@ impl<C: Coalesce> Core<C> {
         actions.extend(self.notifier.frame().map(Action::Send));
     }
 
+    /// The roots of an account, in its order.
+    fn roots_of(&self, account: AccountId) -> impl Iterator<Item = &Root> + Clone {
+        let roots = self.accounts[account.0].roots.iter();
+        roots.filter_map(|id| self.roots.get(id))
+    }
+
     fn state(&self, account: AccountId) -> (Phase, String) {
-        let roots = self.roots.iter().filter(|root| root.account == account);
-        let worst = roots.clone().map(|root| root.phase).max();
+        let roots = self.roots_of(account);
+        let worst = roots.clone().map(Root::phase).max();
         let phase = worst.unwrap_or(Phase::Watching);
-        let mut texts = roots.filter(|root| root.phase == phase && !root.text.is_empty());
-        let text = texts.next().map(|root| root.text.clone());
+        let mut texts = (roots.filter(|root| root.phase() == phase)).map(Root::text);
+        let text = texts.find(|text| !text.is_empty());
         (phase, text.unwrap_or_default())
     }
 
     fn tell_states(&mut self) {
-        for number in 0..self.accounts.len() {
-            let account = AccountId(number);
+        for account in self.listed.clone() {
             let now = self.state(account);
-            if self.accounts[number].told.as_ref() != Some(&now) {
+            let told = &mut self.accounts[account.0].told;
+            if told.as_ref() != Some(&now) {
                 self.notifier.notice(Notice::State {
                     account,
                     state: now.0.name(),
                     text: now.1.clone(),
                 });
-                self.accounts[number].told = Some(now);
+                *told = Some(now);
             }
         }
     }
 
     /// What a user may want to see.
     pub fn status(&self) -> Status {
-        let accounts = self.accounts.iter().enumerate().map(|(number, account)| {
-            let id = AccountId(number);
-            let (phase, text) = self.state(id);
-            let roots = self.roots.iter().filter(|root| root.account == id);
+        let accounts = self.listed.iter().map(|id| {
+            let account = &self.accounts[id.0];
+            let (phase, text) = self.state(*id);
             AccountStatus {
                 name: account.name.clone(),
                 state: phase.name(),
                 text,
-                pending: account.coalescer.len() + self.notifier.pending(id),
-                roots: roots.map(Root::status).collect(),
+                pending: account.coalescer.len() + self.notifier.pending(*id),
+                roots: self.roots_of(*id).map(Root::status).collect(),
             }
         });
         Status {
@@ -603,14 +548,8 @@ impl<C: Coalesce> Core<C> {
     /// Entries held in memory, which must not grow with the number of events.
     pub fn held(&self) -> usize {
         let coalescers = self.accounts.iter().map(|account| account.coalescer.len());
-        let limbo = self.roots.iter().map(|root| {
-            let places = match &root.wish {
-                Some(Wish::Look(places)) => places.len(),
-                _ => 0,
-            };
-            root.limbo.len() + places
-        });
-        coalescers.sum::<usize>() + limbo.sum::<usize>() + self.notifier.len()
+        let roots = self.roots.values().map(Root::held);
+        coalescers.chain(roots).sum::<usize>() + self.notifier.len()
     }
 }
 

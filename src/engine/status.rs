@@ -41,12 +41,15 @@ pub struct RootStatus {
     pub state: &'static str,
     /// What a user should know.
     pub text: String,
-    /// `inotify` (or the platform's own), `poll`, or `mixed`.
+    /// `kernel`: watched by it; `poll`: looked at from time to time; `mixed`: some of it; `both`:
+    /// watched, and looked at since others can write there.
     pub how: &'static str,
     /// Folders found.
     pub folders: usize,
-    /// Directories watched.
+    /// Directories watched, those on the way to the root included.
     pub watches: usize,
+    /// Directories that should be watched and are not.
+    pub unwatched: usize,
     /// What could not be read.
     pub problems: Vec<String>,
 }

@@ -8,6 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::discover::{FoundFolder, Scan};
+use super::fs::FileId;
+use super::stamp::{Clock, Stamp, Verdict};
 
 /// What differs between the known folders and a scan; every list is sorted by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,41 +18,91 @@ pub struct Delta {
     pub created: Vec<FoundFolder>,
     /// The real paths of known folders that are no more.
     pub deleted: Vec<PathBuf>,
-    /// The real paths of known folders that may have changed: their stamps do not prove the
-    /// contrary, they were replaced, they go by another name now, or they could not be looked at.
+    /// The real paths of known folders that have changed: their stamps differ, they were replaced,
+    /// they go by another name now, or they could not be looked at.
     pub changed: Vec<PathBuf>,
+    /// The real paths of those that look the same and may have changed; no later look will tell
+    /// more.
+    pub doubtful: Vec<PathBuf>,
+    /// As `doubtful`, but too fresh: a later look will tell whether to doubt, for good.
+    pub unsettled: Vec<PathBuf>,
 }
 
 impl Delta {
     /// Whether surely nothing has changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.created.is_empty() && self.deleted.is_empty() && self.changed.is_empty()
+        self.created.is_empty() && self.deleted.is_empty() && self.may_have_changed().count() == 0
+    }
+
+    /// The real paths of all known folders that are not proven to be unchanged.
+    pub fn may_have_changed(&self) -> impl Iterator<Item = &PathBuf> {
+        let doubtful = self.doubtful.iter().chain(&self.unsettled);
+        self.changed.iter().chain(doubtful)
+    }
+
+    /// Leave out known folders that something else vouches for.
+    pub fn trust(&mut self, vouched: impl Fn(&Path) -> bool) {
+        for list in [&mut self.changed, &mut self.doubtful, &mut self.unsettled] {
+            list.retain(|real| !vouched(real));
+        }
+    }
+
+    /// Take the doubtful ones for changed, with `unsettled` also those that are too fresh.
+    pub fn doubt(&mut self, unsettled: bool) {
+        self.changed.append(&mut self.doubtful);
+        if unsettled {
+            self.changed.append(&mut self.unsettled);
+        }
+        self.changed.sort();
+        self.changed.dedup();
     }
 }
 
-/// Compare the `known` folders, by their real paths, with what `scan` found.
+/// Compare the `known` folders, by their real paths, with what `scan` found.  `clock` tells whose
+/// clock stamps a directory.
 ///
 /// A known folder that the scan did not find, but that lies where the scan had a problem, is not
 /// deleted but may have changed: an unreadable directory must not look like a deletion.
 #[must_use]
-pub fn diff(known: &HashMap<PathBuf, FoundFolder>, scan: &Scan) -> Delta {
+pub fn diff(
+    known: &HashMap<PathBuf, FoundFolder>,
+    scan: &Scan,
+    clock: impl Fn(FileId) -> Clock,
+) -> Delta {
     let mut delta = Delta::default();
     let mut seen: HashSet<&Path> = HashSet::with_capacity(scan.folders.len());
+    // What is proven of a part of a folder, and whether a later look would prove more.
+    let judge = |old: &Stamp, new: &Stamp| {
+        let clock = clock(new.id);
+        let verdict = old.compare(new, clock);
+        (
+            verdict,
+            verdict == Verdict::Doubtful && !new.following(old).settled(clock),
+        )
+    };
     for folder in &scan.folders {
         seen.insert(&folder.real);
-        match known.get(&folder.real) {
-            None => delta.created.push(folder.clone()),
-            Some(old) => {
-                // The name follows from the directory.
-                let same = old.directory == folder.directory
-                    && old.new.unchanged(&folder.new)
-                    && old.cur.unchanged(&folder.cur);
-                if !same {
-                    delta.changed.push(folder.real.clone());
-                }
-            }
-        }
+        let Some(old) = known.get(&folder.real) else {
+            delta.created.push(folder.clone());
+            continue;
+        };
+        let (new, cur) = (
+            judge(&old.new, &folder.new),
+            judge(&old.cur, &folder.cur),
+        );
+        let verdict = new.0.max(cur.0);
+        let list = if old.directory != folder.directory || verdict == Verdict::Changed {
+            // The name follows from the directory.
+            &mut delta.changed
+        } else if verdict == Verdict::Unchanged {
+            continue;
+        } else if new.1 || cur.1 {
+            &mut delta.unsettled
+        } else {
+            &mut delta.doubtful
+        };
+        list.push(folder.real.clone());
     }
     for (real, old) in known {
         if !seen.contains(real.as_path()) {
@@ -65,24 +117,37 @@ pub fn diff(known: &HashMap<PathBuf, FoundFolder>, scan: &Scan) -> Delta {
         }
     }
     delta.created.sort_by(|a, b| a.real.cmp(&b.real));
-    delta.deleted.sort();
-    delta.changed.sort();
+    for list in [
+        &mut delta.deleted,
+        &mut delta.changed,
+        &mut delta.doubtful,
+        &mut delta.unsettled,
+    ] {
+        list.sort();
+    }
     delta
 }
 
 /// Make `known` what it is after `scan`, whose difference from it is `delta`.
 ///
-/// Folders that could not be looked at stay known.  A folder that `delta` does not mention keeps
-/// its older stamps: they prove as much, and whoever struck it out of `delta` (because a watch
-/// vouches for it) has it compared with them again next time.
+/// Folders that could not be looked at stay known.  A folder that `delta` does not mention as
+/// changed keeps its older stamps: they prove as much, and whoever struck it out of `delta`
+/// (because a watch vouches for it, or because it is too fresh) has it compared with them again
+/// next time.
 pub fn absorb(known: &mut HashMap<PathBuf, FoundFolder>, scan: &Scan, delta: &Delta) {
     for real in &delta.deleted {
         known.remove(real);
     }
     for folder in &scan.folders {
+        let old = known.get(&folder.real);
         let news = delta.changed.binary_search(&folder.real).is_ok();
-        if news || !known.contains_key(&folder.real) {
-            known.insert(folder.real.clone(), folder.clone());
+        if news || old.is_none() {
+            let mut folder = folder.clone();
+            if let Some(old) = old {
+                folder.new = folder.new.following(&old.new);
+                folder.cur = folder.cur.following(&old.cur);
+            }
+            known.insert(folder.real.clone(), folder);
         }
     }
 }
@@ -97,14 +162,25 @@ mod tests {
         discover(model, Path::new("/m"), Layout::Auto, &[]).expect("a root")
     }
 
+    fn here(_: FileId) -> Clock {
+        Clock::Here
+    }
+
     fn shown(delta: &Delta) -> String {
         let created = delta
             .created
             .iter()
             .map(|it| format!("+{}", it.real.display()));
-        let deleted = delta.deleted.iter().map(|it| format!("-{}", it.display()));
-        let changed = delta.changed.iter().map(|it| format!("~{}", it.display()));
-        let all: Vec<_> = created.chain(deleted).chain(changed).collect();
+        let marked = |mark, list: &[PathBuf]| {
+            let list = list.iter();
+            list.map(|it| format!("{mark}{}", it.display()))
+                .collect::<Vec<_>>()
+        };
+        let all: Vec<_> = (created.chain(marked("-", &delta.deleted)))
+            .chain(marked("~", &delta.changed))
+            .chain(marked("?", &delta.doubtful))
+            .chain(marked("??", &delta.unsettled))
+            .collect();
         all.join(" ")
     }
 
@@ -196,32 +272,62 @@ mod tests {
             let mut known = HashMap::new();
             model.clock.secs += 10;
             let first = look(&model);
-            let delta = diff(&known, &first);
+            let delta = diff(&known, &first, here);
             assert_eq!(shown(&delta), "+/m +/m/.c +/m/a +/m/a/b +/x");
             absorb(&mut known, &first, &delta);
             happening(&mut model);
             model.clock.secs += 10;
             let second = look(&model);
-            let delta = diff(&known, &second);
+            let delta = diff(&known, &second, here);
             assert_eq!(shown(&delta), expected, "{what}");
             assert_eq!(delta.is_empty(), expected.is_empty());
             // Once taken note of, it is no difference any more, unless it is still in doubt.
             absorb(&mut known, &second, &delta);
             let again = if what == "unreadable" { expected } else { "" };
-            assert_eq!(shown(&diff(&known, &second)), again, "{what}, again");
+            assert_eq!(shown(&diff(&known, &second, here)), again, "{what}, again");
         }
     }
 
     #[test]
     fn a_fresh_stamp_is_doubted_until_it_has_rested() {
+        // For each look: seconds since the one before; what it says to somebody who takes doubt
+        // for change at once, and to somebody who waits for the last word.
+        let looks = [
+            (0, "+/m/a", "+/m/a"),
+            (1, "??/m/a", "??/m/a"),
+            (1, "?/m/a", "?/m/a"),
+            (0, "", ""),
+            (5, "", ""),
+        ];
+        for patient in [false, true] {
+            let mut model = Model::new(&["/m/a/***"]);
+            let mut known = HashMap::new();
+            for (later, at_once, at_last) in looks {
+                model.clock.secs += later;
+                let scan = look(&model);
+                let mut delta = diff(&known, &scan, here);
+                let expected = if patient { at_last } else { at_once };
+                assert_eq!(shown(&delta), expected, "at {:?}", model.clock);
+                delta.doubt(!patient);
+                absorb(&mut known, &scan, &delta);
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_machine_stamps_takes_longer() {
         let mut model = Model::new(&["/m/a/***"]);
         let mut known = HashMap::new();
-        for (later, expected) in [(0, "+/m/a"), (1, "~/m/a"), (1, "~/m/a"), (0, ""), (1, "")] {
-            model.clock.secs += later;
+        let mut said = Vec::new();
+        for _ in 0..8 {
             let scan = look(&model);
-            let delta = diff(&known, &scan);
-            assert_eq!(shown(&delta), expected, "at {:?}", model.clock);
+            let mut delta = diff(&known, &scan, |_| Clock::Elsewhere);
+            said.push(shown(&delta));
+            delta.doubt(false);
             absorb(&mut known, &scan, &delta);
+            model.clock.secs += 30;
         }
+        let expected = ["+/m/a", "??/m/a", "??/m/a", "?/m/a", "", "", "", ""];
+        assert_eq!(said, expected);
     }
 }

@@ -32,6 +32,18 @@ pub trait Fs: Send {
     /// What the system says; `NotFound` for a link that leads nowhere.
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf>;
 
+    /// Where a symbolic link points, as it is written in it.
+    ///
+    /// # Errors
+    /// What the system says; `InvalidInput` for what is there and is no link.
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// Whether the file system at this path may be changed without this machine's kernel knowing.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remote(&self, path: &Path) -> io::Result<bool>;
+
     /// The wall clock, in which the system stamps files.
     fn now(&self) -> Wall;
 }
@@ -63,6 +75,25 @@ pub struct FileId {
     pub dev: u64,
     /// The inode on it.
     pub ino: u64,
+    /// When it was made, where the file system knows (statx(2)): tells it from a later file that
+    /// was given the same inode.
+    pub born: Option<Wall>,
+}
+
+impl FileId {
+    /// The identity of no file.
+    pub const NONE: FileId = FileId {
+        dev: 0,
+        ino: 0,
+        born: None,
+    };
+
+    /// Whether no later file can be taken for this one: it had rested when `now` was, so that
+    /// another one in its inode would be visibly younger.
+    #[must_use]
+    pub fn unique(&self, now: Wall) -> bool {
+        self.born.is_some_and(|born| born.rested(now))
+    }
 }
 
 /// A moment of the wall clock, which may be set, back as well as forth.
@@ -72,6 +103,20 @@ pub struct Wall {
     pub secs: i64,
     /// Nanoseconds within the second, below 1,000,000,000.
     pub nanos: u32,
+}
+
+/// How long a time must lie in the past, in seconds, before it proves that nothing else happened
+/// at it: the coarsest clock that a file system in use stamps with (FAT).
+const TICK_SECS: i64 = 2;
+
+impl Wall {
+    /// Whether this moment is over at `now`, by any file system's clock: what has not been
+    /// stamped with it by then never will be.
+    #[must_use]
+    pub fn rested(self, now: Wall) -> bool {
+        let until = self.secs.checked_add(TICK_SECS);
+        until.is_some_and(|secs| Wall { secs, ..self } <= now)
+    }
 }
 
 /// What the system knows about a file, as far as it matters here.
@@ -119,6 +164,7 @@ impl Fs for DiskFs {
             id: FileId {
                 dev: meta.dev(),
                 ino: meta.ino(),
+                born: meta.created().ok().map(since_1970),
             },
             is_dir: meta.is_dir(),
             size: meta.size(),
@@ -131,16 +177,55 @@ impl Fs for DiskFs {
         std::fs::canonicalize(path)
     }
 
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        std::fs::read_link(path)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn remote(&self, path: &Path) -> io::Result<bool> {
+        let kind = rustix::fs::statfs(path)?.f_type;
+        // A signed or an unsigned word, and a long one or not: the magic number is its last half.
+        Ok(REMOTE.contains(&(kind as u32)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn remote(&self, _path: &Path) -> io::Result<bool> {
+        // What does not tell its changes there can be given a `:poll`.
+        Ok(false)
+    }
+
     fn now(&self) -> Wall {
-        // A clock before 1970 (a board without a battery) is as good as 1970: everything is then
-        // stamped in the future, hence in doubt.
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Wall {
-            secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            nanos: since.subsec_nanos(),
-        }
+        since_1970(SystemTime::now())
+    }
+}
+
+/// File systems on which others can write behind this kernel's back, by the magic numbers of
+/// statfs(2) and `linux/magic.h`.
+#[cfg(target_os = "linux")]
+const REMOTE: [u32; 14] = [
+    0x0000_6969, // NFS
+    0x0000_517b, // SMB
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB 2 and 3
+    0x6573_5546, // FUSE: sshfs, davfs2, rclone, and local ones that nobody can tell from those
+    0x0102_1997, // 9p: virtual machines, WSL
+    0x786f_4256, // VirtualBox's shared folders
+    0x00c3_6400, // Ceph
+    0x5346_414f, // AFS
+    0x6b41_4653, // AFS, the kernel's own
+    0x7375_7245, // Coda
+    0x0bd0_0bd0, // Lustre
+    0x0116_1970, // GFS2
+    0x7461_636f, // OCFS2
+];
+
+/// A clock before 1970 (a board without a battery) is as good as 1970: everything is then stamped
+/// in the future, hence in doubt.
+fn since_1970(time: SystemTime) -> Wall {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall {
+        secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: since.subsec_nanos(),
     }
 }
 

@@ -26,4 +26,4 @@ pub use discover::{
 };
 pub use fs::{DiskFs, Entry, EntryKind, FileId, Fs, Stat, Wall};
 pub use name::{canonical, directory};
-pub use stamp::Stamp;
+pub use stamp::{Clock, Stamp, Verdict};

@@ -241,7 +241,11 @@ impl Fs for Model {
         let real = self.resolve(path, 40)?;
         let (ino, node, time) = &self.nodes[&real];
         Ok(Stat {
-            id: FileId { dev: 1, ino: *ino },
+            id: FileId {
+                dev: 1,
+                ino: *ino,
+                born: None,
+            },
             is_dir: *node == Node::Directory,
             size: 0,
             mtime: *time,
@@ -252,6 +256,23 @@ impl Fs for Model {
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
         self.called("canonicalize", path);
         self.resolve(path, 40)
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.called("read_link", path);
+        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let real = self.resolve(parent, 40)?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        match self.nodes.get(&real.join(name)) {
+            Some((_, Node::Link(target), _)) => Ok(target.clone()),
+            Some(_) => Err(io::ErrorKind::InvalidInput.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn remote(&self, path: &Path) -> io::Result<bool> {
+        self.called("remote", path);
+        self.resolve(path, 40).map(|_| false)
     }
 
     fn now(&self) -> Wall {

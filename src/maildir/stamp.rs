@@ -4,9 +4,10 @@
 
 use super::fs::{FileId, Stat, Wall};
 
-/// How long a directory must have been left alone, in seconds, before its stamp proves anything:
-/// the coarsest clock that a file system in use stamps with (FAT).
-const RACY_SECS: i64 = 2;
+/// How long a directory on another machine must have looked the same, in seconds, before that
+/// proves anything.  What a look sees may be as old as the attributes that the kernel keeps: 60
+/// seconds for a directory on NFS (nfs(5), `acdirmax`).
+const REMOTE_SECS: i64 = 70;
 
 /// What a directory looked like when it was taken: enough to say "surely unchanged".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,29 @@ pub struct Stamp {
     /// When this was read, by the wall clock: just before, so that a change that was not read
     /// cannot be older.
     pub taken: Wall,
+    /// Since when it has looked like this, as far as looks have shown.
+    pub since: Wall,
+}
+
+/// What two looks at a directory prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Surely nothing has happened in between.
+    Unchanged,
+    /// It looks the same, but a change within one tick of the file system's clock would leave no
+    /// trace (git calls such an entry "racily clean").
+    Doubtful,
+    /// Something has happened.
+    Changed,
+}
+
+/// Whose clock stamps a directory, and how fresh a look at it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// This machine's.
+    Here,
+    /// Another machine's, which may be wrong, seen through a cache.
+    Elsewhere,
 }
 
 impl Stamp {
@@ -34,40 +58,66 @@ impl Stamp {
             ctime: stat.ctime,
             size: stat.size,
             taken,
+            since: taken,
         }
     }
 
-    /// Whether surely nothing has happened in the directory between this stamp and `later`.
+    /// What this stamp and a later one prove of the time between them.
     ///
-    /// True only if identity (device and inode), both times and the size are equal, and if both
-    /// times lay at least two seconds before this stamp was taken.  Otherwise a second change
-    /// within one tick of the file system's clock would leave no trace (git calls such an entry
-    /// "racily clean").  Times are compared for equality, since clocks step back; if this clock
-    /// did so in between, nothing is proven.
+    /// Times are compared for equality, since clocks step back; if our own did so in between,
+    /// nothing is proven.
     #[must_use]
-    pub fn unchanged(&self, later: &Stamp) -> bool {
-        self.id == later.id
-            && self.mtime == later.mtime
-            && self.ctime == later.ctime
-            && self.size == later.size
-            && self.settled()
-            && self.taken <= later.taken
+    pub fn compare(&self, later: &Stamp, clock: Clock) -> Verdict {
+        if !self.looks_like(later) {
+            Verdict::Changed
+        } else if self.settled(clock) && self.taken <= later.taken {
+            Verdict::Unchanged
+        } else {
+            Verdict::Doubtful
+        }
     }
 
-    /// Whether this stamp can prove anything: both times had rested for two seconds when it was
-    /// taken.  A stamp that has not settled is worth taking again once those are over.
+    /// Whether this stamp can prove anything.  One that has not settled is worth taking again.
+    ///
+    /// By our own clock, both times must have rested when it was taken.  By any clock, it is
+    /// enough to have looked the same for so long that the tick in which it was stamped is over.
     #[must_use]
-    pub fn settled(&self) -> bool {
-        let rested = |time: Wall| {
-            let until = time.secs.checked_add(RACY_SECS);
-            until.is_some_and(|secs| Wall { secs, ..time } <= self.taken)
-        };
-        rested(self.mtime) && rested(self.ctime)
+    pub fn settled(&self, clock: Clock) -> bool {
+        match clock {
+            Clock::Here => {
+                self.mtime.rested(self.taken) && self.ctime.rested(self.taken)
+                    || self.since.rested(self.taken)
+            }
+            Clock::Elsewhere => {
+                let until = self.since.secs.checked_add(REMOTE_SECS);
+                until.is_some_and(|secs| secs <= self.taken.secs)
+            }
+        }
+    }
+
+    /// This stamp as the successor of an older one of the same directory: where it looks the
+    /// same, it has done so for as long as that.
+    #[must_use]
+    pub fn following(self, old: &Stamp) -> Stamp {
+        if self.looks_like(old) && old.since <= self.taken {
+            let since = old.since;
+            Stamp { since, ..self }
+        } else {
+            self
+        }
+    }
+
+    fn looks_like(&self, other: &Stamp) -> bool {
+        self.id == other.id
+            && self.mtime == other.mtime
+            && self.ctime == other.ctime
+            && self.size == other.size
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Verdict::{Changed, Doubtful, Unchanged};
     use super::*;
 
     fn at(secs: i64, nanos: u32) -> Wall {
@@ -75,7 +125,11 @@ mod tests {
     }
 
     fn stamp(mtime: Wall, ctime: Wall, taken: Wall) -> Stamp {
-        let id = FileId { dev: 1, ino: 7 };
+        let id = FileId {
+            dev: 1,
+            ino: 7,
+            born: None,
+        };
         let stat = Stat {
             id,
             is_dir: true,
@@ -88,26 +142,56 @@ mod tests {
 
     #[test]
     fn only_what_has_rested_for_two_seconds_is_unchanged() {
-        // mtime, ctime, taken, unchanged when nothing differs later
+        // mtime, ctime, taken, what is proven when nothing differs later
         let table = [
-            (at(100, 0), at(100, 0), at(102, 0), true),
-            (at(100, 0), at(100, 0), at(101, 999_999_999), false),
-            (at(100, 5), at(100, 0), at(102, 4), false),
-            (at(100, 5), at(100, 5), at(102, 5), true),
-            (at(90, 0), at(101, 0), at(102, 0), false),
-            (at(101, 0), at(90, 0), at(102, 0), false),
+            (at(100, 0), at(100, 0), at(102, 0), Unchanged),
+            (at(100, 0), at(100, 0), at(101, 999_999_999), Doubtful),
+            (at(100, 5), at(100, 0), at(102, 4), Doubtful),
+            (at(100, 5), at(100, 5), at(102, 5), Unchanged),
+            (at(90, 0), at(101, 0), at(102, 0), Doubtful),
+            (at(101, 0), at(90, 0), at(102, 0), Doubtful),
             // in the future, one of them or both
-            (at(200, 0), at(200, 0), at(102, 0), false),
-            (at(90, 0), at(200, 0), at(102, 0), false),
-            (at(-5, 0), at(-5, 0), at(-3, 0), true),
-            (at(i64::MAX - 1, 0), at(0, 0), at(i64::MAX, 0), false),
+            (at(200, 0), at(200, 0), at(102, 0), Doubtful),
+            (at(90, 0), at(200, 0), at(102, 0), Doubtful),
+            (at(-5, 0), at(-5, 0), at(-3, 0), Unchanged),
+            (at(i64::MAX - 1, 0), at(0, 0), at(i64::MAX, 0), Doubtful),
         ];
         for (mtime, ctime, taken, expected) in table {
             let first = stamp(mtime, ctime, taken);
             for later in [taken, at(i64::MAX, 999_999_999)] {
                 let second = stamp(mtime, ctime, later);
-                assert_eq!(first.unchanged(&second), expected, "{first:?} {second:?}");
+                let verdict = first.compare(&second, Clock::Here);
+                assert_eq!(verdict, expected, "{first:?} {second:?}");
+                // Another machine's clock proves nothing by itself.
+                assert_eq!(first.compare(&second, Clock::Elsewhere), Doubtful);
             }
+        }
+    }
+
+    #[test]
+    fn what_looks_the_same_for_long_enough_is_settled_by_any_clock() {
+        // seconds between the first look and this one, whose clock, what a later look proves
+        let table = [
+            (1, Clock::Here, Doubtful),
+            (2, Clock::Here, Unchanged),
+            (69, Clock::Elsewhere, Doubtful),
+            (70, Clock::Elsewhere, Unchanged),
+            // our clock was set back
+            (-1, Clock::Here, Doubtful),
+        ];
+        for (secs, clock, expected) in table {
+            // by a clock that is a day ahead
+            let ahead = at(90_000, 0);
+            let first = stamp(ahead, ahead, at(1_000, 0));
+            let second = stamp(ahead, ahead, at(1_000 + secs, 0)).following(&first);
+            let third = stamp(ahead, ahead, at(2_000, 0));
+            assert_eq!(
+                second.compare(&third, clock),
+                expected,
+                "{secs} s, {clock:?}"
+            );
+            let other = stamp(at(1, 0), ahead, at(1_000 + secs, 0));
+            assert_eq!(other.following(&first), other, "it looks different");
         }
     }
 
@@ -115,13 +199,16 @@ mod tests {
     fn any_difference_is_a_change() {
         let first = stamp(at(10, 0), at(10, 0), at(20, 0));
         let same = stamp(at(10, 0), at(10, 0), at(30, 0));
-        assert!(first.unchanged(&same));
+        assert_eq!(first.compare(&same, Clock::Here), Unchanged);
         let dev = FileId { dev: 2, ..same.id };
         let ino = FileId { ino: 8, ..same.id };
+        let born = Some(at(9, 0));
+        let born = FileId { born, ..same.id };
         let (before, after) = (at(9, 0), at(10, 1));
         let table = [
             Stamp { id: dev, ..same },
             Stamp { id: ino, ..same },
+            Stamp { id: born, ..same },
             Stamp { size: 0, ..same },
             // equality is what counts: older is different, too
             Stamp {
@@ -140,14 +227,14 @@ mod tests {
                 ctime: after,
                 ..same
             },
-            // the clock has been set back
-            Stamp {
-                taken: at(19, 0),
-                ..same
-            },
         ];
         for later in table {
-            assert!(!first.unchanged(&later), "{later:?}");
+            assert_eq!(first.compare(&later, Clock::Here), Changed, "{later:?}");
         }
+        let set_back = Stamp {
+            taken: at(19, 0),
+            ..same
+        };
+        assert_eq!(first.compare(&set_back, Clock::Here), Doubtful);
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use emacs::{Env, IntoLisp, Value, Vector};
 
 use crate::coalesce::Delays;
-use crate::engine::core::{AccountConfig, RootConfig};
+use crate::engine::config::{AccountConfig, RootConfig};
 use crate::engine::status::{AccountStatus, RootStatus, Status};
 use crate::maildir::Layout;
 
@@ -117,6 +117,10 @@ fn root_status<'e>(env: &'e Env, status: &RootStatus) -> Result<Value<'e>> {
             (":how", env.intern(status.how)?),
             (":folders", i64::try_from(status.folders)?.into_lisp(env)?),
             (":watches", i64::try_from(status.watches)?.into_lisp(env)?),
+            (
+                ":unwatched",
+                i64::try_from(status.unwatched)?.into_lisp(env)?,
+            ),
             (":problems", list(env, problems)?),
         ],
     )

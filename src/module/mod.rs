@@ -70,6 +70,15 @@ fn start(env: &Env, process: Value<'_>, generation: i64, accounts: Vector<'_>) -
     Ok(())
 }
 
+/// Go over to ACCOUNTS, a vector as for `mailsync-module--start'.
+/// What stays as it is goes on being watched, without a gap and without a word.
+/// Return t, or nil if no engine runs.
+#[defun]
+fn configure(accounts: Vector<'_>) -> Result<Option<bool>> {
+    let accounts = whole(convert::accounts(accounts))?;
+    engine(|handle| handle.configure(accounts))
+}
+
 /// Make the engine report to another pipe process, PROCESS, from now on.
 /// GENERATION is greater than that of any pipe before; every folder is in doubt and reported.
 /// Return t, or nil if no engine runs.
@@ -106,7 +115,7 @@ fn resolve(slot: Vec<u8>, request: i64, names: Vector<'_>) -> Result<Option<bool
 /// Return the engine's last snapshot as a plist, or nil if no engine runs.
 /// Its keys: `:accounts' `:in-flight' `:delivered' `:held' `:threads' `:dead'.  An account is a
 /// plist of `:name' `:state' `:text' `:pending' `:roots', a root one of `:directory' `:state'
-/// `:text' `:how' `:folders' `:watches' `:problems'.  Names and texts are unibyte strings.
+/// `:text' `:how' `:folders' `:watches' `:unwatched' `:problems'.  Names and texts are unibyte strings.
 #[defun]
 fn status(env: &Env) -> Result<Value<'_>> {
     ENGINE.with_borrow_mut(|engine| match engine {

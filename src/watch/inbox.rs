@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::trail::Trail;
 use crate::change::Kinds;
 
 /// One event, in words that fit every backend.
@@ -140,12 +141,30 @@ struct Half {
 struct State {
     dirty: Dirty,
     halves: VecDeque<Half>,
+    /// Directories outside the root, where only a few names matter.
+    trail: Trail,
 }
 
 impl State {
     fn take_half(&mut self, number: usize) -> Option<PathBuf> {
         let at = self.halves.iter().position(|half| half.number == number)?;
         self.halves.remove(at).map(|half| half.path)
+    }
+
+    /// Whether an event is about the root at all: on the way to it (the home, say) most are not.
+    fn matters(&self, event: &Event) -> bool {
+        let about = |path: &PathBuf| match path.parent() {
+            Some(parent) if self.trail.names.contains_key(parent) => self.trail.leads_by(path),
+            _ => true,
+        };
+        match event {
+            Event::Created(path)
+            | Event::Removed(path)
+            | Event::MovedFrom(path, _)
+            | Event::MovedTo(path, _) => about(path),
+            Event::Moved(from, to) => about(from) || about(to),
+            Event::Odd(_) | Event::Overflow | Event::Failed(_) => true,
+        }
     }
 
     fn merge(&mut self, event: Event) {
@@ -203,16 +222,25 @@ impl Inbox {
         }
     }
 
-    /// Take in an event and wake the engine.
+    /// Take in an event and wake the engine, if it can matter.
     pub fn put(&self, event: Event) {
-        self.lock().merge(event);
-        (self.wake)();
+        let mut state = self.lock();
+        if state.matters(&event) {
+            state.merge(event);
+            drop(state);
+            (self.wake)();
+        }
+    }
+
+    /// From now on, of what happens in the directories of this trail only its names matter.
+    pub fn narrow(&self, trail: Trail) {
+        self.lock().trail = trail;
     }
 
     /// Everything since the last call.
     pub fn take(&self, now: Instant) -> Dirty {
         let mut state = self.lock();
-        let State { dirty, halves } = &mut *state;
+        let State { dirty, halves, .. } = &mut *state;
         halves.retain_mut(|half| {
             let since = *half.since.get_or_insert(now);
             let alone = now.saturating_duration_since(since) >= HALF_LIFE;

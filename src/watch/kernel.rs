@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Config, ErrorKind, EventKind, EventKindMask, PathOp, RecommendedWatcher, Watcher};
 
 use super::inbox::{Event, Inbox};
-use super::{Backend, WatchError};
+use super::{Backend, WatchError, limits};
 use crate::threads;
 
 /// The kernel's notification.
@@ -35,11 +35,8 @@ impl Kernel {
                 inbox.put(Event::Failed(threads::last_panic()));
             }
         };
-        let watcher = RecommendedWatcher::new(handler, Config::default().with_event_kinds(kinds))
-            .context(
-            "the kernel gives no watcher: raise fs.inotify.max_user_instances \
-                 (sysctl fs.inotify.max_user_instances=1024) or the limit of open files",
-        )?;
+        let watcher = RecommendedWatcher::new(handler, Config::default().with_event_kinds(kinds));
+        let watcher = watcher.map_err(|error| anyhow!(limits::no_watcher(&error.to_string())))?;
         Ok(Box::new(Kernel { watcher }))
     }
 }
@@ -81,7 +78,7 @@ impl Kernel {
 fn reason(error: &notify::Error) -> WatchError {
     match &error.kind {
         ErrorKind::PathNotFound | ErrorKind::WatchNotFound => WatchError::Gone,
-        ErrorKind::MaxFilesWatch => WatchError::Limit,
+        ErrorKind::MaxFilesWatch => WatchError::Limit(limits::no_watch()),
         ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => WatchError::Gone,
         _ => WatchError::Other(error.to_string()),
     }

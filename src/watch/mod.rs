@@ -1,12 +1,16 @@
 //! Noticing that directories change: the kernel's notification, and the rescan.
 //!
 //! [`inbox`] merges raw events until the engine takes them; [`kernel`] is the backend over the
-//! `notify` crate; [`root`] is what a root's worker does (discover, watch, rescan).  Nothing here
-//! decides when anybody is told.
+//! `notify` crate; [`root`] is what a root's worker does (discover, watch, rescan), by means of
+//! [`watches`] (what is watched) and [`trail`] (the way to the root, on which it can be lost).
+//! Nothing here decides when to look or when anybody is told.
 
 pub mod inbox;
 pub mod kernel;
+mod limits;
 pub mod root;
+pub mod trail;
+pub mod watches;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +22,9 @@ use inbox::Inbox;
 pub enum WatchError {
     /// It is not there (any more).
     Gone,
-    /// The user's limit of watches is reached (`fs.inotify.max_user_watches`).
-    Limit,
-    /// Anything else.
+    /// A limit of the system is reached: which, and what to do, in words for the user.
+    Limit(String),
+    /// Anything else, in words for the user.
     Other(String),
 }
 

@@ -1,38 +1,52 @@
 //! What a root's worker does: discover its folders, keep the watches right, and say what differs.
 //!
 //! Everything here may wait for the file system; a dead mount stops this root's worker and
-//! nobody else.  When anybody is told is decided elsewhere.
+//! nobody else.  When to look, and when anybody is told, is decided elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::MakeBackend;
 use super::inbox::{Inbox, Names};
-use super::{Backend, MakeBackend, WatchError};
+use super::trail::Trail;
+use super::watches::{Outcome, Wanted, Watches};
 use crate::maildir::{
-    Delta, FileId, FoundFolder, Fs, Layout, RootError, Scan, absorb, diff, discover, maildir_part,
-    never_a_folder,
+    Clock, Delta, FileId, FoundFolder, Fs, Layout, RootError, Scan, absorb, diff, discover,
+    maildir_part, never_a_folder, Wall,
 };
 
 /// Rounds of discover-and-watch in one scan.  A second one is the rule (what appeared before its
 /// parent was watched), a third means that folders appear while we look.
 const MOST_ROUNDS: usize = 5;
 
+/// When a fresh stamp has settled: a little later than the tick in which it was made is over.
+const SETTLES: Duration = Duration::from_millis(2_100);
+
+/// How much to doubt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Only the entries that something is known to have happened to, if they can matter at all.
+    #[default]
+    Places,
+    /// And everything that the kernel does not watch.
+    Sweep,
+    /// And everything else: events may have been lost.
+    Everything,
+}
+
 /// Work for a root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Job {
-    /// Discover, watch, compare; leave out these roots of others that lie inside.
-    Scan {
-        /// Their truenames.
-        exclude: Vec<PathBuf>,
-    },
-    /// Entries of these directories changed: scan if they can matter.
-    Look {
-        /// Directories and the names of the entries.
-        places: HashMap<PathBuf, Names>,
-        /// As in `Scan`.
-        exclude: Vec<PathBuf>,
-    },
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Job {
+    /// How much to doubt.
+    pub depth: Depth,
+    /// Directories with the entries that something happened to.
+    pub places: HashMap<PathBuf, Names>,
+    /// Ask again for the watches that the kernel refused.
+    pub retry: bool,
+    /// Truenames of other roots that lie inside: to be left out.
+    pub exclude: Vec<PathBuf>,
 }
 
 /// What a scan found, relative to the one before.
@@ -52,10 +66,27 @@ pub struct Scanned {
     pub unwatched: usize,
     /// Why not, in words for the user.
     pub trouble: Option<String>,
+    /// Some of it lies where others can write without this kernel's knowing.
+    pub remote: bool,
     /// What could not be read; the rest was.
     pub problems: Vec<String>,
     /// It was not quiet yet: scan again.
     pub again: bool,
+    /// A sweep so much later will tell of folders that are too fresh to be sure of.
+    pub settles: Option<Duration>,
+}
+
+/// Why there is nothing to scan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// In words for the user.
+    pub text: String,
+    /// The kernel watches every directory in which that can change.
+    pub watched: bool,
+    /// Directories that are watched.
+    pub watches: usize,
+    /// Why not all of those, in words for the user.
+    pub trouble: Option<String>,
 }
 
 /// The answer to a job.
@@ -65,39 +96,30 @@ pub enum Report {
     Nothing,
     /// A scan.
     Scanned(Scanned),
-    /// The root cannot be used now; in words for the user.
-    Absent(String),
-}
-
-/// What a scan may believe.
-#[derive(Clone, Copy)]
-enum Trust<'a> {
-    /// Events may have been lost: compare stamps.
-    Nothing,
-    /// What has been watched all along has told its changes itself; but not what is or lies in
-    /// one of these entries.
-    Watches(&'a HashMap<PathBuf, Names>),
+    /// The root cannot be used now.
+    Absent(Absent),
 }
 
 /// The worker's state.
 pub struct Root {
     fs: Box<dyn Fs>,
-    /// `None`: the kernel's notification is not wanted.
-    make: Option<MakeBackend>,
     inbox: Arc<Inbox>,
     spelling: PathBuf,
     layout: Layout,
-    backend: Option<Box<dyn Backend>>,
+    watches: Watches,
     known: HashMap<PathBuf, FoundFolder>,
-    /// Directories in which folders can appear, and folders' entries, by the path that an event
-    /// about them has.
+    /// Directories in which folders can appear, folders' entries, and the way to the root, by the
+    /// path that an event about them has.
     places: HashSet<PathBuf>,
-    watched: HashMap<PathBuf, FileId>,
+    /// Which directory the root was when it was scanned last.
+    id: FileId,
     was_absent: bool,
+    /// Whose clock stamps the directories of a device.
+    clocks: HashMap<u64, Clock>,
 }
 
 impl Root {
-    /// A root that knows nothing yet.
+    /// A root that knows nothing yet.  Without `make`, the kernel's notification is not wanted.
     pub fn new(
         spelling: PathBuf,
         layout: Layout,
@@ -107,56 +129,36 @@ impl Root {
     ) -> Self {
         Root {
             fs,
-            make,
+            watches: Watches::new(make, inbox.clone()),
             inbox,
             spelling,
             layout,
-            backend: None,
             known: HashMap::new(),
             places: HashSet::new(),
-            watched: HashMap::new(),
+            id: FileId::NONE,
             was_absent: false,
+            clocks: HashMap::new(),
         }
     }
 
     /// Do one job.
     pub fn work(&mut self, job: Job) -> Report {
-        match job {
-            Job::Look { places, .. }
-                if !places.iter().any(|(dir, names)| self.matters(dir, names)) =>
-            {
-                Report::Nothing
-            }
-            Job::Scan { exclude } => {
-                self.distrust(|_| true);
-                self.report(&exclude, Trust::Nothing)
-            }
-            Job::Look { places, exclude } => {
-                self.distrust(|path| touched(&places, path, true));
-                self.report(&exclude, Trust::Watches(&places))
-            }
+        let mut places = job.places.iter();
+        if job.depth == Depth::Places && !places.any(|(dir, names)| self.matters(dir, names)) {
+            return Report::Nothing;
         }
-    }
-
-    /// Set these watches anew.  A directory that was removed and made again may have its old
-    /// path and even its old inode, but not its old watch.
-    fn distrust(&mut self, doubtful: impl Fn(&Path) -> bool) {
-        for (path, id) in &mut self.watched {
-            if doubtful(path) {
-                *id = NOWHERE;
-            }
+        self.watches
+            .distrust(|path| touched(&job.places, path, true));
+        if job.depth == Depth::Everything {
+            self.watches.distrust_lookalikes();
+            // A device's number may have been given to another file system.
+            self.clocks.clear();
         }
-    }
-
-    fn report(&mut self, exclude: &[PathBuf], trust: Trust) -> Report {
-        match self.scan(exclude, trust) {
+        match self.scan(&job) {
             Ok(scanned) => Report::Scanned(scanned),
-            Err(error) => {
-                // Whatever comes in its place is another directory with other watches.
-                self.backend = None;
-                self.watched.clear();
+            Err(absent) => {
                 self.was_absent = true;
-                Report::Absent(error.to_string())
+                Report::Absent(absent)
             }
         }
     }
@@ -174,82 +176,128 @@ impl Root {
         })
     }
 
-    fn scan(&mut self, exclude: &[PathBuf], trust: Trust) -> Result<Scanned, RootError> {
-        let mut scanned = Scanned::default();
-        // Only a directory that was watched all the time has nothing but its events to tell.
-        let mut vouched = match trust {
-            Trust::Nothing => HashMap::new(),
-            Trust::Watches(_) => self.watched.clone(),
-        };
-        if self.backend.is_none()
-            && let Some(make) = &self.make
-        {
-            match make(self.inbox.clone()) {
-                Ok(backend) => self.backend = Some(backend),
-                Err(error) => scanned.trouble = Some(format!("{error:#}")),
-            }
-        }
+    fn scan(&mut self, job: &Job) -> Result<Scanned, Absent> {
+        self.watches.begin();
+        let mut retry = job.retry;
         let mut rounds = 0;
-        let scan = loop {
+        loop {
             rounds += 1;
-            let scan = discover(&*self.fs, &self.spelling, self.layout, exclude)?;
+            let now = self.fs.now();
+            let trail = Trail::find(&*self.fs, &self.spelling);
+            let found = discover(&*self.fs, &self.spelling, self.layout, &job.exclude);
+            let wanted = self.wanted(&trail, found.as_ref().ok(), now);
+            let outcome = self.watches.set(&wanted, retry);
+            retry = false;
             // What was there before its directory was watched is only seen by looking again.
-            let quiet = !self.rewatch(&scan, &mut vouched, &mut scanned);
-            if quiet || rounds == MOST_ROUNDS {
-                scanned.again = !quiet;
-                break scan;
+            if outcome.added && rounds < MOST_ROUNDS {
+                continue;
             }
-        };
-        self.remember(scan, &vouched, trust, &mut scanned);
-        Ok(scanned)
+            self.remember_places(&trail, found.as_ref().ok());
+            let whole = !outcome.added
+                && outcome.unwatched == 0
+                && trail.names.keys().all(|place| self.watches.holds(place));
+            return match found {
+                Ok(scan) if self.emptied(&scan) => Err(Absent {
+                    text: format!(
+                        "{} is another directory now and has no folder: is its file system not \
+                         mounted?",
+                        self.spelling.display()
+                    ),
+                    watched: whole,
+                    watches: self.watches.len(),
+                    trouble: outcome.trouble,
+                }),
+                Ok(scan) => Ok(self.remember(scan, job, outcome)),
+                Err(error) => Err(Absent {
+                    // Nobody is told when permission is granted, or a dead file system is revived.
+                    watched: whole && !matches!(error, RootError::Unreadable(..)),
+                    text: error.to_string(),
+                    watches: self.watches.len(),
+                    trouble: outcome.trouble,
+                }),
+            };
+        }
     }
 
-    fn remember(
-        &mut self,
-        scan: Scan,
-        vouched: &HashMap<PathBuf, FileId>,
-        trust: Trust,
-        scanned: &mut Scanned,
-    ) {
-        let mut delta = diff(&self.known, &scan);
-        let same = |part: PathBuf| {
-            let id = vouched.get(&part);
-            id.is_some_and(|id| *id != NOWHERE) && id == self.watched.get(&part)
-        };
-        (delta.changed).retain(|real| !(same(real.join("new")) && same(real.join("cur"))));
-        if let Trust::Watches(places) = trust {
-            // It may have been away, with another in its place, which no stamp of its own shows.
-            let moved = |part: PathBuf| touched(places, &part, false);
-            let moved = |real: &PathBuf| moved(real.join("new")) || moved(real.join("cur"));
-            let back = scan.folders.iter().map(|folder| &folder.real);
-            let back = back.filter(|real| self.known.contains_key(*real) && moved(real));
-            delta.changed.extend(back.cloned());
-            delta.changed.sort();
-            delta.changed.dedup();
+    /// Whether this is not the root but the empty directory that its file system was mounted on.
+    fn emptied(&self, scan: &Scan) -> bool {
+        scan.folders.is_empty() && !self.known.is_empty() && root_id(scan) != self.id
+    }
+
+    fn remember_places(&mut self, trail: &Trail, scan: Option<&Scan>) {
+        let mut places = HashSet::new();
+        for (directory, names) in &trail.names {
+            places.extend(names.iter().map(|name| directory.join(name)));
+            places.insert(directory.clone());
         }
-        if std::mem::take(&mut self.was_absent) {
-            // Whatever came back is in doubt, however familiar it looks.
-            let stayed = scan.folders.iter().map(|folder| folder.real.clone());
-            let stayed = stayed.filter(|real| self.known.contains_key(real));
-            delta.changed = stayed.collect();
-            delta.changed.sort();
+        if let Some(scan) = scan {
+            let entry = |folder: &FoundFolder| {
+                let below = folder.directory.strip_prefix(&self.spelling);
+                below.map_or_else(|_| folder.real.clone(), |below| scan.real_root.join(below))
+            };
+            places.extend(scan.containers.iter().map(|it| it.real.clone()));
+            places.extend(scan.folders.iter().map(entry));
         }
+        self.places = places;
+    }
+
+    fn remember(&mut self, scan: Scan, job: &Job, outcome: Outcome) -> Scanned {
+        let id = root_id(&scan);
+        // Whatever came back, or came in its place, is in doubt, however familiar it looks.
+        let returned = std::mem::take(&mut self.was_absent) || id != self.id;
+        self.id = id;
+        for folder in &scan.folders {
+            let clock = || match self.fs.remote(&folder.real) {
+                Ok(true) => Clock::Elsewhere,
+                _ => Clock::Here,
+            };
+            self.clocks.entry(folder.new.id.dev).or_insert_with(clock);
+        }
+        let clocks = &self.clocks;
+        let clock = |id: FileId| clocks.get(&id.dev).copied().unwrap_or(Clock::Here);
+        let mut delta = diff(&self.known, &scan, clock);
+        // Only a directory that was watched all the time has nothing but its events to tell.
+        let sweeps = job.depth < Depth::Everything && !returned;
+        if sweeps {
+            let here = |real: &Path| {
+                let known = self.known.get(real);
+                known.is_some_and(|folder| clock(folder.new.id) == Clock::Here)
+            };
+            delta.trust(|real| {
+                let vouched = |part| self.watches.vouched(&real.join(part));
+                here(real) && vouched("new") && vouched("cur")
+            });
+        }
+        // Where the kernel watches from now on, events tell; elsewhere is a slow clock.
+        let swept = sweeps || outcome.unwatched > 0 || !self.watches.wanted();
+        let mut unsettled = delta.unsettled.iter().filter_map(|it| self.known.get(it));
+        let fresh = unsettled.any(|folder| clock(folder.new.id) == Clock::Here);
+        let settles = (swept && fresh).then_some(SETTLES);
+        delta.doubt(!sweeps);
+        // It may have been away, with another in its place, which no stamp of its own shows.
+        let moved = |part: PathBuf| touched(&job.places, &part, false);
+        let moved = |real: &Path| moved(real.join("new")) || moved(real.join("cur"));
+        let back = scan.folders.iter().map(|folder| &folder.real);
+        let back = back.filter(|real| self.known.contains_key(*real));
+        let back = back.filter(|real| returned || moved(real)).cloned();
+        delta.changed.extend(back);
+        delta.changed.sort();
+        delta.changed.dedup();
         self.renamed(&scan, &mut delta);
-        let entry = |folder: &FoundFolder| {
-            let below = folder.directory.strip_prefix(&self.spelling);
-            below.map_or_else(|_| folder.real.clone(), |below| scan.real_root.join(below))
-        };
-        self.places = (scan.containers.iter())
-            .map(|container| container.real.clone())
-            .chain(scan.folders.iter().map(entry))
-            .collect();
         absorb(&mut self.known, &scan, &delta);
-        scanned.real_root = scan.real_root;
-        scanned.problems = scan.problems.iter().map(ToString::to_string).collect();
-        scanned.created = delta.created;
-        scanned.deleted = delta.deleted;
-        scanned.changed = delta.changed;
-        scanned.watches = self.watched.len();
+        Scanned {
+            remote: (self.known.values()).any(|folder| clock(folder.new.id) == Clock::Elsewhere),
+            real_root: scan.real_root,
+            problems: scan.problems.iter().map(ToString::to_string).collect(),
+            created: delta.created,
+            deleted: delta.deleted,
+            changed: delta.changed,
+            watches: self.watches.len(),
+            unwatched: outcome.unwatched,
+            trouble: outcome.trouble,
+            again: outcome.added,
+            settles,
+        }
     }
 
     /// A directory that goes by another name now (another link leads to it) is another folder.
@@ -265,76 +313,39 @@ impl Root {
         }
     }
 
-    /// Make the watches those that the scan wants; true when one was added.
-    fn rewatch(
-        &mut self,
-        scan: &Scan,
-        vouched: &mut HashMap<PathBuf, FileId>,
-        scanned: &mut Scanned,
-    ) -> bool {
-        let Some(backend) = &mut self.backend else {
-            // The root at least, even where it has no folder yet: it has to be looked at again.
-            let wanted = 2 * scan.folders.len() + scan.containers.len();
-            scanned.unwatched = if self.make.is_some() { wanted } else { 0 };
-            return false;
+    /// What to watch: the way to the root, then the places where folders appear, then the folders.
+    fn wanted(&self, trail: &Trail, scan: Option<&Scan>, now: Wall) -> Wanted {
+        let way = trail.ids.iter().map(|(path, id)| (path.clone(), *id));
+        let mut wanted = Wanted {
+            way: way.collect(),
+            inside: Vec::new(),
+            now,
         };
-        // What an earlier round could not watch may be gone by now.
-        scanned.unwatched = 0;
-        scanned.trouble = None;
-        let messages = scan.folders.iter().flat_map(|folder| {
-            let new = (folder.real.join("new"), folder.new.id);
-            [new, (folder.real.join("cur"), folder.cur.id)]
-        });
-        let places = scan
-            .containers
-            .iter()
-            .map(|place| (place.real.clone(), place.id));
-        let wanted: HashMap<PathBuf, FileId> = messages.chain(places).collect();
-
-        // Old ones first: a renamed directory must not lose its new watch with its old name.
-        let stale = |(path, id): &(&PathBuf, &FileId)| wanted.get(*path) != Some(*id);
-        let stale = self.watched.iter().filter(stale);
-        let stale: Vec<PathBuf> = stale.map(|(path, _)| path.clone()).collect();
-        if !stale.is_empty() {
-            backend.unwatch(&stale);
-            for path in &stale {
-                self.watched.remove(path);
-                // It may be back in the next round, under the same identity, with a gap between.
-                vouched.remove(path);
+        let mut trail = trail.clone();
+        if let Some(scan) = scan {
+            let containers = scan.containers.iter();
+            let containers = containers.map(|place| (place.real.clone(), place.id));
+            wanted.inside.extend(containers);
+            wanted.inside.extend(scan.folders.iter().flat_map(|folder| {
+                let new = (folder.real.join("new"), folder.new.id);
+                [new, (folder.real.join("cur"), folder.cur.id)]
+            }));
+            // A link may lead to what lies on the way: everything matters there.
+            for place in &scan.containers {
+                trail.names.remove(&place.real);
             }
         }
-        let missing = wanted
-            .keys()
-            .filter(|path| !self.watched.contains_key(*path));
-        let mut missing: Vec<PathBuf> = missing.cloned().collect();
-        missing.sort_unstable();
-        if missing.is_empty() {
-            return false;
-        }
-        let failed: HashMap<PathBuf, WatchError> = backend.watch(&missing).into_iter().collect();
-        let mut added = false;
-        for path in missing {
-            match failed.get(&path) {
-                None => {
-                    added = true;
-                    if let Some(id) = wanted.get(&path) {
-                        self.watched.insert(path, *id);
-                    }
-                }
-                // It vanished, or was replaced, under our hands: the next round knows.
-                Some(WatchError::Gone) => added = true,
-                Some(error) => {
-                    scanned.unwatched += 1;
-                    scanned.trouble.get_or_insert_with(|| trouble(error));
-                }
-            }
-        }
-        added
+        self.inbox.narrow(trail);
+        wanted
     }
 }
 
-/// The identity of no directory.
-const NOWHERE: FileId = FileId { dev: 0, ino: 0 };
+/// Which directory the root of a scan is.
+fn root_id(scan: &Scan) -> FileId {
+    let mut containers = scan.containers.iter();
+    let root = containers.find(|place| place.real == scan.real_root);
+    root.map_or(FileId::NONE, |root| root.id)
+}
 
 /// Whether something happened to this directory itself, or to one that it is in; where the
 /// names were too many to know, the answer is `possibly`.
@@ -350,15 +361,4 @@ fn touched(places: &HashMap<PathBuf, Names>, path: &Path, possibly: bool) -> boo
             _ => false,
         }
     })
-}
-
-fn trouble(error: &WatchError) -> String {
-    match error {
-        WatchError::Limit => "the kernel's limit of watches is reached, the rest is looked at \
-                              from time to time: raise fs.inotify.max_user_watches \
-                              (sysctl fs.inotify.max_user_watches=524288)"
-            .to_owned(),
-        WatchError::Gone => "it vanished".to_owned(),
-        WatchError::Other(text) => text.clone(),
-    }
 }

@@ -1,0 +1,33 @@
+//! What Lisp wants watched: accounts and their roots, as plain data.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::coalesce::Delays;
+use crate::maildir::Layout;
+
+/// One account, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountConfig {
+    /// Its name.
+    pub name: String,
+    /// Its maildirs.
+    pub roots: Vec<RootConfig>,
+    /// How long its changes are merged.
+    pub delays: Delays,
+}
+
+/// One root of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootConfig {
+    /// Absolute, as the user spells it.
+    pub directory: PathBuf,
+    /// Which layouts to look for.
+    pub layout: Layout,
+    /// Look this often, and do not use the kernel's notification.
+    pub poll: Option<Duration>,
+}
+
+/// A number for a root, counted over all accounts and never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RootId(pub usize);

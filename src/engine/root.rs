@@ -1,0 +1,337 @@
+//! One root as the engine sees it: its folders, its state, and when its worker has to look again.
+//!
+//! Pure, as the core that owns it.  What the worker does is `watch::root`'s business.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::RootConfig;
+use super::status::RootStatus;
+use crate::change::{AccountId, Folder, Kinds};
+use crate::watch::inbox::Names;
+use crate::watch::root::{Absent, Depth, Job, Scanned};
+
+/// How often what the kernel does not watch is looked at, where the user gives no `:poll`.
+pub const POLL: Duration = Duration::from_secs(30);
+
+/// How soon a tree that was not quiet is looked at again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a worker may be at one job before the user is told.
+pub const SILENCE: Duration = Duration::from_secs(10);
+
+/// The longest time between two attempts to have all directories watched.
+const SELDOM: Duration = Duration::from_secs(600);
+
+/// The state of a root or an account; the worst of its roots is an account's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Watching,
+    Starting,
+    Waiting,
+    Error,
+}
+
+impl Phase {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Phase::Watching => "watching",
+            Phase::Starting => "starting",
+            Phase::Waiting => "waiting",
+            Phase::Error => "error",
+        }
+    }
+}
+
+/// A job that is under way.
+struct Work {
+    since: Instant,
+    /// It has taken too long, and the user is told.
+    silent: bool,
+}
+
+/// A root.
+pub(super) struct Root {
+    pub account: AccountId,
+    pub config: RootConfig,
+    phase: Phase,
+    text: String,
+    /// It has no worker any more.
+    pub closed: bool,
+    /// Its truename, once a scan has told it.
+    pub real: Option<PathBuf>,
+    /// By truename, sorted, so that all of them are always told in the same order.
+    pub folders: BTreeMap<PathBuf, Arc<Folder>>,
+    work: Option<Work>,
+    /// Work that waits for the worker to be free; whom to leave out is not in it yet.
+    wish: Option<Job>,
+    /// Events in directories that no report has named yet.
+    pub limbo: HashMap<PathBuf, Kinds>,
+    next_look: Option<(Instant, Depth)>,
+    pub next_take: Option<Instant>,
+    /// How long to wait before an absent root is looked for again.
+    patience: Duration,
+    /// When to ask again for watches that were refused, and how long to wait after that.
+    retry: Option<Instant>,
+    retry_wait: Duration,
+    watches: usize,
+    unwatched: usize,
+    remote: bool,
+    problems: Vec<String>,
+}
+
+impl Root {
+    pub(super) fn new(account: AccountId, config: RootConfig) -> Self {
+        Root {
+            account,
+            config,
+            phase: Phase::Starting,
+            text: String::new(),
+            closed: false,
+            real: None,
+            folders: BTreeMap::new(),
+            work: None,
+            wish: Some(Job {
+                depth: Depth::Everything,
+                ..Job::default()
+            }),
+            limbo: HashMap::new(),
+            next_look: None,
+            next_take: None,
+            patience: AGAIN,
+            retry: None,
+            retry_wait: POLL,
+            watches: 0,
+            unwatched: 0,
+            remote: false,
+            problems: Vec::new(),
+        }
+    }
+
+    // What is to be done.
+
+    /// Have it looked at, at least so deeply.
+    pub(super) fn want(&mut self, depth: Depth) {
+        if !self.closed {
+            let wish = self.wish.get_or_insert_default();
+            wish.depth = wish.depth.max(depth);
+        }
+    }
+
+    /// Have these places looked at.
+    pub(super) fn want_places(&mut self, places: impl IntoIterator<Item = (PathBuf, Names)>) {
+        for (place, names) in places {
+            let wish = self.wish.get_or_insert_default();
+            match wish.places.get_mut(&place) {
+                Some(known) => known.absorb(names),
+                None => {
+                    wish.places.insert(place, names);
+                }
+            }
+        }
+    }
+
+    /// Events that no folder explains, when no report that could name it is due any more.
+    pub(super) fn settle_limbo(&mut self) {
+        if self.work.is_some() || self.wish.is_some() {
+            return;
+        }
+        let limbo = std::mem::take(&mut self.limbo);
+        self.want_places(limbo.into_keys().map(|directory| (directory, Names::All)));
+    }
+
+    /// The machine slept, or something like it: whatever was waited for may have come.
+    pub(super) fn rouse(&mut self, depth: Depth) {
+        self.patience = AGAIN;
+        self.retry_wait = POLL;
+        self.want(depth);
+    }
+
+    /// What became due.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if let Some((_, depth)) = self.next_look.take_if(|(at, _)| *at <= now) {
+            self.want(depth);
+            if self.retry.take_if(|at| *at <= now).is_some() {
+                self.retry_wait = (self.retry_wait * 2).min(SELDOM);
+                self.wish.get_or_insert_default().retry = true;
+            }
+        }
+        if let Some(work) = &mut self.work {
+            work.silent = work.silent || work.since + SILENCE <= now;
+        }
+    }
+
+    /// The next job, if there is one and the worker is free.
+    pub(super) fn begin(&mut self, now: Instant) -> Option<Job> {
+        if self.closed || self.work.is_some() {
+            return None;
+        }
+        let job = self.wish.take()?;
+        self.work = Some(Work {
+            since: now,
+            silent: false,
+        });
+        Some(job)
+    }
+
+    /// When `tick` will have something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.closed {
+            return None;
+        }
+        let look = self.next_look.map(|(at, _)| at);
+        let work = self.work.as_ref().filter(|work| !work.silent);
+        let silence = work.map(|work| work.since + SILENCE);
+        [look, self.next_take, silence].into_iter().flatten().min()
+    }
+
+    // What the worker said.
+
+    /// The worker is free again.
+    pub(super) fn finished(&mut self) {
+        self.work = None;
+    }
+
+    /// The worker found nothing to scan.  `mounts_are_told`: somebody says so when a file system
+    /// is mounted.
+    pub(super) fn absent(&mut self, now: Instant, absent: Absent, mounts_are_told: bool) {
+        self.phase = Phase::Waiting;
+        self.text = format!("{}: mend it or the key :maildir", absent.text);
+        if let Some(trouble) = absent.trouble {
+            self.text = format!("{}; {trouble}", self.text);
+        }
+        self.watches = absent.watches;
+        self.unwatched = 0;
+        self.problems.clear();
+        let wait = self.patience;
+        self.patience = (wait * 4).min(self.config.poll.unwrap_or(POLL));
+        // It may have been moved for a moment only: soon at first, then ever more slowly.
+        let blind = !(absent.watched && mounts_are_told);
+        self.next_look = blind.then(|| (now + wait, Depth::Everything));
+    }
+
+    /// The worker's numbers and words; folders are the core's business.
+    pub(super) fn scanned(&mut self, now: Instant, scanned: &mut Scanned, mounts_are_told: bool) {
+        self.phase = Phase::Watching;
+        self.patience = AGAIN;
+        self.text = scanned.trouble.take().unwrap_or_default();
+        self.problems = std::mem::take(&mut scanned.problems);
+        let better = scanned.unwatched < self.unwatched || self.unwatched == 0;
+        self.watches = scanned.watches;
+        self.unwatched = scanned.unwatched;
+        self.remote = scanned.remote;
+        if self.unwatched == 0 {
+            self.retry = None;
+        } else {
+            if better {
+                self.retry_wait = POLL;
+            }
+            if better || self.retry.is_none() {
+                self.retry = Some(now + self.retry_wait);
+            }
+        }
+        // An empty directory may be what something will be mounted on.
+        let empty = self.folders.is_empty() && scanned.created.is_empty() && !mounts_are_told;
+        let blind = (self.unwatched > 0 || self.remote || empty).then_some(POLL);
+        let period = self.config.poll.or(blind);
+        self.next_look = if scanned.again {
+            // Folders that appear while we look are given a moment to come to rest.
+            Some((now + AGAIN, Depth::Everything))
+        } else {
+            let next = [period, scanned.settles].into_iter().flatten().min();
+            next.map(|after| (now + after, Depth::Sweep))
+        };
+    }
+
+    /// It is of no use any more, for this reason.
+    pub(super) fn fail(&mut self, text: String) {
+        self.phase = Phase::Error;
+        self.text = text;
+        self.closed = true;
+        self.wish = None;
+        self.work = None;
+        self.limbo.clear();
+    }
+
+    // What is known.
+
+    /// Changes can happen here that nobody tells.
+    pub(super) fn swept(&self) -> bool {
+        self.config.poll.is_some() || self.unwatched > 0 || self.remote
+    }
+
+    /// Whether others can write here without this kernel's knowing.
+    pub(super) fn remote(&self) -> bool {
+        self.remote
+    }
+
+    /// Whether it is not there.
+    pub(super) fn waits(&self) -> bool {
+        self.phase == Phase::Waiting
+    }
+
+    /// Whether what is mounted at, or vanishes from, `point` can concern it.
+    pub(super) fn near(&self, point: &Path) -> bool {
+        let mut own = self.real.iter().chain([&self.config.directory]);
+        own.any(|own| own.starts_with(point) || point.starts_with(own))
+            || self.folders.keys().any(|folder| folder.starts_with(point))
+            // Where its way leads, only the worker knows.
+            || self.waits()
+    }
+
+    fn silent(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| work.silent)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        if self.silent() {
+            Phase::Waiting
+        } else {
+            self.phase
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        if self.silent() {
+            format!(
+                "{} has not answered for {} s: its file system is slow, or its server is away; \
+                 nothing else waits for it",
+                self.config.directory.display(),
+                SILENCE.as_secs()
+            )
+        } else {
+            self.text.clone()
+        }
+    }
+
+    /// Entries held in memory on behalf of events.
+    pub(super) fn held(&self) -> usize {
+        let places = self.wish.as_ref().map_or(0, |wish| wish.places.len());
+        self.limbo.len() + places
+    }
+
+    fn how(&self) -> &'static str {
+        match (self.config.poll, self.unwatched) {
+            (Some(_), _) => "poll",
+            (None, 1..) if self.watches == 0 => "poll",
+            (None, 1..) => "mixed",
+            (None, 0) if self.remote => "both",
+            (None, 0) => "kernel",
+        }
+    }
+
+    pub(super) fn status(&self) -> RootStatus {
+        RootStatus {
+            directory: self.config.directory.clone(),
+            state: self.phase().name(),
+            text: self.text(),
+            how: self.how(),
+            folders: self.folders.len(),
+            watches: self.watches,
+            unwatched: self.unwatched,
+            problems: self.problems.clone(),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What to tell a user whose kernel gives no more watches: which limit, and to which value.
+//!
+//! The same words for every account that meets the same limit, so that they are said once.
+
+/// Watches of a user: what some distributions set, and enough for 100,000 folders.
+const WATCHES: u64 = 524_288;
+
+/// Instances of a user.
+const INSTANCES: u64 = 1024;
+
+/// Open files of a process.
+const FILES: u64 = 4096;
+
+/// The kernel refused a watch (inotify_add_watch(2), ENOSPC).
+pub fn no_watch() -> String {
+    let text = raise("fs.inotify.max_user_watches", WATCHES);
+    format!(
+        "the kernel's limit of watched directories is reached, the rest is looked at from time \
+         to time: {text}"
+    )
+}
+
+/// The kernel refused a watcher; `error` is what it said.  It says the same of its own limit and
+/// of that of the process (inotify_init1(2), EMFILE).
+pub fn no_watcher(error: &str) -> String {
+    let nothing = "nothing is watched by the kernel, all is looked at from time to time";
+    let files = std::fs::File::open("/dev/null");
+    if files.is_err_and(|error| error.raw_os_error() == Some(EMFILE)) {
+        let most = limit_of_files().map_or(FILES, |now| more(now, FILES));
+        return format!(
+            "Emacs has no file descriptor left, {nothing}: raise the limit of open files \
+             (ulimit -n {most} in the shell that starts Emacs)"
+        );
+    }
+    if cfg!(target_os = "linux") {
+        let text = raise("fs.inotify.max_user_instances", INSTANCES);
+        return format!("the kernel gives no watcher, {nothing}: {text} ({error})");
+    }
+    format!("the kernel gives no watcher, {nothing}: {error}")
+}
+
+const EMFILE: i32 = nix::errno::Errno::EMFILE as i32;
+
+/// How to raise a limit.
+fn raise(sysctl: &str, enough: u64) -> String {
+    let file = format!("/proc/sys/{}", sysctl.replace('.', "/"));
+    let now = std::fs::read_to_string(file);
+    let now = now.ok().and_then(|text| text.trim().parse().ok());
+    let value = now.map_or(enough, |now| more(now, enough));
+    format!("sudo sysctl {sysctl}={value} raises it (a line in /etc/sysctl.d/ does so for good)")
+}
+
+/// More than `now`, and at least `enough`.
+fn more(now: u64, enough: u64) -> u64 {
+    let twice = now.saturating_mul(2).checked_next_power_of_two();
+    twice.unwrap_or(now).max(enough)
+}
+
+fn limit_of_files() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_named_is_more_than_there_is() {
+        let table = [(0, 1024), (128, 1024), (1024, 2048), (1500, 4096)];
+        for (now, expected) in table {
+            assert_eq!(more(now, INSTANCES), expected, "{now}");
+        }
+        assert!(no_watch().contains("fs.inotify.max_user_watches="));
+    }
+}

@@ -1,0 +1,224 @@
+//! Which directories of a root the kernel watches, and which it should.
+//!
+//! Keeps what is watched equal to what is wanted, remembers what was refused, and knows for which
+//! directories the kernel can vouch.  Which directories are wanted is `root`'s business; when
+//! what was refused is tried again is the engine's.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::inbox::Inbox;
+use super::{Backend, MakeBackend, WatchError};
+use crate::maildir::{FileId, Wall};
+
+struct Held {
+    id: FileId,
+    /// No other directory can be taken for this one, whatever events are lost.
+    unique: bool,
+    /// The round in which it was set.
+    round: u64,
+}
+
+/// What should be watched, the most important first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Directories on the way to the root.  Not everybody may read those: what cannot be watched
+    /// there is no trouble as long as the root is in its place.
+    pub way: Vec<(PathBuf, FileId)>,
+    /// Directories of the root itself.
+    pub inside: Vec<(PathBuf, FileId)>,
+    /// The wall clock before they were looked at.
+    pub now: Wall,
+}
+
+impl Wanted {
+    fn on_the_way(&self, path: &Path) -> bool {
+        self.way.iter().any(|(way, _)| way == path) && !self.inside.iter().any(|(it, _)| it == path)
+    }
+}
+
+/// How a round ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// A watch was added: what happened there before has to be looked for.
+    pub added: bool,
+    /// Directories of the root itself that should be watched and are not.
+    pub unwatched: usize,
+    /// Why not, in words for the user.
+    pub trouble: Option<String>,
+}
+
+/// The watches of one root.
+pub struct Watches {
+    /// `None`: the kernel's notification is not wanted.
+    make: Option<MakeBackend>,
+    inbox: Arc<Inbox>,
+    backend: Option<Box<dyn Backend>>,
+    held: HashMap<PathBuf, Held>,
+    refused: HashSet<PathBuf>,
+    trouble: Option<String>,
+    round: u64,
+}
+
+impl Watches {
+    /// Nothing is watched yet.
+    pub fn new(make: Option<MakeBackend>, inbox: Arc<Inbox>) -> Self {
+        Watches {
+            make,
+            inbox,
+            backend: None,
+            held: HashMap::new(),
+            refused: HashSet::new(),
+            trouble: None,
+            round: 0,
+        }
+    }
+
+    /// Whether the kernel's notification is wanted at all.
+    pub fn wanted(&self) -> bool {
+        self.make.is_some()
+    }
+
+    /// Directories that are watched.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether nothing is watched.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Begin to look: what is watched from now on cannot vouch for what was before.
+    pub fn begin(&mut self) {
+        self.round += 1;
+    }
+
+    /// Whether this directory is watched.
+    pub fn holds(&self, path: &Path) -> bool {
+        self.held.contains_key(path)
+    }
+
+    /// Whether this directory was watched since before the look began.
+    pub fn vouched(&self, path: &Path) -> bool {
+        let held = self.held.get(path);
+        held.is_some_and(|held| held.round < self.round)
+    }
+
+    /// Set these watches anew the next time.  A directory that was removed and made again may
+    /// have its old path and even its old inode, but not its old watch.
+    pub fn distrust(&mut self, doubtful: impl Fn(&Path) -> bool) {
+        for (path, held) in &mut self.held {
+            if doubtful(path) {
+                held.id = FileId::NONE;
+            }
+        }
+    }
+
+    /// Events may have been lost: distrust every watch whose directory cannot be told from
+    /// another one in its place.
+    pub fn distrust_lookalikes(&mut self) {
+        for held in self.held.values_mut().filter(|held| !held.unique) {
+            held.id = FileId::NONE;
+        }
+    }
+
+    /// Make the watches those that are wanted.  With `retry`, what was refused is tried again.
+    pub fn set(&mut self, wanted: &Wanted, retry: bool) -> Outcome {
+        if let Err(outcome) = self.start(wanted, retry) {
+            return outcome;
+        }
+        let Some(backend) = &mut self.backend else {
+            return Outcome::default();
+        };
+        let all = || wanted.way.iter().chain(&wanted.inside);
+        let ids: HashMap<&Path, FileId> = all().map(|(path, id)| (path.as_path(), *id)).collect();
+        // Old ones first: a renamed directory must not lose its new watch with its old name.
+        let stale = |(path, held): &(&PathBuf, &Held)| ids.get(path.as_path()) != Some(&held.id);
+        let mut stale: Vec<PathBuf> = (self.held.iter().filter(stale))
+            .map(|(path, _)| path.clone())
+            .collect();
+        stale.sort_unstable();
+        if !stale.is_empty() {
+            backend.unwatch(&stale);
+            for path in &stale {
+                self.held.remove(path);
+            }
+        }
+        // What was given back is there for others.
+        if retry || !stale.is_empty() {
+            self.refused.clear();
+            self.trouble = None;
+        }
+        self.refused.retain(|path| ids.contains_key(path.as_path()));
+        let mut missing = Vec::new();
+        let mut seen = HashSet::new();
+        for (path, _) in all() {
+            let there = self.held.contains_key(path) || self.refused.contains(path);
+            if !there && seen.insert(path) {
+                missing.push(path.clone());
+            }
+        }
+        let mut outcome = Outcome::default();
+        if !missing.is_empty() {
+            let failed: HashMap<_, _> = backend.watch(&missing).into_iter().collect();
+            for path in missing {
+                match failed.get(&path) {
+                    None => {
+                        outcome.added = true;
+                        if let Some(id) = ids.get(path.as_path()) {
+                            let held = Held {
+                                id: *id,
+                                unique: id.unique(wanted.now),
+                                round: self.round,
+                            };
+                            self.held.insert(path, held);
+                        }
+                    }
+                    // It vanished, or was replaced, under our hands: the next round knows.
+                    Some(WatchError::Gone) => outcome.added = true,
+                    Some(WatchError::Limit(text) | WatchError::Other(text)) => {
+                        if !wanted.on_the_way(&path) {
+                            self.trouble.get_or_insert_with(|| text.clone());
+                        }
+                        self.refused.insert(path);
+                    }
+                }
+            }
+        }
+        let refused = self.refused.iter();
+        outcome.unwatched = refused.filter(|path| !wanted.on_the_way(path)).count();
+        if outcome.unwatched == 0 {
+            self.trouble = None;
+        }
+        outcome.trouble.clone_from(&self.trouble);
+        outcome
+    }
+
+    /// Have a backend; the outcome of a round without one if there is none to be had.
+    fn start(&mut self, wanted: &Wanted, retry: bool) -> Result<(), Outcome> {
+        if self.backend.is_some() {
+            return Ok(());
+        }
+        let Some(make) = &self.make else {
+            return Err(Outcome::default());
+        };
+        if retry || self.trouble.is_none() {
+            match make(self.inbox.clone()) {
+                Ok(backend) => {
+                    self.backend = Some(backend);
+                    self.trouble = None;
+                    return Ok(());
+                }
+                Err(error) => self.trouble = Some(format!("{error:#}")),
+            }
+        }
+        Err(Outcome {
+            added: false,
+            // The root at least, even where it has no folder yet: it has to be looked at again.
+            unwatched: wanted.inside.len(),
+            trouble: self.trouble.clone(),
+        })
+    }
+}
