@@ -227,6 +227,10 @@ impl Notifier {
         for real in gone {
             self.changes.remove(&real);
         }
+        // Should the pipe break, it shall not come back.
+        if let Some(flight) = &mut self.flight {
+            flight.changes.retain(|change| !these(&change.folder));
+        }
     }
 
     /// Another message; it replaces an unsent one with its key.

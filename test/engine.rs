@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mailsync_module::coalesce::Delays;
-use mailsync_module::engine::actor::Handle;
-use mailsync_module::engine::core::{AccountConfig, RootConfig};
+use mailsync_module::engine::actor::{Handle, World};
+use mailsync_module::engine::config::{AccountConfig, RootConfig};
 use mailsync_module::engine::pipe::Pipe;
 use mailsync_module::maildir::Layout;
 use mailsync_module::watch::inbox::{Event, Inbox};
@@ -40,7 +40,11 @@ fn start(root: &Path, backend: MakeBackend) -> (Handle, Receiver<String>) {
         },
     };
     let pipe = Pipe::new(writer).unwrap();
-    let handle = Handle::start_with(vec![account], 1, pipe, backend).unwrap();
+    let world = World {
+        backend,
+        ..World::real()
+    };
+    let handle = Handle::start_with(vec![account], 1, pipe, world).unwrap();
     let (told, hear) = channel();
     thread::spawn(move || {
         let mut buffer = [0; 65536];

@@ -243,12 +243,10 @@ impl<C: Coalesce> Core<C> {
             return;
         };
         actions.push(Action::Close(id));
-        // Whoever has its folders from now on has them checked.
-        let its = |folder: &Folder| {
-            folder.account == root.account && root.folders.contains_key(&folder.real)
-        };
-        self.accounts[root.account.0].coalescer.forget(&its);
-        self.notifier.forget(&its);
+        // Whoever has a folder from now on has it checked.
+        self.forget(root.account, &|folder| {
+            root.folders.contains_key(&folder.real)
+        });
         if let Some(real) = &root.real {
             self.unnest(real);
         }
@@ -405,16 +403,29 @@ impl<C: Coalesce> Core<C> {
 
     /// A root has told its truename: roots around it give up what is inside, without a word.
     fn nest(&mut self, real: &Path) {
+        let mut accounts = Vec::new();
         for root in self.around(real) {
             root.folders.retain(|folder, _| !folder.starts_with(real));
             root.want(Depth::Everything);
+            accounts.push(root.account);
         }
+        // Whoever has a folder from now on has it checked.
+        for account in accounts {
+            self.forget(account, &|folder| folder.real.starts_with(real));
+        }
+    }
+
+    /// Drop what is not told yet of these folders of an account.
+    fn forget(&mut self, account: AccountId, these: &dyn Fn(&Folder) -> bool) {
+        let these = |folder: &Folder| folder.account == account && these(folder);
+        self.accounts[account.0].coalescer.forget(&these);
+        self.notifier.forget(&these);
     }
 
     /// What was a root's has gone over to the roots around it, who have to look at it now.
     fn unnest(&mut self, real: &Path) {
         for root in self.around(real) {
-            root.want(Depth::Everything);
+            root.want_anew(real);
         }
     }
 

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::core::{AccountConfig, Action, Core, Input, POLL, RootConfig, RootId};
+use super::config::{AccountConfig, RootConfig, RootId};
+use super::core::{Action, Core, Input};
+use super::root::{POLL, SILENCE};
 use crate::change::Kinds;
 use crate::coalesce::Delays;
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::watch::inbox::{Dirty, Names};
-use crate::watch::root::{Job, Report, Scanned};
+use crate::watch::root::{Absent, Depth, Job, Report, Scanned};
 
 const QUIET: Duration = Duration::from_millis(200);
 const MUCH: usize = 32_768;
@@ -21,33 +23,44 @@ struct Bench {
     /// What Lisp was told since the last look, in short, and the jobs that were given.
     told: Vec<String>,
     jobs: Vec<(usize, Job)>,
+    opened: Vec<usize>,
     closed: Vec<usize>,
+}
+
+fn root(directory: &str) -> RootConfig {
+    RootConfig {
+        directory: directory.into(),
+        layout: Layout::Auto,
+        poll: None,
+    }
+}
+
+fn accounts(accounts: &[(&str, &[&str])]) -> Vec<AccountConfig> {
+    let accounts = accounts.iter().map(|(name, roots)| AccountConfig {
+        name: (*name).to_owned(),
+        roots: roots.iter().map(|directory| root(directory)).collect(),
+        delays: Delays {
+            quiet: QUIET,
+            longest: 10 * QUIET,
+        },
+    });
+    accounts.collect()
 }
 
 impl Bench {
     /// Accounts with their roots; Lisp is attached.
-    fn new(accounts: &[(&str, &[&str])]) -> Self {
-        let root = |directory: &&str| RootConfig {
-            directory: directory.into(),
-            layout: Layout::Auto,
-            poll: None,
-        };
-        let accounts = accounts.iter().map(|(name, roots)| AccountConfig {
-            name: (*name).to_owned(),
-            roots: roots.iter().map(root).collect(),
-            delays: Delays {
-                quiet: QUIET,
-                longest: 10 * QUIET,
-            },
-        });
+    fn new(configured: &[(&str, &[&str])]) -> Self {
         let mut bench = Bench {
-            core: Core::new(accounts.collect()),
+            core: Core::default(),
             now: Instant::now(),
             told: Vec::new(),
             jobs: Vec::new(),
+            opened: Vec::new(),
             closed: Vec::new(),
         };
         bench.give(Input::Attach(1, MUCH));
+        bench.give(Input::MountsAreTold);
+        bench.give(Input::Configure(accounts(configured)));
         bench
     }
 
@@ -64,6 +77,7 @@ impl Bench {
         for action in self.core.handle(self.now, input) {
             match action {
                 Action::Run(RootId(root), job) => self.jobs.push((root, job)),
+                Action::Open(RootId(root), _) => self.opened.push(root),
                 Action::Close(RootId(root)) => self.closed.push(root),
                 Action::Take(_) => {}
                 Action::Send(frame) => {
@@ -134,11 +148,12 @@ impl Bench {
 
 fn found(directory: &str) -> FoundFolder {
     let stamp = Stamp {
-        id: FileId { dev: 1, ino: 1 },
+        id: FileId::NONE,
         mtime: Wall::default(),
         ctime: Wall::default(),
         size: 0,
         taken: Wall::default(),
+        since: Wall::default(),
     };
     FoundFolder {
         name: directory.into(),
@@ -159,8 +174,23 @@ fn scanned(root: &str, created: &[&str]) -> Scanned {
 }
 
 fn scan(exclude: &[&str]) -> Job {
-    let exclude = exclude.iter().map(PathBuf::from).collect();
-    Job::Scan { exclude }
+    job(Depth::Everything, exclude)
+}
+
+fn job(depth: Depth, exclude: &[&str]) -> Job {
+    Job {
+        depth,
+        exclude: exclude.iter().map(PathBuf::from).collect(),
+        ..Job::default()
+    }
+}
+
+fn absent(watched: bool) -> Report {
+    Report::Absent(Absent {
+        text: "there is no directory /m".to_owned(),
+        watched,
+        ..Absent::default()
+    })
 }
 
 #[test]
@@ -217,8 +247,11 @@ fn events_before_the_report_are_told_after_it() {
     // What no folder explains is looked at by the worker, and then forgotten.
     bench.messages(0, "/m/c/new", Kinds::NEW);
     let places = HashMap::from([("/m/c/new".into(), Names::All)]);
-    let exclude = Vec::new();
-    assert_eq!(bench.jobs(), [(0, Job::Look { places, exclude })]);
+    let look = Job {
+        places,
+        ..job(Depth::Places, &[])
+    };
+    assert_eq!(bench.jobs(), [(0, look)]);
     bench.give(Input::Report(RootId(0), Report::Nothing));
     assert_eq!((bench.jobs(), bench.core.held()), (vec![], 0));
     assert!(bench.told().is_empty());
@@ -254,18 +287,17 @@ fn an_absent_root_waits_and_is_in_doubt_when_it_returns() {
     let mut bench = Bench::settled(&["/m/a", "/m/b"]);
     bench.overflow();
     bench.jobs();
-    let absent = || Report::Absent("there is no directory /m".to_owned());
-    bench.give(Input::Report(RootId(0), absent()));
+    bench.give(Input::Report(RootId(0), absent(false)));
     assert_eq!(bench.told(), ["work is waiting"]);
     assert!(bench.text(0).contains("/m"), "{}", bench.text(0));
-    // Its folders are not deleted; it is looked for from time to time.
+    // Its folders are not deleted; where nobody tells, it is looked for from time to time.
     for _ in 0..2 {
         let deadline = bench.core.deadline().expect("another look");
         assert!(deadline <= bench.now + POLL);
         bench.now = deadline;
         bench.give(Input::Tick);
         assert_eq!(bench.jobs(), [(0, scan(&[]))]);
-        bench.give(Input::Report(RootId(0), absent()));
+        bench.give(Input::Report(RootId(0), absent(false)));
         assert!(bench.told().is_empty(), "nothing is new");
     }
     bench.now = bench.core.deadline().expect("another look");
@@ -382,7 +414,7 @@ fn a_state_is_told_when_it_changes_and_to_every_new_pipe() {
 
 #[test]
 fn answers_come_in_parts_that_fit() {
-    let mut core: Core = Core::new(Vec::new());
+    let mut core: Core = Core::default();
     let now = Instant::now();
     core.handle(now, Input::Attach(1, MUCH));
     let name = |i: usize| Path::new("/m").join(format!("{i:0>200}"));
@@ -398,4 +430,247 @@ fn answers_come_in_parts_that_fit() {
         actions = core.handle(now, Input::Acknowledge(1, sequence));
     }
     assert_eq!(seen, 200);
+}
+
+#[test]
+fn nobody_looks_for_an_absent_root_where_the_kernel_tells() {
+    let mut bench = Bench::settled(&["/m/a"]);
+    bench.overflow();
+    bench.give(Input::Report(RootId(0), absent(true)));
+    assert_eq!(bench.told(), ["work is waiting"]);
+    assert_eq!(bench.core.deadline(), None);
+    bench.jobs();
+    // What is mounted anywhere may bring it; what happens on the way is told by its watches.
+    bench.give(Input::Mounts(vec!["/elsewhere".into()]));
+    assert_eq!(bench.jobs(), [(0, scan(&[]))]);
+    bench.give(Input::Report(RootId(0), absent(true)));
+    bench.give(Input::NetworkChanged);
+    assert_eq!(bench.jobs(), [(0, scan(&[]))]);
+}
+
+#[test]
+fn a_root_is_looked_at_when_the_machine_says_so() {
+    let mounts = |point: &str| Input::Mounts(vec![point.into()]);
+    type Case = (&'static str, Input, bool, Option<Depth>);
+    let table: [Case; 10] = [
+        (
+            "it slept",
+            Input::Woke(SILENCE),
+            false,
+            Some(Depth::Everything),
+        ),
+        (
+            "mount at the root",
+            mounts("/m"),
+            false,
+            Some(Depth::Everything),
+        ),
+        ("above it", mounts("/"), false, Some(Depth::Everything)),
+        ("in it", mounts("/m/a/b"), false, Some(Depth::Everything)),
+        ("beside it", mounts("/mm"), false, None),
+        (
+            "network, the root is here",
+            Input::NetworkChanged,
+            false,
+            None,
+        ),
+        (
+            "network, it is elsewhere",
+            Input::NetworkChanged,
+            true,
+            Some(Depth::Sweep),
+        ),
+        ("clock set, events tell", Input::ClockSet, false, None),
+        (
+            "clock set, stamps tell",
+            Input::ClockSet,
+            true,
+            Some(Depth::Everything),
+        ),
+        ("nothing", Input::Tick, true, None),
+    ];
+    for (what, input, remote, expected) in table {
+        let mut bench = Bench::settled(&["/m/a"]);
+        bench.overflow();
+        bench.report(
+            0,
+            Scanned {
+                remote,
+                ..scanned("/m", &[])
+            },
+        );
+        bench.jobs();
+        bench.give(input);
+        let expected: Vec<_> = expected
+            .map(|depth| (0, job(depth, &[])))
+            .into_iter()
+            .collect();
+        assert_eq!(bench.jobs(), expected, "{what}");
+    }
+}
+
+#[test]
+fn what_is_not_watched_is_swept_and_asked_for_ever_more_seldom() {
+    let mut bench = Bench::settled(&["/m/a"]);
+    let limited = |unwatched| Scanned {
+        unwatched,
+        trouble: Some("a limit".to_owned()),
+        ..scanned("/m", &[])
+    };
+    bench.overflow();
+    bench.report(0, limited(5));
+    bench.jobs();
+    let mut retries = Vec::new();
+    let mut sweeps = 0;
+    for _ in 0..100 {
+        bench.now = bench.core.deadline().expect("a sweep");
+        bench.give(Input::Tick);
+        let (_, it) = bench.jobs().pop().expect("a job");
+        assert_eq!(it.depth, Depth::Sweep);
+        sweeps += 1;
+        if it.retry {
+            retries.push(sweeps);
+        }
+        bench.report(0, limited(5));
+    }
+    // In sweeps of 30 s: after 1, 2, 4, 8, 16, 20, 20...
+    assert_eq!(retries, [1, 3, 7, 15, 31, 51, 71, 91]);
+    // A wake, or the first one given back, begins anew; with all of them nothing ticks.
+    bench.give(Input::Woke(SILENCE));
+    bench.report(0, limited(4));
+    bench.jobs();
+    bench.now = bench.core.deadline().expect("a sweep");
+    bench.give(Input::Tick);
+    assert!(bench.jobs()[0].1.retry);
+    bench.report(0, scanned("/m", &[]));
+    assert_eq!(bench.core.deadline(), None);
+}
+
+#[test]
+fn a_poll_is_as_slow_as_the_user_wants_and_as_fast_as_doubt_needs() {
+    let soon = Duration::from_secs(2);
+    let table = [
+        (Some(300), None, Some(300)),
+        (Some(300), Some(soon), Some(2)),
+        (Some(1), Some(soon), Some(1)),
+        (None, None, None),
+    ];
+    for (poll, settles, expected) in table {
+        let mut bench = Bench::new(&[]);
+        let mut config = accounts(&[("work", &["/m"])]);
+        config[0].roots[0].poll = poll.map(Duration::from_secs);
+        bench.give(Input::Configure(config));
+        bench.report(
+            0,
+            Scanned {
+                settles,
+                ..scanned("/m", &["/m"])
+            },
+        );
+        let after = bench.core.deadline().map(|at| (at - bench.now).as_secs());
+        assert_eq!(after, expected, "{poll:?} {settles:?}");
+    }
+}
+
+#[test]
+fn a_root_that_does_not_answer_is_said_so_and_holds_up_only_itself() {
+    let mut bench = Bench::settled(&["/m/a"]);
+    bench.give(Input::Configure(accounts(&[
+        ("work", &["/m"]),
+        ("far", &["/far"]),
+    ])));
+    bench.told();
+    bench.jobs();
+    bench.now += SILENCE;
+    bench.give(Input::Tick);
+    assert_eq!(bench.told(), ["far is waiting"]);
+    assert!(
+        bench.text(1).contains("/far has not answered"),
+        "{}",
+        bench.text(1)
+    );
+    assert_eq!(bench.core.deadline(), None, "that was said");
+    bench.messages(0, "/m/a/new", Kinds::NEW);
+    assert_eq!(bench.told(), ["work /m/a n"]);
+    // Another start leaves it alone, too: it has its worker, which may answer yet.
+    bench.give(Input::Configure(accounts(&[
+        ("work", &["/m"]),
+        ("far", &["/far"]),
+    ])));
+    assert_eq!((bench.jobs(), bench.told()), (vec![], vec![]));
+    bench.report(1, scanned("/far", &["/far"]));
+    assert_eq!(bench.told(), ["/far ready", "far is watching"]);
+}
+
+#[test]
+fn of_a_new_configuration_only_the_difference_is_done() {
+    let mut bench = Bench::new(&[("work", &["/m", "/n"]), ("home", &["/h"])]);
+    for (number, root) in ["/m", "/n", "/h"].into_iter().enumerate() {
+        bench.report(number, scanned(root, &[root]));
+    }
+    bench.told();
+    bench.jobs();
+    bench.opened.clear();
+    // A change that is not told yet, of a root that stays and of one that goes.
+    bench.messages(0, "/m/new", Kinds::NEW);
+    bench.messages(2, "/h/new", Kinds::NEW);
+    bench.give(Input::Configure(accounts(&[
+        ("new", &["/n", "/x"]),
+        ("work", &["/m"]),
+    ])));
+    assert_eq!(
+        (&bench.opened[..], &bench.closed[..]),
+        (&[3, 4][..], &[1, 2][..])
+    );
+    assert_eq!(bench.jobs(), [(3, scan(&[])), (4, scan(&[]))]);
+    assert_eq!(bench.told(), ["new is starting", "work /m n"]);
+    let status = bench.core.status();
+    let names = status.accounts.iter().map(|it| it.name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["new", "work"]);
+    // Who has a directory now has its changes; late words of the old one are nobody's.
+    bench.report(3, scanned("/n", &["/n"]));
+    bench.report(4, scanned("/x", &["/x"]));
+    bench.report(1, scanned("/n", &["/n"]));
+    bench.messages(1, "/n/new", Kinds::NEW);
+    bench.messages(3, "/n/new", Kinds::NEW);
+    assert_eq!(
+        bench.told(),
+        ["/n ready", "/x ready", "new is watching", "new /n n"]
+    );
+    // And back.
+    bench.give(Input::Configure(accounts(&[("home", &["/h"])])));
+    assert_eq!(bench.told(), ["home is starting"]);
+    assert_eq!(bench.core.held(), 0);
+}
+
+#[test]
+fn a_root_that_failed_is_started_anew_by_the_same_configuration() {
+    let mut bench = Bench::new(&[("work", &["/m"]), ("home", &["/h"])]);
+    bench.give(Input::WorkerDied(RootId(0), "out of luck".to_owned()));
+    bench.report(1, scanned("/h", &["/h"]));
+    bench.told();
+    bench.opened.clear();
+    bench.give(Input::Configure(accounts(&[
+        ("work", &["/m"]),
+        ("home", &["/h"]),
+    ])));
+    assert_eq!(bench.opened, [2]);
+    assert_eq!(bench.told(), ["work is starting"]);
+}
+
+#[test]
+fn folders_of_an_inner_root_that_is_given_up_go_to_the_outer_one() {
+    let mut bench = Bench::new(&[("work", &["/m"]), ("home", &["/m/in"])]);
+    bench.report(1, scanned("/m/in", &["/m/in"]));
+    bench.report(0, scanned("/m", &["/m"]));
+    bench.told();
+    bench.jobs();
+    bench.give(Input::Configure(accounts(&[("work", &["/m"])])));
+    let anew = Job {
+        anew: vec!["/m/in".into()],
+        ..scan(&[])
+    };
+    assert_eq!(bench.jobs(), [(0, anew)]);
+    bench.report(0, scanned("/m", &["/m/in"]));
+    assert_eq!(bench.told(), ["work /m/in nc"]);
 }

@@ -149,7 +149,10 @@ mod linux {
                 if happened.network && network_settles.is_none() {
                     network_settles = Some(Instant::now() + NETWORK_SETTLES);
                 }
-                if network_settles.take_if(|at| *at <= Instant::now()).is_some() {
+                if network_settles
+                    .take_if(|at| *at <= Instant::now())
+                    .is_some()
+                {
                     goes_on &= tell(News::Network);
                 }
                 if happened.mounts
@@ -172,10 +175,7 @@ mod linux {
                 (self.clock.as_ref().map(AsFd::as_fd), PollFlags::IN),
                 (self.network.as_ref().map(AsFd::as_fd), PollFlags::IN),
                 // A change is an exceptional condition (proc_pid_mountinfo(5)).
-                (
-                    self.mounts.as_ref().map(|it| it.fd.as_fd()),
-                    PollFlags::PRI,
-                ),
+                (self.mounts.as_ref().map(|it| it.fd.as_fd()), PollFlags::PRI),
             ];
             let mut fds: Vec<PollFd> = (sources.iter())
                 .filter_map(|(fd, flags)| fd.map(|fd| PollFd::from_borrowed_fd(fd, *flags)))
@@ -250,8 +250,8 @@ mod linux {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let kind = SocketType::RAW;
         // No protocol is `NETLINK_ROUTE`, which is 0.
-        let socket = socket_with(AddressFamily::NETLINK, kind, flags, None)
-            .context("a netlink socket")?;
+        let socket =
+            socket_with(AddressFamily::NETLINK, kind, flags, None).context("a netlink socket")?;
         bind(&socket, &SocketAddrNetlink::new(0, GROUPS)).context("binding a netlink socket")?;
         Ok(socket)
     }

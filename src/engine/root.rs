@@ -120,6 +120,15 @@ impl Root {
         }
     }
 
+    /// Have everything looked at; what lies here was another root's, and is new to this one.
+    pub(super) fn want_anew(&mut self, real: &Path) {
+        self.want(Depth::Everything);
+        self.folders.retain(|folder, _| !folder.starts_with(real));
+        if let Some(wish) = &mut self.wish {
+            wish.anew.push(real.to_owned());
+        }
+    }
+
     /// Have these places looked at.
     pub(super) fn want_places(&mut self, places: impl IntoIterator<Item = (PathBuf, Names)>) {
         for (place, names) in places {

@@ -87,10 +87,7 @@ pub fn diff(
             delta.created.push(folder.clone());
             continue;
         };
-        let (new, cur) = (
-            judge(&old.new, &folder.new),
-            judge(&old.cur, &folder.cur),
-        );
+        let (new, cur) = (judge(&old.new, &folder.new), judge(&old.cur, &folder.cur));
         let verdict = new.0.max(cur.0);
         let list = if old.directory != folder.directory || verdict == Verdict::Changed {
             // The name follows from the directory.

@@ -13,8 +13,8 @@ use super::inbox::{Inbox, Names};
 use super::trail::Trail;
 use super::watches::{Outcome, Wanted, Watches};
 use crate::maildir::{
-    Clock, Delta, FileId, FoundFolder, Fs, Layout, RootError, Scan, absorb, diff, discover,
-    maildir_part, never_a_folder, Wall,
+    Clock, Delta, FileId, FoundFolder, Fs, Layout, RootError, Scan, Wall, absorb, diff, discover,
+    maildir_part, never_a_folder,
 };
 
 /// Rounds of discover-and-watch in one scan.  A second one is the rule (what appeared before its
@@ -47,6 +47,8 @@ pub struct Job {
     pub retry: bool,
     /// Truenames of other roots that lie inside: to be left out.
     pub exclude: Vec<PathBuf>,
+    /// Truenames of roots that lay inside: whatever is there now is new.
+    pub anew: Vec<PathBuf>,
 }
 
 /// What a scan found, relative to the one before.
@@ -147,6 +149,8 @@ impl Root {
         if job.depth == Depth::Places && !places.any(|(dir, names)| self.matters(dir, names)) {
             return Report::Nothing;
         }
+        self.known
+            .retain(|real, _| !job.anew.iter().any(|anew| real.starts_with(anew)));
         self.watches
             .distrust(|path| touched(&job.places, path, true));
         if job.depth == Depth::Everything {
@@ -193,30 +197,35 @@ impl Root {
                 continue;
             }
             self.remember_places(&trail, found.as_ref().ok());
-            let whole = !outcome.added
-                && outcome.unwatched == 0
-                && trail.names.keys().all(|place| self.watches.holds(place));
-            return match found {
-                Ok(scan) if self.emptied(&scan) => Err(Absent {
-                    text: format!(
+            let (text, silent) = match found {
+                Ok(scan) if !self.emptied(&scan) => return Ok(self.remember(scan, job, outcome)),
+                Ok(_) => {
+                    let text = format!(
                         "{} is another directory now and has no folder: is its file system not \
                          mounted?",
                         self.spelling.display()
-                    ),
-                    watched: whole,
-                    watches: self.watches.len(),
-                    trouble: outcome.trouble,
-                }),
-                Ok(scan) => Ok(self.remember(scan, job, outcome)),
-                Err(error) => Err(Absent {
-                    // Nobody is told when permission is granted, or a dead file system is revived.
-                    watched: whole && !matches!(error, RootError::Unreadable(..)),
-                    text: error.to_string(),
-                    watches: self.watches.len(),
-                    trouble: outcome.trouble,
-                }),
+                    );
+                    (text, false)
+                }
+                // Nobody tells when permission is granted, or a dead file system revived.
+                Err(error) => (error.to_string(), matches!(error, RootError::Unreadable(..))),
             };
+            return Err(Absent {
+                text,
+                watched: !silent && self.is_guarded(&trail, &outcome),
+                watches: self.watches.len(),
+                trouble: outcome.trouble,
+            });
         }
+    }
+
+    /// Whether the kernel tells when the root comes.
+    fn is_guarded(&self, trail: &Trail, outcome: &Outcome) -> bool {
+        // On another machine, things come and go without a word.
+        let here = |place: &PathBuf| self.fs.remote(place).is_ok_and(|remote| !remote);
+        let mut way = trail.names.keys();
+        let watched = way.all(|place| self.watches.holds(place) && here(place));
+        watched && !outcome.added && outcome.unwatched == 0
     }
 
     /// Whether this is not the root but the empty directory that its file system was mounted on.
@@ -246,14 +255,20 @@ impl Root {
         // Whatever came back, or came in its place, is in doubt, however familiar it looks.
         let returned = std::mem::take(&mut self.was_absent) || id != self.id;
         self.id = id;
-        for folder in &scan.folders {
-            let clock = || match self.fs.remote(&folder.real) {
+        let folders = scan.folders.iter().map(|it| (&it.real, it.new.id.dev));
+        let places = scan.containers.iter().map(|it| (&it.real, it.id.dev));
+        let devices: HashMap<u64, &PathBuf> = (folders.chain(places))
+            .map(|(place, device)| (device, place))
+            .collect();
+        for (device, place) in &devices {
+            let clock = || match self.fs.remote(place) {
                 Ok(true) => Clock::Elsewhere,
                 _ => Clock::Here,
             };
-            self.clocks.entry(folder.new.id.dev).or_insert_with(clock);
+            self.clocks.entry(*device).or_insert_with(clock);
         }
         let clocks = &self.clocks;
+        let remote = devices.keys().any(|it| clocks.get(it) == Some(&Clock::Elsewhere));
         let clock = |id: FileId| clocks.get(&id.dev).copied().unwrap_or(Clock::Here);
         let mut delta = diff(&self.known, &scan, clock);
         // Only a directory that was watched all the time has nothing but its events to tell.
@@ -286,7 +301,7 @@ impl Root {
         self.renamed(&scan, &mut delta);
         absorb(&mut self.known, &scan, &delta);
         Scanned {
-            remote: (self.known.values()).any(|folder| clock(folder.new.id) == Clock::Elsewhere),
+            remote,
             real_root: scan.real_root,
             problems: scan.problems.iter().map(ToString::to_string).collect(),
             created: delta.created,

@@ -46,10 +46,10 @@ impl Trail {
                 Step::Down(name) => name,
             };
             let path = at.join(&name);
-            if !trail.ids.contains_key(&at)
-                && let Ok(stat) = fs.stat(&at)
-            {
-                trail.ids.insert(at.clone(), stat.id);
+            match fs.stat(&at) {
+                Ok(stat) if !stat.is_dir => break,
+                Ok(stat) => drop(trail.ids.insert(at.clone(), stat.id)),
+                Err(_) => {}
             }
             trail.names.entry(at.clone()).or_default().insert(name);
             match fs.read_link(&path) {
@@ -159,7 +159,12 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let top = fs::canonicalize(top.path()).unwrap();
         let trail = Trail::find(&DiskFs, &top.join("home/Mail"));
-        let table = [("home", true), ("other", false), ("", true), ("home/Mail", false)];
+        let table = [
+            ("home", true),
+            ("other", false),
+            ("", true),
+            ("home/Mail", false),
+        ];
         for (path, expected) in table {
             // The home is missing, so nothing in it is on the way yet.
             assert_eq!(trail.leads_by(&top.join(path)), expected, "{path}");

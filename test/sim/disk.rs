@@ -29,6 +29,7 @@ struct Directory {
     entries: BTreeMap<OsString, u64>,
     /// Never used again, unlike the inode's number.
     birth: u64,
+    born: Wall,
     mtime: Wall,
     ctime: Wall,
 }
@@ -42,6 +43,8 @@ pub struct RootSpec {
     pub real: PathBuf,
     pub layout: Layout,
     pub account: usize,
+    /// It lies on another machine.
+    pub remote: bool,
 }
 
 /// What is so, and since when: time is counted in operations.
@@ -114,6 +117,26 @@ pub struct Disk {
     pub time: u64,
     pub truth: Truth,
     pub kernel: Kernel,
+    /// The file system remembers when a directory was made.
+    pub births_are_known: bool,
+    /// By how many seconds the clock of another machine is ahead.
+    pub skew: i64,
+    /// What is known of directories there, and until when that is not asked again.
+    cache: BTreeMap<u64, (Stat, Duration)>,
+    /// Somebody on that other machine is at work: this kernel sees nothing of it.
+    pub unseen: bool,
+    /// The last one is on top.
+    mounts: Vec<Mount>,
+    /// Places that the kernel has not told of.
+    pub mount_news: Vec<PathBuf>,
+}
+
+struct Mount {
+    point: PathBuf,
+    /// The directory that is covered, and the one that covers it.
+    under: u64,
+    over: u64,
+    device: u64,
 }
 
 const ROOT: u64 = 1;
@@ -130,6 +153,12 @@ impl Disk {
             time: 1,
             truth: Truth::default(),
             kernel,
+            births_are_known: true,
+            skew: 0,
+            cache: BTreeMap::new(),
+            unseen: false,
+            mounts: Vec::new(),
+            mount_news: Vec::new(),
         };
         let root = disk.directory();
         disk.nodes.insert(ROOT, root);
@@ -141,6 +170,7 @@ impl Disk {
         Node::Directory(Directory {
             entries: BTreeMap::new(),
             birth: self.births,
+            born: self.stamp(),
             mtime: self.stamp(),
             ctime: self.stamp(),
         })
@@ -159,6 +189,7 @@ impl Disk {
             last.map_or(ROOT, |(ino, _)| *ino) + 1
         });
         self.nodes.insert(ino, node);
+        self.cache.remove(&ino);
         ino
     }
 
@@ -181,6 +212,9 @@ impl Disk {
                     (ino, real) = self.resolve(target, hops)?;
                 }
                 _ => real.push(name),
+            }
+            while let Some(mount) = self.mounts.iter().rfind(|mount| mount.under == ino) {
+                ino = mount.over;
             }
         }
         Ok((ino, real))
@@ -217,16 +251,62 @@ impl Disk {
             .collect())
     }
 
-    pub fn stat(&self, path: &Path) -> io::Result<Stat> {
-        let ino = self.ino(path)?;
+    pub fn stat(&mut self, path: &Path) -> io::Result<Stat> {
+        let (ino, real) = self.resolve(path, 8)?;
+        let elsewhere = self.elsewhere(&real);
+        let now = self.now;
+        if elsewhere && let Some((stat, until)) = self.cache.get(&ino) && *until > now {
+            return Ok(*stat);
+        }
         let directory = self.dir(ino).ok();
-        Ok(Stat {
-            id: FileId { dev: 1, ino },
+        // Another machine's clock is not ours.
+        let time = |time: Wall| Wall {
+            secs: time.secs + if elsewhere { self.skew } else { 0 },
+            ..time
+        };
+        let born = directory.filter(|_| self.births_are_known);
+        let stat = Stat {
+            id: FileId {
+                dev: self.device(&real),
+                ino,
+                born: born.map(|it| time(it.born)),
+            },
             is_dir: directory.is_some(),
             size: 4096,
-            mtime: directory.map_or_else(Wall::default, |it| it.mtime),
-            ctime: directory.map_or_else(Wall::default, |it| it.ctime),
-        })
+            mtime: directory.map_or_else(Wall::default, |it| time(it.mtime)),
+            ctime: directory.map_or_else(Wall::default, |it| time(it.ctime)),
+        };
+        if elsewhere {
+            // Of directories, as nfs(5) has it: between 30 and 60 seconds.
+            self.cache.insert(ino, (stat, now + Duration::from_secs(45)));
+        }
+        Ok(stat)
+    }
+
+    pub fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        let (parent, name) = self.place(path)?;
+        let ino = *(self.dir(parent)?.entries.get(name)).ok_or(ErrorKind::NotFound)?;
+        match self.nodes.get(&ino) {
+            Some(Node::Link(target)) => Ok(target.clone()),
+            _ => Err(ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    pub fn remote(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.elsewhere(&self.canonicalize(path)?))
+    }
+
+    /// Whether this lies on another machine.
+    pub fn elsewhere(&self, real: &Path) -> bool {
+        let mut roots = self.truth.roots.iter();
+        roots.any(|root| root.remote && real.starts_with(&root.real))
+    }
+
+    fn device(&self, real: &Path) -> u64 {
+        let mounts = self.mounts.iter().rev();
+        let mut mounts = mounts.filter(|mount| real.starts_with(&mount.point));
+        let mounted = mounts.next().map(|mount| mount.device);
+        mounted.unwrap_or(if self.elsewhere(real) { 2 } else { 1 })
     }
 
     pub fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
@@ -260,7 +340,7 @@ impl Disk {
         let structure = !matches!(node, Node::File { .. });
         let ino = self.allocate(node);
         self.enter(parent, name, ino);
-        self.kernel.notify(parent, mask, Some(name), 0);
+        self.notify(parent, mask, Some(name), 0);
         self.happened(structure, &[(path, Kinds::NEW)]);
         Ok(())
     }
@@ -271,12 +351,13 @@ impl Disk {
         if self.dir(parent)?.entries.contains_key(name) {
             return Err(ErrorKind::AlreadyExists.into());
         }
+        self.same_device(from, to)?;
         match self.nodes.get_mut(&ino) {
             Some(Node::File { links }) => *links += 1,
             _ => return Err(ErrorKind::PermissionDenied.into()),
         }
         self.enter(parent, name, ino);
-        self.kernel.notify(parent, Mask::CREATE, Some(name), 0);
+        self.notify(parent, Mask::CREATE, Some(name), 0);
         self.happened(false, &[(to, Kinds::NEW)]);
         Ok(())
     }
@@ -298,7 +379,7 @@ impl Disk {
             self.nodes.remove(&ino);
             self.free.push(ino);
         }
-        self.kernel.notify(parent, Mask::DELETE, Some(name), 0);
+        self.notify(parent, Mask::DELETE, Some(name), 0);
         self.happened(structure, &[(path, Kinds::GONE)]);
         Ok(())
     }
@@ -306,6 +387,7 @@ impl Disk {
     pub fn rmdir(&mut self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.place(path)?;
         let ino = *(self.dir(parent)?.entries.get(name)).ok_or(ErrorKind::NotFound)?;
+        self.not_mounted_on(ino)?;
         if !self.dir(ino)?.entries.is_empty() {
             return Err(ErrorKind::DirectoryNotEmpty.into());
         }
@@ -313,8 +395,10 @@ impl Disk {
         self.nodes.remove(&ino);
         self.free.push(ino);
         let mask = Mask::DELETE | Mask::ISDIR;
-        self.kernel.notify(parent, mask, Some(name), 0);
-        self.kernel.deleted(ino);
+        self.notify(parent, mask, Some(name), 0);
+        if !self.unseen {
+            self.kernel.deleted(ino);
+        }
         self.happened(true, &[]);
         Ok(())
     }
@@ -326,6 +410,11 @@ impl Disk {
         let (new_parent, new_name) = self.place(to)?;
         if self.dir(new_parent)?.entries.contains_key(new_name) || to.starts_with(from) {
             return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.same_device(from, to)?;
+        self.not_mounted_on(ino)?;
+        if self.mounts.iter().any(|it| it.point.starts_with(from)) {
+            return Err(ErrorKind::ResourceBusy.into());
         }
         self.leave(parent, name);
         self.enter(new_parent, new_name, ino);
@@ -340,12 +429,10 @@ impl Disk {
         let isdir = if directory { Mask::ISDIR } else { Mask::NONE };
         self.cookies += 1;
         let cookie = self.cookies;
-        self.kernel
-            .notify(parent, Mask::MOVED_FROM | isdir, Some(name), cookie);
-        self.kernel
-            .notify(new_parent, Mask::MOVED_TO | isdir, Some(new_name), cookie);
+        self.notify(parent, Mask::MOVED_FROM | isdir, Some(name), cookie);
+        self.notify(new_parent, Mask::MOVED_TO | isdir, Some(new_name), cookie);
         if directory {
-            self.kernel.notify(ino, Mask::MOVE_SELF, None, 0);
+            self.notify(ino, Mask::MOVE_SELF, None, 0);
             self.happened(true, &[]);
         } else if folder_of(from).is_some() && folder_of(from) == folder_of(to) {
             let [old, new] = [from, to].map(|path| self.birth(path.parent()));
@@ -359,10 +446,86 @@ impl Disk {
         Ok(())
     }
 
+    fn same_device(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let device = |path: &Path| {
+            let parent = path.parent().ok_or(ErrorKind::NotFound)?;
+            Ok::<_, io::Error>(self.device(&self.canonicalize(parent)?))
+        };
+        match device(from)? == device(to)? {
+            true => Ok(()),
+            false => Err(ErrorKind::CrossesDevices.into()),
+        }
+    }
+
+    fn not_mounted_on(&self, ino: u64) -> io::Result<()> {
+        match self.mounts.iter().any(|mount| mount.under == ino) {
+            true => Err(ErrorKind::ResourceBusy.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Mount an empty file system.
+    pub fn mount(&mut self, path: &Path) -> io::Result<()> {
+        let (under, point) = self.resolve(path, 8)?;
+        self.dir(under)?;
+        let node = self.directory();
+        let over = self.allocate(node);
+        let device = 10 + self.births;
+        self.mounts.push(Mount {
+            point: point.clone(),
+            under,
+            over,
+            device,
+        });
+        self.mount_news.push(point);
+        self.happened(true, &[]);
+        Ok(())
+    }
+
+    /// Unmount what was mounted here last, with all that is in it.
+    pub fn unmount(&mut self, path: &Path) -> io::Result<()> {
+        let at = self.mounts.iter().rposition(|mount| mount.point == path);
+        let at = at.ok_or(ErrorKind::InvalidInput)?;
+        let point = self.mounts[at].point.clone();
+        let covers = |mount: &Mount| mount.point != point && mount.point.starts_with(&point);
+        if self.mounts[at + 1..].iter().any(covers) {
+            return Err(ErrorKind::ResourceBusy.into());
+        }
+        let mount = self.mounts.remove(at);
+        self.sink(mount.over);
+        self.mount_news.push(point);
+        self.happened(true, &[]);
+        Ok(())
+    }
+
+    /// A tree and all its watches are gone.
+    fn sink(&mut self, ino: u64) {
+        // A file may have two names in it.
+        let Some(node) = self.nodes.remove(&ino) else {
+            return;
+        };
+        self.free.push(ino);
+        if let Node::Directory(directory) = node {
+            self.kernel.unmounted(ino);
+            for ino in directory.entries.into_values() {
+                self.sink(ino);
+            }
+        }
+    }
+
     fn place<'a>(&self, path: &'a Path) -> io::Result<(u64, &'a OsStr)> {
         let parent = self.ino(path.parent().ok_or(ErrorKind::NotFound)?)?;
         self.dir(parent)?;
         Ok((parent, path.file_name().ok_or(ErrorKind::NotFound)?))
+    }
+
+    fn notify(&mut self, ino: u64, mask: Mask, name: Option<&OsStr>, cookie: u32) {
+        if self.unseen {
+            // A listing asks the server; what is known of the directory does not change by that.
+            return;
+        }
+        self.cache.remove(&ino);
+        self.kernel.notify(ino, mask, name, cookie);
     }
 
     fn enter(&mut self, parent: u64, name: &OsStr, ino: u64) {

@@ -28,6 +28,7 @@ bitflags! {
         const IGNORED = 1 << 6;
         const ISDIR = 1 << 7;
         const OVERFLOW = 1 << 8;
+        const UNMOUNT = 1 << 9;
     }
 }
 
@@ -111,6 +112,15 @@ impl Kernel {
     /// The last name of this inode is gone, and with it the watch.
     pub fn deleted(&mut self, ino: u64) {
         self.notify(ino, Mask::DELETE_SELF, None, 0);
+        self.notify(ino, Mask::IGNORED, None, 0);
+        for instance in self.instances.values_mut() {
+            instance.by_inode.remove(&ino);
+        }
+    }
+
+    /// The file system of this inode is gone, and with it the watch.
+    pub fn unmounted(&mut self, ino: u64) {
+        self.notify(ino, Mask::UNMOUNT, None, 0);
         self.notify(ino, Mask::IGNORED, None, 0);
         for instance in self.instances.values_mut() {
             instance.by_inode.remove(&ino);
@@ -266,7 +276,7 @@ impl Instance {
         let mut gone = Vec::new();
         while let Some(raw) = self.queue.pop_front() {
             let is = |mask| raw.mask.contains(mask);
-            if is(Mask::OVERFLOW) {
+            if is(Mask::OVERFLOW) || is(Mask::UNMOUNT) {
                 self.outbox.push_back(Event::Overflow);
                 continue;
             }

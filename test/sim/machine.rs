@@ -126,11 +126,20 @@ impl Fs for Shared {
     }
 
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
-        self.lock().scanning = true;
         self.meddled().disk.canonicalize(path)
     }
 
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.meddled().disk.read_link(path)
+    }
+
+    fn remote(&self, path: &Path) -> io::Result<bool> {
+        self.meddled().disk.remote(path)
+    }
+
     fn now(&self) -> Wall {
+        // The first call of a scan.
+        self.lock().scanning = true;
         self.meddled().disk.wall()
     }
 }
@@ -161,7 +170,7 @@ impl Backend for Watcher {
         let mut full = false;
         for path in directories {
             if full {
-                failed.push((path.clone(), WatchError::Limit));
+                failed.push((path.clone(), WatchError::Limit("a limit".to_owned())));
                 continue;
             }
             let mut machine = self.machine.meddled();
@@ -171,7 +180,7 @@ impl Backend for Watcher {
             };
             if machine.disk.kernel.watch(self.id, path, ino).is_err() {
                 full = true;
-                failed.push((path.clone(), WatchError::Limit));
+                failed.push((path.clone(), WatchError::Limit("a limit".to_owned())));
             }
         }
         self.machine.lock().disk.kernel.read(self.id);

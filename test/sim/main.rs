@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use mailsync_module::change::Change;
+use mailsync_module::change::{Change, Folder};
 use mailsync_module::coalesce::{Coalesce, Coalescer, Delays};
 
 use rng::Rng;
@@ -194,6 +194,14 @@ impl<const DEFECT: u8> Coalesce for Broken<DEFECT> {
             _ => {}
         }
         due
+    }
+
+    fn retime(&mut self, delays: Delays) {
+        self.0.retime(delays);
+    }
+
+    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
+        self.0.forget(these);
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use mailsync_module::coalesce::Coalescer;
-use mailsync_module::engine::core::{Input, RootId};
+use mailsync_module::engine::config::RootId;
+use mailsync_module::engine::core::Input;
 use mailsync_module::maildir::Layout;
 use mailsync_module::watch::inbox::Dirty;
 
@@ -17,7 +18,7 @@ type Plain = World<Coalescer>;
 fn settled(layout: Layout, pipe_limit: usize) -> Plain {
     let setup = Setup::plain(layout, pipe_limit);
     let mut world = World::new(Rng::new(1), setup, Sabotage::default(), false);
-    let outcome = (world.handle(Input::Tick))
+    let outcome = (world.begin())
         .and_then(|()| world.rest())
         .and_then(|()| world.audit());
     tell(&world, outcome);

@@ -20,6 +20,10 @@ pub enum Op {
     Unlink(PathBuf),
     Rmdir(PathBuf),
     Rename(PathBuf, PathBuf),
+    /// A link that leads there, here.
+    Symlink(PathBuf, PathBuf),
+    Mount(PathBuf),
+    Unmount(PathBuf),
     /// Not one: remove a tree, an entry a step.
     RemoveTree(PathBuf),
 }
@@ -34,7 +38,21 @@ impl Op {
             Op::Unlink(path) => disk.unlink(&path),
             Op::Rmdir(path) => disk.rmdir(&path),
             Op::Rename(from, to) => disk.rename(&from, &to),
+            Op::Symlink(target, path) => disk.symlink(&target, &path),
+            Op::Mount(path) => disk.mount(&path),
+            Op::Unmount(path) => disk.unmount(&path),
             Op::RemoveTree(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+impl Op {
+    /// Where it happens.
+    fn place(&self) -> Option<&Path> {
+        match self {
+            Op::Mkdir(path) | Op::Create(path) | Op::Unlink(path) | Op::Rmdir(path) => Some(path),
+            Op::Link(_, path) | Op::Rename(_, path) => Some(path),
+            _ => None,
         }
     }
 }
@@ -57,20 +75,23 @@ pub struct Users {
     /// What they still want to begin.
     pub appetite: u32,
     serial: u64,
-    /// Roots that were renamed away: where they belong, where they are.
-    pub away: Vec<(PathBuf, PathBuf)>,
+    /// What brings back the roots that are away, by what is not in its place.
+    pub away: Vec<(PathBuf, Vec<Op>)>,
+    /// There is somebody who tells of mounts.
+    mounts: bool,
 }
 
 const LEVELS: [&str; 4] = ["a", "b", "c", "lists"];
 
 impl Users {
-    pub fn new(habit: Habit) -> Self {
+    pub fn new(habit: Habit, mounts: bool) -> Self {
         Users {
             plans: vec![VecDeque::new(); 3],
             habit,
             appetite: 0,
             serial: 0,
             away: Vec::new(),
+            mounts,
         }
     }
 
@@ -94,7 +115,10 @@ impl Users {
             self.plans[user].extend(plan);
         }
         let op = self.plans[user].pop_front()?;
-        let text = format!("user {user}: {op:?}");
+        let place = op.place().and_then(Path::parent);
+        disk.unseen = place.is_some_and(|path| disk.elsewhere(path)) && rng.once_in(2);
+        let unseen = if disk.unseen { " from afar" } else { "" };
+        let text = format!("user {user}{unseen}: {op:?}");
         let result = match op {
             Op::RemoveTree(path) => {
                 for op in removal(disk, &path).into_iter().rev() {
@@ -104,6 +128,7 @@ impl Users {
             }
             op => op.apply(disk),
         };
+        disk.unseen = false;
         Some(match result {
             Ok(()) => text,
             Err(error) => format!("{text}: {error}"),
@@ -112,9 +137,9 @@ impl Users {
 
     /// Bring home every root that is away.
     pub fn return_roots(&mut self) {
-        for (home, away) in std::mem::take(&mut self.away) {
-            self.plans[0].push_back(Op::RemoveTree(home.clone()));
-            self.plans[0].push_back(Op::Rename(away, home));
+        // The last one first: it may be in the place of another.
+        for (_, ops) in std::mem::take(&mut self.away).into_iter().rev() {
+            self.plans[0].extend(ops);
         }
     }
 
@@ -291,28 +316,66 @@ impl Users {
 
     fn root_away(&mut self, disk: &Disk, rng: &mut Rng) -> Vec<Op> {
         let home = rng.choose(&disk.truth.roots).real.clone();
-        let holds_another = disk
-            .truth
-            .roots
-            .iter()
-            .any(|it| it.real.starts_with(&home) && it.real != home);
-        if holds_another || self.away.iter().any(|it| it.0 == home) {
+        let inside = |path: &Path| {
+            let mut roots = disk.truth.roots.iter();
+            roots.any(|root| root.real.starts_with(path) && root.real != path)
+        };
+        if self.away.iter().any(|it| it.0 == home) || self.away.len() > 1 {
             self.return_roots();
             return Vec::new();
         }
-        let away = PathBuf::from(format!("/away{}", self.number()));
+        let number = self.number();
+        let away = PathBuf::from(format!("/away{number}"));
+        let back = |from: PathBuf, home: PathBuf| {
+            vec![Op::RemoveTree(home.clone()), Op::Rename(from, home)]
+        };
+        let choice = rng.below(8);
+        match choice {
+            // The way to it is gone.
+            0 => {
+                let top = PathBuf::from("/home");
+                let plan = vec![Op::Rename(top.clone(), away.clone())];
+                self.away.push((home, vec![Op::Rename(away, top)]));
+                return plan;
+            }
+            1 => {
+                let link = PathBuf::from("/home/link");
+                let plan = vec![Op::Unlink(link.clone())];
+                let target = PathBuf::from("/home/m");
+                self.away.push((home, vec![Op::Symlink(target, link)]));
+                return plan;
+            }
+            // Something is mounted on it: nothing, or another mail.
+            2 | 3 if self.mounts => {
+                let mut plan = vec![Op::Mount(home.clone())];
+                if choice == 2 {
+                    plan.extend(maildir(&home, rng));
+                    plan.extend(self.deliver(&home, rng));
+                }
+                self.away.push((home.clone(), vec![Op::Unmount(home)]));
+                return plan;
+            }
+            _ => {}
+        }
+        if inside(&home) {
+            return Vec::new();
+        }
         let mut plan = vec![Op::Rename(home.clone(), away.clone())];
         plan.extend(self.deliver(&away, rng));
-        match rng.below(3) {
+        match rng.below(4) {
             0 => plan.push(Op::Rename(away, home)),
             1 => {
                 // Something else takes its place.
                 plan.push(Op::Mkdir(home.clone()));
                 plan.extend(maildir(&home, rng));
                 plan.extend(self.deliver(&home, rng));
-                self.away.push((home, away));
+                self.away.push((home.clone(), back(away, home)));
             }
-            _ => self.away.push((home, away)),
+            2 => {
+                plan.push(Op::Mkdir(home.clone()));
+                self.away.push((home.clone(), back(away, home)));
+            }
+            _ => self.away.push((home.clone(), back(away, home))),
         }
         plan
     }

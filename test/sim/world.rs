@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use mailsync_module::change::Kinds;
 use mailsync_module::coalesce::{Coalesce, Delays};
-use mailsync_module::engine::core::{AccountConfig, Action, Core, Input, RootConfig, RootId};
+use mailsync_module::engine::config::{AccountConfig, RootConfig, RootId};
+use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::Layout;
 use mailsync_module::watch::inbox::{Dirty, Inbox};
-use mailsync_module::watch::root::{Job, Report, Root};
+use mailsync_module::watch::root::{Depth, Job, Report, Root};
 
 use crate::disk::{Disk, RootSpec};
 use crate::kernel::Kernel;
@@ -53,6 +54,14 @@ pub struct Setup {
     /// Bytes that the pipe is said to take.
     pub pipe_limit: usize,
     pub meddling: u64,
+    /// Somebody tells when something is mounted.
+    pub mounts_are_told: bool,
+    /// The file system knows when a directory was made.
+    pub births_are_known: bool,
+    /// By how many seconds another machine's clock is ahead.
+    pub skew: i64,
+    /// The machine sleeps, workers hang, the configuration changes.
+    pub restless: bool,
     /// Lisp restarts, repeats itself, and finds garbage.
     pub rude: bool,
 }
@@ -61,8 +70,9 @@ pub const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// The longest that anything in a world may take to come to rest, the slowest poll included.
-const REST: Duration = Duration::from_secs(100);
+/// The longest that anything in a world may take to come to rest: the slowest poll, and what a
+/// cache of another machine's directories hides.
+const REST: Duration = Duration::from_secs(300);
 
 impl Setup {
     /// What a seed comes to.
@@ -71,6 +81,7 @@ impl Setup {
             quiet: ms(200),
             longest: ms(*rng.choose(&[2_000, 500])),
         };
+        let far = rng.once_in(8);
         let layouts = [Layout::Auto, Layout::MaildirPlusPlus, Layout::Nested];
         let mut specs = vec![spec("/home/link", "/home/m", *rng.choose(&layouts), 0)];
         match rng.below(6) {
@@ -78,6 +89,9 @@ impl Setup {
             1 => specs.push(spec("/home/n", "/home/n", *rng.choose(&layouts), 1)),
             2 => specs.push(spec("/home/m/a", "/home/m/a", Layout::Auto, 1)),
             _ => {}
+        }
+        for spec in specs.iter_mut().filter(|_| far) {
+            spec.remote = spec.real.starts_with("/home/m");
         }
         let poll = rng.once_in(12).then(|| ms(*rng.choose(&[30_000, 7_000])));
         let roots = |account| {
@@ -115,6 +129,10 @@ impl Setup {
             no_instances: rng.once_in(30),
             pipe_limit: *rng.choose(&[32_768, 32_768, 300, 60]),
             meddling: *rng.choose(&[0, 60, 12, 4, 1]),
+            mounts_are_told: !rng.once_in(8),
+            births_are_known: !rng.once_in(4),
+            skew: *rng.choose(&[0, 0, 7, -7, 86_400, -86_400]),
+            restless: rng.once_in(2),
             rude: rng.once_in(2),
         }
     }
@@ -147,6 +165,10 @@ impl Setup {
             no_instances: false,
             pipe_limit,
             meddling: 0,
+            mounts_are_told: true,
+            births_are_known: true,
+            skew: 0,
+            restless: false,
             rude: false,
         }
     }
@@ -154,8 +176,9 @@ impl Setup {
     /// Whether everything is watched, by a kernel that never loses anything.
     fn all_events_come(&self) -> bool {
         let mut roots = self.accounts.iter().flat_map(|account| &account.roots);
+        let near = !self.specs.iter().any(|spec| spec.remote);
         let watched = !self.no_instances && self.watch_limit == usize::MAX;
-        watched && self.queue_limit >= 16_384 && roots.all(|root| root.poll.is_none())
+        watched && near && self.queue_limit >= 16_384 && roots.all(|root| root.poll.is_none())
     }
 }
 
@@ -165,15 +188,18 @@ fn spec(spelling: &str, real: &str, layout: Layout, account: usize) -> RootSpec 
         real: real.into(),
         layout,
         account,
+        remote: false,
     }
 }
 
 /// A root's worker, and what it was given and has answered.
 struct End {
     inbox: Arc<Inbox>,
-    worker: Option<Root>,
+    worker: Root,
     job: Option<Job>,
     report: Option<Report>,
+    /// It is at work, and nothing comes of it before then.
+    hangs_until: Duration,
 }
 
 /// Counts, to show that a run was no idle one.
@@ -187,6 +213,7 @@ pub struct Stats {
     pub frames: u64,
     pub overflows: u64,
     pub restarts: u64,
+    pub sweeps: u64,
 }
 
 impl Stats {
@@ -198,6 +225,7 @@ impl Stats {
         self.frames += other.frames;
         self.overflows += other.overflows;
         self.restarts += other.restarts;
+        self.sweeps += other.sweeps;
     }
 }
 
@@ -210,7 +238,13 @@ enum Step {
     EngineLooks,
     WorkerWorks(usize),
     WorkerReports(usize),
+    WorkerHangs(usize),
+    EngineHearsOfMounts,
+    MachineWakes,
+    MachineSetsClock,
+    NetworkChanges,
     EngineHearsLisp,
+    LispConfigures,
     LispReads,
     LispSleeps,
     LispRepeatsItself,
@@ -225,7 +259,11 @@ pub struct World<C: Coalesce> {
     rng: Rng,
     epoch: Instant,
     pub core: Core<C>,
-    ends: Vec<End>,
+    ends: BTreeMap<usize, End>,
+    /// Of each root in `setup.specs`, whether it is configured.
+    listed: Vec<bool>,
+    /// When the second of them was dropped.
+    anew: u64,
     /// The pipe that the engine writes to, if it has one.
     attached: Option<i64>,
     pub lisp: Lisp,
@@ -247,43 +285,28 @@ impl<C: Coalesce> World<C> {
         kernel.loses_one_in = sabotage.kernel_loses_events.then_some(37);
         let mut disk = Disk::new(setup.tick, kernel);
         disk.truth.roots = setup.specs.clone();
+        disk.births_are_known = setup.births_are_known;
+        disk.skew = setup.skew;
         disk.truth.returns_are_seen = setup.all_events_come();
         furnish(&mut disk, setup.furnished, &mut rng);
         let machine = Shared::new(Machine {
             disk,
-            users: Users::new(setup.habit),
+            users: Users::new(setup.habit, setup.mounts_are_told),
             rng: rng.fork(),
             trace: Trace::new(aloud),
             meddling: setup.meddling,
             scanning: false,
         });
-        let core = Core::new(setup.accounts.clone());
-        let ends = core.roots().map(|(_, config)| {
-            let inbox = Arc::new(Inbox::new(|| {}));
-            let make = config.poll.is_none().then(|| machine.backend());
-            let worker = Root::new(
-                config.directory.clone(),
-                config.layout,
-                Box::new(machine.clone()),
-                make,
-                inbox.clone(),
-            );
-            End {
-                inbox,
-                worker: Some(worker),
-                job: None,
-                report: None,
-            }
-        });
-        let ends = ends.collect();
         let mut lisp = Lisp::new(setup.pipe_limit);
         lisp.acknowledges_unread = sabotage.lisp_acknowledges_unread;
         World {
             machine,
             rng,
             epoch: Instant::now(),
-            core,
-            ends,
+            core: Core::default(),
+            ends: BTreeMap::new(),
+            listed: vec![true; setup.specs.len()],
+            anew: 0,
             attached: None,
             lisp,
             written: BTreeMap::new(),
@@ -296,7 +319,7 @@ impl<C: Coalesce> World<C> {
 
     /// A life: times of unrest, each followed by rest, and by an account of what was told.
     pub fn run(&mut self) -> Outcome {
-        self.handle(Input::Tick)?;
+        self.begin()?;
         if self.nested() {
             // Until an inner root is known, the outer one may tell of its folders.
             self.rest()?;
@@ -312,6 +335,46 @@ impl<C: Coalesce> World<C> {
             self.audit()?;
         }
         Ok(())
+    }
+
+    /// Lisp starts the engine.
+    pub fn begin(&mut self) -> Outcome {
+        if self.setup.mounts_are_told {
+            self.handle(Input::MountsAreTold)?;
+        }
+        self.handle(Input::Configure(self.setup.accounts.clone()))
+    }
+
+    /// Lisp goes over to another configuration: with or without the second root.
+    fn configure(&mut self) -> Outcome {
+        if self.setup.specs.len() > 1 && self.rng.once_in(2) {
+            self.listed[1] = !self.listed[1];
+            let mut machine = self.machine.lock();
+            let roots = self.setup.specs.iter().zip(&self.listed);
+            let roots = roots.filter(|(_, listed)| **listed);
+            machine.disk.truth.roots = roots.map(|(root, _)| root.clone()).collect();
+            machine.disk.restructured();
+            // Nobody tells what becomes of a folder that is not watched.
+            if !self.listed[1] {
+                let name = &self.names[self.setup.specs[1].account];
+                self.lisp.seen.retain(|folder, seen| {
+                    !(folder.starts_with(&self.setup.specs[1].real) && seen.account == *name)
+                });
+                machine.disk.time += 1;
+                self.anew = machine.disk.time;
+            }
+        }
+        let mut accounts = self.setup.accounts.clone();
+        let listed = |root: &RootConfig| {
+            let specs = self.setup.specs.iter().zip(&self.listed);
+            let mut specs = specs.filter(|(spec, _)| spec.spelling == root.directory);
+            specs.all(|(_, listed)| *listed)
+        };
+        for account in &mut accounts {
+            account.roots.retain(listed);
+        }
+        accounts.retain(|account| !account.roots.is_empty());
+        self.handle(Input::Configure(accounts))
     }
 
     fn nested(&self) -> bool {
@@ -345,8 +408,8 @@ impl<C: Coalesce> World<C> {
                 while self.machine.lock().disk.kernel.deliver(id).is_some() {}
             }
             let mut found = self.look()?;
-            for root in 0..self.ends.len() {
-                found |= self.ends[root].job.is_some();
+            for root in self.ends.keys().copied().collect::<Vec<_>>() {
+                found |= self.ends[&root].job.is_some();
                 self.take(Step::WorkerWorks(root))?;
                 self.take(Step::WorkerReports(root))?;
             }
@@ -402,10 +465,19 @@ impl<C: Coalesce> World<C> {
         can(!machine.users.idle(), 20, Step::UserActs);
         can(events, 12, Step::KernelDelivers);
         can(true, 4, Step::EngineLooks);
-        for (number, end) in self.ends.iter().enumerate() {
-            can(end.job.is_some(), 6, Step::WorkerWorks(number));
-            can(end.report.is_some(), 6, Step::WorkerReports(number));
+        for (number, end) in &self.ends {
+            let hangs = end.hangs_until > machine.disk.now;
+            can(
+                end.job.is_some() && !hangs,
+                6,
+                Step::WorkerWorks(*number),
+            );
+            can(end.report.is_some(), 6, Step::WorkerReports(*number));
+            let able = unrest && self.setup.restless && end.job.is_some();
+            can(able && !hangs, 1, Step::WorkerHangs(*number));
         }
+        let told = self.setup.mounts_are_told && !machine.disk.mount_news.is_empty();
+        can(told, 6, Step::EngineHearsOfMounts);
         let awake = self.lisp.asleep_until <= machine.disk.now;
         can(!self.lisp.calls.is_empty(), 6, Step::EngineHearsLisp);
         can(awake && !self.lisp.pipe.is_empty(), 8, Step::LispReads);
@@ -414,6 +486,11 @@ impl<C: Coalesce> World<C> {
             let few = self.setup.queue_limit < 100;
             can(events && few, 1, Step::KernelOverflows);
             can(awake, 1, Step::LispSleeps);
+            let now_and_then = self.setup.restless && self.stats.steps.is_multiple_of(8);
+            can(now_and_then, 1, Step::MachineWakes);
+            can(now_and_then, 1, Step::MachineSetsClock);
+            can(now_and_then, 1, Step::NetworkChanges);
+            can(now_and_then, 2, Step::LispConfigures);
             can(awake && self.setup.rude, 1, Step::LispRepeatsItself);
             let tired = self.setup.rude && self.stats.steps.is_multiple_of(8);
             can(tired, 2, Step::LispRestarts);
@@ -444,10 +521,29 @@ impl<C: Coalesce> World<C> {
             }
             Step::EngineLooks => self.look().map(|_| ()),
             Step::WorkerWorks(root) => self.work(root),
-            Step::WorkerReports(root) => match self.ends[root].report.take() {
-                Some(report) => self.handle(Input::Report(RootId(root), report)),
-                None => Ok(()),
-            },
+            Step::WorkerReports(root) => {
+                let end = self.ends.get_mut(&root);
+                match end.and_then(|end| end.report.take()) {
+                    Some(report) => self.handle(Input::Report(RootId(root), report)),
+                    None => Ok(()),
+                }
+            }
+            Step::WorkerHangs(root) => {
+                let until = self.now() + ms(self.rng.below(40_000));
+                if let Some(end) = self.ends.get_mut(&root) {
+                    end.hangs_until = until;
+                }
+                self.trace(format!("worker {root}: hangs until {until:?}"));
+                Ok(())
+            }
+            Step::EngineHearsOfMounts => {
+                let news = std::mem::take(&mut self.machine.lock().disk.mount_news);
+                self.handle(Input::Mounts(news))
+            }
+            Step::MachineWakes => self.handle(Input::Woke(ms(5_000))),
+            Step::MachineSetsClock => self.handle(Input::ClockSet),
+            Step::NetworkChanges => self.handle(Input::NetworkChanged),
+            Step::LispConfigures => self.configure(),
             Step::EngineHearsLisp => match self.lisp.calls.pop_front() {
                 Some(call) => self.handle(call),
                 None => Ok(()),
@@ -533,14 +629,18 @@ impl<C: Coalesce> World<C> {
     /// The engine was woken, and takes what is in the inboxes; true when there was something.
     fn look(&mut self) -> Result<bool, String> {
         let mut found = false;
-        for number in 0..self.ends.len() {
+        for number in self.ends.keys().copied().collect::<Vec<_>>() {
             found |= self.take_inbox(number)?;
         }
         Ok(found)
     }
 
     fn take_inbox(&mut self, root: usize) -> Result<bool, String> {
-        let dirty = self.ends[root].inbox.take(self.epoch + self.now());
+        let now = self.epoch + self.now();
+        let Some(end) = self.ends.get(&root) else {
+            return Ok(false);
+        };
+        let dirty = end.inbox.take(now);
         if dirty == Dirty::default() {
             return Ok(false);
         }
@@ -558,24 +658,28 @@ impl<C: Coalesce> World<C> {
     }
 
     fn work(&mut self, root: usize) -> Outcome {
-        let Some(job) = self.ends[root].job.take() else {
+        let Some(end) = self.ends.get_mut(&root) else {
             return Ok(());
         };
-        self.trace(match &job {
-            Job::Scan { .. } => format!("worker {root}: scans"),
-            Job::Look { places, .. } => format!("worker {root}: looks at {:?}", sorted(places)),
-        });
+        let Some(job) = end.job.take() else {
+            return Ok(());
+        };
         self.stats.scans += 1;
-        let worker = self.ends[root].worker.as_mut();
-        let report = worker
-            .ok_or("a job for a worker that was closed")?
-            .work(job);
+        let places = sorted(&job.places);
+        let text = format!("worker {root}: {:?} {places:?}", job.depth);
+        let now = self.machine.lock().disk.now;
+        self.machine.lock().trace.add(now, text);
+        let depth = job.depth;
+        let report = end.worker.work(job);
         self.machine.lock().scanning = false;
         self.trace(format!("worker {root}: {}", brief(&report)));
         if let Report::Scanned(scanned) = &report {
             self.stats.unfinished += u64::from(scanned.again);
         }
-        self.ends[root].report = Some(report);
+        self.stats.sweeps += u64::from(depth == Depth::Sweep);
+        if let Some(end) = self.ends.get_mut(&root) {
+            end.report = Some(report);
+        }
         Ok(())
     }
 
@@ -624,8 +728,10 @@ impl<C: Coalesce> World<C> {
         let now = self.epoch + self.now();
         for action in self.core.handle(now, input) {
             match action {
+                Action::Open(RootId(number), config) => self.open(number, config),
                 Action::Run(RootId(number), job) => {
-                    let end = &mut self.ends[number];
+                    let end = self.ends.get_mut(&number);
+                    let end = end.ok_or("a job for a worker that was closed")?;
                     if end.job.is_some() || end.report.is_some() {
                         return Err(format!("I7: root {number} has two jobs"));
                     }
@@ -634,7 +740,7 @@ impl<C: Coalesce> World<C> {
                 Action::Take(RootId(number)) => {
                     self.take_inbox(number)?;
                 }
-                Action::Close(RootId(number)) => self.ends[number].worker = None,
+                Action::Close(RootId(number)) => drop(self.ends.remove(&number)),
                 Action::Send(frame) => self.send(&frame)?,
             }
         }
@@ -650,6 +756,20 @@ impl<C: Coalesce> World<C> {
             return Err(format!("I7: holds {} entries of {bound}", self.core.held()));
         }
         Ok(())
+    }
+
+    fn open(&mut self, number: usize, config: RootConfig) {
+        let inbox = Arc::new(Inbox::new(|| {}));
+        let make = config.poll.is_none().then(|| self.machine.backend());
+        let fs = Box::new(self.machine.clone());
+        let end = End {
+            worker: Root::new(config.directory, config.layout, fs, make, inbox.clone()),
+            inbox,
+            job: None,
+            report: None,
+            hangs_until: Duration::ZERO,
+        };
+        self.ends.insert(number, end);
     }
 
     /// The engine writes a frame.
@@ -708,6 +828,13 @@ impl<C: Coalesce> World<C> {
                     real,
                     kinds,
                 } => {
+                    let mut others = self.setup.specs.iter().skip(1);
+                    let dropped = |it: &RootSpec| {
+                        real.starts_with(&it.real) && account == self.names[it.account]
+                    };
+                    if written < self.anew && others.any(dropped) {
+                        continue;
+                    }
                     let exists = !kinds.contains(Kinds::DELETED);
                     self.machine.lock().disk.truth.told(&real, written, kinds);
                     let times = self.lisp.seen.get(&real).map_or(0, |seen| seen.times) + 1;
@@ -772,9 +899,13 @@ impl<C: Coalesce> World<C> {
             }
             let asleep = self.lisp.asleep_until;
             let deadline = self.core.deadline().map(|at| at - self.epoch);
+            let now = self.now();
+            let hangs = self.ends.values().filter(|end| end.job.is_some());
+            let hangs = hangs.map(|end| end.hangs_until).filter(|at| *at > now);
             let next = deadline
                 .into_iter()
-                .chain((asleep > self.now()).then_some(asleep))
+                .chain((asleep > now).then_some(asleep))
+                .chain(hangs)
                 .min();
             match next {
                 Some(at) if at <= began + REST => {
@@ -794,16 +925,24 @@ impl<C: Coalesce> World<C> {
         machine.disk.kernel.ready().is_empty()
             && (self.lisp.pipe.is_empty() || asleep)
             && self.lisp.calls.is_empty()
-            && (self.ends.iter()).all(|end| end.job.is_none() && end.report.is_none())
+            && (machine.disk.mount_news.is_empty() || !self.setup.mounts_are_told)
+            && (self.ends.values()).all(|end| {
+                let hangs = end.hangs_until > machine.disk.now;
+                (end.job.is_none() || hangs) && end.report.is_none()
+            })
     }
 
     /// All is at rest: was everything told?
     pub fn audit(&self) -> Outcome {
         let machine = self.machine.lock();
         let truth = &machine.disk.truth;
+        // Not there, or an empty directory, in whose place something may have to be mounted.
+        let empty = |number: usize| !truth.folders.values().any(|it| it.2 == number);
+        let missing = |root: &RootSpec| !machine.disk.is_dir(&root.spelling);
         let absent = |path: &Path| {
-            let mut roots = truth.roots.iter();
-            roots.any(|root| path.starts_with(&root.real) && !machine.disk.is_dir(&root.spelling))
+            let roots = truth.roots.iter().enumerate();
+            let mut roots = roots.filter(|(_, root)| path.starts_with(&root.real));
+            roots.any(|(number, root)| missing(root) || empty(number))
         };
         for (folder, (_, _, root)) in &truth.folders {
             if absent(folder) {
@@ -840,6 +979,14 @@ impl<C: Coalesce> World<C> {
                 .all(|part| machine.disk.is_dir(&path.join(part)))
         };
         for (folder, seen) in &self.lisp.seen {
+            // What the outer root told before the inner one took over is history.
+            let mut inner = truth.roots.iter().skip(1);
+            let other = |root: &RootSpec| {
+                folder.starts_with(&root.real) && seen.account != self.names[root.account]
+            };
+            if inner.any(other) {
+                continue;
+            }
             let gone = !truth.folders.contains_key(folder) && !half(folder);
             if seen.exists && gone && !absent(folder) {
                 return Err(format!(
@@ -856,7 +1003,7 @@ impl<C: Coalesce> World<C> {
                 ));
             }
         }
-        for root in truth.roots.iter().filter(|root| !absent(&root.real)) {
+        for root in truth.roots.iter().filter(|root| !missing(root)) {
             if !self.lisp.ready.contains(&root.spelling) {
                 return Err(format!(
                     "{} was never said to be ready",
@@ -865,17 +1012,30 @@ impl<C: Coalesce> World<C> {
             }
         }
         for (number, name) in self.names.iter().enumerate() {
-            let mut roots = truth.roots.iter().filter(|root| root.account == number);
-            let waiting = roots.any(|root| absent(&root.real));
+            let roots = truth.roots.iter().enumerate();
+            let roots = roots.filter(|(_, root)| root.account == number);
+            if roots.clone().count() == 0 {
+                continue;
+            }
+            let waiting = roots.clone().any(|(_, root)| missing(root));
+            let may_wait = roots.clone().any(|(number, _)| empty(number));
             let expected = if waiting { "waiting" } else { "watching" };
             let state = self.lisp.states.get(name);
-            if state.is_none_or(|state| state != expected) {
+            if state.is_none_or(|state| state != expected && !(may_wait && state == "waiting")) {
                 return Err(format!("{name} is {expected}, Lisp was told {state:?}"));
             }
         }
+        let limits = &machine.disk.kernel;
+        let all_watched = limits.watch_limit == usize::MAX && !limits.no_more_instances;
         let status = self.core.status();
         let mut roots = status.accounts.iter().flat_map(|account| &account.roots);
-        let watched = roots.all(|root| root.how == "kernel" && root.state == "watching");
+        let still = |state| {
+            state == "watching" || state == "waiting" && self.setup.mounts_are_told && all_watched
+        };
+        // Nobody tells when something is mounted on an empty directory.
+        let settled = |folders| folders > 0 || self.setup.mounts_are_told;
+        let watched = roots
+            .all(|root| root.how == "kernel" && still(root.state) && settled(root.folders));
         if watched && self.core.deadline().is_some() {
             return Err("I8: something ticks while nothing happens".to_owned());
         }
