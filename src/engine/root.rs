@@ -208,11 +208,12 @@ impl Root {
     pub(super) fn absent(&mut self, now: Instant, absent: Absent, mounts_are_told: bool) {
         self.phase = Phase::Waiting;
         self.text = format!("{}: mend it or the key :maildir", absent.text);
+        self.retry = absent.trouble.is_some().then_some(now);
         if let Some(trouble) = absent.trouble {
             self.text = format!("{}; {trouble}", self.text);
         }
         self.watches = absent.watches;
-        self.unwatched = 0;
+        self.unwatched = usize::from(!absent.watched);
         self.problems.clear();
         let wait = self.patience;
         self.patience = (wait * 4).min(self.config.poll.unwrap_or(POLL));

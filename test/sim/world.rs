@@ -262,8 +262,10 @@ pub struct World<C: Coalesce> {
     ends: BTreeMap<usize, End>,
     /// Of each root in `setup.specs`, whether it is configured.
     listed: Vec<bool>,
-    /// When the second of them was dropped.
-    anew: u64,
+    /// When an account told of the second root's folders for the last time.
+    forgotten: BTreeMap<String, u64>,
+    /// Roots that have told their truename.
+    known: BTreeSet<usize>,
     /// The pipe that the engine writes to, if it has one.
     attached: Option<i64>,
     pub lisp: Lisp,
@@ -306,7 +308,8 @@ impl<C: Coalesce> World<C> {
             core: Core::default(),
             ends: BTreeMap::new(),
             listed: vec![true; setup.specs.len()],
-            anew: 0,
+            forgotten: BTreeMap::new(),
+            known: BTreeSet::new(),
             attached: None,
             lisp,
             written: BTreeMap::new(),
@@ -355,13 +358,9 @@ impl<C: Coalesce> World<C> {
             machine.disk.truth.roots = roots.map(|(root, _)| root.clone()).collect();
             machine.disk.restructured();
             // Nobody tells what becomes of a folder that is not watched.
+            drop(machine);
             if !self.listed[1] {
-                let name = &self.names[self.setup.specs[1].account];
-                self.lisp.seen.retain(|folder, seen| {
-                    !(folder.starts_with(&self.setup.specs[1].real) && seen.account == *name)
-                });
-                machine.disk.time += 1;
-                self.anew = machine.disk.time;
+                self.forget(self.setup.specs[1].account);
             }
         }
         let mut accounts = self.setup.accounts.clone();
@@ -375,6 +374,18 @@ impl<C: Coalesce> World<C> {
         }
         accounts.retain(|account| !account.roots.is_empty());
         self.handle(Input::Configure(accounts))
+    }
+
+    /// What Lisp knows of the second root's folders by this account is history, for nobody will
+    /// tell it what becomes of them.
+    fn forget(&mut self, account: usize) {
+        let name = &self.names[account];
+        let real = &self.setup.specs[1].real;
+        let seen = &mut self.lisp.seen;
+        seen.retain(|folder, seen| !(folder.starts_with(real) && seen.account == *name));
+        let mut machine = self.machine.lock();
+        machine.disk.time += 1;
+        self.forgotten.insert(name.clone(), machine.disk.time);
     }
 
     fn nested(&self) -> bool {
@@ -725,6 +736,14 @@ impl<C: Coalesce> World<C> {
         if let Input::Attach(generation, _) = input {
             self.attached = Some(generation);
         }
+        // From now on an inner root tells of its folders, and no longer the outer one.
+        if let Input::Report(RootId(number), Report::Scanned(scanned)) = &input
+            && self.known.insert(*number)
+            && self.nested()
+            && scanned.real_root == self.setup.specs[1].real
+        {
+            self.forget(self.setup.specs[0].account);
+        }
         let now = self.epoch + self.now();
         for action in self.core.handle(now, input) {
             match action {
@@ -828,11 +847,10 @@ impl<C: Coalesce> World<C> {
                     real,
                     kinds,
                 } => {
-                    let mut others = self.setup.specs.iter().skip(1);
-                    let dropped = |it: &RootSpec| {
-                        real.starts_with(&it.real) && account == self.names[it.account]
-                    };
-                    if written < self.anew && others.any(dropped) {
+                    let forgotten = self.forgotten.get(&account);
+                    if forgotten.is_some_and(|at| written < *at)
+                        && real.starts_with(&self.setup.specs[1].real)
+                    {
                         continue;
                     }
                     let exists = !kinds.contains(Kinds::DELETED);
@@ -979,14 +997,6 @@ impl<C: Coalesce> World<C> {
                 .all(|part| machine.disk.is_dir(&path.join(part)))
         };
         for (folder, seen) in &self.lisp.seen {
-            // What the outer root told before the inner one took over is history.
-            let mut inner = truth.roots.iter().skip(1);
-            let other = |root: &RootSpec| {
-                folder.starts_with(&root.real) && seen.account != self.names[root.account]
-            };
-            if inner.any(other) {
-                continue;
-            }
             let gone = !truth.folders.contains_key(folder) && !half(folder);
             if seen.exists && gone && !absent(folder) {
                 return Err(format!(
