@@ -243,10 +243,18 @@ impl<C: Coalesce> Core<C> {
             return;
         };
         actions.push(Action::Close(id));
-        // Whoever has a folder from now on has it checked.
-        self.forget(root.account, &|folder| {
-            root.folders.contains_key(&folder.real)
-        });
+        // Whoever has a folder from now on has it checked.  One that was deleted is in no list.
+        let others: Vec<&Root> = self.roots.values().collect();
+        let theirs = |real: &Path| others.iter().any(|it| it.folders.contains_key(real));
+        let (account, within) = (root.account, root.real.as_deref());
+        let its = |folder: &Folder| {
+            folder.account == account
+                && (root.folders.contains_key(&folder.real)
+                    || within.is_some_and(|root| folder.real.starts_with(root))
+                        && !theirs(&folder.real))
+        };
+        self.accounts[account.0].coalescer.forget(&its);
+        self.notifier.forget(&its);
         if let Some(real) = &root.real {
             self.unnest(real);
         }

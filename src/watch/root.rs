@@ -208,7 +208,10 @@ impl Root {
                     (text, false)
                 }
                 // Nobody tells when permission is granted, or a dead file system revived.
-                Err(error) => (error.to_string(), matches!(error, RootError::Unreadable(..))),
+                Err(error) => (
+                    error.to_string(),
+                    matches!(error, RootError::Unreadable(..)),
+                ),
             };
             return Err(Absent {
                 text,
@@ -255,21 +258,12 @@ impl Root {
         // Whatever came back, or came in its place, is in doubt, however familiar it looks.
         let returned = std::mem::take(&mut self.was_absent) || id != self.id;
         self.id = id;
-        let folders = scan.folders.iter().map(|it| (&it.real, it.new.id.dev));
-        let places = scan.containers.iter().map(|it| (&it.real, it.id.dev));
-        let devices: HashMap<u64, &PathBuf> = (folders.chain(places))
-            .map(|(place, device)| (device, place))
-            .collect();
-        for (device, place) in &devices {
-            let clock = || match self.fs.remote(place) {
-                Ok(true) => Clock::Elsewhere,
-                _ => Clock::Here,
-            };
-            self.clocks.entry(*device).or_insert_with(clock);
-        }
+        self.tell_clocks(&scan);
         let clocks = &self.clocks;
-        let remote = devices.keys().any(|it| clocks.get(it) == Some(&Clock::Elsewhere));
         let clock = |id: FileId| clocks.get(&id.dev).copied().unwrap_or(Clock::Here);
+        let mut devices = scan_devices(&scan);
+        let remote = devices.any(|(_, it)| clocks.get(&it) == Some(&Clock::Elsewhere));
+        drop(devices);
         let mut delta = diff(&self.known, &scan, clock);
         // Only a directory that was watched all the time has nothing but its events to tell.
         let sweeps = job.depth < Depth::Everything && !returned;
@@ -315,6 +309,23 @@ impl Root {
         }
     }
 
+    /// Find out whose clock stamps the directories of each device.
+    fn tell_clocks(&mut self, scan: &Scan) {
+        for (place, device) in scan_devices(scan) {
+            // What vanished under our hands says nothing of its device.
+            if !self.clocks.contains_key(&device)
+                && let Ok(remote) = self.fs.remote(place)
+            {
+                let clock = if remote {
+                    Clock::Elsewhere
+                } else {
+                    Clock::Here
+                };
+                self.clocks.insert(device, clock);
+            }
+        }
+    }
+
     /// A directory that goes by another name now (another link leads to it) is another folder.
     fn renamed(&self, scan: &Scan, delta: &mut Delta) {
         let other = |folder: &&FoundFolder| {
@@ -353,6 +364,16 @@ impl Root {
         self.inbox.narrow(trail);
         wanted
     }
+}
+
+/// The directories of a scan with their devices.
+fn scan_devices(scan: &Scan) -> impl Iterator<Item = (&Path, u64)> {
+    let folders = scan.folders.iter();
+    let folders = folders.map(|folder| (folder.real.as_path(), folder.new.id.dev));
+    let places = scan.containers.iter();
+    places
+        .map(|place| (place.real.as_path(), place.id.dev))
+        .chain(folders)
 }
 
 /// Which directory the root of a scan is.

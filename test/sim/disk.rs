@@ -255,7 +255,10 @@ impl Disk {
         let (ino, real) = self.resolve(path, 8)?;
         let elsewhere = self.elsewhere(&real);
         let now = self.now;
-        if elsewhere && let Some((stat, until)) = self.cache.get(&ino) && *until > now {
+        if elsewhere
+            && let Some((stat, until)) = self.cache.get(&ino)
+            && *until > now
+        {
             return Ok(*stat);
         }
         let directory = self.dir(ino).ok();
@@ -278,7 +281,8 @@ impl Disk {
         };
         if elsewhere {
             // Of directories, as nfs(5) has it: between 30 and 60 seconds.
-            self.cache.insert(ino, (stat, now + Duration::from_secs(45)));
+            self.cache
+                .insert(ino, (stat, now + Duration::from_secs(45)));
         }
         Ok(stat)
     }
@@ -478,7 +482,7 @@ impl Disk {
             device,
         });
         self.mount_news.push(point);
-        self.happened(true, &[]);
+        self.covered_or_uncovered();
         Ok(())
     }
 
@@ -494,8 +498,15 @@ impl Disk {
         let mount = self.mounts.remove(at);
         self.sink(mount.over);
         self.mount_news.push(point);
-        self.happened(true, &[]);
+        self.covered_or_uncovered();
         Ok(())
+    }
+
+    /// What was covered for a moment, before anybody looked, was never away.
+    fn covered_or_uncovered(&mut self) {
+        let seen = std::mem::take(&mut self.truth.returns_are_seen);
+        self.happened(true, &[]);
+        self.truth.returns_are_seen = seen;
     }
 
     /// A tree and all its watches are gone.

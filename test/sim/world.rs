@@ -478,11 +478,7 @@ impl<C: Coalesce> World<C> {
         can(true, 4, Step::EngineLooks);
         for (number, end) in &self.ends {
             let hangs = end.hangs_until > machine.disk.now;
-            can(
-                end.job.is_some() && !hangs,
-                6,
-                Step::WorkerWorks(*number),
-            );
+            can(end.job.is_some() && !hangs, 6, Step::WorkerWorks(*number));
             can(end.report.is_some(), 6, Step::WorkerReports(*number));
             let able = unrest && self.setup.restless && end.job.is_some();
             can(able && !hangs, 1, Step::WorkerHangs(*number));
@@ -1044,8 +1040,8 @@ impl<C: Coalesce> World<C> {
         };
         // Nobody tells when something is mounted on an empty directory.
         let settled = |folders| folders > 0 || self.setup.mounts_are_told;
-        let watched = roots
-            .all(|root| root.how == "kernel" && still(root.state) && settled(root.folders));
+        let watched =
+            roots.all(|root| root.how == "kernel" && still(root.state) && settled(root.folders));
         if watched && self.core.deadline().is_some() {
             return Err("I8: something ticks while nothing happens".to_owned());
         }
