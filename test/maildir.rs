@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mailsync_module::maildir::{
-    DiskFs, Entry, EntryKind, Fs, Layout, RootError, Scan, Stamp, absorb, canonical, diff,
-    directory, discover,
+    Clock, DiskFs, Entry, EntryKind, FileId, Fs, Layout, RootError, Scan, Stamp, absorb, canonical,
+    diff, directory, discover,
 };
 use tempfile::TempDir;
 
@@ -38,6 +38,10 @@ fn tree(folders: &[&str]) -> io::Result<TempDir> {
 
 fn look(root: &Path, layout: Layout) -> Result<Scan, RootError> {
     discover(&DiskFs, root, layout, &[])
+}
+
+fn here(_: FileId) -> Clock {
+    Clock::Here
 }
 
 fn names(scan: &Scan) -> Vec<String> {
@@ -233,7 +237,7 @@ fn an_unreadable_directory_is_a_problem_and_no_deletion() -> Outcome {
     let root = tree(&["a", "b"])?;
     let mut known = HashMap::new();
     let scan = look(root.path(), Layout::Auto)?;
-    let delta = diff(&known, &scan);
+    let delta = diff(&known, &scan, here);
     absorb(&mut known, &scan, &delta);
     let shut = root.path().join("a");
     fs::set_permissions(&shut, fs::Permissions::from_mode(0o000))?;
@@ -244,7 +248,7 @@ fn an_unreadable_directory_is_a_problem_and_no_deletion() -> Outcome {
     if refused {
         assert_eq!(names(&scan), ["b"]);
         assert_eq!(scan.problems.len(), 1);
-        assert!(diff(&known, &scan).deleted.is_empty());
+        assert!(diff(&known, &scan, here).deleted.is_empty());
     }
     Ok(())
 }
@@ -262,6 +266,12 @@ impl Fs for Rested {
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
         DiskFs.canonicalize(path)
     }
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        DiskFs.read_link(path)
+    }
+    fn remote(&self, path: &Path) -> io::Result<bool> {
+        DiskFs.remote(path)
+    }
     fn now(&self) -> mailsync_module::maildir::Wall {
         let mut now = DiskFs.now();
         now.secs += 10;
@@ -277,7 +287,7 @@ fn what_happens_to_messages_shows_in_the_stamps() -> Outcome {
     let mut known = HashMap::new();
     let mut step = |expected: &[&str]| -> Outcome {
         let scan = discover(&Rested, root.path(), Layout::Auto, &[])?;
-        let delta = diff(&known, &scan);
+        let delta = diff(&known, &scan, here);
         absorb(&mut known, &scan, &delta);
         let mut found = delta.changed;
         found.extend(delta.created.into_iter().map(|it| it.real));
@@ -360,7 +370,7 @@ fn cost() -> Outcome {
                 times.push(start.elapsed());
                 assert_eq!(scan.folders.len(), FOLDERS);
                 let start = Instant::now();
-                let delta = diff(&known, &scan);
+                let delta = diff(&known, &scan, here);
                 compared = start.elapsed();
                 absorb(&mut known, &scan, &delta);
             }

@@ -93,6 +93,8 @@ pub struct Scan {
     pub folders: Vec<FoundFolder>,
     /// The directories to watch for folders, by path.
     pub containers: Vec<Container>,
+    /// The symbolic links that may lead to folders, now or later: where they are, by path.
+    pub links: Vec<PathBuf>,
     /// What could not be looked at, by path.
     pub problems: Vec<Problem>,
 }
@@ -245,6 +247,7 @@ pub fn discover(
         }
         links.sort_by(|a, b| bytes(&a.spelled).cmp(bytes(&b.spelled)));
         for link in links {
+            walk.scan.links.push(link.real.clone());
             walk.follow(link);
         }
         // They were pushed in order, and are taken from the end.
@@ -255,6 +258,7 @@ pub fn discover(
         .sort_by(|a, b| (&a.name, bytes(&a.real)).cmp(&(&b.name, bytes(&b.real))));
     scan.containers
         .sort_by(|a, b| bytes(&a.real).cmp(bytes(&b.real)));
+    scan.links.sort_by(|a, b| bytes(a).cmp(bytes(b)));
     scan.problems
         .sort_by(|a, b| bytes(&a.path).cmp(bytes(&b.path)));
     Ok(scan)

@@ -187,8 +187,11 @@ impl Root {
         loop {
             rounds += 1;
             let now = self.fs.now();
-            let trail = Trail::find(&*self.fs, &self.spelling);
+            let mut trail = Trail::find(&*self.fs, &self.spelling);
             let found = discover(&*self.fs, &self.spelling, self.layout, &job.exclude);
+            for link in found.iter().flat_map(|scan| &scan.links) {
+                trail.add(&*self.fs, link);
+            }
             let wanted = self.wanted(&trail, found.as_ref().ok(), now);
             let outcome = self.watches.set(&wanted, retry);
             retry = false;

@@ -1,5 +1,6 @@
 //! The way to a root: the directories outside it in which something can happen that takes the
-//! root away, brings it, or puts another one in its place.
+//! root away, brings it, or puts another one in its place.  The same goes for a folder that is
+//! reached by a symbolic link.
 //!
 //! For `~/Mail` that is `Mail` in the home, the home's name in `/home`, and so on; where the way
 //! leads through symbolic links, theirs as well.  A root that is not there has a way that ends
@@ -28,6 +29,12 @@ impl Trail {
     /// Find the way to `spelling`, which is absolute.
     pub fn find(fs: &dyn Fs, spelling: &Path) -> Self {
         let mut trail = Trail::default();
+        trail.add(fs, spelling);
+        trail
+    }
+
+    /// Find the way to this as well.
+    pub fn add(&mut self, fs: &dyn Fs, spelling: &Path) {
         let mut at = PathBuf::from("/");
         let mut links = 0;
         // A stack.
@@ -48,10 +55,10 @@ impl Trail {
             let path = at.join(&name);
             match fs.stat(&at) {
                 Ok(stat) if !stat.is_dir => break,
-                Ok(stat) => drop(trail.ids.insert(at.clone(), stat.id)),
+                Ok(stat) => drop(self.ids.insert(at.clone(), stat.id)),
                 Err(_) => {}
             }
-            trail.names.entry(at.clone()).or_default().insert(name);
+            self.names.entry(at.clone()).or_default().insert(name);
             match fs.read_link(&path) {
                 Ok(target) if links < MOST_LINKS => {
                     links += 1;
@@ -62,7 +69,6 @@ impl Trail {
                 _ => break,
             }
         }
-        trail
     }
 
     /// Whether an event about this entry, or about this directory of the way, is about the root.
