@@ -202,13 +202,13 @@ impl Root {
             self.remember_places(&trail, found.as_ref().ok());
             let (text, silent) = match found {
                 Ok(scan) if !self.emptied(&scan) => return Ok(self.remember(scan, job, outcome)),
-                Ok(_) => {
+                Ok(scan) => {
                     let text = format!(
                         "{} is another directory now and has no folder: is its file system not \
                          mounted?",
                         self.spelling.display()
                     );
-                    (text, false)
+                    (text, !self.is_here(&scan.real_root))
                 }
                 // Nobody tells when permission is granted, or a dead file system revived.
                 Err(error) => (
@@ -227,11 +227,14 @@ impl Root {
 
     /// Whether the kernel tells when the root comes.
     fn is_guarded(&self, trail: &Trail, outcome: &Outcome) -> bool {
-        // On another machine, things come and go without a word.
-        let here = |place: &PathBuf| self.fs.remote(place).is_ok_and(|remote| !remote);
         let mut way = trail.names.keys();
-        let watched = way.all(|place| self.watches.holds(place) && here(place));
+        let watched = way.all(|place| self.watches.holds(place) && self.is_here(place));
         watched && !outcome.added && outcome.unwatched == 0
+    }
+
+    /// Whether things do not come and go here without a word, as they do on another machine.
+    fn is_here(&self, place: &Path) -> bool {
+        self.fs.remote(place).is_ok_and(|remote| !remote)
     }
 
     /// Whether this is not the root but the empty directory that its file system was mounted on.
