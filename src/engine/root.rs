@@ -288,6 +288,7 @@ impl Root {
         own.any(|own| own.starts_with(point) || point.starts_with(own))
             || self.folders.keys().any(|folder| folder.starts_with(point))
             // Where its way leads, only the worker knows.
+            || self.real.is_none()
             || self.waits()
     }
 

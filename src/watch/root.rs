@@ -34,6 +34,9 @@ pub enum Depth {
     Sweep,
     /// And everything else: events may have been lost.
     Everything,
+    /// And what is watched: when something was mounted or unmounted, a directory may have been
+    /// watched under a name that is another's by now.
+    Watches,
 }
 
 /// Work for a root.
@@ -153,7 +156,10 @@ impl Root {
             .retain(|real, _| !job.anew.iter().any(|anew| real.starts_with(anew)));
         self.watches
             .distrust(|path| touched(&job.places, path, true));
-        if job.depth == Depth::Everything {
+        if job.depth == Depth::Watches {
+            self.watches.distrust(|_| true);
+        }
+        if job.depth >= Depth::Everything {
             self.watches.distrust_lookalikes();
             // A device's number may have been given to another file system.
             self.clocks.clear();
@@ -182,6 +188,8 @@ impl Root {
 
     fn scan(&mut self, job: &Job) -> Result<Scanned, Absent> {
         self.watches.begin();
+        // Where the way leads now is not known yet.
+        self.inbox.narrow(Trail::default());
         let mut retry = job.retry;
         let mut rounds = 0;
         loop {
@@ -192,7 +200,7 @@ impl Root {
             for link in found.iter().flat_map(|scan| &scan.links) {
                 trail.add(&*self.fs, link);
             }
-            let wanted = self.wanted(&trail, found.as_ref().ok(), now);
+            let wanted = Self::wanted(&trail, found.as_ref().ok(), now);
             let outcome = self.watches.set(&wanted, retry);
             retry = false;
             // What was there before its directory was watched is only seen by looking again.
@@ -200,6 +208,7 @@ impl Root {
                 continue;
             }
             self.remember_places(&trail, found.as_ref().ok());
+            self.inbox.narrow(way_only(&trail, found.as_ref().ok()));
             let (text, silent) = match found {
                 Ok(scan) if !self.emptied(&scan) => return Ok(self.remember(scan, job, outcome)),
                 Ok(scan) => {
@@ -346,14 +355,13 @@ impl Root {
     }
 
     /// What to watch: the way to the root, then the places where folders appear, then the folders.
-    fn wanted(&self, trail: &Trail, scan: Option<&Scan>, now: Wall) -> Wanted {
+    fn wanted(trail: &Trail, scan: Option<&Scan>, now: Wall) -> Wanted {
         let way = trail.ids.iter().map(|(path, id)| (path.clone(), *id));
         let mut wanted = Wanted {
             way: way.collect(),
             inside: Vec::new(),
             now,
         };
-        let mut trail = trail.clone();
         if let Some(scan) = scan {
             let containers = scan.containers.iter();
             let containers = containers.map(|place| (place.real.clone(), place.id));
@@ -362,14 +370,18 @@ impl Root {
                 let new = (folder.real.join("new"), folder.new.id);
                 [new, (folder.real.join("cur"), folder.cur.id)]
             }));
-            // A link may lead to what lies on the way: everything matters there.
-            for place in &scan.containers {
-                trail.names.remove(&place.real);
-            }
         }
-        self.inbox.narrow(trail);
         wanted
     }
+}
+
+/// The directories that are only on the way.  A link may lead to one: everything matters there.
+fn way_only(trail: &Trail, scan: Option<&Scan>) -> Trail {
+    let mut trail = trail.clone();
+    for place in scan.iter().flat_map(|scan| &scan.containers) {
+        trail.names.remove(&place.real);
+    }
+    trail
 }
 
 /// The directories of a scan with their devices.
