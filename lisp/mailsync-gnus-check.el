@@ -100,7 +100,7 @@ nnmaildir was shown last.")
 (defvar gnus-verbose)
 (defvar gnus-verbose-backends)
 (defvar mail-source-ignore-errors)
-(defvar nnmail-fetched-sources)
+(defvar mail-sources)
 (defvar nsm-noninteractive)
 
 (declare-function gnus-activate-group "gnus-start"
@@ -143,8 +143,9 @@ ends BODY; the value is nil then."
         (nsm-noninteractive t)
         (use-dialog-box nil)
         (mail-source-ignore-errors t)
-        ;; Non-nil: a check must not fetch mail from elsewhere.
-        (nnmail-fetched-sources (list t))
+        ;; A check must not fetch mail from elsewhere, which Gnus's
+        ;; command would.
+        (mail-sources nil)
         (gc-cons-threshold (max gc-cons-threshold mailsync-gnus--gc-threshold))
         (deactivate-mark nil)
         (places (mailsync-gnus--places)))

@@ -29,6 +29,11 @@
 ;; the separator and a prefix are accounted for: Gnus forgets which
 ;; separator the server uses, so each possible spelling is looked up
 ;; among the groups that there are.
+;;
+;; A folder that is a maildir of `mail-sources' is not shown by a group:
+;; Gnus takes the mail out of it and puts it into groups.  It is found by
+;; its directory, as nnmaildir's are; what is done with it is for
+;; mailsync-gnus-sources.el.
 
 ;;; Code:
 
@@ -50,7 +55,8 @@
   "Time of the request that is not answered yet, or nil.")
 
 (defvar mailsync-gnus--truenames (make-hash-table :test #'equal)
-  "Directory of an nnmaildir group to its truename, as last resolved.")
+  "Directory of an nnmaildir group or mail source to its truename.
+As last resolved.")
 
 ;;;; Declarations
 
@@ -65,10 +71,12 @@
 (defvar gnus-select-method)
 (defvar gnus-server-alist)
 (defvar gnus-zombie-list)
+(defvar mail-source-keyword-map)
 
 (declare-function gnus-agent-method-p "gnus" (method-or-server))
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
 (declare-function gnus-server-status "gnus" (method))
+(declare-function mail-source-value "mail-source" (value))
 
 (declare-function mailsync-account-get "mailsync-accounts" (account key))
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
@@ -154,6 +162,8 @@ user to start."
   directories          ; alist: directory of an nnmaildir group -> group
   truenames            ; hash: truename or directory -> list of groups
   servers              ; alist: nnimap method -> hash of names -> groups
+  sources              ; alist: directory -> mail source
+  source-names         ; hash: truename or directory -> elements of those
   virtual)             ; alist: nnvirtual group -> regexp of its members
 
 (defun mailsync-gnus--signature ()
@@ -162,7 +172,8 @@ user to start."
         (length gnus-killed-list)
         gnus-select-method
         gnus-secondary-select-methods
-        gnus-server-alist))
+        gnus-server-alist
+        (mailsync-gnus--mail-sources)))
 
 (defun mailsync-gnus--map-groups (function)
   "Call FUNCTION with each group of Gnus that mail may reach, and its method.
@@ -205,6 +216,39 @@ It is the name that Gnus uses, most often that of a symbolic link."
                        (nth 1 method) (error-message-string err))
        nil))))
 
+;; Not the value that a check binds (`mailsync-gnus--quietly').
+(defun mailsync-gnus--mail-sources ()
+  "The value of `mail-sources', or nil if it is not a list."
+  (let ((sources (ignore-errors (default-toplevel-value 'mail-sources))))
+    (and (proper-list-p sources) sources)))
+
+(defun mailsync-gnus--maildir-sources ()
+  "The maildirs of `mail-sources', an alist from directory to source."
+  (when (featurep 'mail-source)
+    (cl-loop for source in (mailsync-gnus--mail-sources)
+             for directory = (and (eq (car-safe source) 'maildir)
+                                  (mailsync-gnus--source-directory source))
+             when directory collect (cons directory source))))
+
+(defun mailsync-gnus--source-directory (source)
+  "The directory of the mail source SOURCE, a maildir, or nil."
+  (condition-case err
+      ;; Gnus evaluates it as well, by this function.
+      (let ((path (mail-source-value
+                   (or (plist-get (cdr source) :path)
+                       (cadr (assq :path
+                                   (cdr (assq 'maildir
+                                              mail-source-keyword-map))))))))
+        (and (stringp path)
+             (file-name-absolute-p path)
+             (not (file-remote-p path))
+             (directory-file-name (expand-file-name path))))
+    (error
+     (mailsync--once (list 'mail-source source) 'warning
+                     "mail-sources: cannot tell the directory of %S: %s"
+                     source (error-message-string err))
+     nil)))
+
 (defun mailsync-gnus--imap-key (name)
   "The key under which the mailbox NAME is found: INBOX in any case is one."
   (if (and (eq t (compare-strings "INBOX" nil nil name 0 5 t))
@@ -217,15 +261,27 @@ It is the name that Gnus uses, most often that of a symbolic link."
   "A hash from the truenames of DIRECTORIES (an alist) to groups."
   (let ((table (make-hash-table :test #'equal)))
     (pcase-dolist (`(,directory . ,group) directories)
-      (dolist (name (delete-dups
-                     (delq nil (list directory
-                                     (gethash directory mailsync-gnus--truenames)))))
+      (dolist (name (mailsync-gnus--directory-names directory))
         (cl-pushnew group (gethash name table) :test #'equal)))
     table))
 
+(defun mailsync-gnus--make-source-names (sources)
+  "A hash from the truenames of SOURCES (an alist) to their elements."
+  (let ((table (make-hash-table :test #'equal)))
+    (dolist (source (reverse sources))
+      (dolist (name (mailsync-gnus--directory-names (car source)))
+        (cl-pushnew source (gethash name table) :test #'equal)))
+    table))
+
+(defun mailsync-gnus--directory-names (directory)
+  "DIRECTORY and, if known, its truename."
+  (delete-dups
+   (delq nil (list directory (gethash directory mailsync-gnus--truenames)))))
+
 (defun mailsync-gnus--build-index ()
   "Build `mailsync-gnus--index' from what Gnus has now."
-  (let (directories servers virtual)
+  (let ((sources (mailsync-gnus--maildir-sources))
+        directories servers virtual)
     (mailsync-gnus--map-groups
      (lambda (group method)
        (pcase (car method)
@@ -249,6 +305,8 @@ It is the name that Gnus uses, most often that of a symbolic link."
            :directories directories
            :truenames (mailsync-gnus--make-truenames directories)
            :servers servers
+           :sources sources
+           :source-names (mailsync-gnus--make-source-names sources)
            :virtual virtual))))
 
 (defun mailsync-gnus--virtual-groups (group)
@@ -267,15 +325,16 @@ where there is nothing to resolve.  Only the last request made is
 answered; the number of the request is returned."
   (let* ((index (mailsync-gnus--build-index))
          (directories (mailsync-gnus--index-directories index))
+         (sources (mailsync-gnus--index-sources index))
          (request (cl-incf mailsync-gnus--index-request)))
-    (if (null directories)
+    (if (not (or directories sources))
         (progn (setq mailsync-gnus--index-answer request
                      mailsync-gnus--index-asked nil)
                (clrhash mailsync-gnus--truenames)
                (funcall callback))
       (setq mailsync-gnus--index-asked (float-time))
       (mailsync--resolve
-       "gnus" (delete-dups (mapcar #'car directories))
+       "gnus" (delete-dups (mapcar #'car (append directories sources)))
        (lambda (names)
          (when (= request mailsync-gnus--index-request)
            (setq mailsync-gnus--index-answer request
@@ -285,7 +344,9 @@ answered; the number of the request is returned."
              (puthash name (directory-file-name truename)
                       mailsync-gnus--truenames))
            (setf (mailsync-gnus--index-truenames index)
-                 (mailsync-gnus--make-truenames directories))
+                 (mailsync-gnus--make-truenames directories)
+                 (mailsync-gnus--index-source-names index)
+                 (mailsync-gnus--make-source-names sources))
            (funcall callback)))))
     request))
 
@@ -389,6 +450,22 @@ where there is no directory."
                        (and (stringp name) (directory-file-name name)))
                      (list (plist-get change :truename)
                            (plist-get change :directory))))))
+
+(defun mailsync-gnus--sources (change)
+  "The mail sources that are CHANGE's folder, as far as the index has it.
+A list of (DIRECTORY . SOURCE)."
+  (when mailsync-gnus--index
+    (delete-dups
+     (cl-loop for name in (mailsync-gnus--change-names change)
+              append (gethash name (mailsync-gnus--index-source-names
+                                    mailsync-gnus--index))))))
+
+(defun mailsync-gnus--unresolved-sources-p ()
+  "Non-nil if a mail source's directory was not there when it was looked for."
+  (and mailsync-gnus--index
+       (cl-some (lambda (source)
+                  (not (gethash (car source) mailsync-gnus--truenames)))
+                (mailsync-gnus--index-sources mailsync-gnus--index))))
 
 (defun mailsync-gnus--configured-groups (change)
   "The groups that the account of CHANGE names for it.

@@ -20,8 +20,9 @@
 ;; A changed folder is an item (`mailsync-gnus--item').  It waits until its
 ;; groups are known; then it has a claim on each of them; a check of a
 ;; group settles the claims of all its items; an item without claims is
-;; settled, and whoever asked for it is told.  A folder that changes while
-;; it is being checked waits for its turn as a new item, so there are two
+;; settled, and whoever asked for it is told.  Where the folder is a mail
+;; source, it is fetched before that, and the groups to which its mail went
+;; are claimed too.  A folder that changes while it is being checked waits for its turn as a new item, so there are two
 ;; at most for a folder, and each change is followed by a check.
 ;;
 ;; Nothing here checks a group or sets a timer: that is mailsync-gnus.el.
@@ -32,6 +33,7 @@
 (require 'subr-x)
 (require 'mailsync-change)
 (require 'mailsync-gnus-folders)
+(require 'mailsync-gnus-sources)
 
 ;;;; Internal variables
 
@@ -63,6 +65,10 @@ Some may have been checked since.")
 (defvar mailsync-gnus--queue-tail nil
   "Groups to be added to `mailsync-gnus--queue', latest first.")
 
+(defvar mailsync-gnus--fetches nil
+  "The mail sources to be fetched, the longest waiting first.
+An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
+
 (defvar mailsync-gnus--left-alone (make-hash-table :test #'equal)
   "Folder or group to why it was not checked.")
 
@@ -85,6 +91,7 @@ Some may have been checked since.")
   calls                ; whom to tell, latest first
   (stamp 0)            ; requests for file names made when it changed
   begun                ; non-nil: a group of it was checked or asked for
+  sources              ; the mail sources still to be fetched
   groups               ; the groups still to be checked
   (result 'no-group)   ; so far
   again                ; non-nil: it has to be checked once more
@@ -118,12 +125,19 @@ Some may have been checked since.")
          (table (if (and present (mailsync-gnus--item-begun present))
                     mailsync-gnus--next
                   mailsync-gnus--pending))
-         (item (gethash key table)))
-    (unless item
+         (item (gethash key table))
+         (new (null item)))
+    (when new
       (setq item (mailsync-gnus--make-item :key key))
-      (puthash key item table)
-      (when (eq table mailsync-gnus--pending)
-        (push item mailsync-gnus--unmapped)))
+      (puthash key item table))
+    (when (and (eq table mailsync-gnus--pending)
+               (or new
+                   ;; What was found out when nothing had to be
+                   ;; fetched does not hold any more.
+                   (and (mailsync-gnus--calls-for-fetch-p change)
+                        (not (mailsync-gnus--calls-for-fetch-p
+                              (mailsync-gnus--item-change item))))))
+      (cl-pushnew item mailsync-gnus--unmapped))
     (mailsync-gnus--merge item change)
     (when call
       (cl-incf (mailsync-gnus--call-left call))
@@ -188,6 +202,12 @@ Some may have been checked since.")
             (eq again 'late)))
     (mailsync-gnus--answer-all item (mailsync-gnus--item-result item)
                                (nreverse (mailsync-gnus--item-news item)))))
+
+(defun mailsync-gnus--settle-if-done (item)
+  "Settle ITEM if nothing of it is left to be fetched or checked."
+  (unless (or (mailsync-gnus--item-sources item)
+              (mailsync-gnus--item-groups item))
+    (mailsync-gnus--settle item)))
 
 (defun mailsync-gnus--leave-alone (name reason)
   "Remember that the folder or group NAME was not checked, because of REASON."
@@ -258,28 +278,49 @@ Return non-nil if file names have to be resolved for the others."
 (defun mailsync-gnus--item-known-groups (item)
   "The groups of ITEM, or `wait' if file names must be resolved first."
   (let* ((change (mailsync-gnus--item-change item))
-         (configured (mailsync-gnus--configured-groups change)))
+         (configured (mailsync-gnus--configured-groups change))
+         ;; Gnus's directories may have changed since their names
+         ;; were resolved.
+         (old (<= mailsync-gnus--index-answer
+                  (mailsync-gnus--item-stamp item))))
     (cond
-     (configured (car configured))
+     ((and configured
+           (or (mailsync-gnus--deleted-p change)
+               (not (mailsync-gnus--calls-for-fetch-p change))
+               (not (cl-some (lambda (source) (eq (car-safe source) 'maildir))
+                             (mailsync-gnus--mail-sources)))))
+      (car configured))
      ((mailsync-gnus--deleted-p change) nil)
      ((not (mailsync-gnus--index-current-p)) 'wait)
+     ((and old (mailsync-gnus--new-source-p change)) 'wait)
+     (configured (car configured))
      ((mailsync-gnus--all-groups change))
-     ;; An unknown folder: Gnus's directories may have changed since
-     ;; their names were resolved.
-     ((<= mailsync-gnus--index-answer (mailsync-gnus--item-stamp item)) 'wait)
+     ((mailsync-gnus--sources change) nil)
+     ;; An unknown folder.
+     (old 'wait)
      (t nil))))
 
+(defun mailsync-gnus--new-source-p (change)
+  "Non-nil if CHANGE's folder may be a mail source that was not there before."
+  (let ((kinds (plist-get change :kinds)))
+    (and (or (memq 'folder-created kinds) (memq 'unknown kinds))
+         (null (mailsync-gnus--sources change))
+         (mailsync-gnus--unresolved-sources-p))))
+
 (defun mailsync-gnus--claim (item groups)
-  "Make ITEM wait for the check of GROUPS, except those to be left alone."
+  "Make ITEM wait for the check of GROUPS, except those to be left alone.
+If its folder is a mail source, it waits for the fetch as well."
   (let* ((change (mailsync-gnus--item-change item))
          (folder (plist-get change :folder))
+         (sources (unless (mailsync-gnus--deleted-p change)
+                    (mailsync-gnus--sources change)))
          (due nil))
     (dolist (group (delete-dups (copy-sequence groups)))
       (let ((reason (mailsync-gnus--why-not group)))
         (if reason
             (mailsync-gnus--leave-alone group reason)
           (push group due))))
-    (if groups
+    (if (or groups sources)
         (remhash folder mailsync-gnus--left-alone)
       (mailsync-gnus--leave-alone
        folder
@@ -288,10 +329,31 @@ Return non-nil if file names have to be resolved for the others."
               "several local nnimap servers: the account needs :gnus-server")
              (t "no group in Gnus"))))
     (setf (mailsync-gnus--item-groups item) due)
-    (if (null due)
-        (mailsync-gnus--settle item)
-      (dolist (group due)
-        (mailsync-gnus--claim-group item group)))))
+    (dolist (group due)
+      (mailsync-gnus--claim-group item group))
+    (cond
+     ((null sources))
+     ((mailsync-gnus--calls-for-fetch-p change)
+      (mailsync-gnus--claim-sources item sources))
+     ;; It was emptied, by Gnus most likely: that was looked at then.
+     (t (setf (mailsync-gnus--item-result item) 'checked)))
+    (mailsync-gnus--settle-if-done item)))
+
+(defun mailsync-gnus--claim-sources (item sources)
+  "Make ITEM wait for the fetch of SOURCES, except those to be left alone.
+SOURCES is a list of (DIRECTORY . SOURCE)."
+  (dolist (source sources)
+    (let ((reason (mailsync-gnus--why-no-fetch (cdr source))))
+      (if reason
+          (mailsync-gnus--leave-alone (car source) reason)
+        (remhash (car source) mailsync-gnus--left-alone)
+        (cl-pushnew source (mailsync-gnus--item-sources item) :test #'equal)
+        (let ((entry (assoc source mailsync-gnus--fetches)))
+          (if entry
+              (cl-pushnew item (cdr entry))
+            (setq mailsync-gnus--fetches
+                  (append mailsync-gnus--fetches
+                          (list (list source item))))))))))
 
 (defun mailsync-gnus--claim-group (item group)
   "Make ITEM wait for the check of GROUP."

@@ -24,6 +24,7 @@
 ;;   mailsync-gnus-items.el     the folders that wait, and who waits for them
 ;;   mailsync-gnus-check.el     how a group is checked without disturbing
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
+;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
 ;;   mailsync-gnus.el           when; and what the core and the user call
 ;;
 ;; The work is done by `mailsync-gnus--step', in small slices, and only
@@ -40,6 +41,7 @@
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
 (require 'mailsync-gnus-imap)
+(require 'mailsync-gnus-sources)
 (require 'mailsync-gnus-items)
 
 ;;;; Customization
@@ -149,7 +151,8 @@ TIME is when that was last, KINDS is what has happened in it.")
   "The last check that failed, (GROUP . TEXT), or nil.")
 
 (defvar mailsync-gnus--counts nil
-  "How much was done: a plist with `:groups', `:errors' and `:slices'.")
+  "How much was done: a plist of counts.
+`:groups', `:fetches', `:errors' and `:slices'.")
 
 (defvar mailsync-gnus--set-up nil
   "Non-nil between `mailsync-gnus-setup' and `mailsync-gnus-teardown'.")
@@ -281,6 +284,9 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
       (or
        (when-let* ((server (car (mailsync-gnus--imap-in-state 'answered 'dead))))
          (list #'mailsync-gnus--finish-imap server))
+       ;; Before any group: it may be shown by one, too.
+       (when mailsync-gnus--fetches
+         (list #'mailsync-gnus--fetch-claimed))
        (catch 'unit
          (dolist (group (mailsync-gnus--queue))
            (when-let* ((items (gethash group mailsync-gnus--claims)))
@@ -544,9 +550,53 @@ Whoever claims GROUP claims the groups to which mail went, too."
        (dolist (other groups)
          (unless (or (equal other group)
                      (mailsync-gnus--why-not other))
-           (dolist (item items)
-             (cl-pushnew other (mailsync-gnus--item-groups item) :test #'equal)
-             (mailsync-gnus--claim-group item other))))))))
+           (mailsync-gnus--claim-destination other items)))))))
+
+(defun mailsync-gnus--claim-destination (group items)
+  "Make ITEMS wait for GROUP, to which their mail went."
+  (dolist (item items)
+    (cl-pushnew group (mailsync-gnus--item-groups item) :test #'equal)
+    (mailsync-gnus--claim-group item group)))
+
+(defun mailsync-gnus--fetch-claimed ()
+  "Fetch the mail source that has waited for it the longest.
+Whoever waits for it claims the groups to which its mail went."
+  (pcase-let* ((`(,source . ,items) (car mailsync-gnus--fetches))
+               (`(,directory . ,specifier) source)
+               (reason (mailsync-gnus--why-no-fetch specifier)))
+    (if reason
+        (progn
+          (mailsync-gnus--leave-alone directory reason)
+          (mailsync-gnus--fetched source 'no-group))
+      (mailsync-gnus--begin items)
+      (mailsync-gnus--count :fetches)
+      (pcase-let ((`(,result ,groups)
+                   (mailsync-gnus--fetch directory specifier)))
+        ;; Some of its mail may have got there, however it ended.
+        (dolist (group groups)
+          (let ((reason (mailsync-gnus--why-not group)))
+            (if reason
+                (mailsync-gnus--leave-alone group reason)
+              (mailsync-gnus--claim-destination group items))))
+        (cond
+         ((eq result 'quit)             ; it stays the first
+          (setq mailsync-gnus--quit-time (float-time))
+          (mailsync-log-add 'info "%s: you have quit the fetch" directory))
+         (t
+          (when (stringp result)
+            (mailsync-gnus--count :errors)
+            (setq mailsync-gnus--last-error (cons directory result)))
+          (mailsync-gnus--fetched source
+                                  (if (stringp result) 'failed result))))))))
+
+(defun mailsync-gnus--fetched (source result)
+  "The fetch of SOURCE, the first of all, ended with RESULT."
+  (pcase-let ((`(,_ . ,items) (pop mailsync-gnus--fetches)))
+    (dolist (item items)
+      (setf (mailsync-gnus--item-sources item)
+            (delete source (mailsync-gnus--item-sources item)))
+      (mailsync-gnus--note-result item result)
+      (mailsync-gnus--settle-if-done item))))
 
 (defun mailsync-gnus--check-virtual-one ()
   "Bring one nnvirtual group up to date."
@@ -610,13 +660,16 @@ Whoever claims GROUP claims the groups to which mail went, too."
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
   (setf (mailsync-gnus--item-groups item)
         (delete group (mailsync-gnus--item-groups item)))
+  (mailsync-gnus--note-result item result)
+  (when news (push news (mailsync-gnus--item-news item)))
+  (mailsync-gnus--settle-if-done item))
+
+(defun mailsync-gnus--note-result (item result)
+  "A part of what ITEM waits for ended with RESULT; a failure stays one."
   (pcase result
     ('failed (setf (mailsync-gnus--item-result item) 'failed))
     ('checked (unless (eq (mailsync-gnus--item-result item) 'failed)
-                (setf (mailsync-gnus--item-result item) 'checked))))
-  (when news (push news (mailsync-gnus--item-news item)))
-  (unless (mailsync-gnus--item-groups item)
-    (mailsync-gnus--settle item)))
+                (setf (mailsync-gnus--item-result item) 'checked)))))
 
 (defun mailsync-gnus--ask-imap (method)
   "Ask the nnimap server METHOD for all groups of it that are claimed."
@@ -694,7 +747,8 @@ folders wait for it."
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
-  (setq mailsync-gnus--queue nil
+  (setq mailsync-gnus--fetches nil
+        mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil
         mailsync-gnus--split nil
         mailsync-gnus--virtual nil

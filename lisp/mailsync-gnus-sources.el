@@ -1,0 +1,263 @@
+;;; mailsync-gnus-sources.el --- Fetch a maildir that is a mail source of Gnus  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; nnml, nnfolder, nnmaildir with `get-new-mail' and their like take mail
+;; out of `mail-sources' and split it into groups.  Gnus has one function
+;; for that, `gnus-request-scan', which fetches all of them; with
+;; `mail-sources' bound to one it fetches that one.
+;;
+;; Gnus catches what goes wrong and returns as if nothing had, so whether
+;; a fetch was well is found out by standing between Gnus and the two
+;; functions that it calls: the one that empties a maildir, and the one
+;; of the user that says where a message belongs.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'subr-x)
+(require 'mailsync-gnus-folders)
+(require 'mailsync-gnus-check)
+
+;;;; Internal variables
+
+(defvar mailsync-gnus--split-methods nil
+  "The value of `nnmail-split-methods' during a fetch, a function.")
+
+(defvar mailsync-gnus--split-error nil
+  "The last error of `mailsync-gnus--split-methods' during a fetch.")
+
+;;;; Declarations
+
+(defvar gnus-plugged)
+(defvar gnus-secondary-select-methods)
+(defvar gnus-select-method)
+(defvar mail-source-delete-incoming)
+(defvar mail-source-directory)
+(defvar mail-source-fetcher-alist)
+(defvar mail-sources)
+(defvar nnmail-fetched-sources)
+(defvar nnmail-split-history)
+(defvar nnmail-split-methods)
+
+(declare-function gnus-agent-method-p "gnus" (method-or-server))
+(declare-function gnus-find-method-for-group "gnus" (group &optional info))
+(declare-function gnus-request-scan "gnus-int" (group command-method))
+(declare-function gnus-server-status "gnus" (method))
+(declare-function gnus-server-to-method "gnus" (server))
+(declare-function mail-source-value "mail-source" (value))
+(declare-function nnoo-current-server "nnoo" (backend))
+(declare-function nnoo-variables "nnoo" (backend))
+
+(declare-function mailsync--once "mailsync-log" (key level format &rest args))
+
+;;;; Whether, and by which server
+
+(defun mailsync-gnus--calls-for-fetch-p (change)
+  "Non-nil if there may be mail to fetch after CHANGE in a mail source.
+A fetch makes messages vanish: that alone must not lead to another."
+  (let ((kinds (plist-get change :kinds)))
+    (cl-some (lambda (kind) (memq kind kinds))
+             '(new flags folder-created unknown))))
+
+(defun mailsync-gnus--takes-mail-p (method)
+  "Non-nil if the server METHOD takes in the mail of `mail-sources'."
+  (let* ((backend (car method))
+         (variable (intern (format "%s-get-new-mail" backend)))
+         (given (assq variable (cddr method))))
+    (cond
+     ((eq backend 'nnmaildir) (cadr (assq 'get-new-mail (cddr method))))
+     ;; It has sources of its own.
+     ((eq backend 'nndiary) nil)
+     (given (cadr given))
+     ;; The variable has the value of the server that was used last;
+     ;; the default is kept here once a server has been opened.
+     ((and (featurep 'nnoo)
+           (assq variable (nnoo-variables backend))
+           (not (equal (nnoo-current-server backend)
+                       "*internal-non-initialized-backend*")))
+      (cdr (assq variable (nnoo-variables backend))))
+     (t (and (boundp variable) (symbol-value variable))))))
+
+(defun mailsync-gnus--fetching-method ()
+  "The server that takes in the mail of `mail-sources', nil if none does.
+It is the first one that would when Gnus looks for mail."
+  (cl-some (lambda (method)
+             (let ((method (if (stringp method)
+                               (gnus-server-to-method method)
+                             method)))
+               (and (consp method)
+                    (mailsync-gnus--takes-mail-p method)
+                    method)))
+           (cons gnus-select-method gnus-secondary-select-methods)))
+
+(defun mailsync-gnus--why-no-fetch (source)
+  "Why the mail source SOURCE must be left alone, a string, or nil."
+  (let ((method (mailsync-gnus--fetching-method))
+        status)
+    (cond
+     ((null method) "a mail source, but no server takes its mail in")
+     ((and (not gnus-plugged)
+           (or (gnus-agent-method-p method)
+               (not (ignore-errors
+                      (mail-source-value (plist-get (cdr source) :plugged))))))
+      "unplugged")
+     ((not (eq 'ok (setq status (gnus-server-status method))))
+      (format "server %s %s" (mailsync-gnus--server-name method)
+              (or status "never opened"))))))
+
+;;;; The fetch
+
+(defun mailsync-gnus--fetch (directory source)
+  "Have Gnus fetch and split the mail of SOURCE, the maildir DIRECTORY.
+Return a list (RESULT GROUPS): RESULT is `checked', `quit' (by the
+user), or a string that says why it failed; GROUPS are those to
+which mail went, in any case."
+  (require 'nnmail)
+  (let* ((method (mailsync-gnus--fetching-method))
+         (fetcher (cadr (assq 'maildir mail-source-fetcher-alist)))
+         (mailsync-gnus--split-error nil)
+         (history nil)
+         (called nil)
+         (quit nil)
+         (last nil)                     ; the last error of all
+         (failure nil))
+    (condition-case err
+        (let ((signal-hook-function
+               (lambda (symbol data)
+                 (if (eq symbol 'quit)
+                     (setq quit t)
+                   (setq last (if symbol (cons symbol data) data))))))
+          (mailsync-gnus--check-incoming)
+          (unless
+              (mailsync-gnus--quietly
+                (mailsync-gnus--with-split-methods
+                  (lambda ()
+                    (let ((mail-sources (list source))
+                          ;; Non-nil, or nothing is fetched.
+                          (nnmail-fetched-sources (list t))
+                          (nnmail-split-history nil)
+                          (mail-source-fetcher-alist
+                           (cons (list 'maildir
+                                       (lambda (&rest args)
+                                         (setq called t)
+                                         (condition-case err
+                                             (apply fetcher args)
+                                           (error
+                                            (setq failure err)
+                                            (signal (car err) (cdr err))))))
+                                 mail-source-fetcher-alist)))
+                      (unwind-protect
+                          (let ((group (mailsync-gnus--scan-group
+                                        method directory)))
+                            (gnus-request-scan group method)
+                            ;; That group may be gone.
+                            (when (and group (not called))
+                              (gnus-request-scan nil method)))
+                        (setq history nnmail-split-history)))))
+                t)
+            (setq quit t)))
+      (error (setq failure err)))
+    ;; Before it comes to this source, Gnus takes in what an earlier
+    ;; fetch left in the crash box.
+    (unless (or called failure)
+      (setq failure (or last '(error "Gnus did not look into it"))))
+    ;; Gnus shows it to the user.
+    (setq nnmail-split-history (append history nnmail-split-history))
+    (when mailsync-gnus--split-error
+      (mailsync-gnus--say-split-error directory))
+    (list (cond (quit 'quit)
+                (failure (mailsync-gnus--say-failure directory failure))
+                (t 'checked))
+          (delete-dups
+           (cl-loop for message in history
+                    append (cl-loop for (group . _) in message
+                                    when (stringp group) collect group))))))
+
+(defun mailsync-gnus--scan-group (method directory)
+  "The group that METHOD shall scan when it fetches DIRECTORY, nil for all.
+nnmaildir looks into each group that it scans, which costs time,
+and must not see in DIRECTORY what will be gone from there."
+  (when (eq (car method) 'nnmaildir)
+    (let ((server (mailsync-gnus--server-name method))
+          (names (mailsync-gnus--directory-names directory)))
+      (cl-loop for (other . group) in (mailsync-gnus--index-directories
+                                       mailsync-gnus--index)
+               when (and (mailsync-gnus--entry group)
+                         (mailsync-gnus--active group)
+                         (equal server (mailsync-gnus--server-name
+                                        (gnus-find-method-for-group group)))
+                         (not (cl-intersection
+                               names (mailsync-gnus--directory-names other)
+                               :test #'equal)))
+               return group))))
+
+(defun mailsync-gnus--check-incoming ()
+  "Signal an error if Gnus could not keep a copy of the mail it takes in.
+It notices only when the mail is in its groups, and the next time
+puts it there once more."
+  (unless (or (eq mail-source-delete-incoming t)
+              (file-directory-p mail-source-directory))
+    (signal 'file-missing
+            (list "`mail-source-directory'" "No such directory"
+                  mail-source-directory))))
+
+(defun mailsync-gnus--with-split-methods (function)
+  "Call FUNCTION so that a split function of the user's may signal an error.
+Gnus puts the message into the group \"bogus\" then, but waits for
+a second or a key each time, which cannot be done here."
+  (if (and nnmail-split-methods
+           (symbolp nnmail-split-methods)
+           (fboundp nnmail-split-methods))
+      (let ((mailsync-gnus--split-methods nnmail-split-methods)
+            (nnmail-split-methods 'mailsync-gnus--split-by-user))
+        (funcall function))
+    (funcall function)))
+
+(defun mailsync-gnus--split-by-user ()
+  "The groups of the current message, as the user's function has it."
+  (let ((nnmail-split-methods mailsync-gnus--split-methods))
+    (condition-case err
+        (funcall nnmail-split-methods)
+      (error
+       (setq mailsync-gnus--split-error err)
+       (list "bogus")))))
+
+(defun mailsync-gnus--say-split-error (directory)
+  "Say once that mail of DIRECTORY could not be split by the user's function."
+  (mailsync--once (list 'gnus-split directory (car mailsync-gnus--split-error))
+                  'error
+                  "mail source %s: `nnmail-split-methods' (%s) signals: %s; \
+Gnus puts such mail into the group \"bogus\""
+                  (abbreviate-file-name directory) nnmail-split-methods
+                  (error-message-string mailsync-gnus--split-error)))
+
+(defun mailsync-gnus--say-failure (directory failure)
+  "Say once that DIRECTORY could not be fetched, because of FAILURE; return why."
+  (let ((text (error-message-string failure)))
+    (mailsync--once (list 'gnus-fetch directory (car failure)) 'error
+                    "mail source %s: the fetch failed: %s.  Its mail is there, \
+or in `mail-source-crash-box'; see `mail-sources', `nnmail-split-methods', \
+Gnus's hooks for incoming mail and the directories of %s"
+                    (abbreviate-file-name directory) text
+                    (let ((method (mailsync-gnus--fetching-method)))
+                      (if method (mailsync-gnus--server-name method) "Gnus")))
+    text))
+
+(provide 'mailsync-gnus-sources)
+;;; mailsync-gnus-sources.el ends here
