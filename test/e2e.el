@@ -16,6 +16,8 @@
 (defvar mailsync-gnus-check-method)
 (defvar mailsync-gnus-idle-delay)
 (defvar mailsync-gnus-max-wait)
+(defvar mail-sources)
+(defvar nnmail-split-methods)
 
 (defun e2e-say (&rest fields)
   "Append FIELDS, separated by tabs, to the file of facts."
@@ -75,6 +77,10 @@
 (defun e2e-start ()
   "Start mailsync and Gnus."
   (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
+  (unless (equal (getenv "E2E_SPLIT") "")
+    (setq nnmail-split-methods (read (getenv "E2E_SPLIT"))
+          mail-sources (append mail-sources
+                               `((maildir :path ,(concat e2e-work "other"))))))
   (require 'mailsync)
   (setq mailsync-accounts `(("e2e" :maildir ,(concat e2e-work "mail")))
         mailsync-gnus-check-method (intern (getenv "E2E_METHOD"))

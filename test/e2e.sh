@@ -1,7 +1,8 @@
 #!/bin/bash
 # End to end: the module, mailsync and a real Gnus.  Messages are delivered as an MDA does; nobody
 # touches a key; the counts must rise.
-#   test/e2e.sh nnmaildir|nnimap batch|tmux|typing
+#   test/e2e.sh nnmaildir|nnimap|nnml batch|tmux|typing
+# nnml: the maildir is a mail source, whose mail Gnus splits into two groups.
 # batch and tmux do it with both values of `mailsync-gnus-check-method' and compare what each did to
 # counts, lines and hooks.  typing: keys are typed into another buffer while MESSAGES (1000) arrive.
 # EMACS is the Emacs to run, METHODS which methods ("parts command").  The module must have been
@@ -91,16 +92,25 @@ start() {
     work=$top/$1
     mkdir -p "$work/home"
     chmod 711 "$work"
-    python3 "$FIXTURES/make-corpus.py" "$work/mail" --folders 3 --messages 10 --odd-names \
-        --links "$work/server" 2>/dev/null
-    names=('INBOX' 'folder000' 'list0.sub002' 'Entwürfe' 'percent%s' 'with space' 'R&D')
-    export E2E_GROUPS=
+    export E2E_GROUPS='' E2E_SPLIT=''
+    if [ "$backend" = nnml ]; then
+        mkdir -p "$work"/{mail,other}/{cur,new,tmp}
+        # Gnus's start fetches these, and makes the groups.
+        deliver "$work/mail" 'to the list'
+        deliver "$work/mail" 'to me'
+        names=('list' 'misc')
+        export GNUS_NNML="$work/mail" E2E_SPLIT='(("list" "^Subject:.*list") ("misc" ""))'
+    else
+        python3 "$FIXTURES/make-corpus.py" "$work/mail" --folders 3 --messages 10 --odd-names \
+            --links "$work/server" 2>/dev/null
+        names=('INBOX' 'folder000' 'list0.sub002' 'Entwürfe' 'percent%s' 'with space' 'R&D')
+    fi
     for name in "${names[@]}"; do E2E_GROUPS+="$backend+fix:$name"$'\n'; done
     if [ "$backend" = nnimap ]; then
         GNUS_NNIMAP=$(test/free-port.sh)
         export GNUS_NNIMAP
         "$FIXTURES/dovecot.sh" start "$work/dovecot" "$work/mail" maildir++ "$GNUS_NNIMAP" >/dev/null
-    else
+    elif [ "$backend" = nnmaildir ]; then
         export GNUS_NNMAILDIR="$work/server"
     fi
     unset MAILDIR MAIL XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME
@@ -123,16 +133,16 @@ count() {
         END { print n }' "$work/facts"
 }
 
-deliver() { "$FIXTURES/deliver.sh" "$1" 'end to end' >/dev/null; }
+deliver() { "$FIXTURES/deliver.sh" "$1" "${2:-end to end}" >/dev/null; }
 
-# One message for group NAME, whose folder is DIRECTORY: the count rises by one, in Gnus's data, in
-# its line, and on the screen.
+# One message with SUBJECT for group NAME, delivered into DIRECTORY: the count rises by one, in Gnus's
+# data, in its line, and on the screen.
 one_message() {
     local name=$1 directory=$2 group=$backend+fix:$1 before after mark line
     before=$(count "$group")
     after=$((before + 1))
     mark=$(facts)
-    deliver "$directory"
+    deliver "$directory" "${3:-}"
     wait_for 15 "new mail in $group" fact_after "$mark" $'\t'"$group"$'\t'"$before"$'\t'"$after"$'\t'"$after"$'\t'
     line=$(tail -n "+$((mark + 1))" "$work/facts" | awk -F '\t' -v g="$group" '$1 == "new-mail" && $4 == g { print $8 }' | tail -n 1)
     case $line in
@@ -167,7 +177,51 @@ new_folder() {
     one_message brandnew "$directory"
 }
 
+# A message with SUBJECT in the mail source goes to group NAME, and the source is left empty.
+from_source() {
+    one_message "$1" "$work/mail" "$2"
+    # What the fetch did comes back as a change, which must lead to no other fetch.
+    wait_for 15 'the change that the fetch made' gone_after_news
+    [ -z "$(messages_in "$work/mail")" ] || fail 'there is mail left in the source'
+}
+gone_after_news() {
+    awk -F '\t' '$1 == "new-mail" { gone = 0 }
+        $1 == "changed" && $4 ~ /gone/ { gone = 1 }
+        END { exit !gone }' "$work/facts"
+}
+messages_in() { find "$1"/new "$1"/cur -type f; }
+
+# How many fetches there were, when nothing waits for one.
+fetches() {
+    wait_for 15 'nothing waits for a check' settled
+    awk -F '\t' '$1 == "fetches" { n = $2 } END { print n }' "$work/facts"
+}
+settled() {
+    emacs_do '(let ((status (mailsync-gnus-status)))
+                (e2e-say "fetches" (plist-get (plist-get status :checks) :fetches)
+                         (plist-get status :pending)))'
+    [ "$(awk -F '\t' '$1 == "fetches" { n = $3 } END { print n }' "$work/facts")" = 0 ]
+}
+
+mail_source() {
+    local before
+    start "$1"
+    deliver "$work/other" 'in another source'
+    from_source list 'to the list'
+    before=$(fetches)
+    from_source misc 'to me'
+    from_source list 'to the list'
+    from_source list 'again to the list'
+    [ "$(fetches)" = $((before + 3)) ] || fail "3 messages took $(($(fetches) - before)) fetches"
+    [ -n "$(messages_in "$work/other")" ] || fail 'the other source was fetched'
+    stop
+}
+
 whole_path() {
+    if [ "$backend" = nnml ]; then
+        mail_source "$1"
+        return
+    fi
     start "$1"
     one_message folder000 "$work/mail/.folder000"
     one_message INBOX "$work/mail"
@@ -229,5 +283,5 @@ batch | tmux)
     cat "$top/transcript-${methods[0]}"
     ;;
 typing) typing "${METHODS:-parts}" ;;
-*) fail "usage: test/e2e.sh nnmaildir|nnimap batch|tmux|typing" ;;
+*) fail "usage: test/e2e.sh nnmaildir|nnimap|nnml batch|tmux|typing" ;;
 esac

@@ -53,7 +53,7 @@ for program in "${emacsen[@]}"; do
         done
     fi
     if part e2e "$@"; then
-        for backend in nnmaildir nnimap; do
+        for backend in nnmaildir nnimap nnml; do
             for mode in batch tmux; do
                 check "end to end, $backend, $mode, $name" \
                     env EMACS="$program" timeout -k 10 300 test/e2e.sh "$backend" "$mode"
