@@ -37,10 +37,10 @@
 ;;;; Internal variables
 
 (defvar mailsync-gnus--split-methods nil
-  "The value of `nnmail-split-methods' during a fetch, a function.")
+  "The user's value of `nnmail-split-methods' during a fetch.")
 
 (defvar mailsync-gnus--split-error nil
-  "The last error of `mailsync-gnus--split-methods' during a fetch.")
+  "The last error of a rule in `nnmail-split-methods' during a fetch.")
 
 ;;;; Declarations
 
@@ -193,7 +193,7 @@ which mail went, in any case."
   "The group that METHOD shall scan when it fetches DIRECTORY, nil for all.
 nnmaildir looks into each group that it scans, which costs time,
 and must not see in DIRECTORY what will be gone from there."
-  (when (eq (car method) 'nnmaildir)
+  (when (and (eq (car method) 'nnmaildir) mailsync-gnus--index)
     (let ((server (mailsync-gnus--server-name method))
           (names (mailsync-gnus--directory-names directory)))
       (cl-loop for (other . group) in (mailsync-gnus--index-directories
@@ -218,18 +218,25 @@ puts it there once more."
                   mail-source-directory))))
 
 (defun mailsync-gnus--with-split-methods (function)
-  "Call FUNCTION so that a split function of the user's may signal an error.
-Gnus puts the message into the group \"bogus\" then, but waits for
-a second or a key each time, which cannot be done here."
-  (if (and nnmail-split-methods
-           (symbolp nnmail-split-methods)
-           (fboundp nnmail-split-methods))
-      (let ((mailsync-gnus--split-methods nnmail-split-methods)
-            (nnmail-split-methods 'mailsync-gnus--split-by-user))
-        (funcall function))
+  "Call FUNCTION so that it is noticed if a split rule signals an error.
+Of `nnmail-split-methods' as a list of rules Gnus ignores those.
+After an error of a function, the message goes to the group
+\"bogus\"; but Gnus waits for a second or a key first, which cannot
+be done here."
+  (let* ((mailsync-gnus--split-methods nnmail-split-methods)
+         (nnmail-split-methods
+          (cond
+           ((null nnmail-split-methods) nil)
+           ((and (symbolp nnmail-split-methods)
+                 (fboundp nnmail-split-methods))
+            #'mailsync-gnus--split-by-function)
+           ((and (proper-list-p nnmail-split-methods)
+                 (cl-every #'proper-list-p nnmail-split-methods))
+            (mapcar #'mailsync-gnus--guarded-rule nnmail-split-methods))
+           (t nnmail-split-methods))))
     (funcall function)))
 
-(defun mailsync-gnus--split-by-user ()
+(defun mailsync-gnus--split-by-function ()
   "The groups of the current message, as the user's function has it."
   (let ((nnmail-split-methods mailsync-gnus--split-methods))
     (condition-case err
@@ -238,14 +245,29 @@ a second or a key each time, which cannot be done here."
        (setq mailsync-gnus--split-error err)
        (list "bogus")))))
 
+(defun mailsync-gnus--guarded-rule (rule)
+  "RULE of `nnmail-split-methods'; if it has a function, with its errors noted."
+  (pcase rule
+    (`(,group ,(and (pred (not stringp)) predicate))
+     (list group (lambda (name)
+                   (condition-case err
+                       (funcall predicate name)
+                     (error
+                      (setq mailsync-gnus--split-error err)
+                      nil)))))
+    (_ rule)))
+
 (defun mailsync-gnus--say-split-error (directory)
-  "Say once that mail of DIRECTORY could not be split by the user's function."
+  "Say once that a rule of the user's signals an error at mail of DIRECTORY."
   (mailsync--once (list 'gnus-split directory (car mailsync-gnus--split-error))
                   'error
-                  "mail source %s: `nnmail-split-methods' (%s) signals: %s; \
-Gnus puts such mail into the group \"bogus\""
-                  (abbreviate-file-name directory) nnmail-split-methods
-                  (error-message-string mailsync-gnus--split-error)))
+                  "mail source %s: `nnmail-split-methods' signals: %s; %s"
+                  (abbreviate-file-name directory)
+                  (error-message-string mailsync-gnus--split-error)
+                  (if (symbolp nnmail-split-methods)
+                      (format "%s is wrong, its mail goes to the group \"bogus\""
+                              nnmail-split-methods)
+                    "Gnus ignores that rule")))
 
 (defun mailsync-gnus--say-failure (directory failure)
   "Say once that DIRECTORY could not be fetched, because of FAILURE; return why."

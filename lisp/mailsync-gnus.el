@@ -148,7 +148,7 @@ TIME is when that was last, KINDS is what has happened in it.")
   "What the core was last told about a check being under way.")
 
 (defvar mailsync-gnus--last-error nil
-  "The last check that failed, (GROUP . TEXT), or nil.")
+  "The last check or fetch that failed, (GROUP-OR-DIRECTORY . TEXT), or nil.")
 
 (defvar mailsync-gnus--counts nil
   "How much was done: a plist of counts.
@@ -869,7 +869,8 @@ are checked when it has started."
 that wait for their check, `:asked' lists the nnimap servers that
 were asked, `:silent' those that did not answer, `:left-alone' is
 an alist from folders and groups to why they are not checked,
-`:last-error' is (GROUP . TEXT), `:checks' a plist of counts."
+`:last-error' is (GROUP . TEXT), where a mail source is named by
+its directory, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
         :method mailsync-gnus-check-method
         :pending (hash-table-count mailsync-gnus--pending)

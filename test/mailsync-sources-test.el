@@ -37,10 +37,21 @@
                              ,(concat store "newsgroups"))))
       ('nnmaildir `(nnmaildir ,name (directory ,store) (get-new-mail t))))))
 
+(defvar mailsync-sources-test--primary nil
+  "Non-nil if the server is `gnus-select-method'.")
+
+(defun mailsync-sources-test--server ()
+  "The server that takes in the mail."
+  (if mailsync-sources-test--primary
+      gnus-select-method
+    (car gnus-secondary-select-methods)))
+
 (defun mailsync-sources-test--group (name)
   "The group NAME of the server."
-  (let ((method (car gnus-secondary-select-methods)))
-    (format "%s+%s:%s" (car method) (nth 1 method) name)))
+  (let ((method (mailsync-sources-test--server)))
+    (if mailsync-sources-test--primary
+        name
+      (format "%s+%s:%s" (car method) (nth 1 method) name))))
 
 (defun mailsync-sources-test--counts ()
   "The numbers of unread messages of the two groups."
@@ -111,13 +122,15 @@
                      (unless (member key mailsync-sources-test--once)
                        (push key mailsync-sources-test--once)
                        (apply #'mailsync-log-add level format args)))))
-          (setq gnus-secondary-select-methods
-                (list (mailsync-sources-test--method backend)))
+          (if mailsync-sources-test--primary
+              (setq gnus-select-method (mailsync-sources-test--method backend))
+            (push (mailsync-sources-test--method backend)
+                  gnus-secondary-select-methods))
           (fixture-start)
           (dolist (name '("list" "misc"))
-            (gnus-request-create-group name (car gnus-secondary-select-methods))
+            (gnus-request-create-group name (mailsync-sources-test--server))
             (gnus-subscribe-group (mailsync-sources-test--group name) nil
-                                  (car gnus-secondary-select-methods)))
+                                  (mailsync-sources-test--server)))
           (gnus-group-get-new-news)
           (should (equal (mailsync-sources-test--counts) '(0 0)))
           (mailsync-gnus-setup)
@@ -204,6 +217,16 @@
     (mailsync-gnus-check))
   (should (equal (mailsync-sources-test--counts) '(0 0)))
   (should (= 2 (mailsync-sources-test--left "incoming"))))
+
+(ert-deftest mailsync-sources-test-primary ()
+  "The server may be Gnus's primary one, whose groups have bare names."
+  (dolist (backend '(nnml nnmaildir))
+    (let ((mailsync-sources-test--primary t))
+      (mailsync-sources-test--with backend
+        (mailsync-sources-test--deliver "incoming" "to the list")
+        (should (equal (mailsync-sources-test--check "incoming" 'new)
+                       '(checked (("list" 0 1)))))
+        (should (= 0 (mailsync-sources-test--left "incoming")))))))
 
 (ert-deftest mailsync-sources-test-kinds ()
   "Whatever may have brought mail leads to a fetch, and nothing else does."
@@ -476,6 +499,21 @@
     (should (= 4 (fixture-unread bogus)))
     (should (= 1 (mailsync-sources-test--said "No rule of mine")))
     (should (= 1 (mailsync-sources-test--said "`nnmail-split-methods'")))))
+
+(ert-deftest mailsync-sources-test-rule-signals ()
+  "A rule in the list that signals is named once, and the others hold."
+  (mailsync-sources-test--with 'nnml
+    (let ((nnmail-split-methods
+           `(("list" "^Subject:.*list")
+             ("never" ,(lambda (_group) (error "Wrong rule")))
+             ("misc" ""))))
+      (mailsync-sources-test--deliver "incoming" "to the list")
+      (mailsync-sources-test--deliver "incoming" "to me")
+      (mailsync-sources-test--deliver "incoming" "to me")
+      (should (eq 'checked (car (mailsync-sources-test--check "incoming" 'new))))
+      (should (equal (mailsync-sources-test--counts) '(1 2)))
+      (should (= 1 (mailsync-sources-test--said "Wrong rule")))
+      (should (= 1 (length mailsync-gnus-test--log))))))
 
 (mailsync-sources-test--for-each mailsync-sources-test-fetch-signals
     "A fetch that signals loses nothing, is said once, and is not repeated."
