@@ -26,15 +26,33 @@
 ;; a fetch was well is found out by standing between Gnus and the two
 ;; functions that it calls: the one that empties a maildir, and the one
 ;; of the user that says where a message belongs.
+;;
+;; To split a message takes some milliseconds, and Gnus takes all that are
+;; in a maildir.  So it is shown a few of many, and fetches again for the
+;; next ones.
 
 ;;; Code:
 
 (require 'cl-lib)
+(require 'seq)
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
 
 ;;;; Internal variables
+
+(defconst mailsync-gnus--fetch-max 20
+  "Let Gnus fetch so many messages at most in one go.")
+
+(defconst mailsync-gnus--fetch-max-in-hurry 3
+  "`mailsync-gnus--fetch-max' while the user types.")
+
+(defvar mailsync-gnus--shown (make-hash-table :test #'equal)
+  "Maildir of which more is to be fetched, to what Gnus was shown last.
+That is an alist from subdirectories to files.")
+
+(defvar mailsync-gnus--shorten nil
+  "Function that shortens the list of files in a directory during a fetch.")
 
 (defvar mailsync-gnus--split-methods nil
   "The user's value of `nnmail-split-methods' during a fetch.")
@@ -125,15 +143,16 @@ It is the first one that would when Gnus looks for mail."
 
 (defun mailsync-gnus--fetch (directory source)
   "Have Gnus fetch and split the mail of SOURCE, the maildir DIRECTORY.
-Return a list (RESULT GROUPS): RESULT is `checked', `quit' (by the
-user), or a string that says why it failed; GROUPS are those to
-which mail went, in any case."
+Return a list (RESULT GROUPS): RESULT is `checked', `partial' (there
+is more to fetch), `quit' (by the user), or a string that says why
+it failed; GROUPS are those to which mail went, in any case."
   (require 'nnmail)
   (let* ((method (mailsync-gnus--fetching-method))
          (fetcher (cadr (assq 'maildir mail-source-fetcher-alist)))
          (mailsync-gnus--split-error nil)
          (history nil)
          (called nil)
+         (more nil)
          (quit nil)
          (last nil)                     ; the last error of all
          (failure nil))
@@ -157,7 +176,10 @@ which mail went, in any case."
                                        (lambda (&rest args)
                                          (setq called t)
                                          (condition-case err
-                                             (apply fetcher args)
+                                             (mailsync-gnus--with-few-files
+                                              directory
+                                              (lambda () (setq more t))
+                                              (lambda () (apply fetcher args)))
                                            (error
                                             (setq failure err)
                                             (signal (car err) (cdr err))))))
@@ -181,13 +203,71 @@ which mail went, in any case."
     (setq nnmail-split-history (append history nnmail-split-history))
     (when mailsync-gnus--split-error
       (mailsync-gnus--say-split-error directory))
+    (unless (and more (not quit) (not failure))
+      (remhash directory mailsync-gnus--shown))
     (list (cond (quit 'quit)
                 (failure (mailsync-gnus--say-failure directory failure))
+                (more 'partial)
                 (t 'checked))
           (delete-dups
            (cl-loop for message in history
                     append (cl-loop for (group . _) in message
                                     when (stringp group) collect group))))))
+
+(defun mailsync-gnus--with-few-files (directory more function)
+  "Call FUNCTION, which empties the maildir DIRECTORY, and return its value.
+It sees a few of many messages only; then MORE is called too."
+  (let ((file-name-handler-alist
+         (cons (cons (concat "\\`" (regexp-quote directory) "/+[^/]+/*\\'")
+                     #'mailsync-gnus--list-few)
+               file-name-handler-alist))
+        (mailsync-gnus--shorten
+         (lambda (subdirectory files)
+           (let ((few (mailsync-gnus--few directory subdirectory files)))
+             (unless (eq few files)
+               (funcall more))
+             few))))
+    (funcall function)))
+
+(defun mailsync-gnus--list-few (operation &rest args)
+  "Handler of file names: do OPERATION with ARGS as ever, but list less.
+Only a list of all files in a directory is shortened: it is what
+Gnus asks for in order to take them."
+  (let* ((inhibit-file-name-handlers
+          (cons #'mailsync-gnus--list-few
+                (and (eq inhibit-file-name-operation operation)
+                     inhibit-file-name-handlers)))
+         (inhibit-file-name-operation operation)
+         (value (apply operation args)))
+    (if (and (eq operation 'directory-files)
+             (nth 1 args)               ; whole names
+             (null (nth 2 args))        ; of all files
+             mailsync-gnus--shorten)
+        (funcall mailsync-gnus--shorten (car args) value)
+      value)))
+
+(defun mailsync-gnus--few (directory subdirectory files)
+  "A few of FILES, which are in SUBDIRECTORY of the maildir DIRECTORY.
+Or all, if they are few, or if what was shown to Gnus the last
+time is still there: then something keeps it from taking it."
+  (let ((limit (if mailsync-gnus--hurry
+                   mailsync-gnus--fetch-max-in-hurry
+                 mailsync-gnus--fetch-max))
+        (shown (gethash directory mailsync-gnus--shown))
+        (messages (cl-remove-if (lambda (file)
+                                  (string-prefix-p
+                                   "." (file-name-nondirectory file)))
+                                files)))
+    (if (or (not (nthcdr limit messages))
+            (cl-some (lambda (file) (member file messages))
+                     (cdr (assoc subdirectory shown))))
+        files
+      (let ((few (seq-take messages limit)))
+        (puthash directory
+                 (cons (cons subdirectory few)
+                       (assoc-delete-all subdirectory shown))
+                 mailsync-gnus--shown)
+        few))))
 
 (defun mailsync-gnus--scan-group (method directory)
   "The group that METHOD shall scan when it fetches DIRECTORY, nil for all.

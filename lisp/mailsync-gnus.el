@@ -582,6 +582,10 @@ Whoever waits for it claims the groups to which its mail went."
          ((eq result 'quit)             ; it stays the first
           (setq mailsync-gnus--quit-time (float-time))
           (mailsync-log-add 'info "%s: you have quit the fetch" directory))
+         ((eq result 'partial)          ; it is the others' turn first
+          (setq mailsync-gnus--fetches
+                (append (cdr mailsync-gnus--fetches)
+                        (list (car mailsync-gnus--fetches)))))
          (t
           (when (stringp result)
             (mailsync-gnus--count :errors)
@@ -747,6 +751,7 @@ folders wait for it."
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
+  (clrhash mailsync-gnus--shown)
   (setq mailsync-gnus--fetches nil
         mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil

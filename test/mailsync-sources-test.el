@@ -287,6 +287,66 @@
       (should (= 2 (mailsync-sources-test--fetches)))
       (should (= 0 (mailsync-sources-test--left "incoming"))))))
 
+(defun mailsync-sources-test--deliver-many (number)
+  "Put NUMBER messages into `incoming', half of them into each subdirectory."
+  (dotimes (i number)
+    (write-region (format "Subject: to %s\nMessage-ID: <%d.%s@many.invalid>\n\nMany\n"
+                          (if (cl-evenp i) "the list" "me") i
+                          mailsync-gnus-test--name)
+                  nil
+                  (mailsync-sources-test--path
+                   "incoming" (if (< i (/ number 2)) "new" "cur")
+                   (format "%03d" i))
+                  nil 'silent)))
+
+(mailsync-sources-test--for-each mailsync-sources-test-many
+    "Many messages are fetched a few at a time, the next change waits for them."
+    (nnml nnfolder nnmaildir)
+  (let ((mailsync-gnus--fetch-max 4)
+        (mailsync-gnus--slice 0)
+        (slices 0))
+    (mailsync-sources-test--deliver-many 20)
+    (mailsync-sources-test--deliver "other" "to me")
+    (cl-letf* ((fetch (symbol-function 'mailsync-gnus--fetch))
+               ((symbol-function 'mailsync-gnus--fetch)
+                (lambda (&rest args)
+                  (let ((before (mailsync-sources-test--left "incoming")))
+                    (prog1 (apply fetch args)
+                      (cl-incf slices)
+                      ;; Four of each subdirectory.
+                      (should (<= (- before (mailsync-sources-test--left
+                                             "incoming"))
+                                  8)))))))
+      (pcase-let ((`(,results ,news)
+                   (mailsync-gnus-test--check
+                    (mailsync-sources-test--change "incoming" 'new)
+                    (mailsync-sources-test--change "other" 'new))))
+        (should (equal results '(("incoming" . checked) ("other" . checked))))
+        (should (equal (sort (copy-sequence
+                              (plist-get (car news) :groups))
+                             (lambda (a b) (string< (car a) (car b))))
+                       `((,(mailsync-sources-test--group "list") 0 10)
+                         (,(mailsync-sources-test--group "misc") 0 11))))))
+    (should (= 4 slices (mailsync-sources-test--fetches)))
+    (should (equal (mailsync-sources-test--counts) '(10 11)))
+    (should (= 0 (mailsync-sources-test--left "incoming")))
+    (should (= 0 (hash-table-count mailsync-gnus--shown)))))
+
+(ert-deftest mailsync-sources-test-many-stay ()
+  "Messages that are not taken do not lead to fetches without an end."
+  (mailsync-sources-test--with 'nnml
+    (let ((mailsync-gnus--fetch-max 4))
+      (setq mail-sources
+            `((maildir :path ,(mailsync-sources-test--path "incoming")
+                       :function mailsync-sources-test--decline)))
+      (defalias 'mailsync-sources-test--decline (lambda (&rest _) t))
+      (mailsync-sources-test--deliver-many 20)
+      (should (equal (mailsync-sources-test--check "incoming" 'new)
+                     '(checked nil)))
+      (should (= 20 (mailsync-sources-test--left "incoming")))
+      (should (= 2 (mailsync-sources-test--fetches)))
+      (should (= 0 (hash-table-count mailsync-gnus--shown))))))
+
 (ert-deftest mailsync-sources-test-both ()
   "A folder may be a source and be shown by groups, too."
   (mailsync-sources-test--with 'nnmaildir
