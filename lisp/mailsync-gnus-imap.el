@@ -57,11 +57,14 @@ machine."
   :package-version '(mailsync . "0.1.0"))
 
 (defcustom mailsync-gnus-split t
-  "Whether an nnimap server splits its inbox when that has changed.
-This concerns servers that are defined with `nnimap-inbox' and
-`nnimap-split-methods', whose mail Gnus splits whenever it looks
-for new mail.  Emacs waits for the server meanwhile: a moment for
-one on this machine, several round trips for another."
+  "Whether Gnus splits mail when it has arrived where mail is split.
+This concerns nnimap servers that are defined with `nnimap-inbox'
+and `nnimap-split-methods', and the maildirs of `mail-sources'.
+Gnus splits the mail of these whenever it looks for new mail; if
+this is non-nil, also when mailsync sees that the inbox or the
+maildir has changed.  Emacs waits for an nnimap server meanwhile:
+a moment for one on this machine, several round trips for
+another."
   :type 'boolean
   :group 'mailsync-gnus
   :package-version '(mailsync . "0.1.0"))

@@ -69,6 +69,7 @@ That is an alist from subdirectories to files.")
 (defvar mail-source-directory)
 (defvar mail-source-fetcher-alist)
 (defvar mail-sources)
+(defvar mailsync-gnus-split)
 (defvar nnmail-fetched-sources)
 (defvar nnmail-split-history)
 (defvar nnmail-split-methods)
@@ -129,6 +130,7 @@ It is the first one that would when Gnus looks for mail."
   (let ((method (mailsync-gnus--fetching-method))
         status)
     (cond
+     ((not mailsync-gnus-split) "a mail source, but `mailsync-gnus-split' is nil")
      ((null method) "a mail source, but no server takes its mail in")
      ((and (not gnus-plugged)
            (or (gnus-agent-method-p method)
@@ -147,53 +149,36 @@ Return a list (RESULT GROUPS): RESULT is `checked', `partial' (there
 is more to fetch), `quit' (by the user), or a string that says why
 it failed; GROUPS are those to which mail went, in any case."
   (require 'nnmail)
-  (let* ((method (mailsync-gnus--fetching-method))
-         (fetcher (cadr (assq 'maildir mail-source-fetcher-alist)))
-         (mailsync-gnus--split-error nil)
-         (history nil)
+  (let* ((mailsync-gnus--split-error nil)
          (called nil)
          (more nil)
          (quit nil)
+         (failure nil)
          (last nil)                     ; the last error of all
-         (failure nil))
+         (history nil)
+         (signal-hook-function
+          (lambda (symbol data)
+            (if (eq symbol 'quit)
+                (setq quit t)
+              (setq last (if symbol (cons symbol data) data)))))
+         (around
+          (lambda (fetch)
+            (setq called t)
+            (condition-case err
+                (mailsync-gnus--with-few-files
+                 directory (lambda () (setq more t)) fetch)
+              (error
+               (setq failure err)
+               (signal (car err) (cdr err)))))))
     (condition-case err
-        (let ((signal-hook-function
-               (lambda (symbol data)
-                 (if (eq symbol 'quit)
-                     (setq quit t)
-                   (setq last (if symbol (cons symbol data) data))))))
+        (let ((nnmail-split-history nil))
           (mailsync-gnus--check-incoming)
-          (unless
-              (mailsync-gnus--quietly
-                (mailsync-gnus--with-split-methods
-                  (lambda ()
-                    (let ((mail-sources (list source))
-                          ;; Non-nil, or nothing is fetched.
-                          (nnmail-fetched-sources (list t))
-                          (nnmail-split-history nil)
-                          (mail-source-fetcher-alist
-                           (cons (list 'maildir
-                                       (lambda (&rest args)
-                                         (setq called t)
-                                         (condition-case err
-                                             (mailsync-gnus--with-few-files
-                                              directory
-                                              (lambda () (setq more t))
-                                              (lambda () (apply fetcher args)))
-                                           (error
-                                            (setq failure err)
-                                            (signal (car err) (cdr err))))))
-                                 mail-source-fetcher-alist)))
-                      (unwind-protect
-                          (let ((group (mailsync-gnus--scan-group
-                                        method directory)))
-                            (gnus-request-scan group method)
-                            ;; That group may be gone.
-                            (when (and group (not called))
-                              (gnus-request-scan nil method)))
-                        (setq history nnmail-split-history)))))
-                t)
-            (setq quit t)))
+          (unwind-protect
+              (unless (mailsync-gnus--quietly
+                        (mailsync-gnus--scan-source directory source around)
+                        t)
+                (setq quit t))
+            (setq history nnmail-split-history)))
       (error (setq failure err)))
     ;; Before it comes to this source, Gnus takes in what an earlier
     ;; fetch left in the crash box.
@@ -213,6 +198,29 @@ it failed; GROUPS are those to which mail went, in any case."
            (cl-loop for message in history
                     append (cl-loop for (group . _) in message
                                     when (stringp group) collect group))))))
+
+(defun mailsync-gnus--scan-source (directory source around)
+  "Have Gnus look for mail in SOURCE, the maildir DIRECTORY, alone.
+AROUND is called with a function that takes the mail out of it."
+  (let* ((method (mailsync-gnus--fetching-method))
+         (group (mailsync-gnus--scan-group method directory))
+         (fetcher (cadr (assq 'maildir mail-source-fetcher-alist)))
+         (called nil)
+         (mail-source-fetcher-alist
+          (cons (list 'maildir
+                      (lambda (&rest args)
+                        (setq called t)
+                        (funcall around (lambda () (apply fetcher args)))))
+                mail-source-fetcher-alist))
+         (mail-sources (list source))
+         ;; Non-nil, or nothing is fetched.
+         (nnmail-fetched-sources (list t)))
+    (mailsync-gnus--with-split-methods
+      (lambda ()
+        (gnus-request-scan group method)
+        ;; That group may be gone.
+        (when (and group (not called))
+          (gnus-request-scan nil method))))))
 
 (defun mailsync-gnus--with-few-files (directory more function)
   "Call FUNCTION, which empties the maildir DIRECTORY, and return its value.
@@ -303,6 +311,7 @@ Of `nnmail-split-methods' as a list of rules Gnus ignores those.
 After an error of a function, the message goes to the group
 \"bogus\"; but Gnus waits for a second or a key first, which cannot
 be done here."
+  (declare (indent 0))
   (let* ((mailsync-gnus--split-methods nnmail-split-methods)
          (nnmail-split-methods
           (cond
