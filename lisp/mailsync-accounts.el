@@ -56,6 +56,14 @@
   "Keys of an account: a predicate and what it wants, in words.
 A value of nil is as good as no key.")
 
+(declare-function mailsync--configuration-changed "mailsync" ())
+
+(defun mailsync-accounts--set (option value)
+  "Set OPTION to VALUE, and have a running mailsync go over to it."
+  (set-default-toplevel-value option value)
+  (when (fboundp 'mailsync--configuration-changed)
+    (mailsync--configuration-changed)))
+
 (defcustom mailsync-accounts nil
   "The accounts: a list of (NAME KEY VALUE...).
 With nil, there is one account \"mail\" for $MAILDIR, or else ~/Maildir.
@@ -67,7 +75,12 @@ nnimap server that serves the account, where it cannot be guessed;
 `:gnus-groups' is an alist from folders to lists of groups, or a function that
 returns such a list for a change, where those cannot be found.  A delay of an
 account goes by the name of the option without its prefix, as in
-`:coalesce-delay'."
+`:coalesce-delay'.
+
+A change by Customize is in force at once, one by `setq' after
+\\[mailsync-restart]; what stays as it was goes on being watched."
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
   :type '(choice (const :tag "$MAILDIR, or ~/Maildir" nil)
                  (alist :key-type (string :tag "Name")
                         :value-type (plist :key-type symbol :value-type sexp)))
@@ -77,12 +90,16 @@ account goes by the name of the option without its prefix, as in
 (defcustom mailsync-coalesce-delay 0.2
   "Changes of a folder are merged until it has been quiet this long, in seconds."
   :type 'number
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
 
 (defcustom mailsync-coalesce-max-delay 2
   "Changes of a folder are merged for this long at most, in seconds."
   :type 'number
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
 
@@ -95,6 +112,9 @@ account goes by the name of the option without its prefix, as in
 
 (defvar mailsync-accounts--valid nil
   "The accounts that are used: alist from names to plists.")
+
+(defvar mailsync-accounts--faults nil
+  "The accounts that are left out: list of what is wrong, strings.")
 
 ;;;; Code
 
@@ -175,19 +195,27 @@ account goes by the name of the option without its prefix, as in
   "Read `mailsync-accounts'; return those that are right, and remember them."
   (pcase-dolist (`(,_ . ,option) mailsync-accounts--delays)
     (mailsync-accounts--delay option))
+  (setq mailsync-accounts--faults nil)
   (let (valid)
     (if (not (proper-list-p mailsync-accounts))
-        (mailsync--once '(accounts) 'error "`mailsync-accounts' is not a list")
+        (mailsync-accounts--left-out '(accounts)
+                                     "`mailsync-accounts' is not a list")
       (dolist (account (or mailsync-accounts (mailsync-accounts--default)))
         (let ((fault (or (mailsync-accounts--fault account)
                          (and (assoc (car account) valid)
                               "another one has its name already"))))
           (if fault
-              (mailsync--once (list 'account account) 'error
-                              "`mailsync-accounts': the account %S is left \
-out: %s" (car-safe account) fault)
+              (mailsync-accounts--left-out
+               (list 'account account)
+               (format "`mailsync-accounts': the account %S is left out: %s"
+                       (car-safe account) fault))
             (push account valid)))))
     (setq mailsync-accounts--valid (nreverse valid))))
+
+(defun mailsync-accounts--left-out (key text)
+  "Say TEXT, why an account is left out, once for KEY; remember it."
+  (push text mailsync-accounts--faults)
+  (mailsync--once key 'error "%s" text))
 
 (defun mailsync-accounts--default ()
   "The account of a user who configures none."

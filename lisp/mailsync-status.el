@@ -74,7 +74,7 @@
   (let ((states (mapcar #'cadr mailsync--states))
         (pending (mailsync--pending)))
     (cond
-     ((memq 'error states) '("error" . t))
+     ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
      ((null states) '("no account" . t))
      ((memq 'waiting states) '("waiting" . t))
      (mailsync--checking '("checking"))
@@ -84,7 +84,9 @@
 
 (defun mailsync-status--tooltip ()
   "What the mouse shows over the state."
-  (concat (mapconcat (pcase-lambda (`(,account ,state . ,text))
+  (concat (mapconcat (lambda (fault) (concat fault "\n"))
+                     mailsync-accounts--faults "")
+          (mapconcat (pcase-lambda (`(,account ,state . ,text))
                        (format "%s: %s%s" account state
                                (if (member text '("" nil)) "" (concat ", " text))))
                      mailsync--states "\n")
@@ -132,6 +134,8 @@
       (let ((status (mailsync-module--status)))
         (insert (format "mailsync %s, " mailsync-module--version-wanted)
                 (car (mailsync-status--summary)) "\n")
+        (dolist (fault mailsync-accounts--faults)
+          (insert "\n" (propertize fault 'face 'mailsync-trouble) "\n"))
         (mapc #'mailsync-status--account (plist-get status :accounts))
         (mailsync-status--gnus)
         (insert (format "\nEngine: %s threads, %s changes found so far%s\n"
@@ -171,17 +175,29 @@ happened\n")
                             (mailsync-pipe-decode (plist-get root :directory))))
           (mailsync-status--state (plist-get root :state))
           (format ", %d folders, %s\n" (plist-get root :folders)
-                  (pcase (plist-get root :how)
-                    ('kernel (format "%d directories watched by the kernel"
-                                     (plist-get root :watches)))
-                    ('mixed (format "%d directories watched by the kernel, the \
-rest looked at from time to time" (plist-get root :watches)))
-                    (_ "looked at from time to time"))))
+                  (mailsync-status--how root)))
   (let ((text (mailsync-pipe-decode-text (plist-get root :text))))
     (unless (equal text "")
       (insert "    " text "\n")))
   (dolist (problem (plist-get root :problems))
     (insert "    cannot be read: " (mailsync-pipe-decode problem) "\n")))
+
+(defun mailsync-status--how (root)
+  "How one comes to know of changes in ROOT, a plist from the module, in words."
+  (let ((watches (plist-get root :watches))
+        (waiting (eq (plist-get root :state) 'waiting)))
+    (pcase (plist-get root :how)
+      ((guard (and waiting (zerop watches))) "looked for from time to time")
+      ('kernel (if waiting
+                   "the kernel tells when it comes"
+                 (format "%d directories watched by the kernel" watches)))
+      ('both (format "%d directories watched by the kernel, and all looked at \
+from time to time, since others can write there" watches))
+      ('mixed (if waiting
+                  "looked for from time to time"
+                (format "%d directories watched by the kernel, %d looked at \
+from time to time" watches (plist-get root :unwatched))))
+      (_ "looked at from time to time"))))
 
 (defun mailsync-status--gnus ()
   "Write about Gnus."

@@ -31,16 +31,15 @@
 ;;     (require 'mailsync)
 ;;     (mailsync-mode 1)
 ;;
-;; and see README.org.  This file has the options, the mode, the commands and
-;; the way of a change from the pipe to the hooks.  What a check is, is
-;; mailsync-gnus.el's business; what a frame is, mailsync-pipe.el's.
+;; and see README.org.  This file has the options, the mode and the commands.
+;; The way of a change from the pipe to the hooks is mailsync-dispatch.el's
+;; business, what a check is, mailsync-gnus.el's.
 
 ;;; Code:
 
-(require 'seq)
 (require 'mailsync-log)
 (require 'mailsync-accounts)
-(require 'mailsync-change)
+(require 'mailsync-dispatch)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
 
@@ -89,59 +88,20 @@ The state is `starting', `watching', `waiting' or `error'."
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
 
-;;;; Internal variables
-
-(defvar mailsync--pipe nil
-  "The pipe process, or nil.")
-
-(defvar mailsync--running nil
-  "Non-nil between start and stop: a fresh cons for each start.")
-
-(defvar mailsync--generation 0
-  "Pipes made since the engine was started.")
-
-(defvar mailsync--breaks nil
-  "When pipes broke, newest first.")
-
-(defvar mailsync--states nil
-  "Alist from accounts to (STATE . TEXT).")
-
-(defvar mailsync--troubles nil
-  "Alist from accounts to the last thing that was wrong, (TIME . TEXT).")
-
-(defvar mailsync--incoming nil
-  "Hash table from (ACCOUNT . TRUENAME) to changes not dispatched yet.")
-
-(defvar mailsync--incoming-notices nil
-  "Other records not dispatched yet, newest first.")
-
-(defvar mailsync--timer nil
-  "The timer that dispatches, or nil.")
-
-(defvar mailsync--batches nil
-  "Checks that are not done: lists (ACCOUNT . TRUENAMES).")
-
-(defvar mailsync--requests nil
-  "Requests to resolve names: alist from slots to (NUMBER CALLBACK . PARTS).")
-
-(defvar mailsync--request 0
-  "The number of the last request.")
-
-(defvar mailsync--checking nil
-  "Non-nil while a check waits for a server.")
-
 ;;;; Declarations
 
-(declare-function mailsync-gnus-check-changes "mailsync-gnus")
-(declare-function mailsync-gnus-ready-p "mailsync-gnus")
 (declare-function mailsync-gnus-setup "mailsync-gnus")
 (declare-function mailsync-gnus-teardown "mailsync-gnus")
 (declare-function mailsync-status-update "mailsync-status")
-(declare-function mailsync-module--attach "ext:mailsync-engine")
 (declare-function mailsync-module--check "ext:mailsync-engine")
-(declare-function mailsync-module--resolve "ext:mailsync-engine")
+(declare-function mailsync-module--configure "ext:mailsync-engine")
 (declare-function mailsync-module--start "ext:mailsync-engine")
 (declare-function mailsync-module--stop "ext:mailsync-engine")
+
+;;;; Internal variables
+
+(defvar mailsync--configure-timer nil
+  "The timer that goes over to a new configuration, or nil.")
 
 ;;;; The mode
 
@@ -182,10 +142,15 @@ The state is `starting', `watching', `waiting' or `error'."
 
 ;;;###autoload
 (defun mailsync-restart ()
-  "Stop and start again, with the configuration as it is now."
+  "Go over to the configuration as it is now; start if mailsync is off.
+What stays as it was goes on being watched without a gap; only the
+difference is begun or ended.  What failed is begun anew."
   (interactive)
-  (mailsync-stop)
-  (mailsync-start))
+  (cond
+   ((not mailsync-mode) (mailsync-start))
+   ((mailsync--reconfigure))
+   (t (mailsync-stop)
+      (mailsync-start))))
 
 ;;;###autoload
 (defun mailsync-check (&optional account)
@@ -212,6 +177,37 @@ Interactively, a prefix argument asks for the account."
     (when (called-interactively-p 'interactive)
       (message "%s" text))
     text))
+
+(defun mailsync--reconfigure ()
+  "Have the engine watch the accounts as they are configured now.
+Return nil if there is no engine that could."
+  (mailsync--cancel-reconfigure)
+  (when (process-live-p mailsync--pipe)
+    (mailsync--once-clear)
+    (let ((accounts (mailsync-accounts-read)))
+      (when (condition-case nil
+                (mailsync-module--configure
+                 (mailsync-accounts-for-module accounts))
+              (error nil))
+        (mailsync--keep-states (mapcar #'car accounts))
+        (mailsync-log-add 'info "configured anew: %s"
+                          (mapconcat #'car accounts ", "))
+        t))))
+
+(defun mailsync--cancel-reconfigure ()
+  "An option that changed needs no more than is being done."
+  (when (timerp mailsync--configure-timer)
+    (cancel-timer mailsync--configure-timer))
+  (setq mailsync--configure-timer nil))
+
+(defun mailsync--configuration-changed ()
+  "Go over to the new configuration when all of it is set."
+  (when (and mailsync-mode (not mailsync--configure-timer))
+    (setq mailsync--configure-timer
+          (run-at-time 0 nil (lambda ()
+                               (setq mailsync--configure-timer nil)
+                               (when mailsync-mode
+                                 (mailsync-restart)))))))
 
 (defun mailsync--start ()
   "Start the engine."
@@ -243,6 +239,7 @@ Interactively, a prefix argument asks for the account."
 (defun mailsync--stop ()
   "Stop the engine; it ends by itself a moment later."
   (remove-hook 'kill-emacs-hook #'mailsync-stop)
+  (mailsync--cancel-reconfigure)
   (when (fboundp 'mailsync-module--stop)
     (mailsync-module--stop))
   (mailsync-pipe-close mailsync--pipe)
@@ -267,230 +264,6 @@ Interactively, a prefix argument asks for the account."
   (when (and mailsync-mode (featurep 'gnus))
     (require 'mailsync-gnus)
     (mailsync-gnus-setup)))
-
-(defun mailsync--call (function &rest args)
-  "Call the module's FUNCTION with ARGS; an engine that ended is an error state."
-  (condition-case err
-      (apply function args)
-    (error (mailsync--engine-ended (error-message-string err)) nil)))
-
-(defun mailsync--engine-ended (why)
-  "The engine has ended by itself: show WHY."
-  (dolist (account (mailsync--account-names))
-    (mailsync--set-state account 'error
-                         (format "the engine ended (%s); M-x mailsync-restart \
-starts it again, please report this" why))))
-
-;;;; The pipe
-
-(defun mailsync--open-pipe (connect)
-  "Open a pipe and call CONNECT with its process and generation."
-  (let* ((generation (1+ mailsync--generation))
-         (process (mailsync-pipe-open generation #'mailsync--receive
-                                      #'mailsync--pipe-broke)))
-    (setq mailsync--pipe process
-          mailsync--generation generation)
-    (condition-case err
-        (funcall connect process generation)
-      ((error quit)
-       (mailsync-pipe-close process)
-       (setq mailsync--pipe nil)
-       (signal (car err) (cdr err))))))
-
-(defun mailsync--pipe-broke (process why)
-  "Open another pipe, since PROCESS, the last one, broke: WHY."
-  (when (and mailsync-mode (eq process mailsync--pipe))
-    (mailsync-log-add 'warning "the pipe broke (%s); everything is checked" why)
-    (push (float-time) mailsync--breaks)
-    (let ((third (nth 2 mailsync--breaks)))
-      (if (and third (< (- (car mailsync--breaks) third) 10))
-          ;; Whatever does this would do it for ever.
-          (mailsync--engine-ended
-           (format "its pipe broke three times in ten seconds, at last: %s" why))
-        (setq mailsync--breaks (seq-take mailsync--breaks 3))
-        (mailsync--call #'mailsync--open-pipe #'mailsync-module--attach)))))
-
-(defun mailsync--receive (record)
-  "Take note of RECORD and see to it later: this runs in a process filter."
-  (if (equal (car record) "change")
-      (let* ((change (mailsync-change-read record))
-             (key (cons (plist-get change :account)
-                        (plist-get change :truename)))
-             (earlier (gethash key mailsync--incoming)))
-        (puthash key (if earlier (mailsync-change-merge earlier change) change)
-                 mailsync--incoming))
-    (push record mailsync--incoming-notices))
-  (unless mailsync--timer
-    (setq mailsync--timer (run-at-time 0 nil #'mailsync--dispatch))))
-
-;;;; Dispatch
-
-(defun mailsync--dispatch ()
-  "See to everything that has been received."
-  (setq mailsync--timer nil)
-  (let ((running mailsync--running))
-    (mapc (lambda (record)
-            (mailsync--guarded running #'mailsync--notice record))
-          (prog1 (nreverse mailsync--incoming-notices)
-            (setq mailsync--incoming-notices nil)))
-    ;; Whatever a user's function does there, what was acknowledged is seen to.
-    (when (and running (eq running mailsync--running))
-      (dolist (group (seq-group-by (lambda (change) (plist-get change :account))
-                                   (mailsync--take-incoming)))
-        (mailsync--guarded running #'mailsync--changed (car group) (cdr group))))))
-
-(defun mailsync--guarded (running function &rest args)
-  "Call FUNCTION with ARGS if this is still the start RUNNING.
-An error is reported and stops nothing else."
-  (when (and running (eq running mailsync--running))
-    (condition-case err
-        (apply function args)
-      ((error quit)
-       (mailsync--once (list function (car err)) 'error
-                       "internal error in `%s': %s; please report this"
-                       function (error-message-string err))))))
-
-(defun mailsync--take-incoming ()
-  "The changes received, in the order in which their folders came."
-  (let (changes)
-    (maphash (lambda (_ change) (push change changes)) mailsync--incoming)
-    (clrhash mailsync--incoming)
-    (nreverse changes)))
-
-(defun mailsync--changed (account changes)
-  "Tell the hooks that ACCOUNT has CHANGES, then have those checked."
-  (let ((running mailsync--running))
-    (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
-    ;; A function may have stopped us, or started anew.
-    (when (eq running mailsync--running)
-      (mailsync--have-checked account changes))))
-
-(defun mailsync--have-checked (account changes)
-  "Have the CHANGES of ACCOUNT checked."
-  (let ((batch (cons account (mapcar (lambda (change)
-                                       (plist-get change :truename))
-                                     changes))))
-    (push batch mailsync--batches)
-    (condition-case err
-        (let ((inhibit-quit nil))
-          (funcall mailsync-check-function account changes
-                   (lambda (results &optional brought)
-                     (mailsync--checked batch results brought))))
-      ((error quit)
-       (mailsync--once (list 'check mailsync-check-function) 'error
-                       "`mailsync-check-function' (%s) signals: %s"
-                       (mailsync--function-name mailsync-check-function)
-                       (error-message-string err))
-       (mailsync--checked batch nil nil)))
-    (mailsync-status-update)))
-
-(defun mailsync--checked (batch results brought)
-  "The check of BATCH is done with RESULTS, and BROUGHT these changes."
-  (when (memq batch mailsync--batches)
-    (setq mailsync--batches (delq batch mailsync--batches))
-    (pcase-dolist (`(,folder . ,result) results)
-      (mailsync-log-add (if (eq result 'failed) 'warning 'debug)
-                        "%s: %s: %s" (car batch) folder result))
-    (when brought
-      (mailsync--run-hook-safely 'mailsync-new-mail-functions (car batch)
-                                 brought))
-    (mailsync-status-update)))
-
-(defun mailsync--pending ()
-  "How many folders wait for their check."
-  (length (delete-dups (apply #'append (mapcar #'cdr mailsync--batches)))))
-
-(defun mailsync--set-checking (flag)
-  "Note whether a check waits for a server: FLAG."
-  (unless (eq flag mailsync--checking)
-    (setq mailsync--checking flag)
-    (mailsync-status-update)))
-
-(defun mailsync-check-by-gnus (account changes done)
-  "Have Gnus check the CHANGES of ACCOUNT and call DONE, as it must be called.
-Where Gnus is not loaded there is nothing to check."
-  (if (featurep 'gnus)
-      (progn
-        (require 'mailsync-gnus)
-        (mailsync-gnus-check-changes account changes done))
-    (funcall done (mapcar (lambda (change)
-                            (cons (plist-get change :folder) 'not-running))
-                          changes))))
-
-(defun mailsync--notice (record)
-  "See to RECORD, which is not a change."
-  (pcase (cons (car record) (mapcar #'mailsync-pipe-decode-text (cdr record)))
-    (`("state" ,account ,state ,text)
-     (mailsync--set-state account (intern state) text))
-    (`("ready" ,account ,_)
-     (mailsync--ready account (nth 2 record)))
-    (`("log" ,level ,text)
-     (mailsync-log-add (intern level) "%s" text))
-    (`("bye" ,text)
-     (mailsync--engine-ended text))
-    (`("resolved" ,slot ,request ,part ,parts ,_count . ,_)
-     (mailsync--resolved slot (string-to-number request) part
-                         (string-to-number parts) (nthcdr 6 record)))))
-
-(defun mailsync--ready (account directory)
-  "Have what was there before DIRECTORY of ACCOUNT was watched checked.
-DIRECTORY is in bytes.  While Gnus is off or starting, its start is that
-check."
-  (when (or (not (eq mailsync-check-function #'mailsync-check-by-gnus))
-            (and (featurep 'mailsync-gnus) (mailsync-gnus-ready-p)))
-    (mailsync--call #'mailsync-module--check
-                    (mailsync-pipe-encode-text account) directory)))
-
-(defun mailsync--set-state (account state text)
-  "ACCOUNT is in STATE, with TEXT for the user."
-  (let ((old (alist-get account mailsync--states nil nil #'equal)))
-    (unless (equal old (cons state text))
-      (setf (alist-get account mailsync--states nil nil #'equal)
-            (cons state text))
-      (if (equal text "")
-          (mailsync-log-add 'info "%s: %s" account state)
-        (setf (alist-get account mailsync--troubles nil nil #'equal)
-              (cons (current-time) text))
-        (mailsync--once (list account text)
-                        (if (eq state 'error) 'error 'warning)
-                        "account \"%s\": %s" account text))
-      (unless (eq (car old) state)
-        (mailsync--run-hook-safely 'mailsync-state-change-functions
-                                   account state)
-        (when (eq state 'watching)
-          (mailsync--run-hook-safely 'mailsync-started-functions account)))
-      (mailsync-status-update))))
-
-;;;; File names, resolved in the background
-
-(defun mailsync--resolve (slot names callback)
-  "Find the truenames of NAMES in the background.
-CALLBACK is called later with an alist from those that exist to their
-truenames.  A request for SLOT, a string, replaces one that is not answered."
-  (setq mailsync--request (1+ mailsync--request))
-  (setf (alist-get slot mailsync--requests nil nil #'equal)
-        (list mailsync--request callback))
-  (mailsync--call #'mailsync-module--resolve
-                  (mailsync-pipe-encode-text slot) mailsync--request
-                  (vconcat (mapcar #'mailsync-pipe-encode names))))
-
-(defun mailsync--resolved (slot request part parts names)
-  "Take in PART of PARTS of the answer to REQUEST for SLOT.
-NAMES are names and truenames in turn, in bytes."
-  (let ((waiting (alist-get slot mailsync--requests nil nil #'equal)))
-    (when (eql (car waiting) request)
-      ;; After a new pipe a part may come twice.
-      (setf (alist-get part (cddr waiting) nil nil #'equal) names)
-      (when (= (length (cddr waiting)) parts)
-        (setq mailsync--requests
-              (assoc-delete-all slot mailsync--requests))
-        (let (alist)
-          (pcase-dolist (`(,_ . ,names) (cddr waiting))
-            (while names
-              (push (cons (mailsync-pipe-decode (pop names))
-                          (mailsync-pipe-decode (pop names)))
-                    alist)))
-          (funcall (nth 1 waiting) alist))))))
 
 (provide 'mailsync)
 ;;; mailsync.el ends here

@@ -1,0 +1,331 @@
+;;; mailsync-dispatch.el --- From the module's pipe to the hooks  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; What the engine says, and who is told: a change goes from the pipe's filter
+;; to the hooks and to the check, a state to the mode line, an answer to whoever
+;; asked.  Nothing but taking notes happens in the filter; a timer, as soon as
+;; Emacs is at rest, does the rest.
+;;
+;; What a frame is, is mailsync-pipe.el's business; what a check is,
+;; mailsync-gnus.el's; when it all begins and ends, mailsync.el's.
+
+;;; Code:
+
+(require 'seq)
+(require 'mailsync-log)
+(require 'mailsync-accounts)
+(require 'mailsync-change)
+(require 'mailsync-pipe)
+
+;;;; Internal variables
+
+(defvar mailsync--pipe nil
+  "The pipe process, or nil.")
+
+(defvar mailsync--running nil
+  "Non-nil between start and stop: a fresh cons for each start.")
+
+(defvar mailsync--generation 0
+  "Pipes made since the engine was started.")
+
+(defvar mailsync--breaks nil
+  "When pipes broke, newest first.")
+
+(defvar mailsync--states nil
+  "Alist from accounts to (STATE . TEXT).")
+
+(defvar mailsync--troubles nil
+  "Alist from accounts to the last thing that was wrong, (TIME . TEXT).")
+
+(defvar mailsync--incoming nil
+  "Hash table from (ACCOUNT . TRUENAME) to changes not dispatched yet.")
+
+(defvar mailsync--incoming-notices nil
+  "Other records not dispatched yet, newest first.")
+
+(defvar mailsync--timer nil
+  "The timer that dispatches, or nil.")
+
+(defvar mailsync--batches nil
+  "Checks that are not done: lists (ACCOUNT . TRUENAMES).")
+
+(defvar mailsync--requests nil
+  "Requests to resolve names: alist from slots to (NUMBER CALLBACK . PARTS).")
+
+(defvar mailsync--request 0
+  "The number of the last request.")
+
+(defvar mailsync--checking nil
+  "Non-nil while a check waits for a server.")
+
+;;;; Declarations
+
+(defvar mailsync-check-function)
+(defvar mailsync-mode)
+(declare-function mailsync-gnus-check-changes "mailsync-gnus")
+(declare-function mailsync-gnus-ready-p "mailsync-gnus")
+(declare-function mailsync-status-update "mailsync-status")
+(declare-function mailsync-module--attach "ext:mailsync-engine")
+(declare-function mailsync-module--check "ext:mailsync-engine")
+(declare-function mailsync-module--resolve "ext:mailsync-engine")
+
+;;;; The engine
+
+(defun mailsync--call (function &rest args)
+  "Call the module's FUNCTION with ARGS; an engine that ended is an error state."
+  (condition-case err
+      (apply function args)
+    (error (mailsync--engine-ended (error-message-string err)) nil)))
+
+(defun mailsync--engine-ended (why)
+  "The engine has ended by itself: show WHY."
+  (dolist (account (mailsync--account-names))
+    (mailsync--set-state account 'error
+                         (format "the engine ended (%s); M-x mailsync-restart \
+starts it again, please report this" why))))
+
+;;;; The pipe
+
+(defun mailsync--open-pipe (connect)
+  "Open a pipe and call CONNECT with its process and generation."
+  (let* ((generation (1+ mailsync--generation))
+         (process (mailsync-pipe-open generation #'mailsync--receive
+                                      #'mailsync--pipe-broke)))
+    (setq mailsync--pipe process
+          mailsync--generation generation)
+    (condition-case err
+        (funcall connect process generation)
+      ((error quit)
+       (mailsync-pipe-close process)
+       (setq mailsync--pipe nil)
+       (signal (car err) (cdr err))))))
+
+(defun mailsync--pipe-broke (process why)
+  "Open another pipe, since PROCESS, the last one, broke: WHY."
+  (when (and mailsync-mode (eq process mailsync--pipe))
+    (mailsync-log-add 'warning "the pipe broke (%s); everything is checked" why)
+    (push (float-time) mailsync--breaks)
+    (let ((third (nth 2 mailsync--breaks)))
+      (if (and third (< (- (car mailsync--breaks) third) 10))
+          ;; Whatever does this would do it for ever.
+          (mailsync--engine-ended
+           (format "its pipe broke three times in ten seconds, at last: %s" why))
+        (setq mailsync--breaks (seq-take mailsync--breaks 3))
+        (mailsync--call #'mailsync--open-pipe #'mailsync-module--attach)))))
+
+(defun mailsync--receive (record)
+  "Take note of RECORD and see to it later: this runs in a process filter."
+  (if (equal (car record) "change")
+      (let* ((change (mailsync-change-read record))
+             (key (cons (plist-get change :account)
+                        (plist-get change :truename)))
+             (earlier (gethash key mailsync--incoming)))
+        (puthash key (if earlier (mailsync-change-merge earlier change) change)
+                 mailsync--incoming))
+    (push record mailsync--incoming-notices))
+  (unless mailsync--timer
+    (setq mailsync--timer (run-at-time 0 nil #'mailsync--dispatch))))
+
+;;;; Dispatch
+
+(defun mailsync--dispatch ()
+  "See to everything that has been received."
+  (setq mailsync--timer nil)
+  (let ((running mailsync--running))
+    (mapc (lambda (record)
+            (mailsync--guarded running #'mailsync--notice record))
+          (prog1 (nreverse mailsync--incoming-notices)
+            (setq mailsync--incoming-notices nil)))
+    ;; Whatever a user's function does there, what was acknowledged is seen to.
+    (when (and running (eq running mailsync--running))
+      (dolist (group (seq-group-by (lambda (change) (plist-get change :account))
+                                   (mailsync--take-incoming)))
+        (mailsync--guarded running #'mailsync--changed (car group) (cdr group))))))
+
+(defun mailsync--guarded (running function &rest args)
+  "Call FUNCTION with ARGS if this is still the start RUNNING.
+An error is reported and stops nothing else."
+  (when (and running (eq running mailsync--running))
+    (condition-case err
+        (apply function args)
+      ((error quit)
+       (mailsync--once (list function (car err)) 'error
+                       "internal error in `%s': %s; please report this"
+                       function (error-message-string err))))))
+
+(defun mailsync--take-incoming ()
+  "The changes received, in the order in which their folders came."
+  (let (changes)
+    (maphash (lambda (_ change) (push change changes)) mailsync--incoming)
+    (clrhash mailsync--incoming)
+    (nreverse changes)))
+
+(defun mailsync--changed (account changes)
+  "Tell the hooks that ACCOUNT has CHANGES, then have those checked."
+  (let ((running mailsync--running))
+    ;; What was on its way when an account was given up is nobody's.
+    (when (member account (mailsync--account-names))
+      (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
+      ;; A function may have stopped us, or started anew.
+      (when (eq running mailsync--running)
+        (mailsync--have-checked account changes)))))
+
+(defun mailsync--have-checked (account changes)
+  "Have the CHANGES of ACCOUNT checked."
+  (let ((batch (cons account (mapcar (lambda (change)
+                                       (plist-get change :truename))
+                                     changes))))
+    (push batch mailsync--batches)
+    (condition-case err
+        (let ((inhibit-quit nil))
+          (funcall mailsync-check-function account changes
+                   (lambda (results &optional brought)
+                     (mailsync--checked batch results brought))))
+      ((error quit)
+       (mailsync--once (list 'check mailsync-check-function) 'error
+                       "`mailsync-check-function' (%s) signals: %s"
+                       (mailsync--function-name mailsync-check-function)
+                       (error-message-string err))
+       (mailsync--checked batch nil nil)))
+    (mailsync-status-update)))
+
+(defun mailsync--checked (batch results brought)
+  "The check of BATCH is done with RESULTS, and BROUGHT these changes."
+  (when (memq batch mailsync--batches)
+    (setq mailsync--batches (delq batch mailsync--batches))
+    (pcase-dolist (`(,folder . ,result) results)
+      (mailsync-log-add (if (eq result 'failed) 'warning 'debug)
+                        "%s: %s: %s" (car batch) folder result))
+    (when brought
+      (mailsync--run-hook-safely 'mailsync-new-mail-functions (car batch)
+                                 brought))
+    (mailsync-status-update)))
+
+(defun mailsync--pending ()
+  "How many folders wait for their check."
+  (length (delete-dups (apply #'append (mapcar #'cdr mailsync--batches)))))
+
+(defun mailsync--set-checking (flag)
+  "Note whether a check waits for a server: FLAG."
+  (unless (eq flag mailsync--checking)
+    (setq mailsync--checking flag)
+    (mailsync-status-update)))
+
+(defun mailsync-check-by-gnus (account changes done)
+  "Have Gnus check the CHANGES of ACCOUNT and call DONE, as it must be called.
+Where Gnus is not loaded there is nothing to check."
+  (if (featurep 'gnus)
+      (progn
+        (require 'mailsync-gnus)
+        (mailsync-gnus-check-changes account changes done))
+    (funcall done (mapcar (lambda (change)
+                            (cons (plist-get change :folder) 'not-running))
+                          changes))))
+
+(defun mailsync--notice (record)
+  "See to RECORD, which is not a change."
+  (pcase (cons (car record) (mapcar #'mailsync-pipe-decode-text (cdr record)))
+    (`("state" ,account ,state ,text)
+     (mailsync--set-state account (intern state) text))
+    (`("ready" ,account ,_)
+     (mailsync--ready account (nth 2 record)))
+    (`("log" ,level ,text)
+     (mailsync-log-add (intern level) "%s" text))
+    (`("bye" ,text)
+     (mailsync--engine-ended text))
+    (`("resolved" ,slot ,request ,part ,parts ,_count . ,_)
+     (mailsync--resolved slot (string-to-number request) part
+                         (string-to-number parts) (nthcdr 6 record)))))
+
+(defun mailsync--ready (account directory)
+  "Have what was there before DIRECTORY of ACCOUNT was watched checked.
+DIRECTORY is in bytes.  While Gnus is off or starting, its start is that
+check."
+  (when (or (not (eq mailsync-check-function #'mailsync-check-by-gnus))
+            (and (featurep 'mailsync-gnus) (mailsync-gnus-ready-p)))
+    (mailsync--call #'mailsync-module--check
+                    (mailsync-pipe-encode-text account) directory)))
+
+(defun mailsync--keep-states (accounts)
+  "Of the states known keep those of ACCOUNTS, a list of names; the rest start."
+  (setq mailsync--states
+        (mapcar (lambda (account)
+                  (or (assoc account mailsync--states)
+                      (list account 'starting)))
+                accounts)
+        mailsync--troubles
+        (seq-filter (lambda (trouble) (member (car trouble) accounts))
+                    mailsync--troubles))
+  (mailsync-status-update))
+
+(defun mailsync--set-state (account state text)
+  "ACCOUNT is in STATE, with TEXT for the user."
+  (let ((old (alist-get account mailsync--states nil nil #'equal)))
+    (unless (or (null old)              ; it was given up
+                (equal old (cons state text)))
+      (setf (alist-get account mailsync--states nil nil #'equal)
+            (cons state text))
+      (if (equal text "")
+          (mailsync-log-add 'info "%s: %s" account state)
+        (setf (alist-get account mailsync--troubles nil nil #'equal)
+              (cons (current-time) text))
+        ;; A limit of the system concerns all accounts, and is said once.
+        (mailsync--once (list 'state text)
+                        (if (eq state 'error) 'error 'warning)
+                        "account \"%s\": %s" account text))
+      (unless (eq (car old) state)
+        (mailsync--run-hook-safely 'mailsync-state-change-functions
+                                   account state)
+        (when (eq state 'watching)
+          (mailsync--run-hook-safely 'mailsync-started-functions account)))
+      (mailsync-status-update))))
+
+;;;; File names, resolved in the background
+
+(defun mailsync--resolve (slot names callback)
+  "Find the truenames of NAMES in the background.
+CALLBACK is called later with an alist from those that exist to their
+truenames.  A request for SLOT, a string, replaces one that is not answered."
+  (setq mailsync--request (1+ mailsync--request))
+  (setf (alist-get slot mailsync--requests nil nil #'equal)
+        (list mailsync--request callback))
+  (mailsync--call #'mailsync-module--resolve
+                  (mailsync-pipe-encode-text slot) mailsync--request
+                  (vconcat (mapcar #'mailsync-pipe-encode names))))
+
+(defun mailsync--resolved (slot request part parts names)
+  "Take in PART of PARTS of the answer to REQUEST for SLOT.
+NAMES are names and truenames in turn, in bytes."
+  (let ((waiting (alist-get slot mailsync--requests nil nil #'equal)))
+    (when (eql (car waiting) request)
+      ;; After a new pipe a part may come twice.
+      (setf (alist-get part (cddr waiting) nil nil #'equal) names)
+      (when (= (length (cddr waiting)) parts)
+        (setq mailsync--requests
+              (assoc-delete-all slot mailsync--requests))
+        (let (alist)
+          (pcase-dolist (`(,_ . ,names) (cddr waiting))
+            (while names
+              (push (cons (mailsync-pipe-decode (pop names))
+                          (mailsync-pipe-decode (pop names)))
+                    alist)))
+          (funcall (nth 1 waiting) alist))))))
+
+(provide 'mailsync-dispatch)
+;;; mailsync-dispatch.el ends here
