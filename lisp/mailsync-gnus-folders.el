@@ -80,7 +80,7 @@ As last resolved.")
 
 (declare-function mailsync-account-get "mailsync-accounts" (account key))
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
-(declare-function mailsync--resolve "mailsync" (slot names callback))
+(declare-function mailsync--resolve "mailsync-dispatch" (slot names callback))
 
 ;;;; What Gnus knows of a group
 

@@ -171,7 +171,7 @@ TIME is when that was last, KINDS is what has happened in it.")
 
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
-(declare-function mailsync--set-checking "mailsync" (flag))
+(declare-function mailsync--set-checking "mailsync-dispatch" (flag))
 
 ;;;; When
 

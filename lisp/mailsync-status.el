@@ -63,7 +63,7 @@
 (defvar mailsync--states)
 (defvar mailsync--troubles)
 (defvar mailsync-mode)
-(declare-function mailsync--pending "mailsync")
+(declare-function mailsync--pending "mailsync-dispatch")
 (declare-function mailsync-gnus-status "mailsync-gnus")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 

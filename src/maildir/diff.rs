@@ -48,12 +48,11 @@ impl Delta {
         }
     }
 
-    /// Take the doubtful ones for changed, with `unsettled` also those that are too fresh.
-    pub fn doubt(&mut self, unsettled: bool) {
+    /// Take the doubtful ones for changed, of those that are too fresh these.
+    pub fn doubt(&mut self, these: impl Fn(&Path) -> bool) {
         self.changed.append(&mut self.doubtful);
-        if unsettled {
-            self.changed.append(&mut self.unsettled);
-        }
+        let now = self.unsettled.extract_if(.., |real| these(real));
+        self.changed.extend(now);
         self.changed.sort();
         self.changed.dedup();
     }
@@ -305,7 +304,7 @@ mod tests {
                 let mut delta = diff(&known, &scan, here);
                 let expected = if patient { at_last } else { at_once };
                 assert_eq!(shown(&delta), expected, "at {:?}", model.clock);
-                delta.doubt(!patient);
+                delta.doubt(|_| !patient);
                 absorb(&mut known, &scan, &delta);
             }
         }
@@ -320,7 +319,7 @@ mod tests {
             let scan = look(&model);
             let mut delta = diff(&known, &scan, |_| Clock::Elsewhere);
             said.push(shown(&delta));
-            delta.doubt(false);
+            delta.doubt(|_| false);
             absorb(&mut known, &scan, &delta);
             model.clock.secs += 30;
         }

@@ -282,22 +282,16 @@ impl Root {
         let mut delta = diff(&self.known, &scan, clock);
         // Only a directory that was watched all the time has nothing but its events to tell.
         let sweeps = job.depth < Depth::Everything && !returned;
+        let here = |folder: &FoundFolder| clock(folder.new.id) == Clock::Here;
+        let known_here = |real: &Path| self.known.get(real).is_some_and(here);
+        let both = |real: &Path, is: &dyn Fn(&Path) -> bool| {
+            known_here(real) && is(&real.join("new")) && is(&real.join("cur"))
+        };
         if sweeps {
-            let here = |real: &Path| {
-                let known = self.known.get(real);
-                known.is_some_and(|folder| clock(folder.new.id) == Clock::Here)
-            };
-            delta.trust(|real| {
-                let vouched = |part| self.watches.vouched(&real.join(part));
-                here(real) && vouched("new") && vouched("cur")
-            });
+            delta.trust(|real| both(real, &|part| self.watches.vouched(part)));
         }
-        // Where the kernel watches from now on, events tell; elsewhere is a slow clock.
-        let swept = sweeps || outcome.unwatched > 0 || !self.watches.wanted();
-        let mut unsettled = delta.unsettled.iter().filter_map(|it| self.known.get(it));
-        let fresh = unsettled.any(|folder| clock(folder.new.id) == Clock::Here);
-        let settles = (swept && fresh).then_some(SETTLES);
-        delta.doubt(!sweeps);
+        // What is watched from now on vouches for itself: of what was before, nobody will tell.
+        delta.doubt(|real| !sweeps || both(real, &|part| self.watches.holds(part)));
         // It may have been away, with another in its place, which no stamp of its own shows.
         let moved = |part: PathBuf| touched(&job.places, &part, false);
         let moved = |real: &Path| moved(real.join("new")) || moved(real.join("cur"));
@@ -309,6 +303,14 @@ impl Root {
         delta.changed.dedup();
         self.renamed(&scan, &mut delta);
         absorb(&mut self.known, &scan, &delta);
+        // What is watched tells by itself; elsewhere is a slow clock.
+        let watched = |real: &Path| {
+            self.watches.holds(&real.join("new")) && self.watches.holds(&real.join("cur"))
+        };
+        let fresh = self.known.iter().any(|(real, folder)| {
+            let settled = folder.new.settled(Clock::Here) && folder.cur.settled(Clock::Here);
+            here(folder) && !settled && !watched(real)
+        });
         Scanned {
             remote,
             real_root: scan.real_root,
@@ -320,7 +322,7 @@ impl Root {
             unwatched: outcome.unwatched,
             trouble: outcome.trouble,
             again: outcome.added,
-            settles,
+            settles: fresh.then_some(SETTLES),
         }
     }
 
