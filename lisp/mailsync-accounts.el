@@ -60,7 +60,7 @@ A value of nil is as good as no key.")
 
 (defun mailsync-accounts--set (option value)
   "Set OPTION to VALUE, and have a running mailsync go over to it."
-  (set-default-toplevel-value option value)
+  (set-default option value)
   (when (fboundp 'mailsync--configuration-changed)
     (mailsync--configuration-changed)))
 

@@ -461,5 +461,103 @@ open('done', 'w').close()"))
       (should (string-match-p "mailsync is off" (buffer-string))))
     (should (string-match-p "^mailsync 0" (mailsync-version)))))
 
+;;;; Another configuration
+
+(ert-deftest mailsync-test-restart-does-the-difference ()
+  "What stays as it was notices nothing; the rest is begun, or ended."
+  (test-with-mailsync '("a" "b" "c" "d")
+      `(("stays" :maildir ,(concat root "/a"))
+        ("goes" :maildir ,(concat root "/b"))
+        ("grows" :maildir ,(concat root "/c")))
+    (test-watching "stays" "goes" "grows")
+    (let* ((started nil)
+           (mailsync-started-functions
+            (list (lambda (account) (push account started)))))
+      (setq mailsync-accounts
+            `(("grows" :maildir (,(concat root "/c") ,(concat root "/d")))
+              ("comes" :maildir ,(concat root "/b"))
+              ("stays" :maildir ,(concat root "/a"))))
+      (mailsync-restart)
+      (should-not (eq (test-state "stays") 'starting))
+      (should-not (test-state "goes"))
+      (test-wait (lambda () (and (member "comes" started) (member "grows" started))))
+      (should-not (member "stays" started))
+      ;; "stays" was not looked at again, so there is nothing to tell of it.
+      (should-not (seq-some (lambda (change)
+                              (equal (plist-get change :account) "stays"))
+                            test-changes))
+      (dolist (folder '("a" "b" "d"))
+        (test-deliver (expand-file-name folder root)))
+      (test-wait (lambda ()
+                   (seq-every-p
+                    (lambda (account)
+                      (seq-some (lambda (change)
+                                  (and (equal (plist-get change :account) account)
+                                       (memq 'new (plist-get change :kinds))))
+                                test-changes))
+                    '("stays" "comes" "grows"))))
+      (should-not (seq-some (lambda (change)
+                              (equal (plist-get change :account) "goes"))
+                            test-changes)))))
+
+(ert-deftest mailsync-test-delivered-while-restarting ()
+  "A hundred restarts in the middle of deliveries lose none of those."
+  (test-with-mailsync '("a" "b") `(("w" :maildir ,(concat root "/a")))
+    (test-watching "w")
+    (let ((both `(("w" :maildir ,(concat root "/a"))
+                  ("x" :maildir ,(concat root "/b"))))
+          (one mailsync-accounts))
+      (dotimes (round 50)
+        (setq mailsync-accounts (if (cl-evenp round) both one)
+              test-changes nil)
+        (test-deliver (concat root "/a"))
+        (mailsync-restart)
+        (test-wait (lambda ()
+                     (seq-some (lambda (change)
+                                 (and (equal (plist-get change :account) "w")
+                                      (memq 'new (plist-get change :kinds))))
+                               test-changes)))))))
+
+(ert-deftest mailsync-test-customize ()
+  "What Customize sets is in force at once, mistakes included."
+  (test-with-mailsync '("a" "b") `(("w" :maildir ,(concat root "/a")))
+    (test-watching "w")
+    (customize-set-variable 'mailsync-accounts
+                            `(("x" :maildir ,(concat root "/b"))
+                              ("y" :maildri ,(concat root "/a"))))
+    (test-wait (lambda () (eq (test-state "x") 'watching)))
+    (should-not (test-state "w"))
+    (should (string-match-p "\"y\" is left out: it has no key :maildri" (test-log)))
+    (should (string-match-p "error" mailsync-mode-line))
+    (save-window-excursion
+      (mailsync-status)
+      (should (string-match-p "^`mailsync-accounts': the account \"y\" is left out"
+                              (buffer-string))))
+    (customize-set-variable 'mailsync-accounts
+                            `(("y" :maildir ,(concat root "/a"))))
+    (test-wait (lambda () (eq (test-state "y") 'watching)))
+    (should-not (string-match-p "error" mailsync-mode-line))))
+
+(ert-deftest mailsync-test-root-comes-and-goes ()
+  "A root that is not there is waited for, and seen without a poll."
+  (test-with-mailsync nil `(("w" :maildir ,(concat root "/later/Mail")))
+    (test-wait (lambda () (eq (test-state "w") 'waiting)))
+    (should (string-match-p "waiting" mailsync-mode-line))
+    (should (string-match-p "later/Mail.* :maildir" (test-log)))
+    (test-maildir (concat root "/later/Mail"))
+    (test-watching "w")
+    (test-deliver (concat root "/later/Mail"))
+    (test-wait (lambda () (test-changed "INBOX" 'new)))
+    (rename-file (concat root "/later") (concat root "/away"))
+    (test-wait (lambda () (eq (test-state "w") 'waiting)))
+    (setq test-changes nil)
+    (rename-file (concat root "/away") (concat root "/later"))
+    (test-wait (lambda () (eq (test-state "w") 'watching)))
+    (test-wait (lambda () (test-changed "INBOX" 'unknown)))
+    (save-window-excursion
+      (mailsync-status)
+      (should (string-match-p "1 folders, [0-9]+ directories watched"
+                              (buffer-string))))))
+
 (provide 'mailsync-test)
 ;;; mailsync-test.el ends here
