@@ -1388,13 +1388,11 @@ fn swapped_under(below: &str) {
 }
 
 #[test]
-#[ignore = "where the link at a root is, is not watched"]
 fn a_root_that_is_a_link_and_is_swapped_tells_where_it_leads() {
     swapped_under("");
 }
 
 #[test]
-#[ignore = "what is above a root is not watched"]
 fn a_link_on_the_way_to_a_root_may_be_swapped() {
     swapped_under("home/Mail");
 }
@@ -1624,7 +1622,6 @@ fn a_part_that_is_replaced_while_somebody_reads_it_is_watched() {
 }
 
 #[test]
-#[ignore = "each look at a missing root, asked for or not, makes the next one later: 8 s after three"]
 fn a_root_that_goes_in_the_middle_of_something_is_soon_found_again() {
     let (base, root, engine) = small(&["", ".a"]);
     let away = base.path().canonicalize().unwrap().join("away");
@@ -1643,7 +1640,6 @@ fn a_root_that_goes_in_the_middle_of_something_is_soon_found_again() {
 }
 
 #[test]
-#[ignore = "the kernel tells nothing of a removed directory that is open; only its parent would"]
 fn a_root_that_is_replaced_while_somebody_reads_it_is_watched() {
     let (_base, root, engine) = small(&["", ".a"]);
     tells(&engine, &root, "1");
@@ -1660,7 +1656,6 @@ fn a_root_that_is_replaced_while_somebody_reads_it_is_watched() {
 }
 
 #[test]
-#[ignore = "where a link leads, only the parts of a folder are watched"]
 fn the_directory_that_a_link_leads_to_may_be_replaced() {
     let base = tempfile::tempdir().unwrap();
     let base = base.path().canonicalize().unwrap();
@@ -1678,7 +1673,6 @@ fn the_directory_that_a_link_leads_to_may_be_replaced() {
 }
 
 #[test]
-#[ignore = "where a link would lead is not watched"]
 fn the_directory_that_a_link_leads_to_may_come_later() {
     let base = tempfile::tempdir().unwrap();
     let base = base.path().canonicalize().unwrap();
@@ -1694,7 +1688,6 @@ fn the_directory_that_a_link_leads_to_may_come_later() {
 }
 
 #[test]
-#[ignore = "what is above a root is not watched"]
 fn the_directory_that_a_root_is_in_may_be_replaced() {
     let base = tempfile::tempdir().unwrap();
     let base = base.path().canonicalize().unwrap();
@@ -1774,7 +1767,6 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-#[ignore = "what cannot be read loses its watches, and nobody looks again"]
 fn a_folder_that_was_unreadable_for_a_moment_is_watched() {
     if !unprivileged("a_folder_that_was_unreadable_for_a_moment_is_watched") {
         return;
@@ -1797,7 +1789,6 @@ fn a_folder_that_was_unreadable_for_a_moment_is_watched() {
 }
 
 #[test]
-#[ignore = "a root that cannot be listed loses all of its watches"]
 fn descriptors_that_run_out_for_a_moment_cost_no_watch() {
     if !limited(
         "descriptors_that_run_out_for_a_moment_cost_no_watch",

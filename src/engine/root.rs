@@ -80,6 +80,8 @@ pub(super) struct Root {
     unwatched: usize,
     remote: bool,
     problems: Vec<String>,
+    /// When to look again whether they are over.
+    problem_wait: Option<Duration>,
 }
 
 impl Root {
@@ -107,6 +109,7 @@ impl Root {
             unwatched: 0,
             remote: false,
             problems: Vec::new(),
+            problem_wait: None,
         }
     }
 
@@ -207,7 +210,7 @@ impl Root {
     /// is mounted.
     pub(super) fn absent(&mut self, now: Instant, absent: Absent, mounts_are_told: bool) {
         self.phase = Phase::Waiting;
-        self.text = format!("{}: mend it or the key :maildir", absent.text);
+        self.text = absent.text;
         self.retry = absent.trouble.is_some().then_some(now);
         if let Some(trouble) = absent.trouble {
             self.text = format!("{}; {trouble}", self.text);
@@ -227,7 +230,6 @@ impl Root {
         self.phase = Phase::Watching;
         self.patience = AGAIN;
         self.text = scanned.trouble.take().unwrap_or_default();
-        self.problems = std::mem::take(&mut scanned.problems);
         let better = scanned.unwatched < self.unwatched || self.unwatched == 0;
         self.watches = scanned.watches;
         self.unwatched = scanned.unwatched;
@@ -245,6 +247,15 @@ impl Root {
         // An empty directory may be what something will be mounted on.
         let empty = self.folders.is_empty() && scanned.created.is_empty() && !mounts_are_told;
         let blind = (self.unwatched > 0 || self.remote || empty).then_some(POLL);
+        // Nobody tells when what could not be read can be.
+        let same = scanned.problems == self.problems;
+        self.problems = std::mem::take(&mut scanned.problems);
+        self.problem_wait = match self.problem_wait {
+            Some(wait) if same => Some((wait * 2).min(SELDOM)),
+            _ => Some(POLL),
+        }
+        .filter(|_| !self.problems.is_empty());
+        let blind = [blind, self.problem_wait].into_iter().flatten().min();
         let period = self.config.poll.or(blind);
         self.next_look = if scanned.again {
             // Folders that appear while we look are given a moment to come to rest.

@@ -72,6 +72,8 @@ pub struct Problem {
     /// Where: the root as spelled, then the entries as found.  What lies at and below it is in
     /// doubt.
     pub path: PathBuf,
+    /// The same place with symbolic links resolved, but for its last name.
+    pub real: PathBuf,
     /// What sort of error.
     pub kind: io::ErrorKind,
     /// The error in the system's words, without the path.
@@ -325,7 +327,7 @@ impl Walk<'_> {
         if self.excluded(&directory.real) {
             return;
         }
-        let spelled = directory.spelled.clone();
+        let (spelled, real) = (directory.spelled.clone(), directory.real.clone());
         let result = if directory.depth > DEEPEST {
             Err(io::Error::other("nested too deep"))
         } else if directory.place == Place::Plus {
@@ -334,7 +336,7 @@ impl Walk<'_> {
             self.list(directory)
         };
         if let Err(error) = result {
-            self.problem(spelled, &error);
+            self.problem(spelled, real, &error);
         }
     }
 
@@ -350,7 +352,7 @@ impl Walk<'_> {
                 self.directories.push(Directory { real, ..link });
             }
             Ok(_) => {}
-            Err(error) => self.problem(link.spelled, &error),
+            Err(error) => self.problem(link.spelled, link.real, &error),
         }
     }
 
@@ -383,7 +385,10 @@ impl Walk<'_> {
         if kind_of("new").is_some() && kind_of("cur").is_some() && kind_of("tmp").is_some() {
             match self.parts(&directory.real, kind_of("tmp")) {
                 Ok(found) => parts = found,
-                Err(error) => self.problem(directory.spelled.clone(), &error),
+                Err(error) => {
+                    let (spelled, real) = (directory.spelled.clone(), directory.real.clone());
+                    self.problem(spelled, real, &error);
+                }
             }
         }
         if let Some((new, cur)) = &parts
@@ -474,10 +479,11 @@ impl Walk<'_> {
         others.any(|other| real.starts_with(other) && !root.starts_with(other))
     }
 
-    fn problem(&mut self, path: PathBuf, error: &io::Error) {
+    fn problem(&mut self, path: PathBuf, real: PathBuf, error: &io::Error) {
         if !vanished(error) {
             self.scan.problems.push(Problem {
                 path,
+                real,
                 kind: error.kind(),
                 text: error.to_string(),
             });

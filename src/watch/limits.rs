@@ -24,13 +24,10 @@ pub fn no_watch() -> String {
 /// of that of the process (inotify_init1(2), EMFILE).
 pub fn no_watcher(error: &str) -> String {
     let nothing = "nothing is watched by the kernel, all is looked at from time to time";
-    let files = std::fs::File::open("/dev/null");
-    if files.is_err_and(|error| error.raw_os_error() == Some(EMFILE)) {
-        let most = limit_of_files().map_or(FILES, |now| more(now, FILES));
-        return format!(
-            "Emacs has no file descriptor left, {nothing}: raise the limit of open files \
-             (ulimit -n {most} in the shell that starts Emacs)"
-        );
+    // A watcher takes three.
+    let files = [(); 3].map(|()| std::fs::File::open("/dev/null"));
+    if files.iter().any(|it| it.as_ref().is_err_and(no_file)) {
+        return format!("{}; {nothing}", no_descriptor());
     }
     if cfg!(target_os = "linux") {
         let text = raise("fs.inotify.max_user_instances", INSTANCES);
@@ -39,7 +36,19 @@ pub fn no_watcher(error: &str) -> String {
     format!("the kernel gives no watcher, {nothing}: {error}")
 }
 
-const EMFILE: i32 = nix::errno::Errno::EMFILE as i32;
+/// Whether the process's limit of open files is reached (open(2), EMFILE).
+pub fn no_file(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(nix::errno::Errno::EMFILE as i32)
+}
+
+/// The process has used up its descriptors.
+pub fn no_descriptor() -> String {
+    let most = limit_of_files().map_or(FILES, |now| more(now, FILES));
+    format!(
+        "Emacs has no file descriptor left: raise the limit of open files (ulimit -n {most} in \
+         the shell that starts Emacs)"
+    )
+}
 
 /// How to raise a limit.
 fn raise(sysctl: &str, enough: u64) -> String {

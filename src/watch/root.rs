@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::MakeBackend;
 use super::inbox::{Inbox, Names};
 use super::trail::Trail;
 use super::watches::{Outcome, Wanted, Watches};
+use super::{MakeBackend, limits};
 use crate::maildir::{
     Clock, Delta, FileId, FoundFolder, Fs, Layout, RootError, Scan, Wall, absorb, diff, discover,
     maildir_part, never_a_folder,
@@ -200,7 +200,7 @@ impl Root {
             for link in found.iter().flat_map(|scan| &scan.links) {
                 trail.add(&*self.fs, link);
             }
-            let wanted = Self::wanted(&trail, found.as_ref().ok(), now);
+            let wanted = Self::wanted(&trail, &found, now);
             let outcome = self.watches.set(&wanted, retry);
             retry = false;
             // What was there before its directory was watched is only seen by looking again.
@@ -213,7 +213,7 @@ impl Root {
                 Ok(scan) if !self.emptied(&scan) => return Ok(self.remember(scan, job, outcome)),
                 Ok(scan) => {
                     let text = format!(
-                        "{} is another directory now and has no folder: is its file system not \
+                        "{} is on another device now and has no folder: is its file system not \
                          mounted?",
                         self.spelling.display()
                     );
@@ -248,7 +248,7 @@ impl Root {
 
     /// Whether this is not the root but the empty directory that its file system was mounted on.
     fn emptied(&self, scan: &Scan) -> bool {
-        scan.folders.is_empty() && !self.known.is_empty() && root_id(scan) != self.id
+        scan.folders.is_empty() && !self.known.is_empty() && root_id(scan).dev != self.id.dev
     }
 
     fn remember_places(&mut self, trail: &Trail, scan: Option<&Scan>) {
@@ -357,14 +357,19 @@ impl Root {
     }
 
     /// What to watch: the way to the root, then the places where folders appear, then the folders.
-    fn wanted(trail: &Trail, scan: Option<&Scan>, now: Wall) -> Wanted {
+    fn wanted(trail: &Trail, found: &Result<Scan, RootError>, now: Wall) -> Wanted {
         let way = trail.ids.iter().map(|(path, id)| (path.clone(), *id));
         let mut wanted = Wanted {
             way: way.collect(),
             inside: Vec::new(),
+            unseen: match found {
+                Ok(scan) => scan.problems.iter().map(|it| it.real.clone()).collect(),
+                Err(RootError::Unreadable(..)) => vec!["/".into()],
+                Err(_) => Vec::new(),
+            },
             now,
         };
-        if let Some(scan) = scan {
+        if let Ok(scan) = found {
             let containers = scan.containers.iter();
             let containers = containers.map(|place| (place.real.clone(), place.id));
             wanted.inside.extend(containers);

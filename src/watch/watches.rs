@@ -28,6 +28,8 @@ pub struct Wanted {
     pub way: Vec<(PathBuf, FileId)>,
     /// Directories of the root itself.
     pub inside: Vec<(PathBuf, FileId)>,
+    /// Where nothing could be seen: what is watched at and below these goes on being watched.
+    pub unseen: Vec<PathBuf>,
     /// The wall clock before they were looked at.
     pub now: Wall,
 }
@@ -135,7 +137,11 @@ impl Watches {
         let all = || wanted.way.iter().chain(&wanted.inside);
         let ids: HashMap<&Path, FileId> = all().map(|(path, id)| (path.as_path(), *id)).collect();
         // Old ones first: a renamed directory must not lose its new watch with its old name.
-        let stale = |(path, held): &(&PathBuf, &Held)| ids.get(path.as_path()) != Some(&held.id);
+        let unseen = |path: &Path| wanted.unseen.iter().any(|unseen| path.starts_with(unseen));
+        let stale = |(path, held): &(&PathBuf, &Held)| match ids.get(path.as_path()) {
+            Some(id) => *id != held.id,
+            None => !unseen(path),
+        };
         let mut stale: Vec<PathBuf> = (self.held.iter().filter(stale))
             .map(|(path, _)| path.clone())
             .collect();
