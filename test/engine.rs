@@ -3,12 +3,12 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use mailsync_module::watch::inbox::{Event, Inbox};
-use mailsync_module::watch::{Backend, MakeBackend, WatchError};
+use mailsync_module::watch::{Backend, MakeBackend, WatchError, Watched};
 
 use support::{DELAYS, Engine, LONG, maildir};
 
@@ -16,10 +16,11 @@ use support::{DELAYS, Engine, LONG, maildir};
 struct Silent;
 
 impl Backend for Silent {
-    fn watch(&mut self, _: &[PathBuf]) -> Vec<(PathBuf, WatchError)> {
-        Vec::new()
+    fn watch(&mut self, all: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>> {
+        let watched = if anew { Watched::Same } else { Watched::New };
+        all.iter().map(|_| Ok(watched)).collect()
     }
-    fn unwatch(&mut self, _: &[PathBuf]) {}
+    fn unwatch(&mut self, _: &[Arc<Path>]) {}
 }
 
 #[test]
@@ -46,10 +47,10 @@ fn an_overflow_is_made_good_by_a_rescan() {
 fn a_worker_that_panics_is_an_error_state_and_stops_nobody() {
     struct Panics;
     impl Backend for Panics {
-        fn watch(&mut self, _: &[PathBuf]) -> Vec<(PathBuf, WatchError)> {
+        fn watch(&mut self, _: &[Arc<Path>], _: bool) -> Vec<Result<Watched, WatchError>> {
             panic!("on purpose")
         }
-        fn unwatch(&mut self, _: &[PathBuf]) {}
+        fn unwatch(&mut self, _: &[Arc<Path>]) {}
     }
     let root = tempfile::tempdir().unwrap();
     maildir(root.path());

@@ -22,10 +22,9 @@ use super::status::Status;
 use crate::frame::Payload;
 use crate::maildir::{DiskFs, Fs};
 use crate::threads;
-use crate::watch::MakeBackend;
 use crate::watch::inbox::{Dirty, Inbox};
-use crate::watch::kernel::Kernel;
 use crate::watch::root::{Job, Root};
+use crate::watch::{self, MakeBackend};
 
 /// How soon a write that did not fit is tried again.
 const RETRY_WRITE: Duration = Duration::from_millis(50);
@@ -51,7 +50,7 @@ impl World {
     /// The real one.
     pub fn real() -> Self {
         World {
-            backend: Arc::new(Kernel::start),
+            backend: watch::kernel(),
             fs: Arc::new(|| Box::new(DiskFs)),
             slept: Arc::new(slept),
         }

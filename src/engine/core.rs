@@ -167,7 +167,7 @@ impl<C: Coalesce> Core<C> {
             Input::MountsAreTold => self.mounts_are_told = true,
             Input::Mounts(points) => {
                 let near = |root: &Root| points.iter().any(|point| root.near(point));
-                self.rouse(Depth::Watches, near);
+                self.rouse(Depth::Everything, near);
             }
             Input::Tick => {}
         }

@@ -442,7 +442,7 @@ fn nobody_looks_for_an_absent_root_where_the_kernel_tells() {
     bench.jobs();
     // What is mounted anywhere may bring it; what happens on the way is told by its watches.
     bench.give(Input::Mounts(vec!["/elsewhere".into()]));
-    assert_eq!(bench.jobs(), [(0, job(Depth::Watches, &[]))]);
+    assert_eq!(bench.jobs(), [(0, scan(&[]))]);
     bench.give(Input::Report(RootId(0), absent(true)));
     bench.give(Input::NetworkChanged);
     assert_eq!(bench.jobs(), [(0, scan(&[]))]);
@@ -463,10 +463,10 @@ fn a_root_is_looked_at_when_the_machine_says_so() {
             "mount at the root",
             mounts("/m"),
             false,
-            Some(Depth::Watches),
+            Some(Depth::Everything),
         ),
-        ("above it", mounts("/"), false, Some(Depth::Watches)),
-        ("in it", mounts("/m/a/b"), false, Some(Depth::Watches)),
+        ("above it", mounts("/"), false, Some(Depth::Everything)),
+        ("in it", mounts("/m/a/b"), false, Some(Depth::Everything)),
         ("beside it", mounts("/mm"), false, None),
         (
             "network, the root is here",

@@ -75,25 +75,11 @@ pub struct FileId {
     pub dev: u64,
     /// The inode on it.
     pub ino: u64,
-    /// When it was made, where the file system knows (statx(2)): tells it from a later file that
-    /// was given the same inode.
-    pub born: Option<Wall>,
 }
 
 impl FileId {
     /// The identity of no file.
-    pub const NONE: FileId = FileId {
-        dev: 0,
-        ino: 0,
-        born: None,
-    };
-
-    /// Whether no later file can be taken for this one: it had rested when `now` was, so that
-    /// another one in its inode would be visibly younger.
-    #[must_use]
-    pub fn unique(&self, now: Wall) -> bool {
-        self.born.is_some_and(|born| born.rested(now))
-    }
+    pub const NONE: FileId = FileId { dev: 0, ino: 0 };
 }
 
 /// A moment of the wall clock, which may be set, back as well as forth.
@@ -164,7 +150,6 @@ impl Fs for DiskFs {
             id: FileId {
                 dev: meta.dev(),
                 ino: meta.ino(),
-                born: meta.created().ok().map(since_1970),
             },
             is_dir: meta.is_dir(),
             size: meta.size(),

@@ -1,18 +1,20 @@
 //! Noticing that directories change: the kernel's notification, and the rescan.
 //!
-//! [`inbox`] merges raw events until the engine takes them; [`kernel`] is the backend over the
-//! `notify` crate; [`root`] is what a root's worker does (discover, watch, rescan), by means of
+//! [`inbox`] merges raw events until the engine takes them; [`inotify`] is the backend on Linux,
+//! [`portable`] the one elsewhere; [`root`] is what a root's worker does (discover, watch, rescan), by means of
 //! [`watches`] (what is watched) and [`trail`] (the way to the root, on which it can be lost).
 //! Nothing here decides when to look or when anybody is told.
 
 pub mod inbox;
-pub mod kernel;
+#[cfg(target_os = "linux")]
+pub mod inotify;
 mod limits;
+pub mod portable;
 pub mod root;
 pub mod trail;
 pub mod watches;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use inbox::Inbox;
@@ -28,15 +30,33 @@ pub enum WatchError {
     Other(String),
 }
 
+/// How a directory came to be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// It is from now on.
+    New,
+    /// The very same directory was already, and goes on being.
+    Same,
+}
+
 /// Something that reports changes of directories, each watched by itself, never recursively.
 ///
 /// Its calls may wait for the file system: only a root's worker makes them.
 pub trait Backend: Send {
-    /// Watch these directories; returns those that could not be.
-    fn watch(&mut self, directories: &[PathBuf]) -> Vec<(PathBuf, WatchError)>;
+    /// Watch these directories; says of each how it went.  `anew`: they are, but maybe others
+    /// that have been in their places.
+    fn watch(&mut self, directories: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>>;
     /// Watch them no longer; one that is not watched is no error.
-    fn unwatch(&mut self, directories: &[PathBuf]);
+    fn unwatch(&mut self, directories: &[Arc<Path>]);
 }
 
 /// Makes the backend of one root, which reports into the given inbox.  Runs on the worker.
 pub type MakeBackend = Arc<dyn Fn(Arc<Inbox>) -> anyhow::Result<Box<dyn Backend>> + Send + Sync>;
+
+/// The kernel's notification, by the best means there are.
+pub fn kernel() -> MakeBackend {
+    #[cfg(target_os = "linux")]
+    return Arc::new(inotify::Inotify::start);
+    #[cfg(not(target_os = "linux"))]
+    return Arc::new(portable::Portable::start);
+}

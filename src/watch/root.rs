@@ -13,7 +13,7 @@ use super::trail::Trail;
 use super::watches::{Outcome, Wanted, Watches};
 use super::{MakeBackend, limits};
 use crate::maildir::{
-    Clock, Delta, FileId, FoundFolder, Fs, Layout, RootError, Scan, Wall, absorb, diff, discover,
+    Clock, Delta, FileId, FoundFolder, Fs, Layout, RootError, Scan, absorb, diff, discover,
     maildir_part, never_a_folder,
 };
 
@@ -32,11 +32,8 @@ pub enum Depth {
     Places,
     /// And everything that the kernel does not watch.
     Sweep,
-    /// And everything else: events may have been lost.
+    /// And everything else, the watches included: events may have been lost.
     Everything,
-    /// And what is watched: when something was mounted or unmounted, a directory may have been
-    /// watched under a name that is another's by now.
-    Watches,
 }
 
 /// Work for a root.
@@ -156,11 +153,8 @@ impl Root {
             .retain(|real, _| !job.anew.iter().any(|anew| real.starts_with(anew)));
         self.watches
             .distrust(|path| touched(&job.places, path, true));
-        if job.depth == Depth::Watches {
+        if job.depth == Depth::Everything {
             self.watches.distrust(|_| true);
-        }
-        if job.depth >= Depth::Everything {
-            self.watches.distrust_lookalikes();
             // A device's number may have been given to another file system.
             self.clocks.clear();
         }
@@ -194,13 +188,12 @@ impl Root {
         let mut rounds = 0;
         loop {
             rounds += 1;
-            let now = self.fs.now();
             let mut trail = Trail::find(&*self.fs, &self.spelling);
             let found = discover(&*self.fs, &self.spelling, self.layout, &job.exclude);
             for link in found.iter().flat_map(|scan| &scan.links) {
                 trail.add(&*self.fs, link);
             }
-            let wanted = Self::wanted(&trail, &found, now);
+            let wanted = Self::wanted(&trail, &found);
             let outcome = self.watches.set(&wanted, retry);
             retry = false;
             // What was there before its directory was watched is only seen by looking again.
@@ -219,11 +212,14 @@ impl Root {
                     );
                     (text, !self.is_here(&scan.real_root))
                 }
+                Err(RootError::Unreadable(_, error)) if limits::no_file(&error) => {
+                    (limits::no_descriptor(), true)
+                }
                 // Nobody tells when permission is granted, or a dead file system revived.
-                Err(error) => (
-                    error.to_string(),
-                    matches!(error, RootError::Unreadable(..)),
-                ),
+                Err(error) => {
+                    let silent = matches!(error, RootError::Unreadable(..));
+                    (format!("{error}: mend it or the key :maildir"), silent)
+                }
             };
             return Err(Absent {
                 text,
@@ -357,8 +353,11 @@ impl Root {
     }
 
     /// What to watch: the way to the root, then the places where folders appear, then the folders.
-    fn wanted(trail: &Trail, found: &Result<Scan, RootError>, now: Wall) -> Wanted {
-        let way = trail.ids.iter().map(|(path, id)| (path.clone(), *id));
+    fn wanted(trail: &Trail, found: &Result<Scan, RootError>) -> Wanted {
+        let way = trail
+            .ids
+            .iter()
+            .map(|(path, id)| (path.as_path().into(), *id));
         let mut wanted = Wanted {
             way: way.collect(),
             inside: Vec::new(),
@@ -367,15 +366,14 @@ impl Root {
                 Err(RootError::Unreadable(..)) => vec!["/".into()],
                 Err(_) => Vec::new(),
             },
-            now,
         };
         if let Ok(scan) = found {
             let containers = scan.containers.iter();
-            let containers = containers.map(|place| (place.real.clone(), place.id));
+            let containers = containers.map(|place| (place.real.as_path().into(), place.id));
             wanted.inside.extend(containers);
             wanted.inside.extend(scan.folders.iter().flat_map(|folder| {
-                let new = (folder.real.join("new"), folder.new.id);
-                [new, (folder.real.join("cur"), folder.cur.id)]
+                let part = |part| folder.real.join(part).into();
+                [(part("new"), folder.new.id), (part("cur"), folder.cur.id)]
             }));
         }
         wanted

@@ -9,13 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::inbox::Inbox;
-use super::{Backend, MakeBackend, WatchError};
-use crate::maildir::{FileId, Wall};
+use super::{Backend, MakeBackend, WatchError, Watched};
+use crate::maildir::FileId;
 
 struct Held {
     id: FileId,
-    /// No other directory can be taken for this one, whatever events are lost.
-    unique: bool,
     /// The round in which it was set.
     round: u64,
 }
@@ -25,18 +23,17 @@ struct Held {
 pub struct Wanted {
     /// Directories on the way to the root.  Not everybody may read those: what cannot be watched
     /// there is no trouble as long as the root is in its place.
-    pub way: Vec<(PathBuf, FileId)>,
+    pub way: Vec<(Arc<Path>, FileId)>,
     /// Directories of the root itself.
-    pub inside: Vec<(PathBuf, FileId)>,
+    pub inside: Vec<(Arc<Path>, FileId)>,
     /// Where nothing could be seen: what is watched at and below these goes on being watched.
     pub unseen: Vec<PathBuf>,
-    /// The wall clock before they were looked at.
-    pub now: Wall,
 }
 
 impl Wanted {
     fn on_the_way(&self, path: &Path) -> bool {
-        self.way.iter().any(|(way, _)| way == path) && !self.inside.iter().any(|(it, _)| it == path)
+        self.way.iter().any(|(way, _)| **way == *path)
+            && !self.inside.iter().any(|(it, _)| **it == *path)
     }
 }
 
@@ -57,8 +54,8 @@ pub struct Watches {
     make: Option<MakeBackend>,
     inbox: Arc<Inbox>,
     backend: Option<Box<dyn Backend>>,
-    held: HashMap<PathBuf, Held>,
-    refused: HashSet<PathBuf>,
+    held: HashMap<Arc<Path>, Held>,
+    refused: HashSet<Arc<Path>>,
     trouble: Option<String>,
     round: u64,
 }
@@ -108,21 +105,13 @@ impl Watches {
         held.is_some_and(|held| held.round < self.round)
     }
 
-    /// Set these watches anew the next time.  A directory that was removed and made again may
+    /// Make sure of these watches the next time.  A directory that was removed and made again may
     /// have its old path and even its old inode, but not its old watch.
     pub fn distrust(&mut self, doubtful: impl Fn(&Path) -> bool) {
         for (path, held) in &mut self.held {
             if doubtful(path) {
                 held.id = FileId::NONE;
             }
-        }
-    }
-
-    /// Events may have been lost: distrust every watch whose directory cannot be told from
-    /// another one in its place.
-    pub fn distrust_lookalikes(&mut self) {
-        for held in self.held.values_mut().filter(|held| !held.unique) {
-            held.id = FileId::NONE;
         }
     }
 
@@ -135,16 +124,12 @@ impl Watches {
             return Outcome::default();
         };
         let all = || wanted.way.iter().chain(&wanted.inside);
-        let ids: HashMap<&Path, FileId> = all().map(|(path, id)| (path.as_path(), *id)).collect();
-        // Old ones first: a renamed directory must not lose its new watch with its old name.
+        let ids: HashMap<&Path, FileId> = all().map(|(path, id)| (&**path, *id)).collect();
         let unseen = |path: &Path| wanted.unseen.iter().any(|unseen| path.starts_with(unseen));
-        let stale = |(path, held): &(&PathBuf, &Held)| match ids.get(path.as_path()) {
-            Some(id) => *id != held.id,
-            None => !unseen(path),
-        };
-        let mut stale: Vec<PathBuf> = (self.held.iter().filter(stale))
-            .map(|(path, _)| path.clone())
-            .collect();
+        // Old ones first: a renamed directory must not lose its new watch with its old name.
+        let stale = |path: &Path| !ids.contains_key(path) && !unseen(path);
+        let held = self.held.keys();
+        let mut stale: Vec<_> = held.filter(|path| stale(path)).cloned().collect();
         stale.sort_unstable();
         if !stale.is_empty() {
             backend.unwatch(&stale);
@@ -157,37 +142,45 @@ impl Watches {
             self.refused.clear();
             self.trouble = None;
         }
-        self.refused.retain(|path| ids.contains_key(path.as_path()));
-        let mut missing = Vec::new();
+        self.refused.retain(|path| ids.contains_key(&**path));
+        let (mut missing, mut doubtful) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
-        for (path, _) in all() {
-            let there = self.held.contains_key(path) || self.refused.contains(path);
-            if !there && seen.insert(path) {
-                missing.push(path.clone());
+        for (path, id) in all().filter(|(path, _)| seen.insert(&**path)) {
+            match self.held.get_key_value(path) {
+                Some((path, held)) if held.id != *id => doubtful.push(path.clone()),
+                None if !self.refused.contains(path) => missing.push(path.clone()),
+                _ => {}
             }
         }
         let mut outcome = Outcome::default();
-        if !missing.is_empty() {
-            let failed: HashMap<_, _> = backend.watch(&missing).into_iter().collect();
-            for path in missing {
-                match failed.get(&path) {
-                    None => {
-                        outcome.added = true;
-                        if let Some(id) = ids.get(path.as_path()) {
-                            let held = Held {
-                                id: *id,
-                                unique: id.unique(wanted.now),
-                                round: self.round,
-                            };
-                            self.held.insert(path, held);
+        for (paths, anew) in [(doubtful, true), (missing, false)] {
+            if paths.is_empty() {
+                continue;
+            }
+            let watched = backend.watch(&paths, anew);
+            for (path, watched) in paths.into_iter().zip(watched) {
+                let id = ids.get(&*path).copied().unwrap_or(FileId::NONE);
+                match watched {
+                    Ok(Watched::Same) => {
+                        if let Some(held) = self.held.get_mut(&path) {
+                            held.id = id;
                         }
                     }
+                    Ok(Watched::New) => {
+                        outcome.added = true;
+                        let round = self.round;
+                        self.held.insert(path, Held { id, round });
+                    }
                     // It vanished, or was replaced, under our hands: the next round knows.
-                    Some(WatchError::Gone) => outcome.added = true,
-                    Some(WatchError::Limit(text) | WatchError::Other(text)) => {
+                    Err(WatchError::Gone) => {
+                        outcome.added = true;
+                        self.held.remove(&path);
+                    }
+                    Err(WatchError::Limit(text) | WatchError::Other(text)) => {
                         if !wanted.on_the_way(&path) {
                             self.trouble.get_or_insert_with(|| text.clone());
                         }
+                        self.held.remove(&path);
                         self.refused.insert(path);
                     }
                 }

@@ -29,7 +29,6 @@ struct Directory {
     entries: BTreeMap<OsString, u64>,
     /// Never used again, unlike the inode's number.
     birth: u64,
-    born: Wall,
     mtime: Wall,
     ctime: Wall,
 }
@@ -117,8 +116,6 @@ pub struct Disk {
     pub time: u64,
     pub truth: Truth,
     pub kernel: Kernel,
-    /// The file system remembers when a directory was made.
-    pub births_are_known: bool,
     /// By how many seconds the clock of another machine is ahead.
     pub skew: i64,
     /// What is known of directories there, and until when that is not asked again.
@@ -153,7 +150,6 @@ impl Disk {
             time: 1,
             truth: Truth::default(),
             kernel,
-            births_are_known: true,
             skew: 0,
             cache: BTreeMap::new(),
             unseen: false,
@@ -170,7 +166,6 @@ impl Disk {
         Node::Directory(Directory {
             entries: BTreeMap::new(),
             birth: self.births,
-            born: self.stamp(),
             mtime: self.stamp(),
             ctime: self.stamp(),
         })
@@ -267,12 +262,10 @@ impl Disk {
             secs: time.secs + if elsewhere { self.skew } else { 0 },
             ..time
         };
-        let born = directory.filter(|_| self.births_are_known);
         let stat = Stat {
             id: FileId {
                 dev: self.device(&real),
                 ino,
-                born: born.map(|it| time(it.born)),
             },
             is_dir: directory.is_some(),
             size: 4096,

@@ -1,7 +1,9 @@
-//! inotify, and the `notify` crate on top of it, as measured and read in notify 9.0.0-rc.7.
+//! inotify, with our own backend or with the `notify` crate on top of it, as measured and read in
+//! notify 9.0.0-rc.7.
 //!
 //! What matters is how they fail: a watch is of an inode, not of a path; a watch goes with its
-//! inode without a word when the queue is full; `notify` drops the watches at and below a path
+//! inode without a word when the queue is full.  Our own backend asks the kernel each time, and
+//! knows whether the watch was there already.  `notify` drops the watches at and below a path
 //! that an event says is gone, even if that event is stale and the watches are new; and it takes
 //! a watch that it still believes in for the one that is asked for.
 
@@ -68,6 +70,8 @@ pub struct Kernel {
     pub watch_limit: usize,
     /// `fs.inotify.max_user_instances` is reached.
     pub no_more_instances: bool,
+    /// The `notify` crate stands between us and the kernel.
+    pub by_crate: bool,
     /// A broken kernel: every so many events one is lost without a word.
     pub loses_one_in: Option<u64>,
     pub queued: u64,
@@ -82,6 +86,7 @@ impl Kernel {
             queue_limit: 16_384,
             watch_limit: usize::MAX,
             no_more_instances: false,
+            by_crate: false,
             loses_one_in: None,
             queued: 0,
             overflows: 0,
@@ -149,7 +154,7 @@ impl Kernel {
     pub fn deliver(&mut self, id: usize) -> Option<Event> {
         let instance = self.instances.get_mut(&id)?;
         if instance.outbox.is_empty() {
-            instance.read();
+            instance.read(self.by_crate);
         }
         let event = instance.outbox.pop_front()?;
         instance.inbox.put(event.clone());
@@ -188,16 +193,18 @@ impl Kernel {
         }
     }
 
-    /// Watch the directory that is at this path now.
-    pub fn watch(&mut self, id: usize, path: &Path, ino: u64) -> Result<(), LimitReached> {
+    /// Watch the directory that is at this path now; false when it was watched already.
+    pub fn watch(&mut self, id: usize, path: &Path, ino: u64) -> Result<bool, LimitReached> {
         let watches = self.instances.values().map(|it| it.by_inode.len());
         let full = watches.sum::<usize>() >= self.watch_limit;
+        let by_crate = self.by_crate;
         let Some(instance) = self.instances.get_mut(&id) else {
-            return Ok(());
+            return Ok(true);
         };
-        if instance.watches.contains_key(path) {
+        let old = instance.watches.get(path).copied();
+        if by_crate && old.is_some() {
             // It believes that it watches this already, and does not ask the kernel.
-            return Ok(());
+            return Ok(true);
         }
         let wd = match instance.by_inode.get(&ino) {
             Some(wd) => *wd,
@@ -208,9 +215,15 @@ impl Kernel {
                 instance.last_wd
             }
         };
+        if old == Some(wd) {
+            return Ok(false);
+        }
+        if old.is_some() {
+            instance.forget(path);
+        }
         instance.watches.insert(path.to_owned(), wd);
         instance.paths.entry(wd).or_default().push(path.to_owned());
-        Ok(())
+        Ok(true)
     }
 
     pub fn unwatch(&mut self, id: usize, path: &Path) {
@@ -222,7 +235,7 @@ impl Kernel {
     /// After a request: what has come meanwhile is read at once, and delivered later.
     pub fn read(&mut self, id: usize) {
         if let Some(instance) = self.instances.get_mut(&id) {
-            instance.read();
+            instance.read(self.by_crate);
         }
     }
 }
@@ -271,13 +284,22 @@ impl Instance {
         }
     }
 
-    /// Read all events, and only then drop the watches that they say are gone.
-    fn read(&mut self) {
+    /// Read all events, and only then drop the watches that they say are gone: the crate does.
+    /// Our own backend drops what the kernel says is, at once.
+    fn read(&mut self, by_crate: bool) {
         let mut gone = Vec::new();
         while let Some(raw) = self.queue.pop_front() {
             let is = |mask| raw.mask.contains(mask);
             if is(Mask::OVERFLOW) || is(Mask::UNMOUNT) {
                 self.outbox.push_back(Event::Overflow);
+                continue;
+            }
+            if is(Mask::IGNORED) && !by_crate {
+                for path in self.paths.remove(&raw.wd).into_iter().flatten() {
+                    if self.watches.get(&path) == Some(&raw.wd) {
+                        self.watches.remove(&path);
+                    }
+                }
                 continue;
             }
             if is(Mask::IGNORED) {
@@ -295,7 +317,7 @@ impl Instance {
                 self.outbox.push_back(Event::MovedFrom(path, cookie));
             } else if is(Mask::MOVED_TO) {
                 self.outbox.push_back(Event::MovedTo(path.clone(), cookie));
-                if let Some((_, from)) = self.renamed.take_if(|it| it.0 == raw.cookie) {
+                if by_crate && let Some((_, from)) = self.renamed.take_if(|it| it.0 == raw.cookie) {
                     self.outbox.push_back(Event::Moved(from, path));
                 }
             } else if is(Mask::MOVE_SELF) {
@@ -307,7 +329,7 @@ impl Instance {
                 self.outbox.push_back(Event::Removed(path));
             }
         }
-        for path in gone {
+        for path in gone.into_iter().filter(|_| by_crate) {
             if self.watches.contains_key(&path) {
                 let below = self.watches.keys().filter(|it| it.starts_with(&path));
                 for path in below.cloned().collect::<Vec<_>>() {

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use mailsync_module::maildir::{Entry, Fs, Stat, Wall};
 use mailsync_module::watch::inbox::Inbox;
-use mailsync_module::watch::{Backend, MakeBackend, WatchError};
+use mailsync_module::watch::{Backend, MakeBackend, WatchError, Watched};
 
 use crate::disk::Disk;
+use crate::kernel::LimitReached;
 use crate::rng::Rng;
 use crate::users::Users;
 
@@ -130,6 +131,8 @@ impl Fs for Shared {
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        // Among the first calls of a scan.
+        self.lock().scanning = true;
         self.meddled().disk.read_link(path)
     }
 
@@ -138,8 +141,6 @@ impl Fs for Shared {
     }
 
     fn now(&self) -> Wall {
-        // The first call of a scan.
-        self.lock().scanning = true;
         self.meddled().disk.wall()
     }
 }
@@ -164,37 +165,51 @@ impl Watcher {
 }
 
 impl Backend for Watcher {
-    fn watch(&mut self, directories: &[PathBuf]) -> Vec<(PathBuf, WatchError)> {
-        self.request();
-        let mut failed = Vec::new();
-        let mut full = false;
-        for path in directories {
-            if full {
-                failed.push((path.clone(), WatchError::Limit("a limit".to_owned())));
-                continue;
-            }
-            let mut machine = self.machine.meddled();
-            let Ok(ino) = machine.disk.ino(path) else {
-                failed.push((path.clone(), WatchError::Gone));
-                continue;
-            };
-            if machine.disk.kernel.watch(self.id, path, ino).is_err() {
-                full = true;
-                failed.push((path.clone(), WatchError::Limit("a limit".to_owned())));
-            }
+    fn watch(&mut self, directories: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>> {
+        let by_crate = self.machine.lock().disk.kernel.by_crate;
+        if by_crate && anew {
+            self.unwatch(directories);
         }
-        self.machine.lock().disk.kernel.read(self.id);
-        failed
+        if by_crate {
+            self.request();
+        }
+        let mut full = false;
+        let mut watched = Vec::new();
+        for path in directories {
+            watched.push(if full {
+                Err(WatchError::Limit("a limit".to_owned()))
+            } else {
+                let mut machine = self.machine.meddled();
+                match machine.disk.ino(path) {
+                    Err(_) => Err(WatchError::Gone),
+                    Ok(ino) => match machine.disk.kernel.watch(self.id, path, ino) {
+                        Ok(true) => Ok(Watched::New),
+                        Ok(false) => Ok(Watched::Same),
+                        Err(LimitReached) => {
+                            full = true;
+                            Err(WatchError::Limit("a limit".to_owned()))
+                        }
+                    },
+                }
+            });
+        }
+        if by_crate {
+            self.machine.lock().disk.kernel.read(self.id);
+        }
+        watched
     }
 
-    fn unwatch(&mut self, directories: &[PathBuf]) {
-        self.request();
-        let mut directories = directories.to_vec();
-        directories.sort();
-        for path in &directories {
+    fn unwatch(&mut self, directories: &[Arc<Path>]) {
+        let by_crate = self.machine.lock().disk.kernel.by_crate;
+        if by_crate {
+            self.request();
+        }
+        for path in directories {
             self.machine.meddled().disk.kernel.unwatch(self.id, path);
         }
-        self.machine.lock().disk.kernel.read(self.id);
+        if by_crate {
+            self.machine.lock().disk.kernel.read(self.id);
+        }
     }
 }
 

@@ -56,8 +56,8 @@ pub struct Setup {
     pub meddling: u64,
     /// Somebody tells when something is mounted.
     pub mounts_are_told: bool,
-    /// The file system knows when a directory was made.
-    pub births_are_known: bool,
+    /// The `notify` crate stands between us and the kernel.
+    pub by_crate: bool,
     /// By how many seconds another machine's clock is ahead.
     pub skew: i64,
     /// The machine sleeps, workers hang, the configuration changes.
@@ -130,7 +130,7 @@ impl Setup {
             pipe_limit: *rng.choose(&[32_768, 32_768, 300, 60]),
             meddling: *rng.choose(&[0, 60, 12, 4, 1]),
             mounts_are_told: !rng.once_in(8),
-            births_are_known: !rng.once_in(4),
+            by_crate: rng.once_in(4),
             skew: *rng.choose(&[0, 0, 7, -7, 86_400, -86_400]),
             restless: rng.once_in(2),
             rude: rng.once_in(2),
@@ -166,7 +166,7 @@ impl Setup {
             pipe_limit,
             meddling: 0,
             mounts_are_told: true,
-            births_are_known: true,
+            by_crate: false,
             skew: 0,
             restless: false,
             rude: false,
@@ -283,11 +283,11 @@ impl<C: Coalesce> World<C> {
         let mut kernel = Kernel::new();
         kernel.queue_limit = setup.queue_limit;
         kernel.watch_limit = setup.watch_limit;
+        kernel.by_crate = setup.by_crate;
         kernel.no_more_instances = setup.no_instances;
         kernel.loses_one_in = sabotage.kernel_loses_events.then_some(37);
         let mut disk = Disk::new(setup.tick, kernel);
         disk.truth.roots = setup.specs.clone();
-        disk.births_are_known = setup.births_are_known;
         disk.skew = setup.skew;
         disk.truth.returns_are_seen = setup.all_events_come();
         furnish(&mut disk, setup.furnished, &mut rng);

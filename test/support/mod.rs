@@ -17,8 +17,7 @@ use mailsync_module::engine::config::{AccountConfig, RootConfig};
 use mailsync_module::engine::pipe::Pipe;
 use mailsync_module::engine::status::{RootStatus, Status};
 use mailsync_module::maildir::Layout;
-use mailsync_module::watch::MakeBackend;
-use mailsync_module::watch::kernel::Kernel;
+use mailsync_module::watch::{self, MakeBackend};
 
 /// How long a test waits for what must happen, on a machine that does other things.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -41,7 +40,7 @@ pub fn maildir(path: &Path) {
 
 /// The kernel's notification, as users have it.
 pub fn kernel() -> MakeBackend {
-    Arc::new(Kernel::start)
+    watch::kernel()
 }
 
 /// An account with one root.

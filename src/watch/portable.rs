@@ -1,9 +1,11 @@
-//! The backend over the `notify` crate: one watcher, and so one kernel queue, a root.
+//! The backend over the `notify` crate, for systems other than Linux: one watcher a root.
 //!
-//! The only file that knows `notify`: going to another version of it ends here.
+//! The only file that knows `notify`: going to another version of it ends here.  It works on
+//! Linux as well, and is tested there.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
@@ -11,15 +13,15 @@ use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Config, ErrorKind, EventKind, EventKindMask, PathOp, RecommendedWatcher, Watcher};
 
 use super::inbox::{Event, Inbox};
-use super::{Backend, WatchError, limits};
+use super::{Backend, WatchError, Watched, limits};
 use crate::threads;
 
-/// The kernel's notification.
-pub struct Kernel {
+/// A watcher of that crate.
+pub struct Portable {
     watcher: RecommendedWatcher,
 }
 
-impl Kernel {
+impl Portable {
     /// Start a watcher that watches nothing yet.
     ///
     /// # Errors
@@ -37,23 +39,32 @@ impl Kernel {
         };
         let watcher = RecommendedWatcher::new(handler, Config::default().with_event_kinds(kinds));
         let watcher = watcher.map_err(|error| anyhow!(limits::no_watcher(&error.to_string())))?;
-        Ok(Box::new(Kernel { watcher }))
+        Ok(Box::new(Portable { watcher }))
     }
 }
 
-impl Backend for Kernel {
-    fn watch(&mut self, directories: &[PathBuf]) -> Vec<(PathBuf, WatchError)> {
-        let ops = directories.iter().map(PathOp::watch_non_recursive);
-        self.update(ops.collect())
+impl Backend for Portable {
+    fn watch(&mut self, directories: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>> {
+        if anew {
+            // It believes in a watch that it has, and does not ask the kernel for it again.
+            self.unwatch(directories);
+        }
+        let ops = directories
+            .iter()
+            .map(|path| PathOp::watch_non_recursive(&**path));
+        let failed: HashMap<PathBuf, WatchError> = self.update(ops.collect()).into_iter().collect();
+        let watched = |path: &Arc<Path>| failed.get(&**path).cloned().map_or(Ok(Watched::New), Err);
+        directories.iter().map(watched).collect()
     }
 
-    fn unwatch(&mut self, directories: &[PathBuf]) {
+    fn unwatch(&mut self, directories: &[Arc<Path>]) {
         // What the kernel dropped by itself is not found, which is as good.
-        self.update(directories.iter().map(PathOp::unwatch).collect());
+        let ops = directories.iter().map(|path| PathOp::unwatch(&**path));
+        self.update(ops.collect());
     }
 }
 
-impl Kernel {
+impl Portable {
     fn update(&mut self, mut todo: Vec<PathOp>) -> Vec<(PathBuf, WatchError)> {
         let mut failed = Vec::new();
         // A batch stops at its first failure and hands back what it has not done.

@@ -1,0 +1,385 @@
+//! The backend on Linux: inotify(7) by itself, one instance and one thread a root.
+//!
+//! The `notify` crate keeps each path twice, looks at all watches to remove one, and does not ask
+//! the kernel again for a watch that it believes in; with 20,000 folders that is half of our
+//! memory, and minutes for a subtree that goes.  The kernel does better: to ask again for a
+//! directory costs a microsecond or two, changes nothing if it is watched, and says whether it
+//! was the same one.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::{PipeReader, PipeWriter};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, anyhow};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify::{
+    CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch,
+};
+use rustix::io::Errno;
+
+use super::inbox::{Event, Inbox};
+use super::{Backend, WatchError, Watched, limits};
+use crate::threads;
+
+/// Bytes of events read at once: some 200 of them, with the names that messages have.
+const AT_ONCE: usize = 16 * 1024;
+
+/// One instance.
+pub struct Inotify {
+    shared: Arc<Shared>,
+    /// Its closing ends the thread.
+    _stop: PipeWriter,
+}
+
+struct Shared {
+    instance: OwnedFd,
+    table: Mutex<Table>,
+}
+
+/// Which watch is of which path.  The kernel has one watch for a directory, however many paths
+/// lead to it, and never gives a number twice.
+#[derive(Default)]
+struct Table {
+    paths: HashMap<i32, Arc<Path>>,
+    /// Further paths of a watch, which there are where links lead to what is watched anyway.
+    more: HashMap<i32, Vec<Arc<Path>>>,
+    watches: HashMap<Arc<Path>, i32>,
+}
+
+impl Inotify {
+    /// Start an instance that watches nothing yet, and its thread.
+    ///
+    /// # Errors
+    /// When the kernel gives no instance, descriptor or thread; in words for the user.
+    pub fn start(inbox: Arc<Inbox>) -> Result<Box<dyn Backend>> {
+        let refused =
+            |error: &dyn std::fmt::Display| anyhow!(limits::no_watcher(&error.to_string()));
+        let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
+        let instance = init(flags).map_err(|error| refused(&error))?;
+        let (stopped, stop) = std::io::pipe().map_err(|error| refused(&error))?;
+        let shared = Arc::new(Shared {
+            instance,
+            table: Mutex::default(),
+        });
+        let (reading, failed) = (shared.clone(), inbox.clone());
+        let fail = move |text| {
+            failed.put(Event::Overflow);
+            failed.put(Event::Failed(text));
+        };
+        let told = fail.clone();
+        let body = move || {
+            if let Err(error) = reading.read(&stopped, &inbox) {
+                told(format!("{error:#}"));
+            }
+        };
+        threads::spawn("mailsync-watch", body, fail)?;
+        Ok(Box::new(Inotify {
+            shared,
+            _stop: stop,
+        }))
+    }
+}
+
+impl Backend for Inotify {
+    fn watch(
+        &mut self,
+        directories: &[Arc<Path>],
+        _anew: bool,
+    ) -> Vec<Result<Watched, WatchError>> {
+        let mut limit = None;
+        directories
+            .iter()
+            .map(|directory| match &limit {
+                // What remains would only fail one by one.
+                Some(limit) => Err(WatchError::Limit(String::clone(limit))),
+                None => self.shared.watch(directory).inspect_err(|error| {
+                    if let WatchError::Limit(text) = error {
+                        limit = Some(text.clone());
+                    }
+                }),
+            })
+            .collect()
+    }
+
+    fn unwatch(&mut self, directories: &[Arc<Path>]) {
+        let mut table = self.shared.lock();
+        for directory in directories {
+            if let Some(watch) = table.watches.remove(directory) {
+                self.shared.release(&mut table, watch, directory);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // Whoever panicked has at worst left out a path, whose events go unheard: the panic is
+        // reported, and everything looked at again.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, directory: &Arc<Path>) -> Result<Watched, WatchError> {
+        // All that a Maildir needs: reading, writing and the like would only wake us.
+        const KINDS: WatchFlags = WatchFlags::CREATE
+            .union(WatchFlags::DELETE)
+            .union(WatchFlags::MOVE)
+            .union(WatchFlags::DELETE_SELF)
+            .union(WatchFlags::MOVE_SELF)
+            .union(WatchFlags::ONLYDIR);
+        // Held from before the watch exists until its path is known, so that no event of it is
+        // read in between.
+        let mut table = self.lock();
+        let watch = add_watch(&self.instance, &**directory, KINDS).map_err(reason)?;
+        match table.watches.insert(directory.clone(), watch) {
+            Some(old) if old == watch => return Ok(Watched::Same),
+            Some(old) => self.release(&mut table, old, directory),
+            None => {}
+        }
+        // The last path is the one that events are told under.
+        if let Some(other) = table.paths.insert(watch, directory.clone()) {
+            table.more.entry(watch).or_default().push(other);
+        }
+        Ok(Watched::New)
+    }
+
+    /// This path is that watch's no longer.
+    fn release(&self, table: &mut Table, watch: i32, directory: &Path) {
+        let last = table.paths.get(&watch).is_some_and(|it| **it == *directory);
+        let next = table.more.get_mut(&watch).and_then(|more| {
+            more.retain(|it| **it != *directory);
+            if last { more.pop() } else { None }
+        });
+        if table.more.get(&watch).is_some_and(Vec::is_empty) {
+            table.more.remove(&watch);
+        }
+        if !last {
+            return;
+        }
+        match next {
+            Some(next) => drop(table.paths.insert(watch, next)),
+            None => {
+                table.paths.remove(&watch);
+                // It may have gone with its directory, which is as good.
+                let _ = remove_watch(&self.instance, watch);
+            }
+        }
+    }
+
+    /// Read events until the other end of `stopped` is closed.
+    fn read(&self, stopped: &PipeReader, inbox: &Inbox) -> Result<()> {
+        let mut buffer = [MaybeUninit::uninit(); AT_ONCE];
+        let mut events = Reader::new(&self.instance, &mut buffer);
+        loop {
+            match events.next() {
+                Ok(event) => {
+                    if let Some(event) = self.translate(&event) {
+                        inbox.put(event);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let mut fds = [
+                        PollFd::from_borrowed_fd(self.instance.as_fd(), PollFlags::IN),
+                        PollFd::new(stopped, PollFlags::IN),
+                    ];
+                    match poll(&mut fds, None) {
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(error).context("waiting for inotify"),
+                    }
+                    if !fds[1].revents().is_empty() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error).context("reading inotify"),
+            }
+        }
+    }
+
+    fn translate(&self, event: &rustix::fs::inotify::Event<'_>) -> Option<Event> {
+        let is = |flags| event.events().intersects(flags);
+        // An unmounted file system takes its watches along.
+        if is(ReadFlags::QUEUE_OVERFLOW | ReadFlags::UNMOUNT) {
+            return Some(Event::Overflow);
+        }
+        let mut table = self.lock();
+        if is(ReadFlags::IGNORED) {
+            let more = table.more.remove(&event.wd()).into_iter().flatten();
+            for path in more.chain(table.paths.remove(&event.wd())) {
+                // It may have another watch by now.
+                if table.watches.get(&path) == Some(&event.wd()) {
+                    table.watches.remove(&path);
+                }
+            }
+            return None;
+        }
+        let directory = table.paths.get(&event.wd())?.clone();
+        drop(table);
+        let path = match event.file_name() {
+            Some(name) => directory.join(OsStr::from_bytes(name.to_bytes())),
+            None => directory.to_path_buf(),
+        };
+        let cookie = Some(event.cookie() as usize);
+        Some(if is(ReadFlags::CREATE) {
+            Event::Created(path)
+        } else if is(ReadFlags::DELETE | ReadFlags::DELETE_SELF) {
+            Event::Removed(path)
+        } else if is(ReadFlags::MOVED_FROM) {
+            Event::MovedFrom(path, cookie)
+        } else if is(ReadFlags::MOVED_TO) {
+            Event::MovedTo(path, cookie)
+        } else if is(ReadFlags::MOVE_SELF) {
+            Event::MovedFrom(path, None)
+        } else {
+            Event::Odd(path)
+        })
+    }
+}
+
+fn reason(error: Errno) -> WatchError {
+    match error {
+        Errno::NOENT | Errno::NOTDIR => WatchError::Gone,
+        Errno::NOSPC => WatchError::Limit(limits::no_watch()),
+        other => WatchError::Other(format!("the kernel refuses a watch: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Kinds;
+    use crate::watch::inbox::{Dirty, HALF_LIFE};
+    use std::fs;
+    use std::time::{Duration, Instant};
+
+    struct Bench {
+        _top: tempfile::TempDir,
+        top: std::path::PathBuf,
+        inbox: Arc<Inbox>,
+        woken: std::sync::mpsc::Receiver<()>,
+        backend: Box<dyn Backend>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let top = tempfile::tempdir().unwrap();
+            let (wake, woken) = std::sync::mpsc::channel();
+            let inbox = Arc::new(Inbox::new(move || {
+                let _ = wake.send(());
+            }));
+            Bench {
+                top: fs::canonicalize(top.path()).unwrap(),
+                _top: top,
+                backend: Inotify::start(inbox.clone()).unwrap(),
+                inbox,
+                woken,
+            }
+        }
+
+        fn path(&self, name: &str) -> Arc<Path> {
+            self.top.join(name).into()
+        }
+
+        fn watch(&mut self, name: &str) -> Result<Watched, WatchError> {
+            let path = self.path(name);
+            self.backend.watch(&[path], false).pop().unwrap()
+        }
+
+        /// What a message that is delivered here is told as: the directories, and what happened.
+        fn delivery(&self, name: &str) -> Vec<(String, Kinds)> {
+            fs::write(self.top.join(name).join("1"), "").unwrap();
+            fs::remove_file(self.top.join(name).join("1")).unwrap();
+            // A directory made last tells that everything before has been read.
+            fs::create_dir(self.top.join("end")).unwrap();
+            fs::remove_dir(self.top.join("end")).unwrap();
+            let mut found: HashMap<_, _> = HashMap::new();
+            let end = Instant::now() + Duration::from_secs(20);
+            loop {
+                let Dirty {
+                    messages, places, ..
+                } = self.inbox.take(Instant::now() + HALF_LIFE);
+                found.extend(messages);
+                if places.contains_key(&self.top) {
+                    break;
+                }
+                let left = end.saturating_duration_since(Instant::now());
+                self.woken.recv_timeout(left).expect("the end");
+            }
+            let below = |path: &Path| path.strip_prefix(&self.top).unwrap().display().to_string();
+            let mut found: Vec<_> = (found.iter())
+                .map(|(path, kinds)| (below(path), *kinds))
+                .collect();
+            found.sort_by(|a, b| a.0.cmp(&b.0));
+            found
+        }
+    }
+
+    #[test]
+    fn asking_again_says_whether_it_was_the_same() {
+        let mut bench = Bench::new();
+        let both = Kinds::NEW | Kinds::GONE;
+        fs::create_dir_all(bench.top.join("a/new")).unwrap();
+        assert_eq!(bench.watch(""), Ok(Watched::New));
+        assert_eq!(bench.watch("a/cur"), Err(WatchError::Gone));
+        assert_eq!(bench.watch("a/new"), Ok(Watched::New));
+        assert_eq!(bench.watch("a/new"), Ok(Watched::Same));
+        assert_eq!(bench.delivery("a/new"), [("a/new".to_owned(), both)]);
+
+        // Another one in its place, while the old one lives on elsewhere.
+        fs::rename(bench.top.join("a/new"), bench.top.join("old")).unwrap();
+        fs::create_dir(bench.top.join("a/new")).unwrap();
+        assert_eq!(bench.watch("a/new"), Ok(Watched::New));
+        assert_eq!(bench.delivery("a/new"), [("a/new".to_owned(), both)]);
+        assert_eq!(bench.delivery("old"), []);
+
+        // It went, and with it the watch.
+        fs::remove_dir(bench.top.join("a/new")).unwrap();
+        fs::create_dir(bench.top.join("a/new")).unwrap();
+        assert_eq!(bench.watch("a/new"), Ok(Watched::New));
+        assert_eq!(bench.delivery("a/new"), [("a/new".to_owned(), both)]);
+
+        let path = bench.path("a/new");
+        bench.backend.unwatch(&[path.clone(), path]);
+        assert_eq!(bench.delivery("a/new"), []);
+    }
+
+    #[test]
+    fn a_directory_with_two_paths_is_told_under_one_as_long_as_either_is_watched() {
+        let mut bench = Bench::new();
+        let both = Kinds::NEW | Kinds::GONE;
+        fs::create_dir_all(bench.top.join("a/new")).unwrap();
+        std::os::unix::fs::symlink("a", bench.top.join("b")).unwrap();
+        assert_eq!(bench.watch(""), Ok(Watched::New));
+        assert_eq!(bench.watch("a/new"), Ok(Watched::New));
+        assert_eq!(bench.watch("b/new"), Ok(Watched::New));
+        assert_eq!(bench.delivery("a/new"), [("b/new".to_owned(), both)]);
+        let (one, other) = (bench.path("a/new"), bench.path("b/new"));
+        bench.backend.unwatch(&[other]);
+        assert_eq!(bench.delivery("a/new"), [("a/new".to_owned(), both)]);
+        assert_eq!(bench.watch("b/new"), Ok(Watched::New));
+        bench.backend.unwatch(&[one]);
+        assert_eq!(bench.delivery("a/new"), [("b/new".to_owned(), both)]);
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_backend() {
+        let before = threads::live();
+        let bench = Bench::new();
+        drop(bench.backend);
+        drop(bench.inbox);
+        // The thread's end of the channel goes with it.
+        let end = Instant::now() + Duration::from_secs(20);
+        while bench.woken.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+            assert!(
+                Instant::now() < end,
+                "{} threads, {before} before",
+                threads::live()
+            );
+            std::thread::yield_now();
+        }
+    }
+}
