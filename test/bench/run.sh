@@ -25,7 +25,7 @@ export HOME="$top/home" XDG_RUNTIME_DIR="$top/run" LC_ALL=C.UTF-8
 # Not xterm: Emacs would wait two seconds for an answer of that terminal.
 export TERM=linux
 export PYTHONDONTWRITEBYTECODE=1
-"$emacs" -Q --batch -L "$lisp" -f batch-byte-compile "$top"/*.el </dev/null
+"$emacs" -Q --batch -L "$lisp" -L "$top" -f batch-byte-compile "$top"/*.el </dev/null
 timeout -k 10 "$limit" python3 test/bench/bench.py "$emacs" "$client" "$lisp" "$top" "$@" </dev/null || {
     status=$?
     [ "$status" -ne 124 ] || echo "The benchmark did not end within $limit s." >&2
