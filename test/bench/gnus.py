@@ -195,7 +195,7 @@ class Gnus:
         """ACT, and wait until Emacs is at rest again; how long it was not."""
         if not begun:
             self.emacs.eval(f"(bench-gnus-begin {'t' if ticks else 'nil'})")
-        self.rest(0.1, 0.1)
+        time.sleep(0.2)
         cpu, start = self.emacs.cpu(), time.time()
         act()
         if ticks:
