@@ -42,10 +42,8 @@
   "Seconds that it took to open connections, newest first.")
 
 (defvar bench-gnus-collected nil
-  "Garbage collections, newest first: lists of seconds (END WALL).")
-
-(defvar bench-gnus-elapsed gc-elapsed
-  "What `gc-elapsed' was after the last one.")
+  "Garbage collections, newest first: conses (END . ELAPSED).
+ELAPSED is `gc-elapsed' before it: that is counted after the hook.")
 
 (defvar bench-gnus-state nil
   "`started' once Gnus has, a string if it failed.")
@@ -74,8 +72,7 @@
 
 (defun bench-gnus-collected ()
   "Garbage was collected."
-  (push (list (float-time) (- gc-elapsed bench-gnus-elapsed)) bench-gnus-collected)
-  (setq bench-gnus-elapsed gc-elapsed))
+  (push (cons (float-time) gc-elapsed) bench-gnus-collected))
 
 (defun bench-gnus-time-opening (function &rest args)
   "Call FUNCTION with ARGS and note how long opening a connection took."
@@ -95,12 +92,12 @@
   "Forget what was; with TICKS non-nil, look for gaps from now on.
 Garbage is collected when Emacs sees fit, as it is for a user."
   (when ticks
-    (setq bench-gap 0
-          bench-last (float-time)
+    (setq bench-last (float-time)
           bench-ticks (run-at-time 0.005 0.005 #'bench-tick)))
   (setq bench-told nil
         bench-gnus-runs nil
-        bench-gnus-collected nil)
+        bench-gnus-collected nil
+        bench-gap 0)
   nil)
 
 (defun bench-gnus-end (start end)
@@ -111,15 +108,21 @@ between two ticks."
   (when bench-ticks
     (cancel-timer bench-ticks)
     (setq bench-ticks nil))
-  (cl-flet ((within (list)
-              (cl-remove-if-not (lambda (one) (<= start (car one) end)) list)))
-    (let ((walls (mapcar #'cadr (within bench-gnus-runs))))
-      (mapcar (lambda (seconds) (* 1e3 seconds))
-              (list (apply #'+ walls)
-                    (apply #'max 0 walls)
-                    (apply #'+ (mapcar #'caddr (within bench-gnus-runs)))
-                    (apply #'+ (mapcar #'cadr (within bench-gnus-collected)))
-                    bench-gap)))))
+  (let* ((runs (cl-remove-if-not (lambda (run) (<= start (car run) end))
+                                 bench-gnus-runs))
+         (walls (mapcar #'cadr runs))
+         (after gc-elapsed)
+         (collecting 0))
+    (pcase-dolist (`(,at . ,before) bench-gnus-collected)
+      (when (<= start at end)
+        (cl-incf collecting (- after before)))
+      (setq after before))
+    (mapcar (lambda (seconds) (* 1e3 seconds))
+            (list (apply #'+ walls)
+                  (apply #'max 0 walls)
+                  (apply #'+ (mapcar #'caddr runs))
+                  collecting
+                  bench-gap))))
 
 (defun bench-gnus-settled-p ()
   "Non-nil if no folder waits for its check."
@@ -178,7 +181,7 @@ It tells of changes all the same."
   nil)
 
 (defun bench-gnus-catch-up (seconds)
-  "Have what remains to be looked at in full looked at after SECONDS."
+  "Have what remains to be looked at in full looked at after idle SECONDS."
   (setq mailsync-gnus-catch-up-delay seconds)
   (mailsync-gnus--arm)
   nil)
