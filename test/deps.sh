@@ -54,6 +54,7 @@ bench)
     need python3 python3
     need inotifywait inotify-tools
     need emacsclient emacs-bin-common
+    need strace strace
     ;;
 esac
 
