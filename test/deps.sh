@@ -55,6 +55,7 @@ bench)
     need inotifywait inotify-tools
     need emacsclient emacs-bin-common
     need dovecot dovecot-imapd
+    need strace strace
     ;;
 esac
 

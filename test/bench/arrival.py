@@ -165,7 +165,8 @@ def latencies(ways):
                     continue
                 due = delivery.before + delivery.offset + int(way.delay * 1e9)
                 # The folder's first call after the rename; its next delivery is seconds away.
-                calls = [at for at, folder, _ in told if folder == delivery.folder and at > delivery.before + offset]
+                calls = [at for at, folder, _ in told
+                         if folder == delivery.folder and at > delivery.before + offset]
                 if not calls:
                     raise Failed(f"{way.name}: a delivery was not told")
                 if steady:
