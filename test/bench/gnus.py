@@ -183,7 +183,7 @@ class Gnus:
                 since = now
             if now - since >= quiet and now - start >= least + quiet:
                 return cpu
-            if now - start > 300:
+            if now - start > 600:
                 raise Failed("Emacs does not come to rest")
 
     def deliver(self):
