@@ -200,10 +200,11 @@ class Gnus:
         act()
         if ticks:
             # It is never at rest.
-            time.sleep(2 * REST + 1)
+            time.sleep(1 + REST)
             spent = 0
         else:
-            spent = (self.rest(REST) - cpu) / 1e6
+            # Nothing begins later than half a second after ACT.
+            spent = (self.rest(0.6) - cpu) / 1e6
         told = self.emacs.eval(f"(bench-gnus-end {start:.6f} {time.time():.6f})")
         wall, longest, inside, collecting, gap = map(float, told.strip("()").split())
         return Sample(wall + max(0, spent - inside), collecting, max(longest, gap))
