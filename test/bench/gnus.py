@@ -36,7 +36,7 @@ import time
 from harness import (QUICK, TOP, Delivery, Emacs, Failed, Table, goal, lisp_file, lisp_string, new_name, progress,
                      undo, wait_for)
 
-BIG, MIDDLE = (1000, 500) if QUICK else (50000, 10000)
+BIG, MIDDLE = (300, 100) if QUICK else (50000, 10000)
 SMALL, MANY = 100, 10
 DELAY = 20  # ms, in each direction
 ROUNDS = 1 if QUICK else 5
