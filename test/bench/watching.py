@@ -60,6 +60,7 @@ PATIENCE = 30  # seconds for one size of watching.rs
 OURS = re.compile(r"mailsync-|notify-rs")
 
 Started = collections.namedtuple("Started", "call cpu watched")
+Time = collections.namedtuple("Time", "wall cpu")
 Cost = collections.namedtuple("Cost", "cpu latency")
 
 
@@ -249,7 +250,7 @@ def bare_memory():
 
 
 def worker(tree):
-    """What watching.rs says of TREE, medians in seconds."""
+    """What watching.rs says of TREE, medians in seconds: by the clock, and CPU time."""
     tree.settle()
     command = [os.environ["BENCH_WATCHING"], tree.root, str(RUNS[tree.size])]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -264,12 +265,12 @@ def worker(tree):
             raise Failed(f"watching.rs: {errors}")
     found = collections.defaultdict(list)
     for line in said.splitlines():
-        what, folders, ns = line.split()
+        what, folders, wall, spent = line.split()
         if int(folders) != tree.size + 1:
             raise Failed(f"watching.rs: {folders} folders of {tree.size + 1}")
-        found[what].append(int(ns) / 1e9)
+        found[what].append(Time(int(wall) / 1e9, int(spent) / 1e9))
     # What has not come by now takes longer than that.
-    return {what: statistics.median(found[what]) if found[what] else math.inf
+    return {what: Time(*map(statistics.median, zip(*found[what] or [Time(math.inf, math.inf)])))
             for what in ["discover", "start", "rescan"]}
 
 
@@ -427,9 +428,9 @@ def against(sizes):
     for kind, what in [(MailsyncAtOnce, "mailsync"), (None, "mailsync's worker alone, without Emacs"),
                        (FileNotify, "file-notify")]:
         row(f"until all is watched, ms: {what}",
-            [size.started[kind].watched if kind else size.worker["start"] for size in sizes], 1e3, 1e6, "us")
-    row("find the folders once, ms: mailsync", [size.worker["discover"] for size in sizes], 1e3, 1e6, "us")
-    for what, values in [("mailsync, in the background", [size.worker["rescan"] for size in sizes]),
+            [size.started[kind].watched if kind else size.worker["start"].wall for size in sizes], 1e3, 1e6, "us")
+    row("find the folders once, ms: mailsync", [size.worker["discover"].wall for size in sizes], 1e3, 1e6, "us")
+    for what, values in [("mailsync, in the background", [size.worker["rescan"].wall for size in sizes]),
                          ("Lisp, on the main thread", [size.look for size in sizes]),
                          ("find", [size.found for size in sizes])]:
         row(f"rescan, ms: {what}", values, 1e3, 1e6, "us")
@@ -480,9 +481,12 @@ def main():
     rows.row("  their context switches", [quiet.switches, "", ""], goal("0", quiet.switches == 0), ratios=False)
     rows.row("  context switches of Emacs's main thread", [*quiet.main_switches[:2], ""], ratios=False)
     rescan = many.worker["rescan"]
-    rows.row(f"rescan, {MANY:,} folders, ms", [shown(rescan, 1e3), many.look * 1e3, many.found * 1e3],
-             goal("< 50", rescan < 0.05))
-    rows.row("  nested", [shown(nested_rescan, 1e3), None, nested_found * 1e3], goal("< 50", nested_rescan < 0.05))
+    rows.row(f"rescan, {MANY:,} folders, ms", [shown(rescan.wall, 1e3), many.look * 1e3, many.found * 1e3],
+             goal("< 50", rescan.wall < 0.05))
+    rows.row("  CPU of all threads, ms", [shown(rescan.cpu, 1e3), "", ""], ratios=False)
+    rows.row("  nested, ms", [shown(nested_rescan.wall, 1e3), None, nested_found * 1e3],
+             goal("< 50", nested_rescan.wall < 0.05))
+    rows.row("  CPU of all threads, ms", [shown(nested_rescan.cpu, 1e3), "", ""], ratios=False)
     mine, theirs = flooded[Mailsync], flooded[FileNotify]
     rows.row(f"overflow, {MANY:,} folders: main thread, CPU ms", [mine.main * 1e3, theirs.main * 1e3, None])
     rows.row("  mailsync's threads, CPU ms", [mine.others * 1e3, "", ""], ratios=False)
