@@ -266,11 +266,16 @@ KINDS say what happened in it.  This waits for the server where there is one."
 
 (defun mailsync-gnus--check-by-parts (group kinds)
   "Check GROUP by the parts of the command; KINDS say what happened in it."
-  (let ((info (mailsync-gnus--info group))
-        (method (gnus-find-method-for-group group)))
-    (when (eq (car method) 'nnmaildir)
+  (let* ((info (mailsync-gnus--info group))
+         (method (gnus-find-method-for-group group))
+         (nnmaildir (eq (car method) 'nnmaildir)))
+    (when nnmaildir
       (mailsync-gnus--forget-vanished group kinds))
-    (let ((more nil))
+    (let ((more nil)
+          ;; Emacs 28 would wait for the disk, for each new message.
+          ;; What nnmaildir writes here is only its cache.
+          (write-region-inhibit-fsync
+           (or nnmaildir write-region-inhibit-fsync)))
       (if (not (mailsync-gnus--with-few-arrivals group method
                  (lambda () (setq more t))
                  (lambda () (gnus-activate-group group 'scan nil method))))

@@ -54,6 +54,8 @@ bench)
     need python3 python3
     need inotifywait inotify-tools
     need emacsclient emacs-bin-common
+    need dovecot dovecot-imapd
+    need strace strace
     ;;
 esac
 

@@ -262,6 +262,24 @@
        (mailsync-gnus-test--change "folder000" 'new 'flags))
       (should (= 0 (plist-get (mailsync-gnus-status) :catch-up))))))
 
+(ert-deftest mailsync-gnus-test-waits-for-no-disk ()
+  "What nnmaildir notes about a new message need not be on the disk at once."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group))
+           (write-region-inhibit-fsync nil)
+           (seen nil)
+           (look (lambda (&rest _) (push write-region-inhibit-fsync seen))))
+      (mailsync-gnus-test--deliver "folder000")
+      (advice-add 'write-region :before look)
+      (unwind-protect
+          (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+        (advice-remove 'write-region look))
+      (should (= (fixture-unread group) (1+ before)))
+      (should seen)
+      (should-not (memq nil seen))
+      (should-not write-region-inhibit-fsync))))
+
 (ert-deftest mailsync-gnus-test-vanished ()
   "Unread messages that another program deleted are no longer counted."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")

@@ -1,490 +1,56 @@
 #!/usr/bin/env python3
-"""The benchmark's driver: delivers, measures, prints the table.  Started by run.sh.
+"""The benchmark's driver: runs its parts and prints their tables.  Started by run.sh.
 
-    bench.py EMACS EMACSCLIENT LISP-DIRECTORY TEMPORARY-DIRECTORY
+    bench.py EMACS EMACSCLIENT LISP-DIRECTORY TEMPORARY-DIRECTORY [PART...]
 
-Three ways to hear of a message, each in an interactive Emacs (-nw -Q on a terminal of its own):
-    mailsync      the module and `mailsync-changed-functions'
-    file-notify   Emacs's own watches on new and cur of each folder
-    emacsclient   inotifywait on new and cur; a shell loop starts emacsclient --eval for each event
-
-Latency.  Emacs has no CLOCK_MONOTONIC in Lisp, but the nanoseconds of CLOCK_REALTIME
-(`time-convert').  So CLOCK_MONOTONIC is read just before the rename and carried over to
-CLOCK_REALTIME by the difference of the two clocks, taken in the same breath.  Should that difference
-move between two deliveries (somebody sets the clock), the delivery is dropped and counted.
-
-Awake.  On an idle machine much of that is the time that a sleeping CPU takes to wake up, once for each
-thread on the way.  So the latencies are taken a second time with a loop of the lowest priority on each
-CPU, which gives way to everything else and leaves no CPU asleep.  For scale, the same is done to a byte
-that goes through a pipe to another process and back.
-
-Blocked.  The time that Emacs's main thread spent on a CPU (field 1 of its schedstat), read from
-outside before the deliveries and once Emacs is at rest again, less what it spends in as much time
-without deliveries.  In separate runs a timer of 5 ms in that Emacs looks for the longest gap.
-
-Busy.  Emacs is in `call-process' from before the first delivery until after the last.
-
-Lost.  A change is lost if its folder was not told about at it or after it: of file-notify and
-emacsclient we know which delivery a call was about; of mailsync only a call that came after the
-delivery was complete counts.
+The parts are below, in the order in which they run; without arguments, those that BENCH_PARTS names,
+or all.  Each is a module beside this one; what it has to be and may count on is in harness.py.
 """
-import collections
-import contextlib
-import fcntl
+import importlib
 import os
-import pty
-import random
 import signal
-import socket
-import statistics
-import struct
 import subprocess
 import sys
-import termios
 import time
 
-EMACS, CLIENT, LISP, TOP = sys.argv[1:]
-QUICK = bool(os.environ.get("BENCH_QUICK"))
-FOLDERS = 100
-ROUNDS = 1 if QUICK else 3
-LATENCIES = 10 if QUICK else 105  # deliveries a round and way
-WARM = 5  # and these before them, not counted
-BURST = 1000 if QUICK else 10000
-FORKS = 100 if QUICK else 1000  # emacsclient's: a process for each message takes its time
-REST = 0.3 if QUICK else 1.0
-STEP = 20_000  # ns that the two clocks may part between two deliveries
+import harness
 
-REALTIME, MONOTONIC = time.CLOCK_REALTIME, time.CLOCK_MONOTONIC
-clock = time.clock_gettime_ns
-BEGAN = time.monotonic()
-numbers = iter(range(10**9))
-# What to do at the end, last first.
-undo = []
-
-
-def lisp_string(text):
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-class Emacs:
-    """An interactive Emacs on a terminal that nobody looks at."""
-
-    def __init__(self):
-        self.run = os.path.join(TOP, "run", str(next(numbers)))
-        os.makedirs(os.path.join(self.run, "emacs"), mode=0o700)
-        os.chmod(self.run, 0o700)
-        self.socket = os.path.join(self.run, "emacs", "bench")
-        # In a new home Emacs would compile everything natively, beside the measurement.
-        quiet = "(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)"
-        args = [EMACS, "-nw", "-Q", "--eval", quiet, "-L", LISP, "-l", os.path.join(TOP, "bench.elc")]
-        args += ["--eval", f"(bench-server {lisp_string(self.run)})"]
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.chdir(TOP)
-            os.execvp(EMACS, args)
-        self.pid = pid
-        undo.append(self.stop)
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        # Somebody has to read what it draws; not we, who measure.
-        self.screen = os.path.join(self.run, "screen")
-        with open(self.screen, "wb") as screen:
-            self.reader = subprocess.Popen(["cat"], stdin=terminal, stdout=screen, stderr=subprocess.DEVNULL)
-        os.close(terminal)
-        deadline = time.monotonic() + 20
-        while not self.listens():
-            if time.monotonic() > deadline or os.waitpid(pid, os.WNOHANG)[0]:
-                with open(self.screen, "rb") as screen:
-                    sys.exit(f"Emacs does not start:\n{screen.read().decode(errors='replace')}")
-            time.sleep(0.05)
-        self.version = self.eval("emacs-version").strip('"')
-
-    def listens(self):
-        with socket.socket(socket.AF_UNIX) as client:
-            return client.connect_ex(self.socket) == 0
-
-    def eval(self, form):
-        command = [CLIENT, "-s", self.socket, "--eval", form]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        if run.returncode != 0:
-            sys.exit(f"{form}: {run.stdout}{run.stderr}")
-        return run.stdout.strip()
-
-    def cpu(self):
-        """What the main thread has spent on a CPU, in ns."""
-        with open(f"/proc/{self.pid}/task/{self.pid}/schedstat") as file:
-            return int(file.read().split()[0])
-
-    def stop(self):
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            self.reader.wait()
-            self.pid = None
-
-
-class Way:
-    """A way to hear of messages, with an Emacs and a store of its own."""
-
-    def __init__(self):
-        self.store = os.path.join(TOP, f"store{next(numbers)}")
-        self.folders = [os.path.join(self.store, f".folder{n:03}") for n in range(FOLDERS)]
-        for folder in [self.store, *self.folders]:
-            for part in ["new", "cur", "tmp"]:
-                os.makedirs(os.path.join(folder, part))
-        self.parts = [os.path.join(folder, part) for folder in self.folders for part in ["new", "cur"]]
-        self.emacs = Emacs()
-        self.watch()
-
-    def watch(self):
-        raise NotImplementedError
-
-    def folder_of(self, name):
-        """The folder that something told is about, and the number of the delivery if it says so."""
-        directory, file = os.path.split(name)
-        return os.path.dirname(directory), int(file.split(".")[1])
-
-    def told(self):
-        """Everything told since `bench-begin': (when, folder, number), and the longest gap in ms."""
-        file = os.path.join(self.emacs.run, "told")
-        gap = float(self.emacs.eval(f"(bench-end {lisp_string(file)})")) * 1e3
-        told = []
-        with open(file) as lines:
-            for line in lines:
-                at, name = line.rstrip("\n").split(" ", 1)
-                told.append((int(at), *self.folder_of(name)))
-        return told, gap
-
-    def stop(self):
-        # The store stays until everything has been measured: ext4 does not like to give an inode out
-        # again that was freed a moment ago, and would make the next deliveries 20 times slower.
-        self.emacs.stop()
-
-
-class Mailsync(Way):
-    name = "mailsync"
-    delay = None  # the default
-
-    def watch(self):
-        delay = "nil" if self.delay is None else self.delay
-        self.delay = float(self.emacs.eval(f"(bench-mailsync {lisp_string(self.store)} {delay})"))
-        deadline = time.monotonic() + 20
-        while self.emacs.eval("bench-started") == "nil":
-            if time.monotonic() > deadline:
-                sys.exit("mailsync does not start watching: " + self.emacs.eval("mailsync--states"))
-            time.sleep(0.05)
-
-    def folder_of(self, name):
-        return name, None
-
-
-class MailsyncAtOnce(Mailsync):
-    name = "mailsync, delay 0"
-    delay = 0
-
-
-class FileNotify(Way):
-    name = "file-notify"
-    delay = 0
-
-    def watch(self):
-        parts = " ".join(map(lisp_string, self.parts))
-        self.emacs.eval(f"(bench-file-notify '({parts}))")
-
-
-class Emacsclient(Way):
-    name = "emacsclient"
-    delay = 0
-    loop = 'while read -r file; do "$0" -s "$1" --eval "(bench-told \\"$file\\")" >/dev/null; done'
-
-    def watch(self):
-        listing = os.path.join(self.emacs.run, "parts")
-        with open(listing, "w") as file:
-            file.writelines(part + "\n" for part in self.parts)
-        command = ["inotifywait", "-m", "-e", "create,moved_to", "--format", "%w%f", "--fromfile", listing]
-        said = os.path.join(self.emacs.run, "inotifywait")
-        with open(said, "w") as errors:
-            self.watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        undo.append(self.watcher.kill)
-        shell = ["/bin/sh", "-c", self.loop, CLIENT, self.emacs.socket]
-        self.shell = subprocess.Popen(shell, stdin=self.watcher.stdout)
-        undo.append(self.shell.kill)
-        self.watcher.stdout.close()
-        deadline = time.monotonic() + 20
-        while "established" not in open(said).read():
-            if time.monotonic() > deadline:
-                sys.exit("inotifywait does not start: " + open(said).read())
-            time.sleep(0.05)
-
-    def stop(self):
-        for process in [self.watcher, self.shell]:
-            process.kill()
-            process.wait()
-        super().stop()
-
-
-class Delivery:
-    """A message: written into tmp, renamed into new."""
-
-    def __init__(self, folder):
-        self.folder, self.number = folder, next(numbers)
-        name = f"{int(time.time())}.{self.number}.bench"
-        self.tmp, self.new = os.path.join(folder, "tmp", name), os.path.join(folder, "new", name)
-        with open(self.tmp, "wb") as file:
-            file.write(b"From: a@example.org\nTo: b@example.org\nSubject: bench\n\nHello.\n")
-
-    def rename(self):
-        while True:
-            self.before, real = clock(MONOTONIC), clock(REALTIME)
-            # Not interrupted between the two, nor before the rename.
-            if clock(MONOTONIC) - self.before < 5_000:
-                break
-        os.rename(self.tmp, self.new)
-        self.after = clock(REALTIME)
-        self.offset = real - self.before
-
-
-def latencies(ways):
-    """For each way its latencies in ms, and how many deliveries the clock spoiled."""
-    found, spoiled = collections.defaultdict(list), 0
-    order = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way in ways:
-            way.emacs.eval("(bench-begin nil)")
-            time.sleep(0.3)
-            done = []
-            for _ in range(WARM + LATENCIES):
-                # Each folder in its turn, in an order of chance: none is told about twice at once.
-                if not order[way]:
-                    order[way] = random.sample(way.folders, len(way.folders))
-                delivery = Delivery(order[way].pop())
-                time.sleep(random.uniform(0.020, 0.060))
-                delivery.rename()
-                done.append(delivery)
-            time.sleep(0.7)
-            told, _ = way.told()
-            offset = done[0].offset
-            for index, delivery in enumerate(done):
-                steady = abs(delivery.offset - offset) < STEP
-                offset = delivery.offset
-                if index < WARM:
-                    continue
-                due = delivery.before + delivery.offset + int(way.delay * 1e9)
-                # The folder's first call after the rename; its next delivery is seconds away.
-                calls = [at for at, folder, _ in told if folder == delivery.folder and at > delivery.before + offset]
-                if not calls:
-                    sys.exit(f"{way.name}: a delivery was not told")
-                if steady:
-                    found[way].append((calls[0] - due) / 1e6)
-                else:
-                    spoiled += 1
-    return [found[way] for way in ways], spoiled
-
-
-@contextlib.contextmanager
-def awake():
-    """No CPU sleeps."""
-
-    def lowest(cpu):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        os.sched_setaffinity(0, {cpu})
-
-    loops = []
-    for cpu in os.sched_getaffinity(0):
-        loop = subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"], preexec_fn=lambda cpu=cpu: lowest(cpu))
-        loops.append(loop)
-        undo.append(loop.kill)
-    yield
-    for loop in loops:
-        loop.kill()
-        loop.wait()
-
-
-def echo():
-    """A byte to another process and back: the median in ms."""
-    there, back = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(there[1])
-        while byte := os.read(there[0], 1):
-            os.write(back[1], byte)
-        os._exit(0)
-    took = []
-    for _ in range(LATENCIES):
-        time.sleep(random.uniform(0.020, 0.060))
-        start = clock(MONOTONIC)
-        os.write(there[1], b".")
-        os.read(back[0], 1)
-        took.append((clock(MONOTONIC) - start) / 1e6)
-    for end in [*there, *back]:
-        os.close(end)
-    os.waitpid(pid, 0)
-    return statistics.median(took)
-
-
-Burst = collections.namedtuple("Burst", "blocked gap calls lost stale seconds delivered")
-
-
-def burst(kind, count, busy, ticks):
-    """Deliver COUNT messages as fast as they can be written; what that did to Emacs."""
-    way = kind()
-    emacs = way.emacs
-    emacs.eval(f"(bench-begin {'t' if ticks else 'nil'})")
-    fifo = None
-    if busy:
-        path = os.path.join(emacs.run, "busy")
-        os.mkfifo(path)
-        emacs.eval(f"(bench-busy {lisp_string(path)})")
-        fifo = open(path, "wb")  # waits for the program that reads it
-    time.sleep(0.3)
-    cpu, start = emacs.cpu(), time.monotonic()
-    done = []
-    for index in range(count):
-        delivery = Delivery(way.folders[index % FOLDERS])
-        delivery.rename()
-        done.append(delivery)
-    seconds = time.monotonic() - start
-    if busy:
-        time.sleep(0.3)
-        fifo.close()
-    # At rest: longer than mailsync merges, and a second with next to nothing done.
-    end = emacs.cpu()
-    while True:
-        time.sleep(REST)
-        last, end = end, emacs.cpu()
-        if end - last < 20e6 * REST and time.monotonic() - start > seconds + 1:
-            break
-    took = time.monotonic() - start
-    time.sleep(REST)
-    idle = (emacs.cpu() - end) / REST
-    told, gap = way.told()
-    # For each folder, up to which of its deliveries it was told about.
-    last_told = {}
-    for at, folder, number in told:
-        last_told[folder] = max(last_told.get(folder, 0), at if number is None else number)
-    lost, stale = 0, {}
-    for delivery in done:
-        by_number = told and told[0][2] is not None
-        missing = (delivery.number if by_number else delivery.after) > last_told.get(delivery.folder, 0)
-        lost += missing
-        stale[delivery.folder] = missing
-    way.stop()
-    blocked = max(0, (end - cpu - idle * took)) / 1e6
-    return Burst(blocked, gap, len(told), lost, sum(stale.values()), seconds, count)
-
-
-def bursts(busy):
-    """For each kind what BURST deliveries did: the median of some runs, the worst in what was lost."""
-    kinds = [Mailsync, FileNotify, Emacsclient]
-    runs = {kind: ([], []) for kind in kinds}
-    for number in range(ROUNDS):
-        for kind in kinds:
-            count = FORKS if kind is Emacsclient else BURST
-            for ticks, kept in [(False, runs[kind][0]), (True, runs[kind][1])]:
-                # Ticks, and what takes a process for each message, once.
-                if number > 0 and (ticks or kind is Emacsclient) or QUICK and ticks:
-                    continue
-                progress(f"{kind.name}, {count:,} deliveries, Emacs {'busy' if busy else 'idle'}")
-                kept.append(burst(kind, count, busy, ticks))
-
-    def median(values):
-        return statistics.median(list(values))
-
-    return [
-        Burst(
-            median(run.blocked * BURST / run.delivered for run in plain),
-            median(run.gap for run in ticked) if ticked else None,
-            median(run.calls * BURST / run.delivered for run in plain),
-            max(run.lost * BURST / run.delivered for run in plain + ticked),
-            max(run.stale for run in plain + ticked),
-            median(run.seconds for run in plain),
-            BURST,
-        )
-        for plain, ticked in runs.values()
-    ]
-
-
-def progress(what):
-    print(f"{time.monotonic() - BEGAN:4.0f} s  {what}", file=sys.stderr, flush=True)
-
-
-def number(value):
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
-
-
-def ratio(value, base):
-    return "-" if value is None or not base else number(value / base)
-
-
-def table(rows):
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for index, row in enumerate(rows):
-        cells = [cell.ljust(width) if at in (0, len(row) - 1) else cell.rjust(width)
-                 for at, (cell, width) in enumerate(zip(row, widths))]
-        print("| " + " | ".join(cells) + " |")
-        if index == 0:
-            print("|-" + "-+-".join("-" * width for width in widths) + "-|")
+PARTS = {
+    "arrival": "A message arrives",
+    "watching": "Watching many folders",
+    "gnus": "Checking groups of Gnus",
+}
 
 
 def main():
-    progress("latency")
-    ways = [Mailsync(), MailsyncAtOnce(), FileNotify(), Emacsclient()]
-    version = ways[0].emacs.version
-    asleep, spoiled = latencies(ways)
-    asleep_echo = echo()
-    progress("latency, CPUs awake")
-    with awake():
-        roused, more = latencies(ways)
-        roused_echo = echo()
-    delay = ways[0].delay
-    for way in ways:
-        way.stop()
-    rows = [["", "mailsync", "file-notify", "emacsclient", "file-notify : mailsync",
-             "emacsclient : mailsync", "goal"]]
-
-    def row(what, values, goal=""):
-        rows.append([what, *map(number, values), *(ratio(value, values[0]) for value in values[1:]), goal])
-
-    def met(condition):
-        return "too few to say" if QUICK else "met" if condition else "NOT MET"
-
-    def p99(values):
-        return statistics.quantiles(values, n=100)[98]
-
-    for found, state in [(asleep, ""), (roused, ", CPUs awake")]:
-        for first, what in [(0, f"less mailsync's {delay:g} s"), (1, "with mailsync's delay 0")]:
-            columns = [found[first], found[2], found[3]]
-            middle = [statistics.median(values) for values in columns]
-            goal = f"< 0.3, 5 times: {met(middle[0] < 0.3 and middle[2] >= 5 * middle[0])}" if first == 0 else ""
-            row(f"rename to Lisp {what}{state}, ms, median", middle, goal)
-            row("  99th percentile", [p99(values) for values in columns])
-    for busy in [False, True]:
-        found = bursts(busy)
-        blocked = [one.blocked for one in found]
-        goal = f"50 times: {met(blocked[1] >= 50 * blocked[0])}"
-        row(f"{BURST:,} deliveries, Emacs {'busy' if busy else 'idle'}: main thread, ms", blocked, goal)
-        row("  longest gap" + (" afterwards" if busy else "") + " between 5 ms ticks, ms", [one.gap for one in found])
-        rows.append(["  calls of Lisp", *(number(one.calls) for one in found), "", "", ""])
-        rows.append(["  changes lost", *(number(one.lost) for one in found), "", "", f"0: {met(not found[0].lost)}"])
-        rows.append([f"  folders of {FOLDERS} left stale", *(number(one.stale) for one in found), "", "", ""])
-    table(rows)
-    print(f"Latency: {ROUNDS * LATENCIES} deliveries a column, 20-60 ms apart, Emacs idle"
-          + (f"; {spoiled + more} dropped since the clock was set." if spoiled + more else ".")
-          + f"\nFor scale: a byte through pipes to a process and back, {number(asleep_echo)} ms; "
-          f"CPUs awake, {number(roused_echo)} ms.")
-    print(f"Deliveries come as fast as they can be written ({found[0].seconds:.1f} s); "
-          f"the median of {ROUNDS} runs, gaps of 1, the worst of all in losses.\n"
-          f"emacsclient: 1 run of {FORKS:,} deliveries, taken {BURST // FORKS} times.")
-    print(f"Linux {os.uname().release} {os.uname().machine}, {os.cpu_count()} cores, Emacs {version}, "
-          f"{os.environ['RUST_VERSION']}, {time.monotonic() - BEGAN:.0f} s"
-          + (", QUICK: these numbers mean little." if QUICK else "."))
+    here = os.path.dirname(os.path.abspath(__file__))
+    wanted = sys.argv[5:] or os.environ.get("BENCH_PARTS", "").split() or list(PARTS)
+    failed = []
+    for part in wanted:
+        if part not in PARTS:
+            sys.exit(f"no part {part}; there are {' '.join(PARTS)}")
+    for part, title in PARTS.items():
+        if part not in wanted or not os.path.exists(os.path.join(here, part + ".py")):
+            continue
+        print(title + "\n")
+        try:
+            importlib.import_module(part).main()
+        except harness.Failed as error:
+            # The other parts may work.
+            failed.append(part)
+            print(error)
+        finally:
+            harness.clean_up()
+        print(flush=True)
+    version = subprocess.run([harness.EMACS, "--version"], capture_output=True, text=True, check=True).stdout
+    print(f"Linux {os.uname().release} {os.uname().machine}, {os.cpu_count()} cores, "
+          f"{version.splitlines()[0].removeprefix('GNU ')}, "
+          f"{os.environ['RUST_VERSION']}, {time.monotonic() - harness.BEGAN:.0f} s"
+          + (", QUICK: these numbers mean little." if harness.QUICK else "."))
+    if failed:
+        sys.exit(f"did not work: {' '.join(failed)}")
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        main()
-    finally:
-        while undo:
-            undo.pop()()
+    main()
