@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 
 import harness
 
@@ -35,10 +36,13 @@ def main():
         print(title + "\n")
         try:
             importlib.import_module(part).main()
-        except harness.Failed as error:
+        except Exception as error:
             # The other parts may work.
             failed.append(part)
-            print(error)
+            if isinstance(error, harness.Failed):
+                print(error)
+            else:
+                traceback.print_exc(file=sys.stdout)
         finally:
             harness.clean_up()
         print(flush=True)

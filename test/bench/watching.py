@@ -87,6 +87,12 @@ class Tree:
         return time.monotonic() - began
 
 
+def median(values):
+    """Of what is known of VALUES."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else math.nan
+
+
 def threads(emacs):
     """The numbers and names of its threads."""
     found = {}
@@ -138,21 +144,25 @@ class Watching:
         self.emacs = Emacs("-l", lisp_file("bench-watching"))
 
     def call(self, form):
-        """Have the call of FORM made; how long it took in seconds, and the main thread's CPU time."""
+        """Have the call of FORM made; how long it took in seconds, and the main thread's CPU time.
+
+        The latter is None where the machine was too busy to read it before the call."""
         self.emacs.eval(f"(bench-watching-call {form})")
         time.sleep(0.25)
-        before = self.emacs.cpu()
+        before, at = self.emacs.cpu(), time.time()
         time.sleep(0.5)
         rest(self.emacs)
         after = self.emacs.cpu()
         wait_for(lambda: self.emacs.eval("bench-watching-took") != "nil", form)
-        return float(self.emacs.eval("bench-watching-took")), (after - before) / 1e9
+        early = float(self.emacs.eval("(float-time bench-watching-began)")) > at
+        return float(self.emacs.eval("bench-watching-took")), (after - before) / 1e9 if early else None
 
     def start(self):
         _, nothing = self.call("#'ignore")
         call, spent = self.call(self.form())
         wait_for(lambda: self.emacs.eval("bench-watching-watched") != "nil", f"{self.name} watches", 60)
-        return Started(call, max(0, spent - nothing), float(self.emacs.eval("bench-watching-watched")))
+        spent = None if None in (spent, nothing) else max(0, spent - nothing)
+        return Started(call, spent, float(self.emacs.eval("bench-watching-watched")))
 
     def form(self):
         return f"#'bench-watching-file-notify {lisp_string(self.tree.root)} {self.tree.size}"
@@ -298,7 +308,7 @@ class Size:
                         self.look = way.call(
                             f"#'bench-watching-look {lisp_string(self.tree.root)} {size}")[0]
                 way.stop()
-            self.started[kind] = Started(*map(statistics.median, zip(*started)))
+            self.started[kind] = Started(*map(median, zip(*started)))
             self.memory[kind] = statistics.median(memory)
 
 
@@ -330,7 +340,10 @@ def idle(tree):
     trace, said = os.path.join(emacs.run, "trace"), os.path.join(emacs.run, "strace")
     command = ["strace", "-q", "-ttt", "-o", trace, *(word for tid in tids for word in ["-p", str(tid)])]
     with open(said, "w") as errors:
-        strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        try:
+            strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        except FileNotFoundError as error:
+            raise Failed(str(error)) from error
     undo.append(strace.kill)
     time.sleep(1.5)
 
