@@ -103,6 +103,11 @@ To take in the answer costs time for each of them.")
 (defconst mailsync-gnus--quit-pause 5
   "Leave the user in peace for so many seconds after a quit.")
 
+(defconst mailsync-gnus--echo 3
+  "Flags that change within so many seconds after new mail can wait.
+nnmaildir has just moved the new messages to cur/, and mostly
+that is all that has happened.")
+
 (defvar mailsync-gnus--sent nil
   "Alist from the name of an nnimap server to what it was asked.
 The rest of each element is an alist from group to items.")
@@ -507,21 +512,33 @@ It was well when it was claimed: the user has acted since."
                                            :kinds))))
         (mailsync-gnus--check-for group kinds items)))))
 
+(defun mailsync-gnus--light-p (group kinds)
+  "Non-nil if it is enough to count GROUP for now, in which KINDS happened.
+It is looked at in full later, in a longer idle moment."
+  (let ((entry (gethash group mailsync-gnus--catch-up)))
+    (and (eq (car (gnus-find-method-for-group group)) 'nnmaildir)
+         (eq mailsync-gnus-check-method 'parts)
+         (or mailsync-gnus--hurry
+             (equal kinds '(new))
+             ;; Our own move to cur/, if nothing else.  Should another
+             ;; program have changed flags, the look that is due sees it.
+             (and entry
+                  (< (- (float-time) (car entry)) mailsync-gnus--echo)
+                  (null (cl-set-difference kinds '(new flags))))))))
+
 (defun mailsync-gnus--check-for (group kinds items)
   "Check GROUP, in which changes of KINDS happened, on behalf of ITEMS."
-  (let* ((light (and (eq (car (gnus-find-method-for-group group)) 'nnmaildir)
-                     (eq mailsync-gnus-check-method 'parts)
-                     (or mailsync-gnus--hurry
-                         (equal kinds '(new)))))
+  (let* ((light (mailsync-gnus--light-p group kinds))
+         (entry (gethash group mailsync-gnus--catch-up))
          (report (mailsync-gnus--check-group group (if light '(new) kinds))))
     (pcase (nth 1 report)
       ((or 'checked 'partial)
        (if light
            (puthash group
-                    (cons (float-time)
-                          (cl-union kinds
-                                    (cdr (gethash group
-                                                  mailsync-gnus--catch-up))))
+                    ;; Flags put nothing off.
+                    (cons (if (and entry (memq 'flags kinds)) (car entry)
+                            (float-time))
+                          (cl-union kinds (cdr entry)))
                     mailsync-gnus--catch-up)
          (remhash group mailsync-gnus--catch-up))))
     (mailsync-gnus--report report items)))

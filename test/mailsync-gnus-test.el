@@ -166,6 +166,8 @@
   "What BACKEND with the check METHOD makes of a series of changes."
   (let ((steps nil)
         (mailsync-gnus-check-method method)
+        ;; Flags right after new mail would be seen later.
+        (mailsync-gnus--echo 0)
         (folders '("folder000" "list0/sub002" "INBOX")))
     (mailsync-gnus-test--with (list backend) folders
       (cl-flet ((step (what &rest changes)
@@ -261,6 +263,37 @@
       (mailsync-gnus-test--check
        (mailsync-gnus-test--change "folder000" 'new 'flags))
       (should (= 0 (plist-get (mailsync-gnus-status) :catch-up))))))
+
+(ert-deftest mailsync-gnus-test-echo ()
+  "That nnmaildir moves a new message to cur/ brings no full look at once."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group))
+           (catch-up (lambda () (plist-get (mailsync-gnus-status) :catch-up))))
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+      (should (= (fixture-unread group) (1+ before)))
+      ;; If another program has changed flags it is found later.
+      (mailsync-gnus-test--mark-seen
+       (car (mailsync-gnus-test--unseen "folder000")))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+      (should (= (fixture-unread group) (1+ before)))
+      (should (= 1 (funcall catch-up)))
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-test--check
+       (mailsync-gnus-test--change "folder000" 'flags 'new))
+      (should (= (fixture-unread group) (+ 2 before)))
+      (should (= 1 (funcall catch-up)))
+      ;; A while later it is not an echo.
+      (let ((mailsync-gnus--echo 0))
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags)))
+      (should (= (fixture-unread group) (1+ before)))
+      (should (= 0 (funcall catch-up)))
+      ;; Without new mail there is none.
+      (mailsync-gnus-test--mark-seen
+       (car (mailsync-gnus-test--unseen "folder000")))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+      (should (= (fixture-unread group) before)))))
 
 (ert-deftest mailsync-gnus-test-waits-for-no-disk ()
   "What nnmaildir notes about a new message need not be on the disk at once."
