@@ -42,6 +42,7 @@
 (require 'mailsync-dispatch)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
+(require 'mailsync-status)
 
 ;;;; Customization
 
@@ -92,7 +93,6 @@ The state is `starting', `watching', `waiting' or `error'."
 
 (declare-function mailsync-gnus-setup "mailsync-gnus")
 (declare-function mailsync-gnus-teardown "mailsync-gnus")
-(declare-function mailsync-status-update "mailsync-status")
 (declare-function mailsync-module--check "ext:mailsync-engine")
 (declare-function mailsync-module--configure "ext:mailsync-engine")
 (declare-function mailsync-module--start "ext:mailsync-engine")
@@ -229,12 +229,12 @@ Return nil if there is no engine that could."
        (mailsync-module--start process generation
                                (mailsync-accounts-for-module accounts)))))
   (add-hook 'kill-emacs-hook #'mailsync-stop)
-  (require 'mailsync-status)
   (mailsync-status-update)
   (if (featurep 'gnus)
       (mailsync--meet-gnus)
     (eval-after-load 'gnus #'mailsync--meet-gnus))
-  (mailsync-log-add 'info "started: %s" (mailsync-version)))
+  (mailsync-log-add 'info "started: mailsync %s, Emacs %s"
+                    mailsync-module--version-wanted emacs-version))
 
 (defun mailsync--stop ()
   "Stop the engine; it ends by itself a moment later."
@@ -256,8 +256,7 @@ Return nil if there is no engine that could."
         mailsync--states nil)
   (when (featurep 'mailsync-gnus)
     (mailsync-gnus-teardown))
-  (when (featurep 'mailsync-status)
-    (mailsync-status-update)))
+  (mailsync-status-update))
 
 (defun mailsync--meet-gnus ()
   "Join Gnus if it is loaded and mailsync runs."

@@ -3,7 +3,7 @@
 //! Pure data.  How a change is found is `watch`'s business, when it is told is `coalesce`'s and
 //! `notifier`'s.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use bitflags::bitflags;
@@ -67,12 +67,12 @@ pub struct Folder {
     /// The account it belongs to.
     pub account: AccountId,
     /// Its directory with every symbolic link resolved: the folder's identity.
-    pub real: PathBuf,
+    pub real: Arc<Path>,
     /// Its directory below the root as the user spells that.
-    pub directory: PathBuf,
+    pub directory: Arc<Path>,
     /// Its canonical name: Unicode with `/` between levels, `INBOX` for the inbox; bytes that
     /// are not UTF-8 are kept.  Never contains NUL.
-    pub name: Vec<u8>,
+    pub name: Arc<[u8]>,
 }
 
 /// Something happened in a folder.
@@ -105,9 +105,9 @@ pub(crate) mod testing {
         Change {
             folder: Arc::new(Folder {
                 account: AccountId(0),
-                real: name.into(),
-                directory: name.into(),
-                name: name.into(),
+                real: Path::new(name).into(),
+                directory: Path::new(name).into(),
+                name: name.as_bytes().into(),
             }),
             kinds,
             origins: Origins::LOCAL,

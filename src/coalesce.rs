@@ -4,7 +4,7 @@
 //! of file systems or Emacs; what it hands out is forgotten here.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ struct Held {
 /// The coalescer: at most one entry a folder, however many events arrive.
 pub struct Coalescer {
     delays: Delays,
-    held: HashMap<PathBuf, Held>,
+    held: HashMap<Arc<Path>, Held>,
     schedule: BTreeSet<(Instant, Arc<Folder>)>,
 }
 
@@ -201,7 +201,7 @@ mod tests {
                 while let Some(now) = coalescer.deadline().filter(|at| *at < until) {
                     for change in coalescer.due(now) {
                         let ms = (now - start).as_millis() as u64;
-                        let name = String::from_utf8(change.folder.name.clone()).unwrap();
+                        let name = String::from_utf8(change.folder.name.to_vec()).unwrap();
                         seen.push((ms, name, change.kinds));
                     }
                 }

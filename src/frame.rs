@@ -198,9 +198,9 @@ mod tests {
             &Change {
                 folder: Arc::new(Folder {
                     account: AccountId(0),
-                    real: "/real/a".into(),
-                    directory: "/m/a".into(),
-                    name: b"a\xff\nb".to_vec(),
+                    real: Path::new("/real/a").into(),
+                    directory: Path::new("/m/a").into(),
+                    name: b"a\xff\nb"[..].into(),
                 }),
                 kinds: Kinds::NEW | Kinds::UNKNOWN,
                 origins: Origins::LOCAL,

@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::change::{AccountId, Change, Folder};
 use crate::frame::Payload;
@@ -151,7 +152,7 @@ pub struct Notifier {
     sequence: u64,
     limit: usize,
     attached: bool,
-    changes: Queue<PathBuf, Change>,
+    changes: Queue<Arc<Path>, Change>,
     notices: Queue<NoticeKey, Notice>,
     flight: Option<Flight>,
 }
@@ -220,7 +221,7 @@ impl Notifier {
 
     /// Drop what waits to be told of these folders.
     pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
-        let gone: Vec<PathBuf> = (self.changes.entries.iter())
+        let gone: Vec<Arc<Path>> = (self.changes.entries.iter())
             .filter(|(_, (_, change))| these(&change.folder))
             .map(|(real, _)| real.clone())
             .collect();

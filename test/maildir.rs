@@ -96,7 +96,7 @@ fn layouts_and_mixtures() -> Outcome {
         }
         for folder in &scan.folders {
             assert!(folder.directory.starts_with(root.path()));
-            assert_eq!(folder.real, fs::canonicalize(&folder.directory)?);
+            assert_eq!(*folder.real, *fs::canonicalize(&folder.directory)?);
             let cur = DiskFs.stat(&folder.real.join("cur"))?;
             assert_eq!(folder.cur, Stamp::new(&cur, folder.cur.taken));
         }
@@ -139,7 +139,7 @@ fn any_name_is_found_and_survives() -> Outcome {
     for folder in &scan.folders {
         let entry = folder.directory.file_name().ok_or("no name")?;
         assert!(entries.contains(&entry.as_bytes()));
-        assert_eq!(folder.name, canonical(b"", entry));
+        assert_eq!(*folder.name, canonical(b"", entry));
     }
     Ok(())
 }
@@ -192,8 +192,9 @@ fn links_and_cycles() -> Outcome {
     assert_eq!(names(&scan), ["0far", "0far/below", "INBOX", "a", "plus"]);
     let far = fs::canonicalize(elsewhere.path())?.join("far");
     let reals: Vec<_> = scan.folders.iter().map(|it| it.real.clone()).collect();
-    assert_eq!(reals[..2], [far.clone(), far.join("below")]);
-    assert_eq!(scan.folders[1].directory, at("0far/below"));
+    assert_eq!(*reals[0], *far);
+    assert_eq!(*reals[1], *far.join("below"));
+    assert_eq!(*scan.folders[1].directory, *at("0far/below"));
     let problems: Vec<_> = scan.problems.iter().map(|it| &it.path).collect();
     assert_eq!(problems, [&at("loop")]);
     Ok(())
@@ -292,7 +293,7 @@ fn what_happens_to_messages_shows_in_the_stamps() -> Outcome {
         let mut found = delta.changed;
         found.extend(delta.created.into_iter().map(|it| it.real));
         found.extend(delta.deleted);
-        let expected: Vec<_> = expected.iter().map(|it| real.join(it)).collect();
+        let expected: Vec<_> = expected.iter().map(|it| real.join(it).into()).collect();
         assert_eq!(found, expected);
         // Kernels before 6.13 stamp by a clock that ticks up to every 10 ms.
         std::thread::sleep(Duration::from_millis(20));

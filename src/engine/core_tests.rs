@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::{AccountConfig, RootConfig, RootId};
@@ -146,6 +147,10 @@ impl Bench {
     }
 }
 
+fn path(path: &str) -> Arc<Path> {
+    Path::new(path).into()
+}
+
 fn found(directory: &str) -> FoundFolder {
     let stamp = Stamp {
         id: FileId::NONE,
@@ -156,9 +161,9 @@ fn found(directory: &str) -> FoundFolder {
         since: Wall::default(),
     };
     FoundFolder {
-        name: directory.into(),
-        directory: directory.into(),
-        real: directory.into(),
+        name: directory.as_bytes().into(),
+        directory: path(directory),
+        real: path(directory),
         new: stamp,
         cur: stamp,
     }
@@ -205,8 +210,8 @@ fn the_first_scan_is_silent_and_then_the_root_is_ready() {
     // The second time it is news, and nobody is ready twice.
     bench.overflow();
     let mut second = scanned("/m", &["/m/c"]);
-    second.deleted = vec!["/m/a".into()];
-    second.changed = vec!["/m/b".into()];
+    second.deleted = vec![path("/m/a")];
+    second.changed = vec![path("/m/b")];
     bench.report(0, second);
     assert_eq!(bench.told(), ["work /m/a d", "work /m/b u", "work /m/c nc"]);
 }
@@ -303,7 +308,7 @@ fn an_absent_root_waits_and_is_in_doubt_when_it_returns() {
     bench.now = bench.core.deadline().expect("another look");
     bench.give(Input::Tick);
     let mut back = scanned("/m", &[]);
-    back.changed = ["/m/a", "/m/b"].map(PathBuf::from).to_vec();
+    back.changed = ["/m/a", "/m/b"].map(path).to_vec();
     bench.report(0, back);
     let mut told = bench.told();
     told.sort();
@@ -346,7 +351,7 @@ fn of_nested_roots_the_longest_has_a_folder() {
             // It scans again, to give up its watches there.
             assert_eq!(bench.jobs(), [(0, scan(&["/m/in"]))]);
             let mut rest = scanned("/m", &[]);
-            rest.deleted = ["/m/in", "/m/in/a"].map(PathBuf::from).to_vec();
+            rest.deleted = ["/m/in", "/m/in/a"].map(path).to_vec();
             bench.report(0, rest);
         } else {
             bench.report(1, inner());

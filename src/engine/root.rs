@@ -63,7 +63,7 @@ pub(super) struct Root {
     /// Its truename, once a scan has told it.
     pub real: Option<PathBuf>,
     /// By truename, sorted, so that all of them are always told in the same order.
-    pub folders: BTreeMap<PathBuf, Arc<Folder>>,
+    pub folders: BTreeMap<Arc<Path>, Arc<Folder>>,
     work: Option<Work>,
     /// Work that waits for the worker to be free; whom to leave out is not in it yet.
     wish: Option<Job>,

@@ -5,7 +5,8 @@
 //! tell) is `watch`'s business.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::discover::{FoundFolder, Scan};
 use super::fs::FileId;
@@ -17,15 +18,15 @@ pub struct Delta {
     /// Folders that were not known.
     pub created: Vec<FoundFolder>,
     /// The real paths of known folders that are no more.
-    pub deleted: Vec<PathBuf>,
+    pub deleted: Vec<Arc<Path>>,
     /// The real paths of known folders that have changed: their stamps differ, they were replaced,
     /// they go by another name now, or they could not be looked at.
-    pub changed: Vec<PathBuf>,
+    pub changed: Vec<Arc<Path>>,
     /// The real paths of those that look the same and may have changed; no later look will tell
     /// more.
-    pub doubtful: Vec<PathBuf>,
+    pub doubtful: Vec<Arc<Path>>,
     /// As `doubtful`, but too fresh: a later look will tell whether to doubt, for good.
-    pub unsettled: Vec<PathBuf>,
+    pub unsettled: Vec<Arc<Path>>,
 }
 
 impl Delta {
@@ -36,7 +37,7 @@ impl Delta {
     }
 
     /// The real paths of all known folders that are not proven to be unchanged.
-    pub fn may_have_changed(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn may_have_changed(&self) -> impl Iterator<Item = &Arc<Path>> {
         let doubtful = self.doubtful.iter().chain(&self.unsettled);
         self.changed.iter().chain(doubtful)
     }
@@ -65,7 +66,7 @@ impl Delta {
 /// deleted but may have changed: an unreadable directory must not look like a deletion.
 #[must_use]
 pub fn diff(
-    known: &HashMap<PathBuf, FoundFolder>,
+    known: &HashMap<Arc<Path>, FoundFolder>,
     scan: &Scan,
     clock: impl Fn(FileId) -> Clock,
 ) -> Delta {
@@ -101,7 +102,7 @@ pub fn diff(
         list.push(folder.real.clone());
     }
     for (real, old) in known {
-        if !seen.contains(real.as_path()) {
+        if !seen.contains(&**real) {
             let mut problems = scan.problems.iter();
             let in_doubt = problems.any(|problem| old.directory.starts_with(&problem.path));
             let list = if in_doubt {
@@ -130,7 +131,7 @@ pub fn diff(
 /// changed keeps its older stamps: they prove as much, and whoever struck it out of `delta`
 /// (because a watch vouches for it, or because it is too fresh) has it compared with them again
 /// next time.
-pub fn absorb(known: &mut HashMap<PathBuf, FoundFolder>, scan: &Scan, delta: &Delta) {
+pub fn absorb(known: &mut HashMap<Arc<Path>, FoundFolder>, scan: &Scan, delta: &Delta) {
     for real in &delta.deleted {
         known.remove(real);
     }
@@ -167,7 +168,7 @@ mod tests {
             .created
             .iter()
             .map(|it| format!("+{}", it.real.display()));
-        let marked = |mark, list: &[PathBuf]| {
+        let marked = |mark, list: &[Arc<Path>]| {
             let list = list.iter();
             list.map(|it| format!("{mark}{}", it.display()))
                 .collect::<Vec<_>>()

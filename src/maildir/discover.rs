@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{error, fmt, io};
 
 use super::fs::{EntryKind, FileId, Fs};
@@ -42,15 +43,15 @@ pub enum Layout {
     Nested,
 }
 
-/// A folder as it was found.
+/// A folder as it was found.  Its strings are shared by all who know it: there are many folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFolder {
     /// Its canonical name (see [`canonical`]), `INBOX` for the root.
-    pub name: Vec<u8>,
+    pub name: Arc<[u8]>,
     /// Its directory as the user sees it: the root as spelled, then the entries as found.
-    pub directory: PathBuf,
+    pub directory: Arc<Path>,
     /// Its directory with symbolic links resolved: the folder's identity.
-    pub real: PathBuf,
+    pub real: Arc<Path>,
     /// What `new` looked like.
     pub new: Stamp,
     /// What `cur` looked like.
@@ -437,10 +438,16 @@ impl Walk<'_> {
             Place::Root => b"INBOX".to_vec(),
             _ => directory.name,
         };
+        // Where no link was followed, the two are the same.
+        let real: Arc<Path> = directory.real.into();
+        let spelled = match *real == *directory.spelled {
+            true => real.clone(),
+            false => directory.spelled.into(),
+        };
         self.scan.folders.push(FoundFolder {
-            name,
-            directory: directory.spelled,
-            real: directory.real,
+            name: name.into(),
+            directory: spelled,
+            real,
             new,
             cur,
         });
@@ -773,9 +780,9 @@ mod tests {
         let model = Model::new(&["/home -> /m", "/m/***", "/m/a/***"]);
         let scan = discover(&model, Path::new("/home"), Layout::Auto, &[]).expect("a root");
         assert_eq!(scan.real_root, Path::new("/m"));
-        let spelled: Vec<_> = scan.folders.iter().map(|it| &it.directory).collect();
+        let spelled: Vec<_> = scan.folders.iter().map(|it| &*it.directory).collect();
         assert_eq!(spelled, [Path::new("/home"), Path::new("/home/a")]);
-        let real: Vec<_> = scan.folders.iter().map(|it| &it.real).collect();
+        let real: Vec<_> = scan.folders.iter().map(|it| &*it.real).collect();
         assert_eq!(real, [Path::new("/m"), Path::new("/m/a")]);
     }
 
@@ -1077,7 +1084,7 @@ mod tests {
                 let mut found: Vec<(Vec<u8>, &Path)> = scan
                     .folders
                     .iter()
-                    .map(|folder| (folder.name.clone(), folder.real.as_path()))
+                    .map(|folder| (folder.name.to_vec(), &*folder.real))
                     .collect();
                 found.sort();
                 assert_eq!(found, expected, "seed {seed}, {layout:?}");

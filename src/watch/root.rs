@@ -59,9 +59,9 @@ pub struct Scanned {
     /// Folders that were not there.
     pub created: Vec<FoundFolder>,
     /// Truenames of those that are no more.
-    pub deleted: Vec<PathBuf>,
+    pub deleted: Vec<Arc<Path>>,
     /// Truenames of those that may have changed.
-    pub changed: Vec<PathBuf>,
+    pub changed: Vec<Arc<Path>>,
     /// Directories that are watched.
     pub watches: usize,
     /// Directories that should be and are not.
@@ -109,8 +109,8 @@ pub struct Root {
     spelling: PathBuf,
     layout: Layout,
     watches: Watches,
-    known: HashMap<PathBuf, FoundFolder>,
-    /// Directories in which folders can appear, folders' entries, and the way to the root, by the
+    known: HashMap<Arc<Path>, FoundFolder>,
+    /// Directories in which folders can appear, links to folders, and the way to the root, by the
     /// path that an event about them has.
     places: HashSet<PathBuf>,
     /// Which directory the root was when it was scanned last.
@@ -170,14 +170,18 @@ impl Root {
     /// Index files come and go beside the folders all day; only directories matter.
     fn matters(&self, place: &Path, names: &Names) -> bool {
         let Names::Some(names) = names else {
-            return self.places.contains(place);
+            return self.is_place(place);
         };
         names.iter().any(|name| {
             let path = place.join(name);
             maildir_part(name)
-                || self.places.contains(&path)
+                || self.is_place(&path)
                 || !never_a_folder(name) && self.fs.stat(&path).is_ok_and(|stat| stat.is_dir)
         })
+    }
+
+    fn is_place(&self, path: &Path) -> bool {
+        self.places.contains(path) || self.known.contains_key(path)
     }
 
     fn scan(&mut self, job: &Job) -> Result<Scanned, Absent> {
@@ -254,12 +258,18 @@ impl Root {
             places.insert(directory.clone());
         }
         if let Some(scan) = scan {
-            let entry = |folder: &FoundFolder| {
-                let below = folder.directory.strip_prefix(&self.spelling);
-                below.map_or_else(|_| folder.real.clone(), |below| scan.real_root.join(below))
-            };
             places.extend(scan.containers.iter().map(|it| it.real.clone()));
-            places.extend(scan.folders.iter().map(entry));
+            for folder in &scan.folders {
+                let below = folder.directory.strip_prefix(&self.spelling);
+                let entry = below.map_or_else(
+                    |_| folder.real.to_path_buf(),
+                    |below| scan.real_root.join(below),
+                );
+                // Others are known by that name.
+                if *entry != *folder.real {
+                    places.insert(entry);
+                }
+            }
         }
         self.places = places;
     }
@@ -392,7 +402,7 @@ fn way_only(trail: &Trail, scan: Option<&Scan>) -> Trail {
 /// The directories of a scan with their devices.
 fn scan_devices(scan: &Scan) -> impl Iterator<Item = (&Path, u64)> {
     let folders = scan.folders.iter();
-    let folders = folders.map(|folder| (folder.real.as_path(), folder.new.id.dev));
+    let folders = folders.map(|folder| (&*folder.real, folder.new.id.dev));
     let places = scan.containers.iter();
     places
         .map(|place| (place.real.as_path(), place.id.dev))
