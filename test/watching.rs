@@ -32,7 +32,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempDir;
 
 use rng::Rng;
-use support::{DELAYS, Engine, LONG, Told, kernel, maildir};
+use support::{DELAYS, Engine, LONG, Told, again, is_child, kernel, maildir};
 
 /// How long a change may take to be told: the delays, and what a busy machine adds.
 const LIMIT: Duration = Duration::from_millis(2 * 100 + 5000);
@@ -1400,12 +1400,9 @@ fn a_link_on_the_way_to_a_root_may_be_swapped() {
 
 // The system's limits.
 
-/// Set in a child that has been given its limits.
-const CHILD: &str = "MAILSYNC_TEST_LIMITED";
-
 /// Run this test again, in a child whose limits `shell` sets; true in that child.
 fn limited(test: &str, shell: &str) -> bool {
-    if env::var_os(CHILD).is_some() {
+    if is_child() {
         return true;
     }
     let probe = Command::new("unshare")
@@ -1423,22 +1420,6 @@ fn limited(test: &str, shell: &str) -> bool {
         test,
         Command::new("unshare").args(["-Ur", "sh", "-c", &shell]),
     )
-}
-
-/// Run this test again, in a child that `prefix` starts; true in that child.
-fn again(test: &str, prefix: &mut Command) -> bool {
-    if env::var_os(CHILD).is_some() {
-        return true;
-    }
-    let me = env::current_exe().unwrap();
-    let how = ["--exact", test, "--nocapture", "--include-ignored"];
-    let output = prefix.arg(me).args(how).env(CHILD, "1").output().unwrap();
-    let out = String::from_utf8_lossy(&output.stdout);
-    let err = String::from_utf8_lossy(&output.stderr);
-    print!("{out}");
-    assert!(output.status.success(), "{out}\n{err}");
-    assert!(out.contains("1 passed"), "{out}");
-    false
 }
 
 /// The snapshot after the first look, which may come a little later than what is told of it.
@@ -1760,7 +1741,7 @@ fn unprivileged(test: &str) -> bool {
     if fs::read_dir(dir.path()).is_err() {
         return true;
     }
-    if env::var_os(CHILD).is_some() {
+    if is_child() {
         println!("skipped: no way to be without privileges");
         return false;
     }

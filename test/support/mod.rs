@@ -7,9 +7,10 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fs, panic, thread};
+use std::{env, fs, panic, thread};
 
 use mailsync_module::coalesce::Delays;
 use mailsync_module::engine::actor::{Handle, World};
@@ -17,7 +18,7 @@ use mailsync_module::engine::config::{AccountConfig, RootConfig};
 use mailsync_module::engine::pipe::Pipe;
 use mailsync_module::engine::status::{RootStatus, Status};
 use mailsync_module::maildir::Layout;
-use mailsync_module::watch::{self, MakeBackend};
+use mailsync_module::watch::{self, Backend, MakeBackend, WatchError, Watched};
 
 /// How long a test waits for what must happen, on a machine that does other things.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -56,6 +57,41 @@ pub fn account(name: &str, root: &Path, delays: Delays) -> AccountConfig {
     }
 }
 
+/// A backend that watches nothing.
+pub struct Deaf;
+
+impl Backend for Deaf {
+    fn watch(&mut self, all: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>> {
+        let watched = if anew { Watched::Same } else { Watched::New };
+        all.iter().map(|_| Ok(watched)).collect()
+    }
+    fn unwatch(&mut self, _: &[Arc<Path>]) {}
+}
+
+/// Set in a child that has been given what the test needs.
+const CHILD: &str = "MAILSYNC_TEST_CHILD";
+
+/// Whether this is such a child.
+pub fn is_child() -> bool {
+    env::var_os(CHILD).is_some()
+}
+
+/// Run this test again, in a child that `prefix` starts; true in that child.
+pub fn again(test: &str, prefix: &mut Command) -> bool {
+    if is_child() {
+        return true;
+    }
+    let me = env::current_exe().unwrap();
+    let how = ["--exact", test, "--nocapture", "--include-ignored"];
+    let output = prefix.arg(me).args(how).env(CHILD, "1").output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    print!("{out}");
+    assert!(output.status.success(), "{out}\n{err}");
+    assert!(out.contains("1 passed"), "{out}");
+    false
+}
+
 /// What one frame said, and when it was read.
 pub struct Frame {
     pub at: Instant,
@@ -76,6 +112,7 @@ pub struct Told {
     /// The account's state and its text.
     pub state: (String, String),
     pub ready: bool,
+    pub count_ready: usize,
 }
 
 impl Told {
@@ -117,6 +154,7 @@ impl Told {
                 b"ready" => {
                     let [_account, _directory] = [next(), next()];
                     self.ready = true;
+                    self.count_ready += 1;
                 }
                 b"log" => drop((next(), next())),
                 b"bye" => drop(next()),
@@ -243,6 +281,11 @@ impl Engine {
     pub fn with<T>(&self, act: impl FnOnce(&mut Handle) -> T) -> T {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         act(handle.as_mut().expect("an engine"))
+    }
+
+    /// Wake it, for nothing.
+    pub fn poke(&self) {
+        self.with(|handle| handle.acknowledge(1, u64::MAX >> 1).unwrap());
     }
 
     /// Its last snapshot.

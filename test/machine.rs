@@ -1,0 +1,299 @@
+//! What happens to the machine rather than in a Maildir, for real where a namespace allows it: file
+//! systems are mounted and unmounted, the network changes, the wall clock jumps, the machine sleeps,
+//! a file system does not answer.
+//!
+//! A test that needs a namespace runs itself again in one, by unshare(1), and says that it is
+//! skipped where there is none to be had.
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use mailsync_module::engine::actor::World;
+use mailsync_module::engine::environment::{Environment, News};
+use mailsync_module::maildir::{DiskFs, Entry, Fs, Stat, Wall};
+
+use support::{ACCOUNT, DELAYS, Engine, LONG, account, again, is_child, maildir};
+
+/// Run this test again in namespaces of its own; true in that child.
+fn in_namespace(test: &str, options: &str) -> bool {
+    if is_child() {
+        return true;
+    }
+    let probe = Command::new("unshare").args([options, "true"]).output();
+    if !probe.as_ref().is_ok_and(|it| it.status.success()) {
+        println!("skipped: no namespace to be had: {probe:?}");
+        return false;
+    }
+    again(test, Command::new("unshare").arg(options))
+}
+
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(output.status.success(), "{program} {args:?}: {output:?}");
+}
+
+fn mount(point: &Path) {
+    run("mount", &["-t", "tmpfs", "none", point.to_str().unwrap()]);
+}
+
+fn unmount(point: &Path) {
+    run("umount", &["-l", point.to_str().unwrap()]);
+}
+
+fn deliver(folder: &Path, name: &str) -> Instant {
+    let time = Instant::now();
+    fs::write(folder.join("tmp").join(name), "").unwrap();
+    fs::rename(folder.join("tmp").join(name), folder.join("new").join(name)).unwrap();
+    time
+}
+
+fn tells(engine: &Engine, folder: &Path, name: &str) {
+    let time = deliver(folder, name);
+    engine.wait("the message", LONG, |told| told.since(folder, time));
+}
+
+fn is(engine: &Engine, state: &str) {
+    engine.wait(state, LONG, |told| told.state.0 == state);
+}
+
+#[test]
+fn a_file_system_that_is_mounted_and_unmounted_is_seen_without_a_poll() {
+    if !in_namespace(
+        "a_file_system_that_is_mounted_and_unmounted_is_seen_without_a_poll",
+        "-Urm",
+    ) {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    // The mount's own place, above it, and a link to below it.
+    let table = [
+        ("Mail", "Mail", "Mail"),
+        ("disk", "disk/u/Mail", "disk/u/Mail"),
+        ("far", "link", "far/Mail"),
+    ];
+    for (mounted, root, real) in table {
+        let [point, root, real] = [mounted, root, real].map(|it| top.join(it));
+        fs::create_dir(&point).unwrap();
+        if root != real {
+            symlink(&real, &root).unwrap();
+        }
+        let engine = Engine::start(&root, DELAYS, support::kernel());
+        let began = if root == point { "watching" } else { "waiting" };
+        is(&engine, began);
+
+        mount(&point);
+        maildir(&real.join(".a"));
+        is(&engine, "watching");
+        engine.wait("the folder", LONG, |told| told.ready);
+        tells(&engine, &real.join(".a"), "1");
+
+        // What is there is not deleted: it is away.
+        unmount(&point);
+        is(&engine, "waiting");
+        assert!(engine.told().state.1.contains(root.to_str().unwrap()));
+        engine.quiet();
+        assert!(
+            !engine
+                .told()
+                .frames
+                .iter()
+                .any(|it| it.text.contains("\0d\0"))
+        );
+
+        let time = Instant::now();
+        mount(&point);
+        maildir(&real.join(".a"));
+        is(&engine, "watching");
+        let folder = real.join(".a");
+        engine.wait("all in doubt", LONG, |told| told.since(&folder, time));
+        engine.quiet();
+        tells(&engine, &folder, "2");
+        // Nothing ticks meanwhile: the kernel told all this.
+        assert_eq!(engine.root().how, "kernel");
+
+        // Another one on top, and away again.
+        mount(&point);
+        maildir(&real.join(".b"));
+        let other = real.join(".b");
+        engine.wait("another", LONG, |told| told.since(&other, time));
+        tells(&engine, &other, "3");
+        unmount(&point);
+        engine.quiet();
+        tells(&engine, &folder, "4");
+        drop(engine);
+        unmount(&point);
+    }
+}
+
+#[test]
+fn mounts_and_addresses_are_news_and_nothing_else_is() {
+    if !in_namespace("mounts_and_addresses_are_news_and_nothing_else_is", "-Urmn") {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let point = top.join("a b");
+    fs::create_dir(&point).unwrap();
+    let (told, news) = channel();
+    let environment = Environment::start(move |it| told.send(it).is_ok()).unwrap();
+    let next = || news.recv_timeout(LONG).expect("news");
+    assert_eq!(next(), News::MountsAreTold);
+    mount(&point);
+    assert_eq!(next(), News::Mounts(vec![point.clone()]));
+    unmount(&point);
+    assert_eq!(next(), News::Mounts(vec![point]));
+    run("ip", &["link", "set", "lo", "up"]);
+    for address in ["10.9.9.1/32", "10.9.9.2/32", "10.9.9.3/32"] {
+        run("ip", &["address", "add", address, "dev", "lo"]);
+    }
+    assert_eq!(next(), News::Network, "many changes are one piece of news");
+    fs::write(top.join("file"), "").unwrap();
+    let quiet = news.recv_timeout(Duration::from_millis(1_500));
+    assert!(quiet.is_err(), "{quiet:?}");
+    drop(environment);
+}
+
+/// What the machine has slept, as the test wants it.
+fn sleeper() -> (Arc<AtomicU64>, World) {
+    let slept = Arc::new(AtomicU64::new(0));
+    let seconds = slept.clone();
+    let world = World {
+        slept: Arc::new(move || Duration::from_secs(seconds.load(Ordering::Relaxed))),
+        ..World::real()
+    };
+    (slept, world)
+}
+
+#[test]
+fn after_a_sleep_every_root_is_looked_at() {
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let (slept, mut world) = sleeper();
+    // A kernel that tells nothing: only a look can find what comes.
+    world.backend = Arc::new(|_| Ok(Box::new(support::Deaf)));
+    let folders = ["one", "two"].map(|name| top.join(name));
+    folders.iter().for_each(|folder| maildir(folder));
+    // Until stamps prove something.
+    std::thread::sleep(Duration::from_millis(2_100));
+    let mut accounts = vec![account(ACCOUNT, &folders[0], DELAYS)];
+    accounts.push(account("other", &folders[1], DELAYS));
+    let engine = Engine::start_in(world, accounts, Duration::ZERO);
+    engine.wait("both", LONG, |told| told.count_ready == 2);
+    let time = Instant::now();
+    folders.iter().for_each(|folder| _ = deliver(folder, "1"));
+    // Whatever wakes the engine, it notices that it slept.
+    engine.poke();
+    engine.quiet();
+    assert!(!folders.iter().any(|it| engine.told().since(it, time)));
+    slept.store(5, Ordering::Relaxed);
+    engine.poke();
+    for folder in &folders {
+        engine.wait("the message", LONG, |told| told.since(folder, time));
+    }
+    assert!(
+        engine
+            .told()
+            .frames
+            .iter()
+            .any(|it| it.text.contains("slept for 5 s"))
+    );
+}
+
+/// A file system that does not answer while it hangs.
+#[derive(Clone, Default)]
+struct Hanging {
+    hangs: Arc<AtomicBool>,
+    below: PathBuf,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Hanging {
+    fn wait(&self, path: &Path) {
+        let mut open = self.gate.0.lock().unwrap();
+        while !*open && self.hangs.load(Ordering::Relaxed) && path.starts_with(&self.below) {
+            open = self.gate.1.wait(open).unwrap();
+        }
+    }
+
+    fn answer(&self) {
+        *self.gate.0.lock().unwrap() = true;
+        self.gate.1.notify_all();
+    }
+}
+
+impl Fs for Hanging {
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        self.wait(path);
+        DiskFs.list(path)
+    }
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.wait(path);
+        DiskFs.stat(path)
+    }
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        self.wait(path);
+        DiskFs.canonicalize(path)
+    }
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.wait(path);
+        DiskFs.read_link(path)
+    }
+    fn remote(&self, path: &Path) -> io::Result<bool> {
+        DiskFs.remote(path)
+    }
+    fn now(&self) -> Wall {
+        DiskFs.now()
+    }
+}
+
+#[test]
+fn a_hung_file_system_holds_up_only_its_own_root() {
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let roots = ["here", "far"].map(|name| top.join(name));
+    roots.iter().for_each(|root| maildir(root));
+    let hanging = Hanging {
+        hangs: Arc::new(AtomicBool::new(true)),
+        below: roots[1].clone(),
+        ..Hanging::default()
+    };
+    let fs = hanging.clone();
+    let world = World {
+        fs: Arc::new(move || Box::new(fs.clone())),
+        ..World::real()
+    };
+    let accounts = ["here", "far"].map(|name| account(name, &top.join(name), DELAYS));
+    let engine = Engine::start_in(world, accounts.to_vec(), Duration::ZERO);
+    engine.wait("the other", LONG, |told| told.count_ready == 1);
+    tells(&engine, &roots[0], "1");
+    // After ten seconds it is said.
+    engine.wait("that it hangs", LONG, |told| {
+        let mut frames = told.frames.iter();
+        frames.any(|it| it.text.contains("far has not answered for 10 s"))
+    });
+    tells(&engine, &roots[0], "2");
+    let status = engine.status();
+    let state = |name: &str| {
+        let mut accounts = status.accounts.iter();
+        accounts.find(|it| it.name == name).unwrap().state
+    };
+    assert_eq!((state("here"), state("far")), ("watching", "waiting"));
+    // Another configuration waits for it no more than this one.
+    let mut more = accounts.to_vec();
+    maildir(&top.join("more"));
+    more.push(account("more", &top.join("more"), DELAYS));
+    engine.with(|handle| handle.configure(more).unwrap());
+    engine.wait("one more", LONG, |told| told.count_ready == 2);
+    hanging.answer();
+    engine.wait("the far one", LONG, |told| told.count_ready == 3);
+    tells(&engine, &roots[1], "3");
+}
