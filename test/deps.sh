@@ -47,6 +47,8 @@ test)
     need python3 python3
     need dovecot dovecot-imapd
     need tmux tmux
+    # Another machine's file system, for the tests.
+    [ "$(uname)" != Linux ] || need bindfs bindfs
     need shellcheck shellcheck
     has_package_lint || missing package-lint elpa-package-lint
     ;;

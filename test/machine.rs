@@ -7,9 +7,9 @@
 
 mod support;
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
@@ -206,6 +206,182 @@ fn after_a_sleep_every_root_is_looked_at() {
             .iter()
             .any(|it| it.text.contains("slept for 5 s"))
     );
+}
+
+#[test]
+fn watches_that_were_refused_are_had_when_there_is_room() {
+    if !in_namespace(
+        "watches_that_were_refused_are_had_when_there_is_room",
+        "-Ur",
+    ) {
+        return;
+    }
+    let limit = |watches: &str| fs::write("/proc/sys/user/max_inotify_watches", watches).unwrap();
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let folders: Vec<_> = (0..50)
+        .map(|number| top.join(format!(".f{number}")))
+        .collect();
+    folders.iter().for_each(|folder| maildir(folder));
+    limit("40");
+    let (slept, world) = sleeper();
+    let accounts = vec![account(ACCOUNT, &top, DELAYS)];
+    let engine = Engine::start_in(world, accounts, Duration::ZERO);
+    engine.wait("ready", LONG, |told| told.ready);
+    let text = engine.told().state.1.clone();
+    assert!(
+        text.contains("sysctl fs.inotify.max_user_watches="),
+        "{text}"
+    );
+    let root = engine.root();
+    assert_eq!(
+        (root.how, root.watches, root.watches + root.unwatched),
+        ("mixed", 40, 101 + way(&top))
+    );
+    limit("4000");
+    // The machine wakes up: whatever was waited for may have come.
+    slept.store(5, Ordering::Relaxed);
+    engine.poke();
+    engine.wait("no trouble", LONG, |told| {
+        told.state == ("watching".to_owned(), String::new())
+    });
+    assert_eq!(engine.root().how, "kernel");
+    for folder in &folders {
+        tells(&engine, folder, "1");
+    }
+}
+
+/// How many directories lead to this one.
+fn way(path: &Path) -> usize {
+    path.ancestors().count() - 1
+}
+
+#[test]
+fn a_polled_root_tells_everything_and_then_nothing() {
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    maildir(&top);
+    maildir(&top.join(".a"));
+    let mut polled = account(ACCOUNT, &top, DELAYS);
+    polled.roots[0].poll = Some(Duration::from_millis(200));
+    let mut world = World::real();
+    world.backend = Arc::new(|_| panic!("the kernel's notification is not wanted"));
+    let engine = Engine::start_in(world, vec![polled], Duration::ZERO);
+    engine.wait("ready", LONG, |told| told.ready);
+    assert_eq!(engine.root().how, "poll");
+    let folder = top.join(".a");
+    tells(&engine, &folder, "1");
+    let time = Instant::now();
+    fs::rename(folder.join("new/1"), folder.join("cur/1:2,S")).unwrap();
+    engine.wait("flags", LONG, |told| told.since(&folder, time));
+    let time = Instant::now();
+    maildir(&top.join(".b"));
+    engine.wait("a folder", LONG, |told| told.since(&top.join(".b"), time));
+    // Each change may be told twice: when it is seen, and when its tick is over.
+    std::thread::sleep(Duration::from_millis(2_500));
+    engine.quiet();
+    let count = engine.told().count;
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(
+        engine.told().count,
+        count,
+        "nothing happened, and something was told"
+    );
+}
+
+/// Another machine's directory, played by bindfs(1): what is done to it in its own place, the
+/// kernel does not tell of.
+struct Far {
+    own: PathBuf,
+    seen: PathBuf,
+    server: Child,
+}
+
+impl Far {
+    /// Mount `own` at `seen`; `None`, and a word, where that cannot be.
+    fn mount(own: PathBuf, seen: PathBuf) -> Option<Self> {
+        fs::create_dir(&own).unwrap();
+        fs::create_dir(&seen).unwrap();
+        let before = fs::metadata(&seen).unwrap().dev();
+        let server = Command::new("bindfs").arg("-f").args([&own, &seen]).spawn();
+        let Ok(mut server) = server else {
+            println!("skipped: there is no bindfs");
+            return None;
+        };
+        let end = Instant::now() + LONG;
+        while fs::metadata(&seen).unwrap().dev() == before {
+            if server.try_wait().unwrap().is_some() {
+                println!("skipped: FUSE is not permitted");
+                return None;
+            }
+            assert!(Instant::now() < end, "bindfs does not mount");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(Far { own, seen, server })
+    }
+
+    fn signal(&self, signal: &str) {
+        run("kill", &[signal, &self.server.id().to_string()]);
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+        let _ = Command::new("umount").arg("-l").arg(&self.seen).status();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn what_another_machine_writes_is_found_by_looking() {
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let Some(far) = Far::mount(top.join("own"), top.join("seen")) else {
+        return;
+    };
+    maildir(&far.own.join(".a"));
+    let engine = Engine::watching(&far.seen);
+    assert_eq!(engine.root().how, "both");
+    // What this machine does there, the kernel tells.
+    tells(&engine, &far.seen.join(".a"), "1");
+    engine.quiet();
+    let time = deliver(&far.own.join(".a"), "2");
+    let folder = far.seen.join(".a");
+    engine.wait("the message", 3 * LONG, |told| told.since(&folder, time));
+    drop(engine);
+}
+
+#[test]
+fn a_server_that_stops_holds_up_only_its_own_root() {
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let Some(far) = Far::mount(top.join("own"), top.join("seen")) else {
+        return;
+    };
+    maildir(&far.own.join(".a"));
+    maildir(&top.join("here"));
+    let (slept, world) = sleeper();
+    let accounts = [("here", &top.join("here")), ("far", &far.seen)];
+    let accounts = accounts.map(|(name, root)| account(name, root, DELAYS));
+    let engine = Engine::start_in(world, accounts.to_vec(), Duration::ZERO);
+    engine.wait("both", LONG, |told| told.count_ready == 2);
+    far.signal("-STOP");
+    slept.store(5, Ordering::Relaxed);
+    engine.poke();
+    tells(&engine, &top.join("here"), "1");
+    engine.wait("that it hangs", LONG, |told| {
+        let mut frames = told.frames.iter();
+        frames.any(|it| it.text.contains("seen has not answered for 10 s"))
+    });
+    tells(&engine, &top.join("here"), "2");
+    far.signal("-CONT");
+    engine.wait("that it answers", LONG, |told| {
+        told.state == ("watching".to_owned(), String::new())
+    });
+    tells(&engine, &far.seen.join(".a"), "3");
+    drop(engine);
 }
 
 /// A file system that does not answer while it hangs.

@@ -159,6 +159,9 @@ impl Root {
         self.patience = AGAIN;
         self.retry_wait = POLL;
         self.want(depth);
+        if let Some(wish) = &mut self.wish {
+            wish.retry |= self.retry.is_some();
+        }
     }
 
     /// What became due.
