@@ -116,6 +116,8 @@ pub struct Disk {
     pub time: u64,
     pub truth: Truth,
     pub kernel: Kernel,
+    /// Nobody can tell another machine's directories.
+    pub far_looks_near: bool,
     /// By how many seconds the clock of another machine is ahead.
     pub skew: i64,
     /// What is known of directories there, and until when that is not asked again.
@@ -150,6 +152,7 @@ impl Disk {
             time: 1,
             truth: Truth::default(),
             kernel,
+            far_looks_near: false,
             skew: 0,
             cache: BTreeMap::new(),
             unseen: false,
@@ -290,7 +293,7 @@ impl Disk {
     }
 
     pub fn remote(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.elsewhere(&self.canonicalize(path)?))
+        Ok(self.elsewhere(&self.canonicalize(path)?) && !self.far_looks_near)
     }
 
     /// Whether this lies on another machine.

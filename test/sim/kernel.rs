@@ -72,6 +72,8 @@ pub struct Kernel {
     pub no_more_instances: bool,
     /// The `notify` crate stands between us and the kernel.
     pub by_crate: bool,
+    /// A broken backend: a path that is watched is not looked at again.
+    pub others_look_watched: bool,
     /// A broken kernel: every so many events one is lost without a word.
     pub loses_one_in: Option<u64>,
     pub queued: u64,
@@ -87,6 +89,7 @@ impl Kernel {
             watch_limit: usize::MAX,
             no_more_instances: false,
             by_crate: false,
+            others_look_watched: false,
             loses_one_in: None,
             queued: 0,
             overflows: 0,
@@ -205,6 +208,9 @@ impl Kernel {
         if by_crate && old.is_some() {
             // It believes that it watches this already, and does not ask the kernel.
             return Ok(true);
+        }
+        if self.others_look_watched && old.is_some() {
+            return Ok(false);
         }
         let wd = match instance.by_inode.get(&ino) {
             Some(wd) => *wd,

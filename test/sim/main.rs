@@ -238,3 +238,34 @@ fn a_lisp_that_acknowledges_before_it_reads_is_found_out() {
     };
     found_out::<Coalescer>("a Lisp that acknowledges before it reads", sabotage);
 }
+
+#[test]
+fn a_world_that_is_not_as_it_says_is_found_out() {
+    let fine = Sabotage::default();
+    let table = [
+        (
+            "mounts that nobody hears of",
+            Sabotage {
+                mounts_are_unheard: true,
+                ..fine
+            },
+        ),
+        (
+            "another machine that passes for this one",
+            Sabotage {
+                far_looks_near: true,
+                ..fine
+            },
+        ),
+        (
+            "a watch that passes for another",
+            Sabotage {
+                others_look_watched: true,
+                ..fine
+            },
+        ),
+    ];
+    for (what, sabotage) in table {
+        found_out::<Coalescer>(what, sabotage);
+    }
+}

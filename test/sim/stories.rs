@@ -146,7 +146,7 @@ fn a_root_without_watcher_and_folders_is_looked_at_again() {
     setup.no_instances = true;
     setup.furnished = false;
     let mut world = World::new(Rng::new(4), setup, Sabotage::default(), false);
-    let outcome = world.handle(Input::Tick);
+    let outcome = world.begin();
     tell(&world, outcome);
     let outcome = (world.engine_catches_up()).and_then(|()| world.lisp_catches_up());
     tell(&world, outcome);

@@ -37,6 +37,12 @@ pub type Outcome = Result<(), String>;
 pub struct Sabotage {
     pub kernel_loses_events: bool,
     pub lisp_acknowledges_unread: bool,
+    /// Mounts are told of, but the engine does not hear it.
+    pub mounts_are_unheard: bool,
+    /// Another machine's file system passes for this machine's.
+    pub far_looks_near: bool,
+    /// A directory in the place of a watched one passes for it.
+    pub others_look_watched: bool,
 }
 
 /// A world's circumstances.
@@ -276,6 +282,7 @@ pub struct World<C: Coalesce> {
     /// Directories that events have ever named, for the bound on what is unexplained.
     places: BTreeSet<PathBuf>,
     pub stats: Stats,
+    sabotage: Sabotage,
 }
 
 impl<C: Coalesce> World<C> {
@@ -285,10 +292,12 @@ impl<C: Coalesce> World<C> {
         kernel.watch_limit = setup.watch_limit;
         kernel.by_crate = setup.by_crate;
         kernel.no_more_instances = setup.no_instances;
+        kernel.others_look_watched = sabotage.others_look_watched;
         kernel.loses_one_in = sabotage.kernel_loses_events.then_some(37);
         let mut disk = Disk::new(setup.tick, kernel);
         disk.truth.roots = setup.specs.clone();
         disk.skew = setup.skew;
+        disk.far_looks_near = sabotage.far_looks_near;
         disk.truth.returns_are_seen = setup.all_events_come();
         furnish(&mut disk, setup.furnished, &mut rng);
         let machine = Shared::new(Machine {
@@ -317,6 +326,7 @@ impl<C: Coalesce> World<C> {
             setup,
             places: BTreeSet::new(),
             stats: Stats::default(),
+            sabotage,
         }
     }
 
@@ -545,6 +555,9 @@ impl<C: Coalesce> World<C> {
             }
             Step::EngineHearsOfMounts => {
                 let news = std::mem::take(&mut self.machine.lock().disk.mount_news);
+                if self.sabotage.mounts_are_unheard {
+                    return Ok(());
+                }
                 self.handle(Input::Mounts(news))
             }
             Step::MachineWakes => self.handle(Input::Woke(ms(5_000))),
