@@ -281,6 +281,8 @@ check."
                 (equal old (cons state text)))
       (setf (alist-get account mailsync--states nil nil #'equal)
             (cons state text))
+      ;; What was mended and breaks again is news.
+      (mailsync--once-clear (list 'state (cdr old)))
       (if (equal text "")
           (mailsync-log-add 'info "%s: %s" account state)
         (setf (alist-get account mailsync--troubles nil nil #'equal)

@@ -550,6 +550,9 @@ open('done', 'w').close()"))
     (test-wait (lambda () (test-changed "INBOX" 'new)))
     (rename-file (concat root "/later") (concat root "/away"))
     (test-wait (lambda () (eq (test-state "w") 'waiting)))
+    ;; That is said again, since it was mended in between.
+    (should (= 2 (with-current-buffer mailsync-log--buffer
+                   (how-many "there is no directory" (point-min) (point-max)))))
     (setq test-changes nil)
     (rename-file (concat root "/away") (concat root "/later"))
     (test-wait (lambda () (eq (test-state "w") 'watching)))
