@@ -28,6 +28,7 @@ use mailsync_module::change::Kinds;
 use mailsync_module::engine::status::RootStatus;
 use mailsync_module::watch::MakeBackend;
 use mailsync_module::watch::inbox::{Dirty, Event, HALF_LIFE, Inbox, Names};
+use mailsync_module::watch::portable::Portable;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempDir;
 
@@ -662,7 +663,13 @@ fn agrees(engine: &Engine, now: &Folders) -> Result<(), BTreeSet<PathBuf>> {
 
 /// Run one program; the longest that it took to tell anything, and anything but what happened
 /// while there was no root.
-fn program(seed: u64, base: &Path, operations: usize, gate: Option<&Gate>) -> [Duration; 2] {
+fn program(
+    seed: u64,
+    base: &Path,
+    operations: usize,
+    backend: MakeBackend,
+    gate: Option<&Gate>,
+) -> [Duration; 2] {
     let mut rng = Rng::new(seed);
     let mut world = World::new(base, rng.fork());
     if rng.once_in(2) {
@@ -676,7 +683,7 @@ fn program(seed: u64, base: &Path, operations: usize, gate: Option<&Gate>) -> [D
     }
     world.folders = look(&world.root);
     world.touched.clear();
-    let engine = watching(&world.root, gate.map_or_else(kernel, Gate::backend));
+    let engine = watching(&world.root, backend);
     let mut worst = [Duration::ZERO; 2];
     let mut done = 0;
     let mut away = false;
@@ -795,7 +802,17 @@ fn seeds(count: u64, one: impl Fn(u64, &Path) + Sync) {
 #[test]
 fn programs_of_file_operations_are_told_in_time() {
     seeds(6, |seed, base| {
-        let [all, there] = program(seed, base, 60, None);
+        let [all, there] = program(seed, base, 60, kernel(), None);
+        println!("seed {seed}: told after {all:?} at most, {there:?} while there was a root");
+    });
+}
+
+/// What other systems have to use, as far as this one's kernel can show.
+#[test]
+fn programs_are_told_in_time_by_the_portable_backend_too() {
+    seeds(4, |seed, base| {
+        let portable: MakeBackend = Arc::new(Portable::start);
+        let [all, there] = program(seed, base, 40, portable, None);
         println!("seed {seed}: told after {all:?} at most, {there:?} while there was a root");
     });
 }
@@ -805,7 +822,7 @@ fn programs_in_which_events_are_lost_are_told_in_time() {
     let overflows = AtomicU64::new(0);
     seeds(4, |seed, base| {
         let gate = Gate::default();
-        let [all, _] = program(seed, base, 40, Some(&gate));
+        let [all, _] = program(seed, base, 40, gate.backend(), Some(&gate));
         println!("seed {seed}: told after {all:?} at most");
         overflows.fetch_add(gate.overflows(), Ordering::Relaxed);
     });
