@@ -38,8 +38,8 @@ pub trait Coalesce {
     fn due(&mut self, now: Instant) -> Vec<Change>;
     /// Merge for this long from now on; what is held already is due when it was.
     fn retime(&mut self, delays: Delays);
-    /// Drop what is held of these folders.
-    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool);
+    /// Give back what is held of these folders.
+    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) -> Vec<Change>;
     /// When `due` will next have something.
     fn deadline(&self) -> Option<Instant>;
     /// Folders being held.
@@ -111,9 +111,10 @@ impl Coalesce for Coalescer {
         self.delays = delays;
     }
 
-    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
-        self.held.retain(|_, held| !these(&held.change.folder));
+    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) -> Vec<Change> {
         self.schedule.retain(|(_, folder)| !these(folder));
+        let gone = (self.held).extract_if(|_, held| these(&held.change.folder));
+        gone.map(|(_, held)| held.change).collect()
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -157,11 +157,11 @@ pub struct Notifier {
     flight: Option<Flight>,
 }
 
-impl Notifier {
-    /// A notifier without a pipe, for the accounts with these names.
-    pub fn new(accounts: Vec<String>) -> Self {
+impl Default for Notifier {
+    /// A notifier without a pipe and without accounts.
+    fn default() -> Self {
         Notifier {
-            accounts,
+            accounts: Vec::new(),
             generation: 0,
             sequence: 0,
             limit: 0,
@@ -171,7 +171,9 @@ impl Notifier {
             flight: None,
         }
     }
+}
 
+impl Notifier {
     /// A new, empty pipe that takes `limit` bytes without waiting.
     ///
     /// What was in flight in an older one may never have been read: it waits again.
@@ -219,19 +221,22 @@ impl Notifier {
         self.accounts.push(name);
     }
 
-    /// Drop what waits to be told of these folders.
-    pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
+    /// Give back what waits to be told of these folders, or is being told.
+    pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) -> Vec<Change> {
         let gone: Vec<Arc<Path>> = (self.changes.entries.iter())
             .filter(|(_, (_, change))| these(&change.folder))
             .map(|(real, _)| real.clone())
             .collect();
-        for real in gone {
-            self.changes.remove(&real);
-        }
+        let changes = gone.iter().filter_map(|real| self.changes.remove(real));
+        let mut forgotten: Vec<Change> = changes.collect();
         // Should the pipe break, it shall not come back.
         if let Some(flight) = &mut self.flight {
-            flight.changes.retain(|change| !these(&change.folder));
+            let gone = flight
+                .changes
+                .extract_if(.., |change| these(&change.folder));
+            forgotten.extend(gone);
         }
+        forgotten
     }
 
     /// Another message; it replaces an unsent one with its key.
@@ -597,7 +602,8 @@ mod tests {
             ),
         ];
         for (what, steps) in table {
-            let mut notifier = Notifier::new(vec!["work".to_owned()]);
+            let mut notifier = Notifier::default();
+            notifier.account("work".to_owned());
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Change(name, kinds) => notifier.change(change(name, kinds)),
@@ -619,7 +625,8 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_by_folders_and_by_some_lines() {
-        let mut notifier = Notifier::new(vec!["work".to_owned()]);
+        let mut notifier = Notifier::default();
+        notifier.account("work".to_owned());
         notifier.attach(1, 32_768);
         for i in 0..10_000 {
             notifier.change(change(&format!("f{}", i % 10), Kinds::NEW));

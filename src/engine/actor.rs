@@ -269,10 +269,15 @@ impl Actor {
         let messages = self.messages.clone();
         let tell = move |news| {
             let message = match news {
-                News::MountsAreTold => Message::Input(Input::MountsAreTold),
+                News::MountsAreTold => Message::Input(Input::MountsAreTold(true)),
                 News::Mounts(points) => Message::Input(Input::Mounts(points)),
                 News::Network => Message::Input(Input::NetworkChanged),
                 News::Clock => Message::Clock,
+                News::Ended(text) => {
+                    let text = format!("a sleep of the machine will be noticed late: {text}");
+                    let _ = messages.send(Message::Input(Input::Log("warning", text)));
+                    Message::Input(Input::MountsAreTold(false))
+                }
             };
             messages.send(message).is_ok()
         };

@@ -3,7 +3,7 @@
 //! Owns the coalescers and the notifier, knows each root's folders, gives the workers their jobs.
 //! It does no I/O and reads no clock, so that the simulator can run it as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,8 +47,8 @@ pub enum Input {
     ClockSet,
     /// An address or a route came or went.
     NetworkChanged,
-    /// From now on `Mounts` comes when something is mounted or unmounted.
-    MountsAreTold,
+    /// From now on `Mounts` comes when something is mounted or unmounted, or does not.
+    MountsAreTold(bool),
     /// Something was mounted or unmounted here.
     Mounts(Vec<PathBuf>),
     /// Only time has passed.
@@ -91,6 +91,8 @@ pub struct Core<C = Coalescer> {
     notifier: Notifier,
     delivered: u64,
     mounts_are_told: bool,
+    /// What was not told of folders when their roots were given up: whoever has them now tells.
+    owed: HashMap<Arc<Path>, Kinds>,
 }
 
 impl<C: Coalesce> Default for Core<C> {
@@ -100,9 +102,10 @@ impl<C: Coalesce> Default for Core<C> {
             listed: Vec::new(),
             roots: BTreeMap::new(),
             made: 0,
-            notifier: Notifier::new(Vec::new()),
+            notifier: Notifier::default(),
             delivered: 0,
             mounts_are_told: false,
+            owed: HashMap::new(),
         }
     }
 }
@@ -114,7 +117,7 @@ impl<C: Coalesce> Core<C> {
         match input {
             Input::Configure(accounts) => self.configure(accounts, &mut actions),
             Input::Dirty(id, dirty) => self.dirty(now, id, dirty),
-            Input::Report(id, report) => self.report(now, id, report, &mut actions),
+            Input::Report(id, report) => self.report(now, id, report),
             Input::WorkerDied(id, text) => {
                 if let Some(root) = self.roots.get_mut(&id) {
                     let directory = root.config.directory.display();
@@ -122,8 +125,9 @@ impl<C: Coalesce> Core<C> {
                         "internal error while looking at {directory}: {text}; M-x \
                          mailsync-restart starts it again, please report this"
                     ));
-                    if let Some(real) = root.real.clone() {
+                    if let Some(real) = root.real.take() {
                         self.unnest(&real);
+                        self.settle_clashes(&real);
                     }
                 }
             }
@@ -164,7 +168,13 @@ impl<C: Coalesce> Core<C> {
                 self.rouse(Depth::Sweep, Root::remote);
                 self.rouse(Depth::Everything, Root::waits);
             }
-            Input::MountsAreTold => self.mounts_are_told = true,
+            Input::MountsAreTold(told) => {
+                self.mounts_are_told = told;
+                if !told {
+                    let alone = |root: &Root| root.waits() || root.empty();
+                    self.rouse(Depth::Everything, alone);
+                }
+            }
             Input::Mounts(points) => {
                 let near = |root: &Root| points.iter().any(|point| root.near(point));
                 self.rouse(Depth::Everything, near);
@@ -189,6 +199,7 @@ impl<C: Coalesce> Core<C> {
             account.roots.clear();
         }
         self.listed.clear();
+        self.owed.clear();
         let mut old: Vec<RootId> = self.roots.keys().copied().collect();
         let mut new = Vec::new();
         for config in accounts {
@@ -231,6 +242,8 @@ impl<C: Coalesce> Core<C> {
                 account.told = None;
             }
         }
+        // The user has done something: what was refused may be had now.
+        self.roots.values_mut().for_each(Root::retry);
         for (id, account, config) in new {
             actions.push(Action::Open(id, config.clone()));
             self.roots.insert(id, Root::new(account, config));
@@ -243,7 +256,7 @@ impl<C: Coalesce> Core<C> {
             return;
         };
         actions.push(Action::Close(id));
-        // Whoever has a folder from now on has it checked.  One that was deleted is in no list.
+        // One that was deleted is in no list.
         let others: Vec<&Root> = self.roots.values().collect();
         let theirs = |real: &Path| others.iter().any(|it| it.folders.contains_key(real));
         let (account, within) = (root.account, root.real.as_deref());
@@ -253,10 +266,12 @@ impl<C: Coalesce> Core<C> {
                     || within.is_some_and(|root| folder.real.starts_with(root))
                         && !theirs(&folder.real))
         };
-        self.accounts[account.0].coalescer.forget(&its);
-        self.notifier.forget(&its);
+        let mut pending = self.accounts[account.0].coalescer.forget(&its);
+        pending.extend(self.notifier.forget(&its));
+        self.owe(pending);
         if let Some(real) = &root.real {
             self.unnest(real);
+            self.settle_clashes(real);
         }
     }
 
@@ -272,6 +287,7 @@ impl<C: Coalesce> Core<C> {
             return;
         };
         if let Some(text) = dirty.failure {
+            root.deaf(now);
             let text = format!("watching {}: {text}", root.config.directory.display());
             let level = "error";
             self.notifier.notice(Notice::Log { level, text });
@@ -283,6 +299,10 @@ impl<C: Coalesce> Core<C> {
             root.want(Depth::Everything);
         }
         root.want_places(dirty.places);
+        if root.clashing() {
+            // The other one tells.
+            return;
+        }
         for (directory, kinds) in dirty.messages {
             *root.limbo.entry(directory).or_default() |= kinds;
         }
@@ -308,42 +328,65 @@ impl<C: Coalesce> Core<C> {
         root.settle_limbo();
     }
 
-    fn report(&mut self, now: Instant, id: RootId, report: Report, actions: &mut Vec<Action>) {
+    fn report(&mut self, now: Instant, id: RootId, report: Report) {
         let Some(root) = self.roots.get_mut(&id).filter(|root| !root.closed) else {
             return;
         };
         root.finished();
         match report {
-            Report::Nothing => {}
+            Report::Nothing => root.found_nothing(now),
             Report::Absent(absent) => root.absent(now, absent, self.mounts_are_told),
-            Report::Scanned(scanned) => {
-                if let Some(text) = self.taken(id, &scanned.real_root) {
-                    if let Some(root) = self.roots.get_mut(&id) {
-                        root.fail(text);
-                    }
-                    actions.push(Action::Close(id));
-                    return;
-                }
-                self.scanned(now, id, scanned);
-            }
+            Report::Scanned(scanned) => match self.taken(id, &scanned.real_root) {
+                Some((other, text)) => self.clash(id, other, text, &scanned.real_root),
+                None => self.scanned(now, id, scanned),
+            },
         }
         self.explain(now, id);
     }
 
-    /// Why no root may have this truename, if another one has it already.
-    fn taken(&self, id: RootId, real: &Path) -> Option<String> {
+    /// Which root has this truename already, and why no other may have it.
+    fn taken(&self, id: RootId, real: &Path) -> Option<(RootId, String)> {
         let mut others = self.roots.iter();
-        let (_, other) = others.find(|(other, root)| {
-            **other != id && !root.closed && root.real.as_deref() == Some(real)
+        let (taken, other) = others.find(|(other, root)| {
+            **other != id && !root.closed && !root.waits() && root.real.as_deref() == Some(real)
         })?;
         let root = self.roots.get(&id)?;
-        Some(format!(
+        let text = format!(
             ":maildir {} is the same directory as {} of the account \"{}\": remove one of them \
              from mailsync-accounts",
             root.config.directory.display(),
             other.config.directory.display(),
             self.accounts[other.account.0].name
-        ))
+        );
+        Some((*taken, text))
+    }
+
+    /// A root is where another one is, as far as is known: it has no folders until one of them is
+    /// elsewhere.
+    fn clash(&mut self, id: RootId, other: RootId, text: String, real: &Path) {
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let before = root.real.take();
+        // The other one may have moved, and nobody has looked yet: links change places.
+        if root.clash(text, real)
+            && let Some(other) = self.roots.get_mut(&other)
+        {
+            other.want(Depth::Everything);
+        }
+        if let Some(before) = before {
+            self.unnest(&before);
+            self.settle_clashes(&before);
+        }
+    }
+
+    /// No root is there any more: one that wanted to be there can.
+    fn settle_clashes(&mut self, real: &Path) {
+        for root in self.roots.values_mut() {
+            if root.clashes_at(real) {
+                root.want_anew(real);
+            }
+        }
     }
 
     fn scanned(&mut self, now: Instant, id: RootId, mut scanned: Scanned) {
@@ -357,6 +400,7 @@ impl<C: Coalesce> Core<C> {
             if let Some(old) = &old {
                 // The link at the root leads elsewhere now.
                 self.unnest(old);
+                self.settle_clashes(old);
             }
         }
         let inner = self.inner(id);
@@ -377,13 +421,11 @@ impl<C: Coalesce> Core<C> {
             let folder = Arc::new(folder(root.account, found));
             root.folders.insert(folder.real.clone(), folder.clone());
             // What the first scan finds is no news; Lisp asks for a check of it all.
-            if !first {
-                tell(
-                    &mut self.accounts,
-                    now,
-                    &folder,
-                    Kinds::CREATED | Kinds::NEW,
-                );
+            let owed = self.owed.remove(&folder.real);
+            let news = (!first).then_some(Kinds::CREATED | Kinds::NEW);
+            let kinds = owed.into_iter().chain(news).reduce(Kinds::union);
+            if let Some(kinds) = kinds {
+                tell(&mut self.accounts, now, &folder, kinds);
             }
         }
         for real in &scanned.changed {
@@ -417,17 +459,25 @@ impl<C: Coalesce> Core<C> {
             root.want(Depth::Everything);
             accounts.push(root.account);
         }
-        // Whoever has a folder from now on has it checked.
         for account in accounts {
             self.forget(account, &|folder| folder.real.starts_with(real));
         }
     }
 
-    /// Drop what is not told yet of these folders of an account.
+    /// What is not told yet of these folders of an account is for another one to tell.
     fn forget(&mut self, account: AccountId, these: &dyn Fn(&Folder) -> bool) {
         let these = |folder: &Folder| folder.account == account && these(folder);
-        self.accounts[account.0].coalescer.forget(&these);
-        self.notifier.forget(&these);
+        let mut pending = self.accounts[account.0].coalescer.forget(&these);
+        pending.extend(self.notifier.forget(&these));
+        self.owe(pending);
+    }
+
+    fn owe(&mut self, pending: Vec<Change>) {
+        let pending = pending.into_iter();
+        // Whether it exists is for the new one to say.
+        let kinds = |it: &Change| it.kinds - (Kinds::CREATED | Kinds::DELETED) | Kinds::UNKNOWN;
+        let pending = pending.map(|it| (it.folder.real.clone(), kinds(&it)));
+        self.owed.extend(pending);
     }
 
     /// What was a root's has gone over to the roots around it, who have to look at it now.
@@ -502,6 +552,10 @@ impl<C: Coalesce> Core<C> {
                 actions.push(Action::Run(id, Job { exclude, ..job }));
             }
         }
+        // When all have looked, what nobody has told is of folders that nobody has.
+        if self.roots.values().all(Root::idle) {
+            self.owed.clear();
+        }
         for account in &mut self.accounts {
             for change in account.coalescer.due(now) {
                 self.delivered += 1;
@@ -568,7 +622,7 @@ impl<C: Coalesce> Core<C> {
     pub fn held(&self) -> usize {
         let coalescers = self.accounts.iter().map(|account| account.coalescer.len());
         let roots = self.roots.values().map(Root::held);
-        coalescers.chain(roots).sum::<usize>() + self.notifier.len()
+        coalescers.chain(roots).sum::<usize>() + self.notifier.len() + self.owed.len()
     }
 }
 

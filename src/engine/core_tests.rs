@@ -60,7 +60,7 @@ impl Bench {
             closed: Vec::new(),
         };
         bench.give(Input::Attach(1, MUCH));
-        bench.give(Input::MountsAreTold);
+        bench.give(Input::MountsAreTold(true));
         bench.give(Input::Configure(accounts(configured)));
         bench
     }
@@ -194,6 +194,7 @@ fn absent(watched: bool) -> Report {
     Report::Absent(Absent {
         text: "there is no directory /m".to_owned(),
         watched,
+        way: vec!["/disk".into(), "/disk/m".into()],
         ..Absent::default()
     })
 }
@@ -320,8 +321,11 @@ fn an_absent_root_waits_and_is_in_doubt_when_it_returns() {
 fn one_directory_in_two_accounts_is_an_error_that_names_them() {
     let mut bench = Bench::new(&[("work", &["/m"]), ("home", &["/link"])]);
     bench.report(0, scanned("/m", &["/m"]));
+    bench.jobs();
     bench.report(1, scanned("/m", &["/m"]));
-    assert_eq!(bench.closed, [1]);
+    // The other one may have moved: it is looked at, once.
+    assert_eq!(bench.jobs(), [(0, scan(&[]))]);
+    bench.report(0, scanned("/m", &[]));
     let told = bench.told();
     assert!(told.contains(&"home is error".to_owned()), "{told:?}");
     assert!(told.contains(&"work is watching".to_owned()), "{told:?}");
@@ -445,12 +449,124 @@ fn nobody_looks_for_an_absent_root_where_the_kernel_tells() {
     assert_eq!(bench.told(), ["work is waiting"]);
     assert_eq!(bench.core.deadline(), None);
     bench.jobs();
-    // What is mounted anywhere may bring it; what happens on the way is told by its watches.
+    // What is mounted on the way may bring it; what happens there is told by its watches.
     bench.give(Input::Mounts(vec!["/elsewhere".into()]));
+    assert_eq!(bench.jobs(), []);
+    bench.give(Input::Mounts(vec!["/disk".into()]));
     assert_eq!(bench.jobs(), [(0, scan(&[]))]);
     bench.give(Input::Report(RootId(0), absent(true)));
     bench.give(Input::NetworkChanged);
     assert_eq!(bench.jobs(), [(0, scan(&[]))]);
+    bench.give(Input::Report(RootId(0), absent(true)));
+    // Where mounts are told no longer, it is looked for again.
+    bench.give(Input::MountsAreTold(false));
+    assert_eq!(bench.jobs(), [(0, scan(&[]))]);
+    bench.give(Input::Report(RootId(0), absent(true)));
+    assert!(bench.core.deadline().is_some());
+}
+
+#[test]
+fn a_watcher_that_fails_is_replaced_and_not_all_the_time() {
+    let mut bench = Bench::settled(&["/m/a"]);
+    let fails = || Dirty {
+        overflow: true,
+        failure: Some("out of luck".to_owned()),
+        ..Dirty::default()
+    };
+    let anew = Job {
+        renew: true,
+        ..scan(&[])
+    };
+    bench.give(Input::Dirty(RootId(0), fails()));
+    assert_eq!(bench.jobs(), [(0, anew.clone())]);
+    bench.report(0, scanned("/m", &[]));
+    // It fails again, at once.
+    bench.give(Input::Dirty(RootId(0), fails()));
+    assert_eq!(bench.jobs(), [(0, scan(&[]))]);
+    bench.report(0, scanned("/m", &[]));
+    let again = bench.core.deadline().expect("another one");
+    assert_eq!(again, bench.now + POLL);
+    bench.now = again;
+    bench.give(Input::Tick);
+    assert_eq!(bench.jobs(), [(0, anew)]);
+    bench.report(0, scanned("/m", &[]));
+    assert_eq!(bench.core.deadline(), None);
+}
+
+#[test]
+fn where_nothing_matters_it_is_not_looked_after_each_event() {
+    let mut bench = Bench::settled(&["/m/a"]);
+    let file = |name: &str| {
+        let names = Names::Some([name.into()].into());
+        let places = HashMap::from([("/m".into(), names)]);
+        let dirty = Dirty {
+            places,
+            ..Dirty::default()
+        };
+        Input::Dirty(RootId(0), dirty)
+    };
+    bench.give(file("1"));
+    assert_eq!(bench.jobs().len(), 1);
+    bench.give(Input::Report(RootId(0), Report::Nothing));
+    bench.give(file("2"));
+    bench.give(file("3"));
+    assert_eq!(bench.jobs(), []);
+    bench.now = bench.core.deadline().expect("a look at both");
+    bench.give(Input::Tick);
+    let names = Names::Some(["2".into(), "3".into()].into());
+    assert_eq!(bench.jobs()[0].1.places[Path::new("/m")], names);
+}
+
+#[test]
+fn links_to_two_roots_may_change_places() {
+    let mut bench = Bench::new(&[("work", &["/a"]), ("home", &["/b"])]);
+    bench.report(0, scanned("/x", &["/x/1"]));
+    bench.report(1, scanned("/y", &["/y/1"]));
+    bench.told();
+    bench.jobs();
+    // The first is seen where the second was, and still is as far as anybody knows.
+    bench.overflow();
+    let moved = |root: &str, gone: &str, come: &[&str]| Scanned {
+        deleted: vec![path(gone)],
+        ..scanned(root, come)
+    };
+    bench.report(0, moved("/y", "/x/1", &["/y/1"]));
+    assert_eq!(bench.told(), ["work is error"]);
+    assert_eq!(bench.jobs(), [(0, scan(&[])), (1, scan(&[]))]);
+    // Then that one has moved, and the first can be where it is.
+    bench.report(1, moved("/x", "/y/1", &["/x/1"]));
+    let anew = Job {
+        anew: vec!["/y".into()],
+        ..scan(&[])
+    };
+    assert_eq!(bench.jobs(), [(0, anew)]);
+    bench.report(0, scanned("/y", &["/y/1"]));
+    let told = bench.told();
+    for expected in ["work is watching", "/a ready", "home /x/1 nc"] {
+        assert!(told.contains(&expected.to_owned()), "{told:?}");
+    }
+    bench.messages(0, "/y/1/new", Kinds::NEW);
+    assert_eq!(bench.told(), ["work /y/1 n"]);
+}
+
+#[test]
+fn what_was_not_told_when_a_root_changed_hands_is_told_by_the_new_one() {
+    let mut bench = Bench::new(&[("work", &["/m"])]);
+    bench.report(0, scanned("/m", &["/m", "/m/a"]));
+    bench.told();
+    bench.messages(0, "/m/new", Kinds::NEW);
+    bench.give(Input::Configure(accounts(&[("home", &["/m"])])));
+    bench.report(1, scanned("/m", &["/m", "/m/a"]));
+    assert_eq!(
+        bench.told(),
+        [
+            "home is starting",
+            "/m ready",
+            "home is watching",
+            "home /m nu"
+        ]
+    );
+    assert_eq!(bench.core.held(), 0);
 }
 
 #[test]
@@ -540,10 +656,13 @@ fn what_is_not_watched_is_swept_and_asked_for_ever_more_seldom() {
     }
     // In sweeps of 30 s: after 1, 2, 4, 8, 16, 20, 20...
     assert_eq!(retries, [1, 3, 7, 15, 31, 51, 71, 91]);
-    // A wake, or the first one given back, begins anew; with all of them nothing ticks.
+    // A wake and a restart ask at once, and begin anew; with all of them nothing ticks.
     bench.give(Input::Woke(SILENCE));
-    bench.report(0, limited(4));
-    bench.jobs();
+    assert!(bench.jobs()[0].1.retry);
+    bench.report(0, limited(5));
+    bench.give(Input::Configure(accounts(&[("work", &["/m"])])));
+    assert!(bench.jobs()[0].1.retry);
+    bench.report(0, limited(5));
     bench.now = bench.core.deadline().expect("a sweep");
     bench.give(Input::Tick);
     assert!(bench.jobs()[0].1.retry);

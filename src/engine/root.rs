@@ -22,6 +22,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How long a worker may be at one job before the user is told.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
+/// How long places are left alone where nothing mattered.
+const REST: Duration = Duration::from_millis(20);
+
 /// The longest time between two attempts to have all directories watched.
 const SELDOM: Duration = Duration::from_secs(600);
 
@@ -79,9 +82,20 @@ pub(super) struct Root {
     watches: usize,
     unwatched: usize,
     remote: bool,
+    /// It is absent, and the kernel tells when it comes.
+    guarded: bool,
     problems: Vec<String>,
     /// When to look again whether they are over.
     problem_wait: Option<Duration>,
+    /// A truename that it may not have as long as another root has it.
+    clash: Option<PathBuf>,
+    /// Names on the way to it, and to where its links lead.
+    way: Vec<PathBuf>,
+    /// When its watcher failed last, and when to have another one.
+    failed: Option<Instant>,
+    renew: Option<Instant>,
+    /// Places are left alone until then: nothing there mattered a moment ago.
+    rest: Option<Instant>,
 }
 
 impl Root {
@@ -108,8 +122,14 @@ impl Root {
             watches: 0,
             unwatched: 0,
             remote: false,
+            guarded: false,
             problems: Vec::new(),
             problem_wait: None,
+            clash: None,
+            way: Vec::new(),
+            failed: None,
+            renew: None,
+            rest: None,
         }
     }
 
@@ -157,22 +177,42 @@ impl Root {
     /// The machine slept, or something like it: whatever was waited for may have come.
     pub(super) fn rouse(&mut self, depth: Depth) {
         self.patience = AGAIN;
-        self.retry_wait = POLL;
         self.want(depth);
-        if let Some(wish) = &mut self.wish {
-            wish.retry |= self.retry.is_some();
+        self.retry();
+    }
+
+    /// Ask at once for what was refused, if anything was.
+    pub(super) fn retry(&mut self) {
+        self.retry_wait = POLL;
+        if self.retry.take().is_some() && !self.closed {
+            self.want(Depth::Sweep);
+            self.wish.get_or_insert_default().retry = true;
         }
+    }
+
+    /// Its watcher has failed, and tells nothing any more.
+    pub(super) fn deaf(&mut self, now: Instant) {
+        // One that fails again and again must not keep us busy.
+        let often = self.failed.is_some_and(|at| now < at + POLL);
+        self.renew = Some(if often { now + POLL } else { now });
+        self.failed = Some(now);
     }
 
     /// What became due.
     pub(super) fn tick(&mut self, now: Instant) {
         if let Some((_, depth)) = self.next_look.take_if(|(at, _)| *at <= now) {
             self.want(depth);
-            if self.retry.take_if(|at| *at <= now).is_some() {
-                self.retry_wait = (self.retry_wait * 2).min(SELDOM);
-                self.wish.get_or_insert_default().retry = true;
-            }
         }
+        if self.retry.take_if(|at| *at <= now).is_some() {
+            self.retry_wait = (self.retry_wait * 2).min(SELDOM);
+            self.want(Depth::Sweep);
+            self.wish.get_or_insert_default().retry = true;
+        }
+        if self.renew.take_if(|at| *at <= now).is_some() {
+            self.want(Depth::Everything);
+            self.wish.get_or_insert_default().renew = true;
+        }
+        self.rest.take_if(|at| *at <= now);
         if let Some(work) = &mut self.work {
             work.silent = work.silent || work.since + SILENCE <= now;
         }
@@ -181,6 +221,10 @@ impl Root {
     /// The next job, if there is one and the worker is free.
     pub(super) fn begin(&mut self, now: Instant) -> Option<Job> {
         if self.closed || self.work.is_some() {
+            return None;
+        }
+        let places = |job: &mut Job| job.depth == Depth::Places;
+        if self.rest.is_some() && self.wish.as_mut().is_some_and(places) {
             return None;
         }
         let job = self.wish.take()?;
@@ -199,7 +243,11 @@ impl Root {
         let look = self.next_look.map(|(at, _)| at);
         let work = self.work.as_ref().filter(|work| !work.silent);
         let silence = work.map(|work| work.since + SILENCE);
-        [look, self.next_take, silence].into_iter().flatten().min()
+        let rest = self
+            .rest
+            .filter(|_| self.wish.is_some() && self.work.is_none());
+        let all = [look, self.next_take, silence, self.retry, self.renew, rest];
+        all.into_iter().flatten().min()
     }
 
     // What the worker said.
@@ -209,34 +257,46 @@ impl Root {
         self.work = None;
     }
 
+    /// The worker found nothing that matters.  Where files come and go by the thousand (the root is
+    /// the home, say) it need not look after each.
+    pub(super) fn found_nothing(&mut self, now: Instant) {
+        self.rest = Some(now + REST);
+    }
+
     /// The worker found nothing to scan.  `mounts_are_told`: somebody says so when a file system
     /// is mounted.
     pub(super) fn absent(&mut self, now: Instant, absent: Absent, mounts_are_told: bool) {
         self.phase = Phase::Waiting;
+        self.clash = None;
         self.text = absent.text;
-        self.retry = absent.trouble.is_some().then_some(now);
+        self.way = absent.way;
         if let Some(trouble) = absent.trouble {
             self.text = format!("{}; {trouble}", self.text);
         }
         self.watches = absent.watches;
-        self.unwatched = usize::from(!absent.watched);
+        self.unwatched = 0;
         self.problems.clear();
         let wait = self.patience;
         self.patience = (wait * 4).min(self.config.poll.unwrap_or(POLL));
         // It may have been moved for a moment only: soon at first, then ever more slowly.
         let blind = !(absent.watched && mounts_are_told);
         self.next_look = blind.then(|| (now + wait, Depth::Everything));
+        self.guarded = !blind;
+        // What keeps it from being guarded may be over by then.
+        self.retry = blind.then(|| now + self.retry_wait);
     }
 
     /// The worker's numbers and words; folders are the core's business.
     pub(super) fn scanned(&mut self, now: Instant, scanned: &mut Scanned, mounts_are_told: bool) {
         self.phase = Phase::Watching;
+        self.clash = None;
         self.patience = AGAIN;
         self.text = scanned.trouble.take().unwrap_or_default();
         let better = scanned.unwatched < self.unwatched || self.unwatched == 0;
         self.watches = scanned.watches;
         self.unwatched = scanned.unwatched;
         self.remote = scanned.remote;
+        self.way = std::mem::take(&mut scanned.way);
         if self.unwatched == 0 {
             self.retry = None;
         } else {
@@ -267,6 +327,26 @@ impl Root {
             let next = [period, scanned.settles].into_iter().flatten().min();
             next.map(|after| (now + after, Depth::Sweep))
         };
+    }
+
+    /// Another root is at this truename, which is an error with this text; true when that is new.
+    pub(super) fn clash(&mut self, text: String, real: &Path) -> bool {
+        self.phase = Phase::Error;
+        self.text = text;
+        self.folders.clear();
+        self.limbo.clear();
+        self.next_look = None;
+        self.clash.replace(real.to_owned()).as_deref() != Some(real)
+    }
+
+    /// Whether it clashes with another one.
+    pub(super) fn clashing(&self) -> bool {
+        self.clash.is_some()
+    }
+
+    /// Whether it clashes with another one there.
+    pub(super) fn clashes_at(&self, real: &Path) -> bool {
+        self.clash.as_deref() == Some(real)
     }
 
     /// It is of no use any more, for this reason.
@@ -300,10 +380,20 @@ impl Root {
     pub(super) fn near(&self, point: &Path) -> bool {
         let mut own = self.real.iter().chain([&self.config.directory]);
         own.any(|own| own.starts_with(point) || point.starts_with(own))
+            || self.way.iter().any(|name| name.starts_with(point))
             || self.folders.keys().any(|folder| folder.starts_with(point))
-            // Where its way leads, only the worker knows.
-            || self.real.is_none()
-            || self.waits()
+            // Its worker has not said yet where it is.
+            || self.work.is_some()
+    }
+
+    /// Whether no look is under way or wanted.
+    pub(super) fn idle(&self) -> bool {
+        self.closed || self.work.is_none() && self.wish.is_none()
+    }
+
+    /// Whether something could be mounted on it: it has nothing in it.
+    pub(super) fn empty(&self) -> bool {
+        self.folders.is_empty()
     }
 
     fn silent(&self) -> bool {
@@ -339,6 +429,8 @@ impl Root {
 
     fn how(&self) -> &'static str {
         match (self.config.poll, self.unwatched) {
+            _ if self.waits() && self.guarded => "guarded",
+            _ if self.waits() => "sought",
             (Some(_), _) => "poll",
             (None, 1..) if self.watches == 0 => "poll",
             (None, 1..) => "mixed",

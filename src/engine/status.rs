@@ -42,7 +42,8 @@ pub struct RootStatus {
     /// What a user should know.
     pub text: String,
     /// `kernel`: watched by it; `poll`: looked at from time to time; `mixed`: some of it; `both`:
-    /// watched, and looked at since others can write there.
+    /// watched, and looked at since others can write there.  Of an absent root, `guarded`: the
+    /// kernel tells when it comes; `sought`: it is looked for from time to time.
     pub how: &'static str,
     /// Folders found.
     pub folders: usize,

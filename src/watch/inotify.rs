@@ -8,11 +8,11 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{PipeReader, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
@@ -42,11 +42,11 @@ struct Shared {
 }
 
 /// Which watch is of which path.  The kernel has one watch for a directory, however many paths
-/// lead to it, and never gives a number twice.
+/// lead to it (links, bind mounts), and never gives a number twice.  Events are told under all.
 #[derive(Default)]
 struct Table {
     paths: HashMap<i32, Arc<Path>>,
-    /// Further paths of a watch, which there are where links lead to what is watched anyway.
+    /// Further paths of a watch; there seldom are any.
     more: HashMap<i32, Vec<Arc<Path>>>,
     watches: HashMap<Arc<Path>, i32>,
 }
@@ -57,11 +57,10 @@ impl Inotify {
     /// # Errors
     /// When the kernel gives no instance, descriptor or thread; in words for the user.
     pub fn start(inbox: Arc<Inbox>) -> Result<Box<dyn Backend>> {
-        let refused =
-            |error: &dyn std::fmt::Display| anyhow!(limits::no_watcher(&error.to_string()));
+        let refused = |error: io::Error| anyhow!(limits::no_watcher(&error));
         let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
-        let instance = init(flags).map_err(|error| refused(&error))?;
-        let (stopped, stop) = std::io::pipe().map_err(|error| refused(&error))?;
+        let instance = init(flags).map_err(|error| refused(error.into()))?;
+        let (stopped, stop) = io::pipe().map_err(refused)?;
         let shared = Arc::new(Shared {
             instance,
             table: Mutex::default(),
@@ -134,13 +133,13 @@ impl Shared {
         // Held from before the watch exists until its path is known, so that no event of it is
         // read in between.
         let mut table = self.lock();
-        let watch = add_watch(&self.instance, &**directory, KINDS).map_err(reason)?;
+        let watch = add_watch(&self.instance, &**directory, KINDS)
+            .map_err(|error| reason(error, directory))?;
         match table.watches.insert(directory.clone(), watch) {
             Some(old) if old == watch => return Ok(Watched::Same),
             Some(old) => self.release(&mut table, old, directory),
             None => {}
         }
-        // The last path is the one that events are told under.
         if let Some(other) = table.paths.insert(watch, directory.clone()) {
             table.more.entry(watch).or_default().push(other);
         }
@@ -175,36 +174,34 @@ impl Shared {
         let mut buffer = [MaybeUninit::uninit(); AT_ONCE];
         let mut events = Reader::new(&self.instance, &mut buffer);
         loop {
+            // In a storm of events, too, somebody may want us to end.
+            if events.is_buffer_empty() {
+                let mut fds = [
+                    PollFd::from_borrowed_fd(self.instance.as_fd(), PollFlags::IN),
+                    PollFd::new(stopped, PollFlags::IN),
+                ];
+                match poll(&mut fds, None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error).context("waiting for inotify"),
+                }
+                if !fds[1].revents().is_empty() {
+                    return Ok(());
+                }
+            }
             match events.next() {
-                Ok(event) => {
-                    if let Some(event) = self.translate(&event) {
-                        inbox.put(event);
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    let mut fds = [
-                        PollFd::from_borrowed_fd(self.instance.as_fd(), PollFlags::IN),
-                        PollFd::new(stopped, PollFlags::IN),
-                    ];
-                    match poll(&mut fds, None) {
-                        Ok(_) | Err(Errno::INTR) => {}
-                        Err(error) => return Err(error).context("waiting for inotify"),
-                    }
-                    if !fds[1].revents().is_empty() {
-                        return Ok(());
-                    }
-                }
+                Ok(event) => self.tell(&event, inbox),
+                Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(error) => return Err(error).context("reading inotify"),
             }
         }
     }
 
-    fn translate(&self, event: &rustix::fs::inotify::Event<'_>) -> Option<Event> {
+    fn tell(&self, event: &rustix::fs::inotify::Event<'_>, inbox: &Inbox) {
         let is = |flags| event.events().intersects(flags);
         // An unmounted file system takes its watches along.
         if is(ReadFlags::QUEUE_OVERFLOW | ReadFlags::UNMOUNT) {
-            return Some(Event::Overflow);
+            inbox.put(Event::Overflow);
+            return;
         }
         let mut table = self.lock();
         if is(ReadFlags::IGNORED) {
@@ -215,36 +212,43 @@ impl Shared {
                     table.watches.remove(&path);
                 }
             }
-            return None;
+            return;
         }
-        let directory = table.paths.get(&event.wd())?.clone();
+        let directory = table.paths.get(&event.wd()).cloned();
+        let more = table.more.get(&event.wd()).cloned();
         drop(table);
-        let path = match event.file_name() {
-            Some(name) => directory.join(OsStr::from_bytes(name.to_bytes())),
-            None => directory.to_path_buf(),
-        };
-        let cookie = Some(event.cookie() as usize);
-        Some(if is(ReadFlags::CREATE) {
-            Event::Created(path)
-        } else if is(ReadFlags::DELETE | ReadFlags::DELETE_SELF) {
-            Event::Removed(path)
-        } else if is(ReadFlags::MOVED_FROM) {
-            Event::MovedFrom(path, cookie)
-        } else if is(ReadFlags::MOVED_TO) {
-            Event::MovedTo(path, cookie)
-        } else if is(ReadFlags::MOVE_SELF) {
-            Event::MovedFrom(path, None)
-        } else {
-            Event::Odd(path)
-        })
+        let name = event.file_name();
+        let name = name.map(|name| OsStr::from_bytes(name.to_bytes()));
+        for directory in directory.into_iter().chain(more.into_iter().flatten()) {
+            let path = name.map_or_else(|| directory.to_path_buf(), |name| directory.join(name));
+            inbox.put(translate(event, path));
+        }
     }
 }
 
-fn reason(error: Errno) -> WatchError {
+fn translate(event: &rustix::fs::inotify::Event<'_>, path: PathBuf) -> Event {
+    let is = |flags| event.events().intersects(flags);
+    let cookie = Some(event.cookie() as usize);
+    if is(ReadFlags::CREATE) {
+        Event::Created(path)
+    } else if is(ReadFlags::DELETE | ReadFlags::DELETE_SELF) {
+        Event::Removed(path)
+    } else if is(ReadFlags::MOVED_FROM) {
+        Event::MovedFrom(path, cookie)
+    } else if is(ReadFlags::MOVED_TO) {
+        Event::MovedTo(path, cookie)
+    } else if is(ReadFlags::MOVE_SELF) {
+        Event::MovedFrom(path, None)
+    } else {
+        Event::Odd(path)
+    }
+}
+
+fn reason(error: Errno, directory: &Path) -> WatchError {
     match error {
         Errno::NOENT | Errno::NOTDIR => WatchError::Gone,
         Errno::NOSPC => WatchError::Limit(limits::no_watch()),
-        other => WatchError::Other(format!("the kernel refuses a watch: {other}")),
+        other => WatchError::Other(limits::refused(directory, &other.to_string())),
     }
 }
 
@@ -348,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_two_paths_is_told_under_one_as_long_as_either_is_watched() {
+    fn a_directory_with_two_paths_is_told_under_both() {
         let mut bench = Bench::new();
         let both = Kinds::NEW | Kinds::GONE;
         fs::create_dir_all(bench.top.join("a/new")).unwrap();
@@ -356,7 +360,8 @@ mod tests {
         assert_eq!(bench.watch(""), Ok(Watched::New));
         assert_eq!(bench.watch("a/new"), Ok(Watched::New));
         assert_eq!(bench.watch("b/new"), Ok(Watched::New));
-        assert_eq!(bench.delivery("a/new"), [("b/new".to_owned(), both)]);
+        let all = ["a/new", "b/new"].map(|path| (path.to_owned(), both));
+        assert_eq!(bench.delivery("a/new"), all);
         let (one, other) = (bench.path("a/new"), bench.path("b/new"));
         bench.backend.unwatch(&[other]);
         assert_eq!(bench.delivery("a/new"), [("a/new".to_owned(), both)]);

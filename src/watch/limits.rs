@@ -2,34 +2,52 @@
 //!
 //! The same words for every account that meets the same limit, so that they are said once.
 
+use std::path::Path;
+
 /// Watches of a user: what some distributions set, and enough for 100,000 folders.
 const WATCHES: u64 = 524_288;
 
 /// Instances of a user.
 const INSTANCES: u64 = 1024;
 
+/// Open files of the whole system.
+const SYSTEM_FILES: u64 = 1_048_576;
+
 /// Open files of a process.
 const FILES: u64 = 4096;
 
 /// The kernel refused a watch (inotify_add_watch(2), ENOSPC).
 pub fn no_watch() -> String {
-    let text = raise("fs.inotify.max_user_watches", WATCHES);
+    let limit = "the kernel's limit of watched directories is reached, the rest is looked at \
+                 from time to time";
+    if !cfg!(target_os = "linux") {
+        return limit.to_owned();
+    }
+    format!("{limit}: {}", raise("fs.inotify.max_user_watches", WATCHES))
+}
+
+/// The system refused to watch this directory, for another reason; `error` is what it said.
+pub fn refused(directory: &Path, error: &str) -> String {
     format!(
-        "the kernel's limit of watched directories is reached, the rest is looked at from time \
-         to time: {text}"
+        "{} cannot be watched and is looked at from time to time: {error}",
+        directory.display()
     )
 }
 
 /// The kernel refused a watcher; `error` is what it said.  It says the same of its own limit and
 /// of that of the process (inotify_init1(2), EMFILE).
-pub fn no_watcher(error: &str) -> String {
+pub fn no_watcher(error: &std::io::Error) -> String {
     let nothing = "nothing is watched by the kernel, all is looked at from time to time";
     // A watcher takes three.
     let files = [(); 3].map(|()| std::fs::File::open("/dev/null"));
     if files.iter().any(|it| it.as_ref().is_err_and(no_file)) {
         return format!("{}; {nothing}", no_descriptor());
     }
-    if cfg!(target_os = "linux") {
+    if error.raw_os_error() == Some(nix::errno::Errno::ENFILE as i32) {
+        let text = raise("fs.file-max", SYSTEM_FILES);
+        return format!("the system has no file descriptor left, {nothing}: {text}");
+    }
+    if cfg!(target_os = "linux") && no_file(error) {
         let text = raise("fs.inotify.max_user_instances", INSTANCES);
         return format!("the kernel gives no watcher, {nothing}: {text} ({error})");
     }
@@ -79,6 +97,9 @@ mod tests {
         for (now, expected) in table {
             assert_eq!(more(now, INSTANCES), expected, "{now}");
         }
-        assert!(no_watch().contains("fs.inotify.max_user_watches="));
+        assert_eq!(
+            no_watch().contains("fs.inotify.max_user_watches="),
+            cfg!(target_os = "linux")
+        );
     }
 }

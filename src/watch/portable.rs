@@ -38,7 +38,13 @@ impl Portable {
             }
         };
         let watcher = RecommendedWatcher::new(handler, Config::default().with_event_kinds(kinds));
-        let watcher = watcher.map_err(|error| anyhow!(limits::no_watcher(&error.to_string())))?;
+        let watcher = watcher.map_err(|error| {
+            let error = match error.kind {
+                ErrorKind::Io(error) => error,
+                _ => std::io::Error::other(error.to_string()),
+            };
+            anyhow!(limits::no_watcher(&error))
+        })?;
         Ok(Box::new(Portable { watcher }))
     }
 }
@@ -72,7 +78,8 @@ impl Portable {
             let Err(error) = self.watcher.update_paths(todo) else {
                 break;
             };
-            let reason = reason(&error.source);
+            let path = error.origin.as_ref().map(PathOp::as_path);
+            let reason = reason(&error.source, path.unwrap_or(Path::new("it")));
             todo = error.remaining;
             let rest = match (&error.origin, &reason) {
                 (Some(_), WatchError::Gone | WatchError::Other(_)) => Vec::new(),
@@ -86,12 +93,12 @@ impl Portable {
     }
 }
 
-fn reason(error: &notify::Error) -> WatchError {
+fn reason(error: &notify::Error, directory: &Path) -> WatchError {
     match &error.kind {
         ErrorKind::PathNotFound | ErrorKind::WatchNotFound => WatchError::Gone,
         ErrorKind::MaxFilesWatch => WatchError::Limit(limits::no_watch()),
         ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => WatchError::Gone,
-        _ => WatchError::Other(error.to_string()),
+        _ => WatchError::Other(limits::refused(directory, &error.to_string())),
     }
 }
 

@@ -4,6 +4,7 @@
 //! nobody else.  When to look, and when anybody is told, is decided elsewhere.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct Job {
     pub places: HashMap<PathBuf, Names>,
     /// Ask again for the watches that the kernel refused.
     pub retry: bool,
+    /// Whoever watched has failed: begin anew.
+    pub renew: bool,
     /// Truenames of other roots that lie inside: to be left out.
     pub exclude: Vec<PathBuf>,
     /// Truenames of roots that lay inside: whatever is there now is new.
@@ -72,6 +75,8 @@ pub struct Scanned {
     pub remote: bool,
     /// What could not be read; the rest was.
     pub problems: Vec<String>,
+    /// Every name on the way to the root, and to where links in it lead.
+    pub way: Vec<PathBuf>,
     /// It was not quiet yet: scan again.
     pub again: bool,
     /// A sweep so much later will tell of folders that are too fresh to be sure of.
@@ -89,6 +94,8 @@ pub struct Absent {
     pub watches: usize,
     /// Why not all of those, in words for the user.
     pub trouble: Option<String>,
+    /// Every name on the way to the root, as far as it goes.
+    pub way: Vec<PathBuf>,
 }
 
 /// The answer to a job.
@@ -153,6 +160,9 @@ impl Root {
             .retain(|real, _| !job.anew.iter().any(|anew| real.starts_with(anew)));
         self.watches
             .distrust(|path| touched(&job.places, path, true));
+        if job.renew {
+            self.watches.renew();
+        }
         if job.depth == Depth::Everything {
             self.watches.distrust(|_| true);
             // A device's number may have been given to another file system.
@@ -176,8 +186,17 @@ impl Root {
             let path = place.join(name);
             maildir_part(name)
                 || self.is_place(&path)
-                || !never_a_folder(name) && self.fs.stat(&path).is_ok_and(|stat| stat.is_dir)
+                || !never_a_folder(name) && self.may_lead_to_a_folder(&path)
         })
+    }
+
+    fn may_lead_to_a_folder(&self, path: &Path) -> bool {
+        match self.fs.stat(path) {
+            Ok(stat) => stat.is_dir,
+            // A link may lead somewhere one day.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.fs.read_link(path).is_ok(),
+            Err(_) => true,
+        }
     }
 
     fn is_place(&self, path: &Path) -> bool {
@@ -207,7 +226,11 @@ impl Root {
             self.remember_places(&trail, found.as_ref().ok());
             self.inbox.narrow(way_only(&trail, found.as_ref().ok()));
             let (text, silent) = match found {
-                Ok(scan) if !self.emptied(&scan) => return Ok(self.remember(scan, job, outcome)),
+                Ok(scan) if !self.emptied(&scan) => {
+                    let scanned = self.remember(scan, job, outcome);
+                    let way = trail.way();
+                    return Ok(Scanned { way, ..scanned });
+                }
                 Ok(scan) => {
                     let text = format!(
                         "{} is on another device now and has no folder: is its file system not \
@@ -228,8 +251,9 @@ impl Root {
             return Err(Absent {
                 text,
                 watched: !silent && self.is_guarded(&trail, &outcome),
-                watches: self.watches.len(),
+                watches: self.watches.count(),
                 trouble: outcome.trouble,
+                way: trail.way(),
             });
         }
     }
@@ -283,12 +307,14 @@ impl Root {
         let clocks = &self.clocks;
         let clock = |id: FileId| clocks.get(&id.dev).copied().unwrap_or(Clock::Here);
         let mut devices = scan_devices(&scan);
-        let remote = devices.any(|(_, it)| clocks.get(&it) == Some(&Clock::Elsewhere));
+        let remote = devices.any(|(.., it)| clocks.get(&it) == Some(&Clock::Elsewhere));
         drop(devices);
         let mut delta = diff(&self.known, &scan, clock);
         // Only a directory that was watched all the time has nothing but its events to tell.
         let sweeps = job.depth < Depth::Everything && !returned;
-        let here = |folder: &FoundFolder| clock(folder.new.id) == Clock::Here;
+        let here = |folder: &FoundFolder| {
+            clock(folder.new.id) == Clock::Here && clock(folder.cur.id) == Clock::Here
+        };
         let known_here = |real: &Path| self.known.get(real).is_some_and(here);
         let both = |real: &Path, is: &dyn Fn(&Path) -> bool| {
             known_here(real) && is(&real.join("new")) && is(&real.join("cur"))
@@ -324,20 +350,21 @@ impl Root {
             created: delta.created,
             deleted: delta.deleted,
             changed: delta.changed,
-            watches: self.watches.len(),
+            watches: self.watches.count(),
             unwatched: outcome.unwatched,
             trouble: outcome.trouble,
             again: outcome.added,
             settles: fresh.then_some(SETTLES),
+            way: Vec::new(),
         }
     }
 
     /// Find out whose clock stamps the directories of each device.
     fn tell_clocks(&mut self, scan: &Scan) {
-        for (place, device) in scan_devices(scan) {
+        for (place, part, device) in scan_devices(scan) {
             // What vanished under our hands says nothing of its device.
             if !self.clocks.contains_key(&device)
-                && let Ok(remote) = self.fs.remote(place)
+                && let Ok(remote) = self.fs.remote(&place.join(part))
             {
                 let clock = if remote {
                     Clock::Elsewhere
@@ -399,14 +426,15 @@ fn way_only(trail: &Trail, scan: Option<&Scan>) -> Trail {
     trail
 }
 
-/// The directories of a scan with their devices.
-fn scan_devices(scan: &Scan) -> impl Iterator<Item = (&Path, u64)> {
-    let folders = scan.folders.iter();
-    let folders = folders.map(|folder| (&*folder.real, folder.new.id.dev));
+/// The directories of a scan, in two parts of their names, with their devices.
+fn scan_devices(scan: &Scan) -> impl Iterator<Item = (&Path, &str, u64)> {
+    let folders = scan.folders.iter().flat_map(|folder| {
+        let new = (&*folder.real, "new", folder.new.id.dev);
+        [new, (&*folder.real, "cur", folder.cur.id.dev)]
+    });
     let places = scan.containers.iter();
-    places
-        .map(|place| (place.real.as_path(), place.id.dev))
-        .chain(folders)
+    let places = places.map(|place| (&*place.real, "", place.id.dev));
+    places.chain(folders)
 }
 
 /// Which directory the root of a scan is.

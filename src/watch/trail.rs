@@ -71,6 +71,14 @@ impl Trail {
         }
     }
 
+    /// Every name on the way.
+    pub fn way(&self) -> Vec<PathBuf> {
+        let names = self.names.iter();
+        names
+            .flat_map(|(directory, names)| names.iter().map(|name| directory.join(name)))
+            .collect()
+    }
+
     /// Whether an event about this entry, or about this directory of the way, is about the root.
     pub fn leads_by(&self, path: &Path) -> bool {
         let named = || {

@@ -22,7 +22,7 @@ struct Held {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Directories on the way to the root.  Not everybody may read those: what cannot be watched
-    /// there is no trouble as long as the root is in its place.
+    /// there, but for a limit, is no trouble as long as the root is in its place.
     pub way: Vec<(Arc<Path>, FileId)>,
     /// Directories of the root itself.
     pub inside: Vec<(Arc<Path>, FileId)>,
@@ -42,7 +42,7 @@ impl Wanted {
 pub struct Outcome {
     /// A watch was added: what happened there before has to be looked for.
     pub added: bool,
-    /// Directories of the root itself that should be watched and are not.
+    /// Directories that should be watched and are not.
     pub unwatched: usize,
     /// Why not, in words for the user.
     pub trouble: Option<String>,
@@ -55,7 +55,8 @@ pub struct Watches {
     inbox: Arc<Inbox>,
     backend: Option<Box<dyn Backend>>,
     held: HashMap<Arc<Path>, Held>,
-    refused: HashSet<Arc<Path>>,
+    /// And whether that was for a limit.
+    refused: HashMap<Arc<Path>, bool>,
     trouble: Option<String>,
     round: u64,
 }
@@ -68,25 +69,23 @@ impl Watches {
             inbox,
             backend: None,
             held: HashMap::new(),
-            refused: HashSet::new(),
+            refused: HashMap::new(),
             trouble: None,
             round: 0,
         }
     }
 
-    /// Whether the kernel's notification is wanted at all.
-    pub fn wanted(&self) -> bool {
-        self.make.is_some()
-    }
-
     /// Directories that are watched.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.held.len()
     }
 
-    /// Whether nothing is watched.
-    pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+    /// Whoever watched has failed: have another one, from the beginning.
+    pub fn renew(&mut self) {
+        self.backend = None;
+        self.held.clear();
+        self.refused.clear();
+        self.trouble = None;
     }
 
     /// Begin to look: what is watched from now on cannot vouch for what was before.
@@ -142,13 +141,13 @@ impl Watches {
             self.refused.clear();
             self.trouble = None;
         }
-        self.refused.retain(|path| ids.contains_key(&**path));
+        self.refused.retain(|path, _| ids.contains_key(&**path));
         let (mut missing, mut doubtful) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         for (path, id) in all().filter(|(path, _)| seen.insert(&**path)) {
             match self.held.get_key_value(path) {
                 Some((path, held)) if held.id != *id => doubtful.push(path.clone()),
-                None if !self.refused.contains(path) => missing.push(path.clone()),
+                None if !self.refused.contains_key(path) => missing.push(path.clone()),
                 _ => {}
             }
         }
@@ -176,18 +175,24 @@ impl Watches {
                         outcome.added = true;
                         self.held.remove(&path);
                     }
-                    Err(WatchError::Limit(text) | WatchError::Other(text)) => {
-                        if !wanted.on_the_way(&path) {
-                            self.trouble.get_or_insert_with(|| text.clone());
+                    Err(error) => {
+                        let (text, limit) = match error {
+                            WatchError::Limit(text) => (text, true),
+                            WatchError::Other(text) => (text, false),
+                            WatchError::Gone => (String::new(), false),
+                        };
+                        if limit || !wanted.on_the_way(&path) {
+                            self.trouble.get_or_insert(text);
                         }
                         self.held.remove(&path);
-                        self.refused.insert(path);
+                        self.refused.insert(path, limit);
                     }
                 }
             }
         }
         let refused = self.refused.iter();
-        outcome.unwatched = refused.filter(|path| !wanted.on_the_way(path)).count();
+        let counts = |(path, limit): &(&Arc<Path>, &bool)| **limit || !wanted.on_the_way(path);
+        outcome.unwatched = refused.filter(counts).count();
         if outcome.unwatched == 0 {
             self.trouble = None;
         }

@@ -146,6 +146,19 @@ impl Kernel {
         }
     }
 
+    /// The thread of an instance dies, with all that it had not told.
+    pub fn fail(&mut self, id: usize) {
+        if let Some(instance) = self.instances.remove(&id) {
+            instance.inbox.put(Event::Overflow);
+            instance.inbox.put(Event::Failed("out of luck".to_owned()));
+        }
+    }
+
+    /// All instances.
+    pub fn all(&self) -> Vec<usize> {
+        self.instances.keys().copied().collect()
+    }
+
     /// Instances in which something waits to be delivered.
     pub fn ready(&self) -> Vec<usize> {
         let ready = |it: &Instance| !it.queue.is_empty() || !it.outbox.is_empty();

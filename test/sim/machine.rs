@@ -123,6 +123,10 @@ impl Fs for Shared {
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
+        // The way to the root begins here, and with it a scan.
+        if path == Path::new("/") {
+            self.lock().scanning = true;
+        }
         self.meddled().disk.stat(path)
     }
 
@@ -131,8 +135,6 @@ impl Fs for Shared {
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        // Among the first calls of a scan.
-        self.lock().scanning = true;
         self.meddled().disk.read_link(path)
     }
 

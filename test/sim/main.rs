@@ -200,8 +200,8 @@ impl<const DEFECT: u8> Coalesce for Broken<DEFECT> {
         self.0.retime(delays);
     }
 
-    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
-        self.0.forget(these);
+    fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) -> Vec<Change> {
+        self.0.forget(these)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -78,7 +78,7 @@ pub struct Users {
     /// What brings back the roots that are away, by what is not in its place.
     pub away: Vec<(PathBuf, Vec<Op>)>,
     /// There is somebody who tells of mounts.
-    mounts: bool,
+    pub mounts: bool,
 }
 
 const LEVELS: [&str; 4] = ["a", "b", "c", "lists"];

@@ -245,7 +245,9 @@ enum Step {
     WorkerWorks(usize),
     WorkerReports(usize),
     WorkerHangs(usize),
+    WatcherFails,
     EngineHearsOfMounts,
+    EnvironmentEnds,
     MachineWakes,
     MachineSetsClock,
     NetworkChanges,
@@ -353,7 +355,7 @@ impl<C: Coalesce> World<C> {
     /// Lisp starts the engine.
     pub fn begin(&mut self) -> Outcome {
         if self.setup.mounts_are_told {
-            self.handle(Input::MountsAreTold)?;
+            self.handle(Input::MountsAreTold(true))?;
         }
         self.handle(Input::Configure(self.setup.accounts.clone()))
     }
@@ -508,6 +510,10 @@ impl<C: Coalesce> World<C> {
             can(now_and_then, 1, Step::MachineSetsClock);
             can(now_and_then, 1, Step::NetworkChanges);
             can(now_and_then, 2, Step::LispConfigures);
+            let instances = !machine.disk.kernel.all().is_empty();
+            can(now_and_then && instances, 1, Step::WatcherFails);
+            let heard = self.setup.mounts_are_told && machine.disk.mount_news.is_empty();
+            can(now_and_then && heard, 1, Step::EnvironmentEnds);
             can(awake && self.setup.rude, 1, Step::LispRepeatsItself);
             let tired = self.setup.rude && self.stats.steps.is_multiple_of(8);
             can(tired, 2, Step::LispRestarts);
@@ -552,6 +558,19 @@ impl<C: Coalesce> World<C> {
                 }
                 self.trace(format!("worker {root}: hangs until {until:?}"));
                 Ok(())
+            }
+            Step::WatcherFails => {
+                let mut machine = self.machine.lock();
+                let all = machine.disk.kernel.all();
+                machine.disk.kernel.fail(*self.rng.choose(&all));
+                drop(machine);
+                self.trace("kernel: a watcher fails");
+                Ok(())
+            }
+            Step::EnvironmentEnds => {
+                self.setup.mounts_are_told = false;
+                self.machine.lock().users.mounts = false;
+                self.handle(Input::MountsAreTold(false))
             }
             Step::EngineHearsOfMounts => {
                 let news = std::mem::take(&mut self.machine.lock().disk.mount_news);

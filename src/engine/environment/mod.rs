@@ -1,0 +1,80 @@
+//! The thread that waits for the machine: it woke up, its clock was set, its network or its mounts
+//! changed.
+//!
+//! It blocks in poll(2) and wakes nobody while nothing happens: no D-Bus, no probes, no timer.
+//! What follows from its news is the core's business.  Elsewhere than on Linux there is no such
+//! thread: nobody notices a sleep there, and what is mounted is looked for.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+mod mounts;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+#[cfg(target_os = "linux")]
+use linux::{Ends, start};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// From now on `Mounts` comes.
+    MountsAreTold,
+    /// Something was mounted or unmounted at these places.
+    Mounts(Vec<std::path::PathBuf>),
+    /// The wall clock jumped: it was set, or the machine slept.
+    Clock,
+    /// An address or a route came or went.
+    Network,
+    /// Nothing comes any more, for this reason.
+    Ended(String),
+}
+
+/// The thread, which ends when this is dropped.
+pub struct Environment {
+    _ends: Ends,
+}
+
+impl Environment {
+    /// Start the thread; it calls `tell` until that returns false.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor or no thread.
+    pub fn start(tell: impl Fn(News) -> bool + Send + Sync + 'static) -> Result<Self> {
+        start(tell).map(|ends| Environment { _ends: ends })
+    }
+}
+
+/// For how long this machine has slept since it was started; what counts is that it grows.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn slept() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    // Boot time goes on in a sleep, monotonic time does not (clock_gettime(2)).  Read last, boot
+    // time is a little more, and never less.
+    let awake = clock_gettime(ClockId::Monotonic);
+    let all = clock_gettime(ClockId::Boottime);
+    let nanos = |time: rustix::time::Timespec| {
+        let secs = u64::try_from(time.tv_sec).unwrap_or_default();
+        Duration::from_secs(secs)
+            + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or_default())
+    };
+    nanos(all).saturating_sub(nanos(awake))
+}
+
+/// Nobody knows.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn slept() -> Duration {
+    Duration::ZERO
+}
+
+#[cfg(not(target_os = "linux"))]
+struct Ends;
+
+#[cfg(not(target_os = "linux"))]
+fn start(_: impl Fn(News) -> bool + Send + Sync + 'static) -> Result<Ends> {
+    Ok(Ends)
+}
