@@ -23,7 +23,8 @@ use crate::frame::Payload;
 use crate::maildir::{DiskFs, Fs};
 use crate::threads;
 use crate::watch::inbox::{Dirty, Inbox};
-use crate::watch::root::{Job, Root};
+use crate::watch::job::Job;
+use crate::watch::worker::Worker;
 use crate::watch::{self, MakeBackend};
 
 /// How soon a write that did not fit is tried again.
@@ -403,19 +404,19 @@ impl Actor {
         }));
         let make = config.poll.is_none().then(|| self.world.backend.clone());
         let fs = (self.world.fs)();
-        let root = Root::new(config.directory, config.layout, fs, make, inbox.clone());
-        let jobs = self.worker(id, root);
+        let worker = Worker::new(config.directory, config.layout, fs, make, inbox.clone());
+        let jobs = self.worker(id, worker);
         self.roots.insert(id, RootEnd { inbox, jobs });
     }
 
-    fn worker(&self, id: RootId, mut root: Root) -> Option<Sender<Job>> {
+    fn worker(&self, id: RootId, mut worker: Worker) -> Option<Sender<Job>> {
         let (jobs, todo) = bounded::<Job>(1);
         let done = self.messages.clone();
         let died = self.messages.clone();
         let worker = move || {
             // Ends when the actor drops its end, and takes the watches along.
             for job in todo {
-                let report = root.work(job);
+                let report = worker.work(job);
                 if done
                     .send(Message::Input(Input::Report(id, report)))
                     .is_err()

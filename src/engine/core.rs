@@ -16,7 +16,7 @@ use crate::coalesce::{Coalesce, Coalescer};
 use crate::maildir::FoundFolder;
 use crate::notifier::{Notice, Notifier};
 use crate::watch::inbox::{Dirty, HALF_LIFE};
-use crate::watch::root::{Depth, Job, Report, Scanned};
+use crate::watch::job::{Depth, Job, Report, Scanned};
 
 /// What the engine learns.
 #[derive(Debug)]
@@ -475,7 +475,7 @@ impl<C: Coalesce> Core<C> {
     fn owe(&mut self, pending: Vec<Change>) {
         let pending = pending.into_iter();
         // Whether it exists is for the new one to say.
-        let kinds = |it: &Change| it.kinds - (Kinds::CREATED | Kinds::DELETED) | Kinds::UNKNOWN;
+        let kinds = |it: &Change| (it.kinds - (Kinds::CREATED | Kinds::DELETED)) | Kinds::UNKNOWN;
         let pending = pending.map(|it| (it.folder.real.clone(), kinds(&it)));
         self.owed.extend(pending);
     }

@@ -12,7 +12,7 @@ use crate::change::Kinds;
 use crate::coalesce::Delays;
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::watch::inbox::{Dirty, Names};
-use crate::watch::root::{Absent, Depth, Job, Report, Scanned};
+use crate::watch::job::{Absent, Depth, Job, Report, Scanned};
 
 const QUIET: Duration = Duration::from_millis(200);
 const MUCH: usize = 32_768;

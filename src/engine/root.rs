@@ -1,6 +1,6 @@
 //! One root as the engine sees it: its folders, its state, and when its worker has to look again.
 //!
-//! Pure, as the core that owns it.  What the worker does is `watch::root`'s business.
+//! Pure, as the core that owns it.  What the worker does is `watch::worker`'s business.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::config::RootConfig;
 use super::status::RootStatus;
 use crate::change::{AccountId, Folder, Kinds};
 use crate::watch::inbox::Names;
-use crate::watch::root::{Absent, Depth, Job, Scanned};
+use crate::watch::job::{Absent, Depth, Job, Scanned};
 
 /// How often what the kernel does not watch is looked at, where the user gives no `:poll`.
 pub const POLL: Duration = Duration::from_secs(30);

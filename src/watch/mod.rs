@@ -1,18 +1,20 @@
 //! Noticing that directories change: the kernel's notification, and the rescan.
 //!
 //! [`inbox`] merges raw events until the engine takes them; [`inotify`] is the backend on Linux,
-//! [`portable`] the one elsewhere; [`root`] is what a root's worker does (discover, watch, rescan), by means of
-//! [`watches`] (what is watched) and [`trail`] (the way to the root, on which it can be lost).
+//! [`portable`] the one elsewhere; [`worker`] is what a root's worker does (discover, watch, rescan) for
+//! a [`job`], by means of [`watches`] (what is watched) and [`trail`] (the way to the root, on which
+//! it can be lost).
 //! Nothing here decides when to look or when anybody is told.
 
 pub mod inbox;
 #[cfg(target_os = "linux")]
 pub mod inotify;
+pub mod job;
 mod limits;
 pub mod portable;
-pub mod root;
 pub mod trail;
 pub mod watches;
+pub mod worker;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -23,7 +23,8 @@ use rustix::time::{ClockId, clock_gettime};
 use mailsync_module::maildir::{DiskFs, Layout, discover};
 use mailsync_module::watch;
 use mailsync_module::watch::inbox::Inbox;
-use mailsync_module::watch::root::{Depth, Job, Report, Root, Scanned};
+use mailsync_module::watch::job::{Depth, Job, Report, Scanned};
+use mailsync_module::watch::worker::Worker;
 
 /// What has taken this long is not done again.
 const ENOUGH: Duration = Duration::from_secs(5);
@@ -31,10 +32,10 @@ const ENOUGH: Duration = Duration::from_secs(5);
 /// Until the stamps of a new tree prove anything.
 const SETTLED: Duration = Duration::from_millis(2_200);
 
-fn worker(root: &Path) -> Root {
+fn worker(root: &Path) -> Worker {
     let inbox = Arc::new(Inbox::new(|| {}));
     let backend = watch::kernel();
-    Root::new(
+    Worker::new(
         root.to_owned(),
         Layout::Auto,
         Box::new(DiskFs),
@@ -43,7 +44,7 @@ fn worker(root: &Path) -> Root {
     )
 }
 
-fn scan(worker: &mut Root) -> Result<Scanned, String> {
+fn scan(worker: &mut Worker) -> Result<Scanned, String> {
     let job = Job {
         depth: Depth::Everything,
         ..Job::default()

@@ -1,7 +1,7 @@
 //! The loop: the real engine's core and the real workers between a model machine and a model
 //! Lisp, in virtual time, one step after the other, in an order that only the seed decides.
 //!
-//! What is real: `engine::core`, with coalescer and notifier; `watch::root`, with discovery and
+//! What is real: `engine::core`, with coalescer and notifier; `watch::worker`, with discovery and
 //! stamps; `watch::inbox`; the frames' bytes.  What is modelled stands in for threads and the
 //! outside: a job is given, done, and answered in three steps with anything in between.
 //!
@@ -21,7 +21,8 @@ use mailsync_module::engine::config::{AccountConfig, RootConfig, RootId};
 use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::Layout;
 use mailsync_module::watch::inbox::{Dirty, Inbox};
-use mailsync_module::watch::root::{Depth, Job, Report, Root};
+use mailsync_module::watch::job::{Depth, Job, Report};
+use mailsync_module::watch::worker::Worker;
 
 use crate::disk::{Disk, RootSpec};
 use crate::kernel::Kernel;
@@ -201,7 +202,7 @@ fn spec(spelling: &str, real: &str, layout: Layout, account: usize) -> RootSpec 
 /// A root's worker, and what it was given and has answered.
 struct End {
     inbox: Arc<Inbox>,
-    worker: Root,
+    worker: Worker,
     job: Option<Job>,
     report: Option<Report>,
     /// It is at work, and nothing comes of it before then.
@@ -810,7 +811,7 @@ impl<C: Coalesce> World<C> {
         let make = config.poll.is_none().then(|| self.machine.backend());
         let fs = Box::new(self.machine.clone());
         let end = End {
-            worker: Root::new(config.directory, config.layout, fs, make, inbox.clone()),
+            worker: Worker::new(config.directory, config.layout, fs, make, inbox.clone()),
             inbox,
             job: None,
             report: None,

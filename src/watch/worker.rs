@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inbox::{Inbox, Names};
+use super::job::{Absent, Depth, Job, Report, Scanned};
 use super::trail::Trail;
 use super::watches::{Outcome, Wanted, Watches};
 use super::{MakeBackend, limits};
@@ -25,92 +26,8 @@ const MOST_ROUNDS: usize = 5;
 /// When a fresh stamp has settled: a little later than the tick in which it was made is over.
 const SETTLES: Duration = Duration::from_millis(2_100);
 
-/// How much to doubt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// Only the entries that something is known to have happened to, if they can matter at all.
-    #[default]
-    Places,
-    /// And everything that the kernel does not watch.
-    Sweep,
-    /// And everything else, the watches included: events may have been lost.
-    Everything,
-}
-
-/// Work for a root.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Job {
-    /// How much to doubt.
-    pub depth: Depth,
-    /// Directories with the entries that something happened to.
-    pub places: HashMap<PathBuf, Names>,
-    /// Ask again for the watches that the kernel refused.
-    pub retry: bool,
-    /// Whoever watched has failed: begin anew.
-    pub renew: bool,
-    /// Truenames of other roots that lie inside: to be left out.
-    pub exclude: Vec<PathBuf>,
-    /// Truenames of roots that lay inside: whatever is there now is new.
-    pub anew: Vec<PathBuf>,
-}
-
-/// What a scan found, relative to the one before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scanned {
-    /// The root with symbolic links resolved.
-    pub real_root: PathBuf,
-    /// Folders that were not there.
-    pub created: Vec<FoundFolder>,
-    /// Truenames of those that are no more.
-    pub deleted: Vec<Arc<Path>>,
-    /// Truenames of those that may have changed.
-    pub changed: Vec<Arc<Path>>,
-    /// Directories that are watched.
-    pub watches: usize,
-    /// Directories that should be and are not.
-    pub unwatched: usize,
-    /// Why not, in words for the user.
-    pub trouble: Option<String>,
-    /// Some of it lies where others can write without this kernel's knowing.
-    pub remote: bool,
-    /// What could not be read; the rest was.
-    pub problems: Vec<String>,
-    /// Every name on the way to the root, and to where links in it lead.
-    pub way: Vec<PathBuf>,
-    /// It was not quiet yet: scan again.
-    pub again: bool,
-    /// A sweep so much later will tell of folders that are too fresh to be sure of.
-    pub settles: Option<Duration>,
-}
-
-/// Why there is nothing to scan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Absent {
-    /// In words for the user.
-    pub text: String,
-    /// The kernel watches every directory in which that can change.
-    pub watched: bool,
-    /// Directories that are watched.
-    pub watches: usize,
-    /// Why not all of those, in words for the user.
-    pub trouble: Option<String>,
-    /// Every name on the way to the root, as far as it goes.
-    pub way: Vec<PathBuf>,
-}
-
-/// The answer to a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// Nothing that matters.
-    Nothing,
-    /// A scan.
-    Scanned(Scanned),
-    /// The root cannot be used now.
-    Absent(Absent),
-}
-
 /// The worker's state.
-pub struct Root {
+pub struct Worker {
     fs: Box<dyn Fs>,
     inbox: Arc<Inbox>,
     spelling: PathBuf,
@@ -127,8 +44,8 @@ pub struct Root {
     clocks: HashMap<u64, Clock>,
 }
 
-impl Root {
-    /// A root that knows nothing yet.  Without `make`, the kernel's notification is not wanted.
+impl Worker {
+    /// A worker that knows nothing yet.  Without `make`, the kernel's notification is not wanted.
     pub fn new(
         spelling: PathBuf,
         layout: Layout,
@@ -136,7 +53,7 @@ impl Root {
         make: Option<MakeBackend>,
         inbox: Arc<Inbox>,
     ) -> Self {
-        Root {
+        Worker {
             fs,
             watches: Watches::new(make, inbox.clone()),
             inbox,
