@@ -221,4 +221,20 @@ mod tests {
             }
         });
     }
+
+    #[test]
+    #[ignore = "sets the machine's clock, to what it is"]
+    fn a_clock_that_is_set_is_news_each_time() {
+        use nix::time::{ClockId, clock_gettime, clock_settime};
+        let (told, news) = std::sync::mpsc::channel();
+        let ends = start(move |it| told.send(it).is_ok()).unwrap();
+        let wait = Duration::from_secs(20);
+        assert_eq!(news.recv_timeout(wait).unwrap(), News::MountsAreTold);
+        for _ in 0..4 {
+            let clock = ClockId::CLOCK_REALTIME;
+            clock_settime(clock, clock_gettime(clock).unwrap()).unwrap();
+            assert_eq!(news.recv_timeout(wait).unwrap(), News::Clock);
+        }
+        drop(ends);
+    }
 }
