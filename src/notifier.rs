@@ -50,8 +50,6 @@ pub enum Notice {
         /// Names with their truenames.
         pairs: Vec<(PathBuf, PathBuf)>,
     },
-    /// The engine ends.
-    Bye(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +58,6 @@ enum NoticeKey {
     Ready(PathBuf),
     Log(String),
     Resolved(String, usize),
-    Bye,
 }
 
 impl Notice {
@@ -70,7 +67,6 @@ impl Notice {
             Notice::Ready { directory, .. } => NoticeKey::Ready(directory.clone()),
             Notice::Log { text, .. } => NoticeKey::Log(text.clone()),
             Notice::Resolved { slot, part, .. } => NoticeKey::Resolved(slot.clone(), part.0),
-            Notice::Bye(_) => NoticeKey::Bye,
         }
     }
 }
@@ -324,7 +320,6 @@ impl Notifier {
                 let pairs = pairs.map(|(name, real)| (name.as_path(), real.as_path()));
                 record.resolved(slot, *request, *part, pairs);
             }
-            Notice::Bye(text) => record.bye(text),
         }
         record
     }

@@ -5,7 +5,7 @@
 //! I/O: what may wait for a disk happens on a worker.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crossbeam_channel::{
 use super::config::{AccountConfig, RootConfig, RootId};
 use super::core::{Action, Core, Input};
 use super::environment::{Environment, News, slept};
+use super::names;
 use super::pipe::{Pipe, Written};
 use super::status::Status;
 use crate::frame::Payload;
@@ -438,8 +439,8 @@ impl Actor {
         }
     }
 
-    /// A thread a slot: a name on a dead mount must not hold up the others.  What is asked while
-    /// one is at work waits for it; the last request stands for all.
+    /// What is asked for a slot while a request for it is at work waits for that; the last
+    /// request stands for all.
     fn resolve(&mut self, slot: String, names: Names) {
         if let Some(waiting) = self.resolving.get_mut(&slot) {
             *waiting = Some(names);
@@ -451,11 +452,13 @@ impl Actor {
         let nothing = answer(Vec::new());
         let whose = slot.clone();
         let (messages, failed) = (self.messages.clone(), self.messages.clone());
+        let fs = self.world.fs.clone();
         let work = move || {
-            let real = |name: &Path| DiskFs.canonicalize(name).ok();
-            let pairs = (names.into_iter())
-                .filter_map(|name| real(&name).map(|real| (name, real)))
-                .collect();
+            let pairs = names::resolve(names, &fs).unwrap_or_else(|error| {
+                let text = format!("resolving names: {error:#}");
+                let _ = messages.send(Message::Input(Input::Log("error", text)));
+                Vec::new()
+            });
             let _ = messages.send(Message::Resolved(whose, request, pairs));
         };
         let panicked = move |_| {

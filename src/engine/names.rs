@@ -1,0 +1,72 @@
+//! From file names to truenames, for Lisp, which must not ask a file system itself.
+//!
+//! A name on a file system that does not answer holds up neither the other names nor, for long,
+//! the answer: it is left out of that.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use crossbeam_channel::{bounded, unbounded};
+
+use super::actor::MakeFs;
+use crate::threads;
+
+/// Threads for one request.
+const THREADS: usize = 4;
+
+/// Threads in all that may wait for file systems that do not answer.
+const STUCK: usize = 16;
+
+/// How long an answer waits for such a name.  Lisp waits a second longer.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a thread while it lives.
+struct AtWork;
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        AT_WORK.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Names with their truenames, of those that exist and can be resolved in time.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn resolve(names: Vec<PathBuf>, fs: &MakeFs) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let count = names.len();
+    let (ask, asked) = bounded(count);
+    let (tell, told) = unbounded();
+    for name in names {
+        ask.send(name)?;
+    }
+    drop(ask);
+    for _ in 0..THREADS.min(count) {
+        if AT_WORK.fetch_add(1, Ordering::Relaxed) >= STUCK {
+            AT_WORK.fetch_sub(1, Ordering::Relaxed);
+            break;
+        }
+        let at_work = AtWork;
+        let (asked, tell, fs) = (asked.clone(), tell.clone(), fs());
+        let work = move || {
+            let _at_work = at_work;
+            for name in asked {
+                let real = fs.canonicalize(&name).ok();
+                if tell.send((name, real)).is_err() {
+                    // Nobody waits any more.
+                    return;
+                }
+            }
+        };
+        threads::spawn("mailsync-name", work, |_| {})?;
+    }
+    drop(tell);
+    let end = Instant::now() + PATIENCE;
+    let answers = std::iter::from_fn(|| told.recv_deadline(end).ok());
+    let real = answers.filter_map(|(name, real)| Some((name, real?)));
+    Ok(real.collect())
+}
