@@ -180,11 +180,13 @@ impl Setup {
         }
     }
 
-    /// Whether everything is watched, by a kernel that never loses anything.
+    /// Whether everything is watched all the time, by a kernel that never loses anything.
     fn all_events_come(&self) -> bool {
         let mut roots = self.accounts.iter().flat_map(|account| &account.roots);
         let near = !self.specs.iter().any(|spec| spec.remote);
         let watched = !self.no_instances && self.watch_limit == usize::MAX;
+        // In a restless world a watcher may fail.
+        let watched = watched && !self.restless;
         watched && near && self.queue_limit >= 16_384 && roots.all(|root| root.poll.is_none())
     }
 }
