@@ -35,7 +35,7 @@
 (defconst mailsync-accounts--keys
   '((:maildir mailsync-accounts--directories-p "a directory, or a list of directories")
     (:layout mailsync-accounts--layout-p "auto, maildir++ or nested")
-    (:poll mailsync-accounts--period-p "nil, or a number of seconds greater than 0")
+    (:poll mailsync-accounts--period-p "nil, or a number of seconds, at least 0.1")
     (:syncer mailsync-accounts--syncer-p "a function, or (FUNCTION . ARGS)")
     (:remote consp "(watcher PROGRAM ARGS...), (imap KEY VALUE...), or a list of these")
     (:prefix stringp "a string")
@@ -124,7 +124,7 @@ A change by Customize is in force at once, one by `setq' after
 
 (defun mailsync-accounts--period-p (value)
   "Non-nil if VALUE is a period."
-  (and (mailsync-accounts--seconds-p value) (> value 0)))
+  (and (mailsync-accounts--seconds-p value) (>= value 0.1)))
 
 (defun mailsync-accounts--strings-p (value)
   "Non-nil if VALUE is a list of strings."

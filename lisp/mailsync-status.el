@@ -184,19 +184,15 @@ happened\n")
 
 (defun mailsync-status--how (root)
   "How one comes to know of changes in ROOT, a plist from the module, in words."
-  (let ((watches (plist-get root :watches))
-        (waiting (eq (plist-get root :state) 'waiting)))
+  (let ((watches (plist-get root :watches)))
     (pcase (plist-get root :how)
-      ((guard (and waiting (zerop watches))) "looked for from time to time")
-      ('kernel (if waiting
-                   "the kernel tells when it comes"
-                 (format "%d directories watched by the kernel" watches)))
+      ('kernel (format "%d directories watched by the kernel" watches))
       ('both (format "%d directories watched by the kernel, and all looked at \
 from time to time, since others can write there" watches))
-      ('mixed (if waiting
-                  "looked for from time to time"
-                (format "%d directories watched by the kernel, %d looked at \
-from time to time" watches (plist-get root :unwatched))))
+      ('mixed (format "%d directories watched by the kernel, %d looked at from \
+time to time" watches (plist-get root :unwatched)))
+      ('guarded "the kernel tells when it comes")
+      ('sought "looked for from time to time")
       (_ "looked at from time to time"))))
 
 (defun mailsync-status--gnus ()
