@@ -1,6 +1,6 @@
-//! What happens to the machine rather than in a Maildir, for real where a namespace allows it: file
-//! systems are mounted and unmounted, the network changes, the wall clock jumps, the machine sleeps,
-//! a file system does not answer.
+//! What happens to the machine rather than in a Maildir.  For real, where a namespace or FUSE is to
+//! be had: file systems are mounted and unmounted, the network changes, limits are reached and
+//! raised, another machine's server writes, and stops.  Played: that the machine sleeps.
 //!
 //! A test that needs a namespace runs itself again in one, by unshare(1), and says that it is
 //! skipped where there is none to be had.
@@ -118,7 +118,7 @@ fn a_file_system_that_is_mounted_and_unmounted_is_seen_without_a_poll() {
         engine.quiet();
         tells(&engine, &folder, "2");
         // Nothing ticks meanwhile: the kernel told all this.
-        assert_eq!(engine.root().how, "kernel");
+        engine.wait_root(|root| root.how == "kernel");
 
         // Another one on top, and away again.
         mount(&point);
@@ -155,9 +155,13 @@ fn mounts_and_addresses_are_news_and_nothing_else_is() {
     for address in ["10.9.9.1/32", "10.9.9.2/32", "10.9.9.3/32"] {
         run("ip", &["address", "add", address, "dev", "lo"]);
     }
-    assert_eq!(next(), News::Network, "many changes are one piece of news");
+    assert_eq!(next(), News::Network);
+    // Many changes are one piece of news, or two where a slow machine is late with the last.
+    let pause = Duration::from_millis(1_500);
+    let more: Vec<_> = std::iter::from_fn(|| news.recv_timeout(pause).ok()).collect();
+    assert!(more.is_empty() || more == [News::Network], "{more:?}");
     fs::write(top.join("file"), "").unwrap();
-    let quiet = news.recv_timeout(Duration::from_millis(1_500));
+    let quiet = news.recv_timeout(pause);
     assert!(quiet.is_err(), "{quiet:?}");
     drop(environment);
 }
@@ -233,11 +237,10 @@ fn watches_that_were_refused_are_had_when_there_is_room() {
         text.contains("sysctl fs.inotify.max_user_watches="),
         "{text}"
     );
-    let root = engine.root();
-    assert_eq!(
-        (root.how, root.watches, root.watches + root.unwatched),
-        ("mixed", 40, 101 + way(&top))
-    );
+    let all = 101 + way(&top);
+    engine.wait_root(|root| {
+        (root.how, root.watches, root.watches + root.unwatched) == ("mixed", 40, all)
+    });
     limit("4000");
     // The machine wakes up: whatever was waited for may have come.
     slept.store(5, Ordering::Relaxed);
@@ -245,7 +248,7 @@ fn watches_that_were_refused_are_had_when_there_is_room() {
     engine.wait("no trouble", LONG, |told| {
         told.state == ("watching".to_owned(), String::new())
     });
-    assert_eq!(engine.root().how, "kernel");
+    engine.wait_root(|root| root.how == "kernel");
     for folder in &folders {
         tells(&engine, folder, "1");
     }
@@ -268,7 +271,7 @@ fn a_polled_root_tells_everything_and_then_nothing() {
     world.backend = Arc::new(|_| panic!("the kernel's notification is not wanted"));
     let engine = Engine::start_in(world, vec![polled], Duration::ZERO);
     engine.wait("ready", LONG, |told| told.ready);
-    assert_eq!(engine.root().how, "poll");
+    engine.wait_root(|root| root.how == "poll");
     let folder = top.join(".a");
     tells(&engine, &folder, "1");
     let time = Instant::now();
@@ -343,7 +346,7 @@ fn what_another_machine_writes_is_found_by_looking() {
     };
     maildir(&far.own.join(".a"));
     let engine = Engine::watching(&far.seen);
-    assert_eq!(engine.root().how, "both");
+    engine.wait_root(|root| root.how == "both");
     // What this machine does there, the kernel tells.
     tells(&engine, &far.seen.join(".a"), "1");
     engine.quiet();

@@ -293,6 +293,21 @@ impl Engine {
         self.with(|handle| handle.status().clone())
     }
 
+    /// Wait until the snapshot of the first root is like this: it comes a little later than what
+    /// is told.
+    pub fn wait_root(&self, enough: impl Fn(&RootStatus) -> bool) {
+        let end = Instant::now() + LONG;
+        loop {
+            let status = self.status();
+            let root = status.accounts.first().and_then(|it| it.roots.first());
+            if root.is_some_and(&enough) {
+                return;
+            }
+            assert!(Instant::now() < end, "it never comes to that: {root:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The last snapshot of the only root.
     pub fn root(&self) -> RootStatus {
         self.status().accounts[0].roots[0].clone()
