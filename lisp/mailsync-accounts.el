@@ -187,9 +187,12 @@ A change by Customize is in force at once, one by `setq' after
                   (format "%S is %S, but has to be %s" key value
                           (nth 2 known)))))))
       (or fault
-          (unless (or (plist-get (cdr account) :maildir)
-                      (plist-get (cdr account) :remote))
-            ":maildir is missing"))))))
+          (cond
+           ((plist-get (cdr account) :maildir) nil)
+           ((plist-get (cdr account) :remote)
+            "watching a server (:remote) is for a version to come; give it a \
+:maildir")
+           (t ":maildir is missing")))))))
 
 (defun mailsync-accounts-read ()
   "Read `mailsync-accounts'; return those that are right, and remember them."
