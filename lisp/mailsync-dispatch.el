@@ -71,6 +71,10 @@
 (defvar mailsync--request 0
   "The number of the last request.")
 
+(defvar mailsync--skipped nil
+  "Roots that were not checked since Gnus was starting: (ACCOUNT . DIRECTORY).
+The directory is in bytes.")
+
 (defvar mailsync--checking nil
   "Non-nil while a check waits for a server.")
 
@@ -255,12 +259,25 @@ Where Gnus is not loaded there is nothing to check."
 
 (defun mailsync--ready (account directory)
   "Have what was there before DIRECTORY of ACCOUNT was watched checked.
-DIRECTORY is in bytes.  While Gnus is off or starting, its start is that
-check."
-  (when (or (not (eq mailsync-check-function #'mailsync-check-by-gnus))
-            (and (featurep 'mailsync-gnus) (mailsync-gnus-ready-p)))
+DIRECTORY is in bytes.  Where Gnus is not loaded, its start is that check;
+while it starts it may have read a group already, so that is checked after."
+  (cond
+   ((or (not (eq mailsync-check-function #'mailsync-check-by-gnus))
+        (and (featurep 'mailsync-gnus) (mailsync-gnus-ready-p)))
     (mailsync--call #'mailsync-module--check
-                    (mailsync-pipe-encode-text account) directory)))
+                    (mailsync-pipe-encode-text account) directory))
+   ((featurep 'gnus)
+    (unless (member (cons account directory) mailsync--skipped)
+      (push (cons account directory) mailsync--skipped)))))
+
+(defun mailsync--check-skipped ()
+  "Have checked what `mailsync--ready' left out: Gnus has started now."
+  (pcase-dolist (`(,account . ,directory)
+                 (prog1 (nreverse mailsync--skipped)
+                   (setq mailsync--skipped nil)))
+    ;; It may have been given up meanwhile.
+    (when (member account (mailsync--account-names))
+      (mailsync--ready account directory))))
 
 (defun mailsync--keep-states (accounts)
   "Of the states known keep those of ACCOUNTS, a list of names; the rest start."

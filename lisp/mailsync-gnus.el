@@ -176,6 +176,7 @@ TIME is when that was last, KINDS is what has happened in it.")
 
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
+(declare-function mailsync--check-skipped "mailsync-dispatch" ())
 (declare-function mailsync--set-checking "mailsync-dispatch" (flag))
 
 ;;;; When
@@ -821,7 +822,8 @@ They are checked once Gnus has started."
                    mailsync-gnus--index-request))
            mailsync-gnus--pending)
   (mailsync-gnus--resolve)
-  (mailsync-gnus--arm))
+  (mailsync-gnus--arm)
+  (mailsync--check-skipped))
 
 (defun mailsync-gnus--exited ()
   "Gnus has quit.  For `gnus-after-exiting-gnus-hook'."

@@ -252,6 +252,7 @@ Return nil if there is no engine that could."
         mailsync--incoming-notices nil
         mailsync--batches nil
         mailsync--requests nil
+        mailsync--skipped nil
         mailsync--checking nil
         mailsync--states nil)
   (when (featurep 'mailsync-gnus)

@@ -65,6 +65,9 @@
           (funcall mailsync-gnus-test--resolve answer)
         (run-at-time 0 nil answer)))))
 
+(unless (fboundp 'mailsync--check-skipped)
+  (defun mailsync--check-skipped ()))
+
 (unless (fboundp 'mailsync--set-checking)
   (defun mailsync--set-checking (_flag)))
 

@@ -461,6 +461,41 @@ open('done', 'w').close()"))
       (should (string-match-p "mailsync is off" (buffer-string))))
     (should (string-match-p "^mailsync 0" (mailsync-version)))))
 
+;;;; Gnus starts meanwhile
+
+(ert-deftest mailsync-test-gnus-half-started ()
+  "Mail that comes between Gnus's reading a group and our watching is checked."
+  (let* ((root (file-truename (make-temp-file "mailsync-test" t)))
+         (here (file-name-directory (locate-library "mailsync-test-helper")))
+         (form
+          `(let ((mailsync-accounts '(("w" :maildir ,(concat root "/mail"))))
+                 (mailsync-coalesce-delay 0.02)
+                 (ready t))
+             (fixture-configure ,(concat root "/home"))
+             (add-hook 'mailsync-changed-functions #'test-note-changes)
+             ;; Gnus has read its groups, and makes its buffer next.
+             (add-hook 'gnus-setup-news-hook
+                       (lambda ()
+                         (test-deliver ,(concat root "/mail"))
+                         (mailsync-mode 1)
+                         (test-watching "w")
+                         (test-wait (lambda () mailsync--skipped))
+                         (setq ready (mailsync-gnus-ready-p))))
+             (fixture-start)
+             (test-wait (lambda () (test-changed "INBOX" 'unknown)))
+             (princ (list ready mailsync--skipped))
+             (mailsync-mode -1))))
+    (unwind-protect
+        (with-temp-buffer
+          (test-maildir (concat root "/mail"))
+          (let ((status (test-emacs
+                         "-L" here "-l" "mailsync-test-helper"
+                         "-l" (expand-file-name "fixtures/gnus-init" here)
+                         "--eval" (format "(progn (require 'gnus-start) %S)" form))))
+            (should (equal status 0))
+            (should (string-match-p "(nil nil)\\'" (buffer-string)))))
+      (delete-directory root t))))
+
 ;;;; Another configuration
 
 (ert-deftest mailsync-test-restart-does-the-difference ()
