@@ -342,18 +342,19 @@ If its folder is a mail source, it waits for the fetch as well."
 (defun mailsync-gnus--claim-sources (item sources)
   "Make ITEM wait for the fetch of SOURCES, except those to be left alone.
 SOURCES is a list of (DIRECTORY . SOURCE)."
-  (dolist (source sources)
-    (let ((reason (mailsync-gnus--why-no-fetch (cdr source))))
-      (if reason
-          (mailsync-gnus--leave-alone (car source) reason)
-        (remhash (car source) mailsync-gnus--left-alone)
-        (cl-pushnew source (mailsync-gnus--item-sources item) :test #'equal)
-        (let ((entry (assoc source mailsync-gnus--fetches)))
-          (if entry
-              (cl-pushnew item (cdr entry))
-            (setq mailsync-gnus--fetches
-                  (append mailsync-gnus--fetches
-                          (list (list source item))))))))))
+  (let ((method (mailsync-gnus--fetching-method)))
+    (dolist (source sources)
+      (let ((reason (mailsync-gnus--why-no-fetch (cdr source) method)))
+        (if reason
+            (mailsync-gnus--leave-alone (car source) reason)
+          (remhash (car source) mailsync-gnus--left-alone)
+          (cl-pushnew source (mailsync-gnus--item-sources item) :test #'equal)
+          (let ((entry (assoc source mailsync-gnus--fetches)))
+            (if entry
+                (cl-pushnew item (cdr entry))
+              (setq mailsync-gnus--fetches
+                    (append mailsync-gnus--fetches
+                            (list (list source item)))))))))))
 
 (defun mailsync-gnus--claim-group (item group)
   "Make ITEM wait for the check of GROUP."

@@ -27,9 +27,10 @@
 ;; functions that it calls: the one that empties a maildir, and the one
 ;; of the user that says where a message belongs.
 ;;
-;; To split a message takes some milliseconds, and Gnus takes all that are
-;; in a maildir.  So it is shown a few of many, and fetches again for the
-;; next ones.
+;; To split a message takes some milliseconds, or as long as the user's
+;; rules like, and Gnus takes all that are in a maildir.  So it is shown a
+;; few of many, as the time that the last ones took allows, and fetches
+;; again for the next ones.
 
 ;;; Code:
 
@@ -41,15 +42,25 @@
 
 ;;;; Internal variables
 
-(defconst mailsync-gnus--fetch-max 20
+(defconst mailsync-gnus--fetch-time 0.03
+  "Let Gnus fetch what takes about so many seconds in one go.")
+
+(defconst mailsync-gnus--fetch-time-in-hurry 0.008
+  "`mailsync-gnus--fetch-time' while the user types.")
+
+(defconst mailsync-gnus--fetch-max 50
   "Let Gnus fetch so many messages at most in one go.")
 
-(defconst mailsync-gnus--fetch-max-in-hurry 3
-  "`mailsync-gnus--fetch-max' while the user types.")
+(defvar mailsync-gnus--fetch-pace nil
+  "How many messages the last fetch took and in how many seconds, a cons.
+Nil before the first one.")
 
 (defvar mailsync-gnus--shown (make-hash-table :test #'equal)
   "Maildir of which more is to be fetched, to what Gnus was shown last.
 That is an alist from subdirectories to files.")
+
+(defvar mailsync-gnus--fetch-left nil
+  "How many messages Gnus may still be shown during a fetch.")
 
 (defvar mailsync-gnus--shorten nil
   "Function that shortens the list of files in a directory during a fetch.")
@@ -125,10 +136,10 @@ It is the first one that would when Gnus looks for mail."
                     method)))
            (cons gnus-select-method gnus-secondary-select-methods)))
 
-(defun mailsync-gnus--why-no-fetch (source)
-  "Why the mail source SOURCE must be left alone, a string, or nil."
-  (let ((method (mailsync-gnus--fetching-method))
-        status)
+(defun mailsync-gnus--why-no-fetch (source method)
+  "Why the mail source SOURCE must be left alone, a string, or nil.
+METHOD is the server that takes mail in."
+  (let (status)
     (cond
      ((not mailsync-gnus-split) "a mail source, but `mailsync-gnus-split' is nil")
      ((null method) "a mail source, but no server takes its mail in")
@@ -143,18 +154,20 @@ It is the first one that would when Gnus looks for mail."
 
 ;;;; The fetch
 
-(defun mailsync-gnus--fetch (directory source)
-  "Have Gnus fetch and split the mail of SOURCE, the maildir DIRECTORY.
+(defun mailsync-gnus--fetch (directory source method)
+  "Have METHOD fetch and split the mail of SOURCE, the maildir DIRECTORY.
 Return a list (RESULT GROUPS): RESULT is `checked', `partial' (there
 is more to fetch), `quit' (by the user), or a string that says why
 it failed; GROUPS are those to which mail went, in any case."
   (require 'nnmail)
   (let* ((mailsync-gnus--split-error nil)
+         (mailsync-gnus--fetch-left (mailsync-gnus--fetch-size))
+         (begun (float-time))
          (called nil)
          (more nil)
          (quit nil)
          (failure nil)
-         (last nil)                     ; the last error of all
+         (last nil)                     ; error, which Gnus may have handled
          (history nil)
          (signal-hook-function
           (lambda (symbol data)
@@ -175,7 +188,8 @@ it failed; GROUPS are those to which mail went, in any case."
           (mailsync-gnus--check-incoming)
           (unwind-protect
               (unless (mailsync-gnus--quietly
-                        (mailsync-gnus--scan-source directory source around)
+                        (mailsync-gnus--scan-source directory source method
+                                                    around)
                         t)
                 (setq quit t))
             (setq history nnmail-split-history)))
@@ -183,7 +197,15 @@ it failed; GROUPS are those to which mail went, in any case."
     ;; Before it comes to this source, Gnus takes in what an earlier
     ;; fetch left in the crash box.
     (unless (or called failure)
-      (setq failure (or last '(error "Gnus did not look into it"))))
+      (setq failure
+            (list 'error
+                  (concat "Gnus did not look into it"
+                          (and last
+                               (format " (the last error seen: %s)"
+                                       (error-message-string last)))))))
+    (when history
+      (setq mailsync-gnus--fetch-pace
+            (cons (length history) (- (float-time) begun))))
     ;; Gnus shows it to the user.
     (setq nnmail-split-history (append history nnmail-split-history))
     (when mailsync-gnus--split-error
@@ -191,7 +213,7 @@ it failed; GROUPS are those to which mail went, in any case."
     (unless (and more (not quit) (not failure))
       (remhash directory mailsync-gnus--shown))
     (list (cond (quit 'quit)
-                (failure (mailsync-gnus--say-failure directory failure))
+                (failure (mailsync-gnus--say-failure directory method failure))
                 (more 'partial)
                 (t 'checked))
           (delete-dups
@@ -199,11 +221,10 @@ it failed; GROUPS are those to which mail went, in any case."
                     append (cl-loop for (group . _) in message
                                     when (stringp group) collect group))))))
 
-(defun mailsync-gnus--scan-source (directory source around)
-  "Have Gnus look for mail in SOURCE, the maildir DIRECTORY, alone.
+(defun mailsync-gnus--scan-source (directory source method around)
+  "Have METHOD look for mail in SOURCE, the maildir DIRECTORY, alone.
 AROUND is called with a function that takes the mail out of it."
-  (let* ((method (mailsync-gnus--fetching-method))
-         (group (mailsync-gnus--scan-group method directory))
+  (let* ((group (mailsync-gnus--scan-group method directory))
          (fetcher (cadr (assq 'maildir mail-source-fetcher-alist)))
          (called nil)
          (mail-source-fetcher-alist
@@ -254,23 +275,41 @@ Gnus asks for in order to take them."
         (funcall mailsync-gnus--shorten (car args) value)
       value)))
 
+(defun mailsync-gnus--fetch-size ()
+  "How many messages Gnus shall be shown in a fetch.
+As many as can be fetched in `mailsync-gnus--fetch-time' if they
+take as long as the last ones did, but not many more than those,
+which may have been small ones; to begin with, one."
+  (pcase mailsync-gnus--fetch-pace
+    ('nil 1)
+    (`(,count . ,seconds)
+     (let ((time (if mailsync-gnus--hurry
+                     mailsync-gnus--fetch-time-in-hurry
+                   mailsync-gnus--fetch-time)))
+       (max 1 (min mailsync-gnus--fetch-max
+                   (* 2 count)
+                   ;; A clock may be set back.
+                   (floor (* count (/ time (max seconds 1e-6))))))))))
+
 (defun mailsync-gnus--few (directory subdirectory files)
   "A few of FILES, which are in SUBDIRECTORY of the maildir DIRECTORY.
 Or all, if they are few, or if what was shown to Gnus the last
-time is still there: then something keeps it from taking it."
-  (let ((limit (if mailsync-gnus--hurry
-                   mailsync-gnus--fetch-max-in-hurry
-                 mailsync-gnus--fetch-max))
-        (shown (gethash directory mailsync-gnus--shown))
+time is still there: then something keeps it from taking it, and
+it is shown everything."
+  (let ((shown (gethash directory mailsync-gnus--shown))
         (messages (cl-remove-if (lambda (file)
                                   (string-prefix-p
                                    "." (file-name-nondirectory file)))
                                 files)))
-    (if (or (not (nthcdr limit messages))
-            (cl-some (lambda (file) (member file messages))
-                     (cdr (assoc subdirectory shown))))
-        files
-      (let ((few (seq-take messages limit)))
+    (when (cl-some (lambda (file) (member file messages))
+                   (cdr (assoc subdirectory shown)))
+      (setq mailsync-gnus--fetch-left most-positive-fixnum))
+    (if (<= (length messages) mailsync-gnus--fetch-left)
+        (progn
+          (cl-decf mailsync-gnus--fetch-left (length messages))
+          files)
+      (let ((few (seq-take messages mailsync-gnus--fetch-left)))
+        (setq mailsync-gnus--fetch-left 0)
         (puthash directory
                  (cons (cons subdirectory few)
                        (assoc-delete-all subdirectory shown))
@@ -358,16 +397,15 @@ be done here."
                               nnmail-split-methods)
                     "Gnus ignores that rule")))
 
-(defun mailsync-gnus--say-failure (directory failure)
-  "Say once that DIRECTORY could not be fetched, because of FAILURE; return why."
+(defun mailsync-gnus--say-failure (directory method failure)
+  "Say once that METHOD could not fetch DIRECTORY, because of FAILURE; return why."
   (let ((text (error-message-string failure)))
     (mailsync--once (list 'gnus-fetch directory (car failure)) 'error
                     "mail source %s: the fetch failed: %s.  Its mail is there, \
 or in `mail-source-crash-box'; see `mail-sources', `nnmail-split-methods', \
 Gnus's hooks for incoming mail and the directories of %s"
                     (abbreviate-file-name directory) text
-                    (let ((method (mailsync-gnus--fetching-method)))
-                      (if method (mailsync-gnus--server-name method) "Gnus")))
+                    (mailsync-gnus--server-name method))
     text))
 
 (provide 'mailsync-gnus-sources)

@@ -581,7 +581,8 @@ Whoever claims GROUP claims the groups to which mail went, too."
 Whoever waits for it claims the groups to which its mail went."
   (pcase-let* ((`(,source . ,items) (car mailsync-gnus--fetches))
                (`(,directory . ,specifier) source)
-               (reason (mailsync-gnus--why-no-fetch specifier)))
+               (method (mailsync-gnus--fetching-method))
+               (reason (mailsync-gnus--why-no-fetch specifier method)))
     (if reason
         (progn
           (mailsync-gnus--leave-alone directory reason)
@@ -589,7 +590,7 @@ Whoever waits for it claims the groups to which its mail went."
       (mailsync-gnus--begin items)
       (mailsync-gnus--count :fetches)
       (pcase-let ((`(,result ,groups)
-                   (mailsync-gnus--fetch directory specifier)))
+                   (mailsync-gnus--fetch directory specifier method)))
         ;; Some of its mail may have got there, however it ended.
         (dolist (group groups)
           (let ((reason (mailsync-gnus--why-not group)))

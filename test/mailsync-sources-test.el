@@ -91,6 +91,9 @@
   (cl-count-if (lambda (line) (string-match-p (regexp-quote text) line))
                mailsync-gnus-test--log))
 
+(defvar mailsync-sources-test--portion 50
+  "How many messages are fetched in one go, nil: as time allows.")
+
 (defvar mailsync-sources-test--once nil "Keys of what was said once.")
 
 (defun mailsync-sources-test--call (backend function)
@@ -117,11 +120,14 @@
                          (maildir :path ,(mailsync-sources-test--path "other")))
           nnmail-split-history nil)
     (unwind-protect
-        (cl-letf (((symbol-function 'mailsync--once)
-                   (lambda (key level format &rest args)
-                     (unless (member key mailsync-sources-test--once)
-                       (push key mailsync-sources-test--once)
-                       (apply #'mailsync-log-add level format args)))))
+        (cl-letf* ((size (symbol-function 'mailsync-gnus--fetch-size))
+                   ((symbol-function 'mailsync-gnus--fetch-size)
+                    (lambda () (or mailsync-sources-test--portion (funcall size))))
+                   ((symbol-function 'mailsync--once)
+                    (lambda (key level format &rest args)
+                      (unless (member key mailsync-sources-test--once)
+                        (push key mailsync-sources-test--once)
+                        (apply #'mailsync-log-add level format args)))))
           (if mailsync-sources-test--primary
               (setq gnus-select-method (mailsync-sources-test--method backend))
             (push (mailsync-sources-test--method backend)
@@ -302,7 +308,7 @@
 (mailsync-sources-test--for-each mailsync-sources-test-many
     "Many messages are fetched a few at a time, the next change waits for them."
     (nnml nnfolder nnmaildir)
-  (let ((mailsync-gnus--fetch-max 4)
+  (let ((mailsync-sources-test--portion 4)
         (mailsync-gnus--slice 0)
         (slices 0))
     (mailsync-sources-test--deliver-many 20)
@@ -313,10 +319,9 @@
                   (let ((before (mailsync-sources-test--left "incoming")))
                     (prog1 (apply fetch args)
                       (cl-incf slices)
-                      ;; Four of each subdirectory.
                       (should (<= (- before (mailsync-sources-test--left
                                              "incoming"))
-                                  8)))))))
+                                  4)))))))
       (pcase-let ((`(,results ,news)
                    (mailsync-gnus-test--check
                     (mailsync-sources-test--change "incoming" 'new)
@@ -327,7 +332,8 @@
                              (lambda (a b) (string< (car a) (car b))))
                        `((,(mailsync-sources-test--group "list") 0 10)
                          (,(mailsync-sources-test--group "misc") 0 11))))))
-    (should (= 4 slices (mailsync-sources-test--fetches)))
+    ;; Five of `incoming', and the other one.
+    (should (= 6 slices (mailsync-sources-test--fetches)))
     (should (equal (mailsync-sources-test--counts) '(10 11)))
     (should (= 0 (mailsync-sources-test--left "incoming")))
     (should (= 0 (hash-table-count mailsync-gnus--shown)))))
@@ -335,7 +341,7 @@
 (ert-deftest mailsync-sources-test-many-stay ()
   "Messages that are not taken do not lead to fetches without an end."
   (mailsync-sources-test--with 'nnml
-    (let ((mailsync-gnus--fetch-max 4))
+    (let ((mailsync-sources-test--portion 4))
       (setq mail-sources
             `((maildir :path ,(mailsync-sources-test--path "incoming")
                        :function mailsync-sources-test--decline)))
@@ -346,6 +352,64 @@
       (should (= 20 (mailsync-sources-test--left "incoming")))
       (should (= 2 (mailsync-sources-test--fetches)))
       (should (= 0 (hash-table-count mailsync-gnus--shown))))))
+
+(ert-deftest mailsync-sources-test-portions ()
+  "A fetch takes as many messages as the time of the last ones allows."
+  (pcase-dolist (`(,pace ,hurry ,size)
+                 '((nil nil 1) (nil t 1)
+                   ((1 . 0.01) nil 2)   ; not more than twice as many
+                   ((8 . 0.02) nil 12)
+                   ((8 . 0.02) t 3)
+                   ((20 . 0.2) nil 3)
+                   ((20 . 0.2) t 1)
+                   ((1 . 5.0) nil 1)
+                   ((40 . 0.001) nil 50)
+                   ;; The clock was set back.
+                   ((4 . -3.0) nil 8)))
+    (let ((mailsync-gnus--fetch-pace pace)
+          (mailsync-gnus--hurry hurry))
+      (ert-info ((format "%S %S" pace hurry))
+        (should (= size (mailsync-gnus--fetch-size)))))))
+
+(ert-deftest mailsync-sources-test-slow-rules ()
+  "Where splitting takes long fewer messages are fetched in one go, fewest in a hurry."
+  (pcase-dolist (`(,hurry ,most) '((nil 3) (t 1)))
+    (mailsync-sources-test--with 'nnml
+      (let* ((mailsync-sources-test--portion nil)
+             (mailsync-gnus--fetch-pace nil)
+             (source (car mail-sources))
+             (directory (mailsync-sources-test--path "incoming"))
+             (method (mailsync-gnus--fetching-method))
+             (mailsync-gnus--hurry hurry)
+             (nnmail-split-hook
+              (lambda ()
+                (let ((end (+ (float-time) 0.01)))
+                  (while (< (float-time) end)))))
+             (portions nil)
+             (left 12)
+             (result 'partial))
+        (mailsync-sources-test--deliver-many left)
+        (while (eq result 'partial)
+          (setq result (car (mailsync-gnus--fetch directory source method)))
+          (let ((now (mailsync-sources-test--left "incoming")))
+            (push (- left now) portions)
+            (setq left now)))
+        (should (eq result 'checked))
+        (should (= 0 left))
+        (should (= 1 (car (last portions))))
+        (should (> (apply #'min portions) 0))
+        (should (<= (apply #'max portions) most))))))
+
+(ert-deftest mailsync-sources-test-not-looked-into ()
+  "An error that Gnus may have handled is not taken for why nothing was fetched."
+  (mailsync-sources-test--with 'nnml
+    (mailsync-sources-test--deliver "incoming" "to the list")
+    (cl-letf (((symbol-function 'gnus-request-scan)
+               (lambda (&rest _) (ignore-errors (error "Of no matter")))))
+      (should (eq 'failed (car (mailsync-sources-test--check "incoming" 'new)))))
+    (should (string-match-p
+             "\\`Gnus did not look into it (the last error seen: Of no matter)\\'"
+             (cdr (plist-get (mailsync-gnus-status) :last-error))))))
 
 (ert-deftest mailsync-sources-test-both ()
   "A folder may be a source and be shown by groups, too."
@@ -596,7 +660,9 @@
     (should (= 1 (mailsync-sources-test--said "My hook")))
     (should (= 1 (mailsync-sources-test--said "mail source")))
     (should (equal (plist-get (mailsync-gnus-status) :last-error)
-                   (cons (mailsync-sources-test--path "incoming") "My hook")))
+                   ;; It got no further than Gnus's crash box.
+                   (cons (mailsync-sources-test--path "incoming")
+                         "Gnus did not look into it (the last error seen: My hook)")))
     (should (= 0 (plist-get (mailsync-gnus-status) :pending)))
     (should-not mailsync-gnus--fetches)
     (should (= 2 (mailsync-sources-test--fetches))))
