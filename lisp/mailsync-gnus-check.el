@@ -101,6 +101,7 @@ nnmaildir was shown last.")
 (defvar gnus-verbose-backends)
 (defvar mail-source-ignore-errors)
 (defvar mail-sources)
+(defvar nnmail-split-history)
 (defvar nsm-noninteractive)
 
 (declare-function gnus-activate-group "gnus-start"
@@ -220,6 +221,25 @@ when they failed."
           (lambda (symbol _data)
             (when (eq symbol 'quit) (setq ,flag t)))))
      ,@body))
+
+;;;; What Gnus splits
+
+(defmacro mailsync-gnus--noting-splits (history &rest body)
+  "Evaluate BODY; set HISTORY to what Gnus split meanwhile, however it ends.
+Gnus shows that to the user, so it is added to what there is."
+  (declare (indent 1) (debug (symbolp body)))
+  `(unwind-protect
+       (let ((nnmail-split-history nil))
+         (unwind-protect (progn ,@body)
+           (setq ,history nnmail-split-history)))
+     (setq nnmail-split-history (append ,history nnmail-split-history))))
+
+(defun mailsync-gnus--split-destinations (history)
+  "The groups to which mail went according to HISTORY, as Gnus keeps it."
+  (delete-dups
+   (cl-loop for message in history
+            append (cl-loop for (group . _) in message
+                            when (stringp group) collect group))))
 
 ;;;; One group, at once
 

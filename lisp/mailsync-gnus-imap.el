@@ -490,21 +490,13 @@ string that says why it failed."
   (let ((history nil)
         (server (mailsync-gnus--imap-server method)))
     (condition-case err
-        (if (mailsync-gnus--quietly
-              (let ((nnmail-split-history nil))
+        (if (mailsync-gnus--noting-splits history
+              (mailsync-gnus--quietly
                 (if (mailsync-gnus--imap-asynchronous-p method)
                     (mailsync-gnus--split-apart method server)
                   (gnus-request-scan nil method))
-                (setq history nnmail-split-history))
-              t)
-            (progn
-              ;; Gnus shows it to the user.
-              (setq nnmail-split-history
-                    (append history nnmail-split-history))
-              (delete-dups
-               (cl-loop for message in history
-                        append (cl-loop for (group . _) in message
-                                        when (stringp group) collect group))))
+                t))
+            (mailsync-gnus--split-destinations history)
           (mailsync-gnus--imap-drop server)
           'quit)
       (error (error-message-string err)))))

@@ -184,15 +184,12 @@ it failed; GROUPS are those to which mail went, in any case."
                (setq failure err)
                (signal (car err) (cdr err)))))))
     (condition-case err
-        (let ((nnmail-split-history nil))
+        (mailsync-gnus--noting-splits history
           (mailsync-gnus--check-incoming)
-          (unwind-protect
-              (unless (mailsync-gnus--quietly
-                        (mailsync-gnus--scan-source directory source method
-                                                    around)
-                        t)
-                (setq quit t))
-            (setq history nnmail-split-history)))
+          (unless (mailsync-gnus--quietly
+                    (mailsync-gnus--scan-source directory source method around)
+                    t)
+            (setq quit t)))
       (error (setq failure err)))
     ;; Before it comes to this source, Gnus takes in what an earlier
     ;; fetch left in the crash box.
@@ -206,8 +203,6 @@ it failed; GROUPS are those to which mail went, in any case."
     (when history
       (setq mailsync-gnus--fetch-pace
             (cons (length history) (- (float-time) begun))))
-    ;; Gnus shows it to the user.
-    (setq nnmail-split-history (append history nnmail-split-history))
     (when mailsync-gnus--split-error
       (mailsync-gnus--say-split-error directory))
     (unless (and more (not quit) (not failure))
@@ -216,10 +211,7 @@ it failed; GROUPS are those to which mail went, in any case."
                 (failure (mailsync-gnus--say-failure directory method failure))
                 (more 'partial)
                 (t 'checked))
-          (delete-dups
-           (cl-loop for message in history
-                    append (cl-loop for (group . _) in message
-                                    when (stringp group) collect group))))))
+          (mailsync-gnus--split-destinations history))))
 
 (defun mailsync-gnus--scan-source (directory source method around)
   "Have METHOD look for mail in SOURCE, the maildir DIRECTORY, alone.

@@ -112,7 +112,7 @@ that is all that has happened.")
   "Alist from the name of an nnimap server to what it was asked.
 The rest of each element is an alist from group to items.")
 
-(defvar mailsync-gnus--split nil
+(defvar mailsync-gnus--already-split nil
   "Claimed groups whose mail was split since they were claimed.")
 
 (defvar mailsync-gnus--virtual nil
@@ -300,7 +300,7 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
                                 (gnus-find-method-for-group group))))
                (cond
                 ((and (mailsync-gnus--splits-p group method)
-                      (not (member group mailsync-gnus--split))
+                      (not (member group mailsync-gnus--already-split))
                       (eql 0 (mailsync-gnus--imap-wait
                               (mailsync-gnus--imap-server method))))
                  (throw 'unit (list #'mailsync-gnus--split-claimed group)))
@@ -561,20 +561,22 @@ Whoever claims GROUP claims the groups to which mail went, too."
        (when (eql 0 (mailsync-gnus--imap-wait
                      (mailsync-gnus--imap-server
                       (gnus-find-method-for-group group))))
-         (push group mailsync-gnus--split))
+         (push group mailsync-gnus--already-split))
        (mailsync-log-add 'error "%s: splitting failed: %s" group groups))
       (_
-       (push group mailsync-gnus--split)
-       (dolist (other groups)
-         (unless (or (equal other group)
-                     (mailsync-gnus--why-not other))
-           (mailsync-gnus--claim-destination other items)))))))
+       (push group mailsync-gnus--already-split)
+       (mailsync-gnus--claim-destinations (remove group groups) items)))))
 
-(defun mailsync-gnus--claim-destination (group items)
-  "Make ITEMS wait for GROUP, to which their mail went."
-  (dolist (item items)
-    (cl-pushnew group (mailsync-gnus--item-groups item) :test #'equal)
-    (mailsync-gnus--claim-group item group)))
+(defun mailsync-gnus--claim-destinations (groups items)
+  "Make ITEMS wait for GROUPS, to which their mail went.
+Except those to be left alone."
+  (dolist (group groups)
+    (let ((reason (mailsync-gnus--why-not group)))
+      (if reason
+          (mailsync-gnus--leave-alone group reason)
+        (dolist (item items)
+          (cl-pushnew group (mailsync-gnus--item-groups item) :test #'equal)
+          (mailsync-gnus--claim-group item group))))))
 
 (defun mailsync-gnus--fetch-claimed ()
   "Fetch the mail source that has waited for it the longest.
@@ -592,11 +594,7 @@ Whoever waits for it claims the groups to which its mail went."
       (pcase-let ((`(,result ,groups)
                    (mailsync-gnus--fetch directory specifier method)))
         ;; Some of its mail may have got there, however it ended.
-        (dolist (group groups)
-          (let ((reason (mailsync-gnus--why-not group)))
-            (if reason
-                (mailsync-gnus--leave-alone group reason)
-              (mailsync-gnus--claim-destination group items))))
+        (mailsync-gnus--claim-destinations groups items)
         (cond
          ((eq result 'quit)             ; it stays the first
           (setq mailsync-gnus--quit-time (float-time))
@@ -663,7 +661,7 @@ Whoever waits for it claims the groups to which its mail went."
   "The check of GROUP for ITEMS ended with RESULT, counts OLD and NEW."
   (remhash group mailsync-gnus--claims)
   (remhash group mailsync-gnus--left-alone)
-  (setq mailsync-gnus--split (delete group mailsync-gnus--split))
+  (setq mailsync-gnus--already-split (delete group mailsync-gnus--already-split))
   (dolist (virtual (mailsync-gnus--virtual-groups group))
     (cl-pushnew virtual mailsync-gnus--virtual :test #'equal))
   (mailsync-gnus--count :groups)
@@ -774,7 +772,7 @@ folders wait for it."
   (setq mailsync-gnus--fetches nil
         mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil
-        mailsync-gnus--split nil
+        mailsync-gnus--already-split nil
         mailsync-gnus--virtual nil
         mailsync-gnus--sent nil))
 
