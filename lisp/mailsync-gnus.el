@@ -889,13 +889,13 @@ are checked when it has started."
 (defun mailsync-gnus-status ()
   "What mailsync knows of Gnus, for the status buffer, a plist.
 `:ready' is non-nil if Gnus runs, `:pending' the number of folders
-that wait for their check, `:asked' lists the nnimap servers that
-were asked, `:silent' those that did not answer, `:left-alone' is
-an alist from folders and groups to why they are not checked,
+that wait for their check, `:asked' lists the nnimap servers whose
+answer is awaited, `:silent' those that did not answer the last
+time, `:catch-up' is the number of groups to be looked at in full
+later, `:left-alone' is an alist from folders and groups to why they are not checked,
 `:last-error' is (GROUP . TEXT), where a mail source is named by
 its directory, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
-        :method mailsync-gnus-check-method
         :pending (hash-table-count mailsync-gnus--pending)
         :asked (mapcar #'car mailsync-gnus--sent)
         :silent (cl-loop for (name . server) in mailsync-gnus--imap-servers-asked

@@ -204,6 +204,12 @@ time to time" watches (plist-get root :unwatched)))
       (insert (if (plist-get status :ready) "running" "not running")
               (format ", %d folders wait for a check\n"
                       (plist-get status :pending)))
+      (when-let ((asked (plist-get status :asked)))
+        (insert (format "  waits for the answer of %s\n"
+                        (string-join asked ", "))))
+      (when-let ((silent (plist-get status :silent)))
+        (insert (format "  no answer from %s, asked again later\n"
+                        (string-join silent ", "))))
       (when-let ((last (plist-get status :last-error)))
         (insert (format "  last error: %s: %s\n" (car last) (cdr last))))
       (pcase-dolist (`(,what . ,why) (plist-get status :left-alone))

@@ -461,6 +461,32 @@ open('done', 'w').close()"))
       (should (string-match-p "mailsync is off" (buffer-string))))
     (should (string-match-p "^mailsync 0" (mailsync-version)))))
 
+(ert-deftest mailsync-test-status-of-gnus ()
+  "The status says for which servers Gnus's side waits, and which are silent."
+  (let ((status nil))
+    ;; Not by `let': Emacs has `features' lexically bound then.
+    (cl-letf (((symbol-value 'features) (cons 'mailsync-gnus features))
+              ((symbol-function 'mailsync-gnus-status) (lambda () status)))
+      (pcase-dolist
+          (`(,plist . ,text)
+           '(((:ready t :pending 0) . "Gnus: running, 0 folders wait for a check\n")
+             ((:ready nil :pending 2)
+              . "Gnus: not running, 2 folders wait for a check\n")
+             ((:ready t :pending 1 :asked ("nnimap:a" "nnimap:b") :silent ("nnimap:c")
+                      :last-error ("nnimap+c:x" . "no answer from nnimap:c")
+                      :left-alone (("nnml:y" . "level 9")))
+              . "Gnus: running, 1 folders wait for a check
+  waits for the answer of nnimap:a, nnimap:b
+  no answer from nnimap:c, asked again later
+  last error: nnimap+c:x: no answer from nnimap:c
+  left alone: nnml:y (level 9)
+")))
+        (setq status plist)
+        (with-temp-buffer
+          (mailsync-status--gnus)
+          (should (equal (concat "\n" text)
+                         (substring-no-properties (buffer-string)))))))))
+
 ;;;; Gnus starts meanwhile
 
 (ert-deftest mailsync-test-gnus-half-started ()
@@ -536,7 +562,7 @@ open('done', 'w').close()"))
                             test-changes)))))
 
 (ert-deftest mailsync-test-delivered-while-restarting ()
-  "A hundred restarts in the middle of deliveries lose none of those."
+  "Fifty restarts, each right after a delivery and waited for, lose none of those."
   (test-with-mailsync '("a" "b") `(("w" :maildir ,(concat root "/a")))
     (test-watching "w")
     (let ((both `(("w" :maildir ,(concat root "/a"))
