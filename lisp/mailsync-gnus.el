@@ -892,13 +892,15 @@ are checked when it has started."
 that wait for their check, `:asked' lists the nnimap servers whose
 answer is awaited, `:silent' those that did not answer the last
 time, `:catch-up' is the number of groups to be looked at in full
-later, `:left-alone' is an alist from folders and groups to why they are not checked,
+later, `:left-alone' is an alist from folders and groups to why
+they are not checked,
 `:last-error' is (GROUP . TEXT), where a mail source is named by
 its directory, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
         :pending (hash-table-count mailsync-gnus--pending)
         :asked (mapcar #'car mailsync-gnus--sent)
-        :silent (cl-loop for (name . server) in mailsync-gnus--imap-servers-asked
+        :silent (cl-loop for (name . server) in
+mailsync-gnus--imap-servers-asked
                          when (> (mailsync-gnus--imap-failures server) 0)
                          collect name)
         :catch-up (hash-table-count mailsync-gnus--catch-up)
