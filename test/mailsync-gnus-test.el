@@ -514,7 +514,13 @@
         (should (= (fixture-unread list) (1+ listed)))
         (let ((mailsync-gnus-split nil))
           (mailsync-gnus-test--check (mailsync-gnus-test--change "INBOX" 'new))
-          (should (= (fixture-unread inbox) (+ 2 inboxed))))))))
+          (should (= (fixture-unread inbox) (+ 2 inboxed))))
+        ;; A group that gets mail and must not be checked is named.
+        (setf (gnus-info-level (gnus-get-info list)) 9)
+        (mailsync-gnus-test--deliver "INBOX" "to the list")
+        (should-not (assoc list (plist-get (mailsync-gnus-status) :left-alone)))
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "INBOX" 'new))
+        (should (assoc list (plist-get (mailsync-gnus-status) :left-alone)))))))
 
 (ert-deftest mailsync-gnus-test-split-by-parts ()
   (mailsync-gnus-test--split 'parts))
