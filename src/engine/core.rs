@@ -266,9 +266,8 @@ impl<C: Coalesce> Core<C> {
                     || within.is_some_and(|root| folder.real.starts_with(root))
                         && !theirs(&folder.real))
         };
-        let mut pending = self.accounts[account.0].coalescer.forget(&its);
-        pending.extend(self.notifier.forget(&its));
-        self.owe(pending);
+        let coalescer = &mut self.accounts[account.0].coalescer;
+        owe(&mut self.owed, coalescer, &mut self.notifier, &its);
         if let Some(real) = &root.real {
             self.unnest(real);
             self.settle_clashes(real);
@@ -467,17 +466,8 @@ impl<C: Coalesce> Core<C> {
     /// What is not told yet of these folders of an account is for another one to tell.
     fn forget(&mut self, account: AccountId, these: &dyn Fn(&Folder) -> bool) {
         let these = |folder: &Folder| folder.account == account && these(folder);
-        let mut pending = self.accounts[account.0].coalescer.forget(&these);
-        pending.extend(self.notifier.forget(&these));
-        self.owe(pending);
-    }
-
-    fn owe(&mut self, pending: Vec<Change>) {
-        let pending = pending.into_iter();
-        // Whether it exists is for the new one to say.
-        let kinds = |it: &Change| (it.kinds - (Kinds::CREATED | Kinds::DELETED)) | Kinds::UNKNOWN;
-        let pending = pending.map(|it| (it.folder.real.clone(), kinds(&it)));
-        self.owed.extend(pending);
+        let coalescer = &mut self.accounts[account.0].coalescer;
+        owe(&mut self.owed, coalescer, &mut self.notifier, &these);
     }
 
     /// What was a root's has gone over to the roots around it, who have to look at it now.
@@ -624,6 +614,20 @@ impl<C: Coalesce> Core<C> {
         let roots = self.roots.values().map(Root::held);
         coalescers.chain(roots).sum::<usize>() + self.notifier.len() + self.owed.len()
     }
+}
+
+/// What waits to be told of these folders is for whoever has them next to tell.
+fn owe<C: Coalesce>(
+    owed: &mut HashMap<Arc<Path>, Kinds>,
+    coalescer: &mut C,
+    notifier: &mut Notifier,
+    these: &dyn Fn(&Folder) -> bool,
+) {
+    // Whether one exists is for the next one to say.
+    let kinds = |it: &Change| (it.kinds - (Kinds::CREATED | Kinds::DELETED)) | Kinds::UNKNOWN;
+    let pending = coalescer.forget(these).into_iter();
+    let pending = pending.chain(notifier.forget(these));
+    owed.extend(pending.map(|it| (it.folder.real.clone(), kinds(&it))));
 }
 
 /// Bytes of names in one part of an answer: it has to fit into a frame with room to spare.

@@ -184,9 +184,16 @@ impl Root {
     /// Ask at once for what was refused, if anything was.
     pub(super) fn retry(&mut self) {
         self.retry_wait = POLL;
-        if self.retry.take().is_some() && !self.closed {
-            self.want(Depth::Sweep);
-            self.wish.get_or_insert_default().retry = true;
+        if self.retry.take().is_some() {
+            self.want_refused();
+        }
+    }
+
+    /// Have the kernel asked again for what it refused.
+    fn want_refused(&mut self) {
+        self.want(Depth::Sweep);
+        if let Some(wish) = &mut self.wish {
+            wish.retry = true;
         }
     }
 
@@ -205,8 +212,7 @@ impl Root {
         }
         if self.retry.take_if(|at| *at <= now).is_some() {
             self.retry_wait = (self.retry_wait * 2).min(SELDOM);
-            self.want(Depth::Sweep);
-            self.wish.get_or_insert_default().retry = true;
+            self.want_refused();
         }
         if self.renew.take_if(|at| *at <= now).is_some() {
             self.want(Depth::Everything);

@@ -193,11 +193,8 @@ impl Worker {
     }
 
     fn remember_places(&mut self, trail: &Trail, scan: Option<&Scan>) {
-        let mut places = HashSet::new();
-        for (directory, names) in &trail.names {
-            places.extend(names.iter().map(|name| directory.join(name)));
-            places.insert(directory.clone());
-        }
+        let directories = trail.names.keys().cloned();
+        let mut places: HashSet<PathBuf> = trail.way().into_iter().chain(directories).collect();
         if let Some(scan) = scan {
             places.extend(scan.containers.iter().map(|it| it.real.clone()));
             for folder in &scan.folders {
@@ -233,29 +230,23 @@ impl Worker {
             clock(folder.new.id) == Clock::Here && clock(folder.cur.id) == Clock::Here
         };
         let known_here = |real: &Path| self.known.get(real).is_some_and(here);
-        let both = |real: &Path, is: &dyn Fn(&Path) -> bool| {
-            known_here(real) && is(&real.join("new")) && is(&real.join("cur"))
-        };
         if sweeps {
-            delta.trust(|real| both(real, &|part| self.watches.vouched(part)));
+            delta.trust(|real| known_here(real) && both(real, |part| self.watches.vouched(part)));
         }
+        let watched = |real: &Path| both(real, |part| self.watches.holds(part));
         // What is watched from now on vouches for itself: of what was before, nobody will tell.
-        delta.doubt(|real| !sweeps || both(real, &|part| self.watches.holds(part)));
+        delta.doubt(|real| !sweeps || known_here(real) && watched(real));
         // It may have been away, with another in its place, which no stamp of its own shows.
-        let moved = |part: PathBuf| touched(&job.places, &part, false);
-        let moved = |real: &Path| moved(real.join("new")) || moved(real.join("cur"));
+        let stayed = |real: &Path| both(real, |part| !touched(&job.places, part, false));
         let back = scan.folders.iter().map(|folder| &folder.real);
         let back = back.filter(|real| self.known.contains_key(*real));
-        let back = back.filter(|real| returned || moved(real)).cloned();
+        let back = back.filter(|real| returned || !stayed(real)).cloned();
         delta.changed.extend(back);
         delta.changed.sort();
         delta.changed.dedup();
         self.renamed(&scan, &mut delta);
         absorb(&mut self.known, &scan, &delta);
         // What is watched tells by itself; elsewhere is a slow clock.
-        let watched = |real: &Path| {
-            self.watches.holds(&real.join("new")) && self.watches.holds(&real.join("cur"))
-        };
         let fresh = self.known.iter().any(|(real, folder)| {
             let settled = folder.new.settled(Clock::Here) && folder.cur.settled(Clock::Here);
             here(folder) && !settled && !watched(real)
@@ -352,6 +343,11 @@ fn scan_devices(scan: &Scan) -> impl Iterator<Item = (&Path, &str, u64)> {
     let places = scan.containers.iter();
     let places = places.map(|place| (&*place.real, "", place.id.dev));
     places.chain(folders)
+}
+
+/// Whether this is so of both parts of a folder.
+fn both(real: &Path, is: impl Fn(&Path) -> bool) -> bool {
+    is(&real.join("new")) && is(&real.join("cur"))
 }
 
 /// Which directory the root of a scan is.

@@ -56,12 +56,8 @@ pub fn slept() -> Duration {
     // time is a little more, and never less.
     let awake = clock_gettime(ClockId::Monotonic);
     let all = clock_gettime(ClockId::Boottime);
-    let nanos = |time: rustix::time::Timespec| {
-        let secs = u64::try_from(time.tv_sec).unwrap_or_default();
-        Duration::from_secs(secs)
-            + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or_default())
-    };
-    nanos(all).saturating_sub(nanos(awake))
+    let since_start = |time| Duration::try_from(time).unwrap_or_default();
+    since_start(all).saturating_sub(since_start(awake))
 }
 
 /// Nobody knows.
