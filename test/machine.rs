@@ -20,20 +20,7 @@ use mailsync_module::engine::actor::World;
 use mailsync_module::engine::environment::{Environment, News};
 use mailsync_module::maildir::{DiskFs, Entry, Fs, Stat, Wall};
 
-use support::{ACCOUNT, DELAYS, Engine, LONG, account, again, is_child, maildir};
-
-/// Run this test again in namespaces of its own; true in that child.
-fn in_namespace(test: &str, options: &str) -> bool {
-    if is_child() {
-        return true;
-    }
-    let probe = Command::new("unshare").args([options, "true"]).output();
-    if !probe.as_ref().is_ok_and(|it| it.status.success()) {
-        println!("skipped: no namespace to be had: {probe:?}");
-        return false;
-    }
-    again(test, Command::new("unshare").arg(options))
-}
+use support::{ACCOUNT, DELAYS, Engine, LONG, account, deliver, in_namespace, maildir};
 
 fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
@@ -48,15 +35,8 @@ fn unmount(point: &Path) {
     run("umount", &["-l", point.to_str().unwrap()]);
 }
 
-fn deliver(folder: &Path, name: &str) -> Instant {
-    let time = Instant::now();
-    fs::write(folder.join("tmp").join(name), "").unwrap();
-    fs::rename(folder.join("tmp").join(name), folder.join("new").join(name)).unwrap();
-    time
-}
-
 fn tells(engine: &Engine, folder: &Path, name: &str) {
-    let time = deliver(folder, name);
+    let time = deliver(folder, name).unwrap();
     engine.wait("the message", LONG, |told| told.since(folder, time));
 }
 
@@ -69,6 +49,7 @@ fn a_file_system_that_is_mounted_and_unmounted_is_seen_without_a_poll() {
     if !in_namespace(
         "a_file_system_that_is_mounted_and_unmounted_is_seen_without_a_poll",
         "-Urm",
+        "true",
     ) {
         return;
     }
@@ -136,7 +117,11 @@ fn a_file_system_that_is_mounted_and_unmounted_is_seen_without_a_poll() {
 
 #[test]
 fn mounts_and_addresses_are_news_and_nothing_else_is() {
-    if !in_namespace("mounts_and_addresses_are_news_and_nothing_else_is", "-Urmn") {
+    if !in_namespace(
+        "mounts_and_addresses_are_news_and_nothing_else_is",
+        "-Urmn",
+        "true",
+    ) {
         return;
     }
     let top = tempfile::tempdir().unwrap();
@@ -193,7 +178,9 @@ fn after_a_sleep_every_root_is_looked_at() {
     let engine = Engine::start_in(world, accounts, Duration::ZERO);
     engine.wait("both", LONG, |told| told.count_ready == 2);
     let time = Instant::now();
-    folders.iter().for_each(|folder| _ = deliver(folder, "1"));
+    folders
+        .iter()
+        .for_each(|folder| _ = deliver(folder, "1").unwrap());
     // Whatever wakes the engine, it notices that it slept.
     engine.poke();
     engine.quiet();
@@ -217,6 +204,7 @@ fn watches_that_were_refused_are_had_when_there_is_room() {
     if !in_namespace(
         "watches_that_were_refused_are_had_when_there_is_room",
         "-Ur",
+        "true",
     ) {
         return;
     }
@@ -350,7 +338,7 @@ fn what_another_machine_writes_is_found_by_looking() {
     // What this machine does there, the kernel tells.
     tells(&engine, &far.seen.join(".a"), "1");
     engine.quiet();
-    let time = deliver(&far.own.join(".a"), "2");
+    let time = deliver(&far.own.join(".a"), "2").unwrap();
     let folder = far.seen.join(".a");
     engine.wait("the message", 3 * LONG, |told| told.since(&folder, time));
     drop(engine);

@@ -14,7 +14,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -33,7 +32,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempDir;
 
 use rng::Rng;
-use support::{DELAYS, Engine, LONG, Told, again, is_child, kernel, maildir};
+use support::{
+    DELAYS, Engine, LONG, Told, again, deliver, in_namespace, is_child, kernel, maildir,
+};
 
 /// How long a change may take to be told: the delays, and what a busy machine adds.
 const LIMIT: Duration = Duration::from_millis(2 * 100 + 5000);
@@ -1134,18 +1135,6 @@ fn a_queue_that_overflows_loses_nothing() {
 
 // Storms.
 
-/// Deliver into whatever is at this path now; nothing where there is no folder.
-fn deliver(folder: &Path, name: &str) -> io::Result<Instant> {
-    let tmp = folder.join("tmp").join(name);
-    fs::write(&tmp, "x")?;
-    let time = Instant::now();
-    // The folder may go by another name by now.
-    match fs::rename(&tmp, folder.join("new").join(name)) {
-        Ok(()) => Ok(time),
-        Err(error) => Err(error),
-    }
-}
-
 /// What must be told of a tree into which mail was delivered: each folder, since its last message.
 fn delivered(now: &Folders, times: &BTreeMap<OsString, Instant>) -> Owed {
     let last = |contents: &Contents| {
@@ -1430,28 +1419,6 @@ fn a_link_on_the_way_to_a_root_may_be_swapped() {
 
 // The system's limits.
 
-/// Run this test again, in a child whose limits `shell` sets; true in that child.
-fn limited(test: &str, shell: &str) -> bool {
-    if is_child() {
-        return true;
-    }
-    let probe = Command::new("unshare")
-        .args(["-Ur", "sh", "-c", shell])
-        .output();
-    match probe {
-        Ok(output) if output.status.success() => {}
-        other => {
-            println!("skipped: no user namespace with limits of its own: {other:?}");
-            return false;
-        }
-    }
-    let shell = format!("{shell} && exec \"$0\" \"$@\"");
-    again(
-        test,
-        Command::new("unshare").args(["-Ur", "sh", "-c", &shell]),
-    )
-}
-
 /// The snapshot after the first look, which may come a little later than what is told of it.
 fn snapshot(engine: &Engine) -> RootStatus {
     let end = Instant::now() + LONG;
@@ -1478,7 +1445,7 @@ fn heard_of(engine: &Engine, folders: &[PathBuf], name: &str, enough: usize) -> 
 #[test]
 fn with_too_few_watches_the_rest_is_looked_at() {
     let shell = "echo 61 > /proc/sys/user/max_inotify_watches";
-    if !limited("with_too_few_watches_the_rest_is_looked_at", shell) {
+    if !in_namespace("with_too_few_watches_the_rest_is_looked_at", "-Ur", shell) {
         return;
     }
     let base = tempfile::tempdir().unwrap();
@@ -1520,8 +1487,9 @@ fn with_too_few_watches_the_rest_is_looked_at() {
 #[test]
 fn without_a_watcher_all_is_looked_at_and_the_sysctl_is_named() {
     let shell = "echo 0 > /proc/sys/user/max_inotify_instances";
-    if !limited(
+    if !in_namespace(
         "without_a_watcher_all_is_looked_at_and_the_sysctl_is_named",
+        "-Ur",
         shell,
     ) {
         return;
@@ -1550,8 +1518,9 @@ fn leave_descriptors(count: usize) -> Vec<File> {
 
 #[test]
 fn without_descriptors_it_says_so_and_comes_back() {
-    if !limited(
+    if !in_namespace(
         "without_descriptors_it_says_so_and_comes_back",
+        "-Ur",
         "ulimit -n 64",
     ) {
         return;
@@ -1806,8 +1775,9 @@ fn a_folder_that_was_unreadable_for_a_moment_is_watched() {
 
 #[test]
 fn descriptors_that_run_out_for_a_moment_cost_no_watch() {
-    if !limited(
+    if !in_namespace(
         "descriptors_that_run_out_for_a_moment_cost_no_watch",
+        "-Ur",
         "ulimit -n 64",
     ) {
         return;

@@ -92,6 +92,39 @@ pub fn again(test: &str, prefix: &mut Command) -> bool {
     false
 }
 
+/// Run this test again in namespaces of its own, by unshare(1) with these options, after `shell`
+/// has set it up; true in that child.
+pub fn in_namespace(test: &str, options: &str, shell: &str) -> bool {
+    if is_child() {
+        return true;
+    }
+    let unshare = |shell: &str| {
+        let mut command = Command::new("unshare");
+        command.args([options, "sh", "-c", shell]);
+        command
+    };
+    let probe = unshare(shell).output();
+    if !probe.as_ref().is_ok_and(|it| it.status.success()) {
+        println!("skipped: no namespace to be had: {probe:?}");
+        return false;
+    }
+    again(
+        test,
+        &mut unshare(&format!("{shell} && exec \"$0\" \"$@\"")),
+    )
+}
+
+/// Deliver a message as an MDA does, and say when.
+///
+/// # Errors
+/// When the folder is not there, or goes by another name by now.
+pub fn deliver(folder: &Path, name: &str) -> io::Result<Instant> {
+    let tmp = folder.join("tmp").join(name);
+    fs::write(&tmp, "x")?;
+    let time = Instant::now();
+    fs::rename(&tmp, folder.join("new").join(name)).map(|()| time)
+}
+
 /// What one frame said, and when it was read.
 pub struct Frame {
     pub at: Instant,
