@@ -116,6 +116,43 @@ fn a_file_system_that_is_mounted_and_unmounted_is_seen_without_a_poll() {
 }
 
 #[test]
+fn the_very_same_file_system_is_in_doubt_when_it_is_mounted_again() {
+    if !in_namespace(
+        "the_very_same_file_system_is_in_doubt_when_it_is_mounted_again",
+        "-Urm",
+        "true",
+    ) {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let (disk, point) = (top.join("disk"), top.join("point"));
+    let root = point.join("Mail");
+    maildir(&disk.join("Mail/.a"));
+    fs::create_dir(&point).unwrap();
+    // Until stamps prove that nothing has happened: it is not for those that it is in doubt.
+    std::thread::sleep(Duration::from_millis(2_200));
+    let bind = || {
+        run(
+            "mount",
+            &["--bind", disk.to_str().unwrap(), point.to_str().unwrap()],
+        )
+    };
+    bind();
+    let engine = Engine::watching(&root);
+    engine.quiet();
+    unmount(&point);
+    is(&engine, "waiting");
+    let time = Instant::now();
+    bind();
+    is(&engine, "watching");
+    let folder = root.join(".a");
+    engine.wait("all in doubt", LONG, |told| told.since(&folder, time));
+    drop(engine);
+    unmount(&point);
+}
+
+#[test]
 fn mounts_and_addresses_are_news_and_nothing_else_is() {
     if !in_namespace(
         "mounts_and_addresses_are_news_and_nothing_else_is",
