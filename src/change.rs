@@ -57,7 +57,7 @@ bitflags! {
     }
 }
 
-/// A number for an account, its place in the configuration.
+/// A number for an account, counted over all that ever were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId(pub usize);
 
@@ -84,6 +84,8 @@ pub struct Change {
     pub kinds: Kinds,
     /// By whom.
     pub origins: Origins,
+    /// Counts all changes, so that an answer can say which ones it covers.
+    pub serial: u64,
 }
 
 impl Change {
@@ -91,6 +93,7 @@ impl Change {
     pub fn absorb(&mut self, later: Change) {
         self.kinds = self.kinds.then(later.kinds);
         self.origins |= later.origins;
+        self.serial = self.serial.max(later.serial);
         self.folder = later.folder;
     }
 }
@@ -111,6 +114,7 @@ pub(crate) mod testing {
             }),
             kinds,
             origins: Origins::LOCAL,
+            serial: 0,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod frame;
 pub mod maildir;
 pub mod module;
 pub mod notifier;
+pub mod schedule;
 pub mod syncer;
 pub mod threads;
 pub mod watch;

@@ -1,0 +1,716 @@
+//! Decides when an account is synced, and which of its folders.
+//!
+//! A pure machine, one an account: `(now, event)` in, [`Act`]s out, and the next deadline.  It
+//! knows what changed and not yet was synced ([`pending`]), which run is under way, and how the
+//! last ones went.  What a syncer is, `syncer` knows; who made a change, `echo`.
+//!
+//! The rules, of which [`tests`] are the table:
+//!
+//! - A folder is due `base` after its first queued change (at once if the change is remote), but
+//!   not before its inter-delay has passed since it was synced last, nor before the account's has
+//!   since its last run.  Others whose own inter-delay has passed ride along.
+//! - A run that only local changes ask for waits until Gnus has checked its folders, for
+//!   `check_timeout` at most; and until they have been quiet for a second (mbsync would wait that
+//!   long itself), for ten at most.
+//! - One run at a time.  What changes meanwhile is queued, what fails is queued again.
+//! - A failure backs off, a refusal by the server pauses the account at the second time; wake and
+//!   network change make it try again.
+//! - Folders that were made or removed ask for the whole account: a run that names them would
+//!   bring back what the user deleted.
+
+mod pending;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::change::{Change, Folder, Kinds, Origins};
+use crate::syncer::{End, Ended, Outcome, RunId, Scope};
+use pending::{Pending, Queue};
+pub use state::{Phase, SyncState};
+
+/// A folder must have been quiet for so long.
+const SETTLE: Duration = Duration::from_secs(1);
+/// That is waited for at most so long.
+const SETTLE_MOST: Duration = Duration::from_secs(10);
+/// A failure waits at least so long.
+const LEAST_BACKOFF: Duration = Duration::from_secs(5);
+/// Without any inter-delay, what another process holds is asked for this often.
+const LEAST_RETRY: Duration = Duration::from_secs(1);
+
+/// The delays of an account, and what goes with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// From a folder's first change to its sync.
+    pub base: Duration,
+    /// Between two syncs.
+    pub inter: Duration,
+    /// The same for folders whose names match a glob; the first one counts.
+    pub overrides: Vec<(Glob, Duration)>,
+    /// The longest wait between failed attempts.
+    pub max: Duration,
+    /// A sync of everything this often; `None`: never.
+    pub poll: Option<Duration>,
+    /// How long a check is waited for.
+    pub check: Duration,
+    /// A run without a sign of life for so long is ended.
+    pub silence: Duration,
+    /// Everything is synced at the start.
+    pub at_start: bool,
+    /// Folders whose own changes ask for nothing.
+    pub ignore: Vec<Glob>,
+    /// The syncer only fetches: local changes ask for nothing.
+    pub pulls_only: bool,
+    /// Lisp is asked before each run.
+    pub per_run: bool,
+}
+
+/// A pattern for canonical names, in which `*` stands for anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(pub Vec<u8>);
+
+impl Glob {
+    /// Whether a name matches.
+    #[must_use]
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let mut parts = self.0.split(|byte| *byte == b'*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else {
+            return false;
+        };
+        let mut parts = parts.peekable();
+        if parts.peek().is_none() {
+            return rest.is_empty();
+        }
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return rest.ends_with(part);
+            }
+            let at = (0..=rest.len()).find(|at| rest[*at..].starts_with(part));
+            match at {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Who may sync the account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Nobody has said yet.
+    Sought,
+    /// We may.
+    Ours,
+    /// Another process does, with this number if it is known.
+    Other(Option<u32>),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Ask Lisp how to run the syncer.
+    Plan(RunId, Scope),
+    /// Run the syncer.
+    Start {
+        /// The run's number.
+        run: RunId,
+        /// What it is to cover.
+        scope: Scope,
+        /// Remote changes of flags need not be looked for.
+        quick: bool,
+    },
+    /// End a run.
+    End(RunId, End),
+}
+
+/// Why an account is paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pause {
+    User,
+    /// The server refused the user twice, with this text.
+    Auth(String),
+}
+
+/// A wish for a sync of everything.
+#[derive(Clone, Copy, Debug)]
+struct Whole {
+    since: Instant,
+    urgent: bool,
+}
+
+/// How far a run is.
+enum Stage {
+    /// Lisp was asked how, and has until then to answer.
+    Planning(Instant),
+    /// It runs, and gave its last sign of life then.
+    Running(Instant),
+    /// It runs, and was told to end.
+    Ending(End),
+}
+
+/// Why a run starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The user asked for it.
+    Asked,
+    /// It is due, and all that ride along are checked and quiet, or have been waited for.
+    Due,
+    /// A remote change is due, which waits for nobody.
+    Remote,
+}
+
+/// The next run.
+#[derive(Clone, Copy)]
+struct Next {
+    at: Instant,
+    everything: bool,
+    why: Why,
+}
+
+struct Run {
+    id: RunId,
+    scope: Scope,
+    quick: bool,
+    stage: Stage,
+    started: Instant,
+    folders: HashMap<Arc<Path>, Pending>,
+    whole: Option<Whole>,
+    requests: Vec<i64>,
+    progress: u64,
+}
+
+/// What became of a run, for those who waited for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Names of the folders it was to cover; empty: the whole account.
+    pub folders: Vec<Arc<[u8]>>,
+    /// Requests that it answers.
+    pub requests: Vec<i64>,
+}
+
+/// The scheduler of one account.
+pub struct Scheduler {
+    timing: Timing,
+    queue: Queue,
+    whole: Option<Whole>,
+    requests: Vec<i64>,
+    run: Option<Run>,
+    lock: Lock,
+    /// The account's maildirs are being watched.
+    ready: bool,
+    pause: Option<Pause>,
+    /// Nothing starts before.
+    gate: Option<Instant>,
+    /// When the last run ended.
+    last_end: Option<Instant>,
+    /// When the last successful one did.
+    last_ok: Option<Instant>,
+    /// A sync of everything is due for its own sake.
+    poll_at: Option<Instant>,
+    failures: u32,
+    refusals: u32,
+    /// What went wrong, until something goes right.
+    trouble: String,
+    /// Lisp has missed a deadline, and said nothing since.
+    silent: bool,
+    chance: u64,
+    begun: bool,
+    /// Something happened since the last look.
+    stirred: bool,
+    next: Option<Instant>,
+}
+
+impl Scheduler {
+    /// A scheduler that waits for [`Scheduler::begin`]; `seed` decides the jitter.
+    #[must_use]
+    pub fn new(timing: Timing, seed: u64) -> Self {
+        Scheduler {
+            timing,
+            queue: Queue::default(),
+            whole: None,
+            requests: Vec::new(),
+            run: None,
+            lock: Lock::Sought,
+            ready: false,
+            pause: None,
+            gate: None,
+            last_end: None,
+            last_ok: None,
+            poll_at: None,
+            failures: 0,
+            refusals: 0,
+            trouble: String::new(),
+            silent: false,
+            chance: seed | 1,
+            begun: false,
+            stirred: true,
+            next: None,
+        }
+    }
+
+    /// The account begins to be synced.
+    pub fn begin(&mut self, now: Instant) {
+        if !self.begun {
+            self.begun = true;
+            self.poll_at = self.timing.poll.map(|poll| now + poll);
+            if self.timing.at_start {
+                self.want_everything(now, false);
+            }
+        }
+        self.stirred = true;
+    }
+
+    /// Other delays from now on.
+    pub fn retime(&mut self, now: Instant, timing: Timing) {
+        self.queue.retime(&timing);
+        if self.timing.poll != timing.poll {
+            self.poll_at = timing.poll.map(|poll| now + poll);
+        }
+        self.timing = timing;
+        // The user has done something: what failed is tried anew.
+        self.retry();
+        self.stirred = true;
+    }
+
+    /// A change that the syncer may have to carry, of which Lisp is told by this serial number.
+    pub fn changed(&mut self, now: Instant, change: &Change) {
+        let remote = change.origins.contains(Origins::REMOTE);
+        let local = change.origins.contains(Origins::LOCAL) && !self.timing.pulls_only;
+        let ignored = (self.timing.ignore.iter()).any(|glob| glob.matches(&change.folder.name));
+        if !(remote || local) || ignored {
+            return;
+        }
+        self.queue.change(now, change, local, remote, &self.timing);
+        self.stirred = true;
+    }
+
+    /// Gnus has checked a folder, as of this serial number.
+    pub fn checked(&mut self, real: &Path, serial: u64) {
+        self.silent = false;
+        self.queue.checked(real, serial);
+        self.stirred = true;
+    }
+
+    /// The user wants these folders (`None`: everything) synced now.
+    pub fn asked(&mut self, now: Instant, folders: Option<Vec<Arc<Folder>>>, request: i64) {
+        match folders {
+            None => self.want_everything(now, true),
+            Some(folders) => {
+                for folder in folders {
+                    self.queue.ask(now, folder, &self.timing);
+                }
+            }
+        }
+        if request != 0 {
+            self.requests.push(request);
+        }
+        if matches!(self.pause, Some(Pause::Auth(_))) {
+            self.pause = None;
+            self.retry();
+        }
+        self.stirred = true;
+    }
+
+    /// No sync starts from now on.
+    pub fn pause(&mut self) {
+        self.pause = Some(Pause::User);
+        self.stirred = true;
+    }
+
+    /// Syncs start again.
+    pub fn resume(&mut self) {
+        self.pause = None;
+        self.retry();
+        self.stirred = true;
+    }
+
+    /// Who may sync.
+    pub fn lock(&mut self, lock: Lock) {
+        self.lock = lock;
+        self.stirred = true;
+    }
+
+    /// Whether the account's maildirs are being watched: before that nothing starts by itself.  An
+    /// empty place where a file system was mounted must not be taken for a user who deleted all.
+    pub fn ready(&mut self, ready: bool) {
+        self.stirred |= self.ready != ready;
+        self.ready = ready;
+    }
+
+    /// These folders are not the account's any more.
+    pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
+        self.queue.forget(these);
+        self.stirred = true;
+    }
+
+    /// The run gives a sign of life; so many messages came by it.
+    pub fn sign(&mut self, now: Instant, messages: u64) {
+        if let Some(run) = &mut self.run {
+            run.progress += messages;
+            if let Stage::Running(last) = &mut run.stage {
+                *last = now;
+                self.stirred = true;
+            }
+        }
+    }
+
+    /// The machine slept for so long.
+    pub fn woke(&mut self, slept: Duration) {
+        self.poll_at = self.poll_at.map(|at| at.checked_sub(slept).unwrap_or(at));
+        self.retry();
+        if let Some(run) = &mut self.run
+            && let Stage::Running(_) = run.stage
+        {
+            // Its connections are dead, and it may wait for them for long.
+            run.stage = Stage::Ending(End::Interrupt);
+        }
+        self.stirred = true;
+    }
+
+    /// The network is another one.
+    pub fn network(&mut self) {
+        self.retry();
+        self.stirred = true;
+    }
+
+    /// The run can go on: Lisp has said how, or `None`: as the last time, for everything.
+    pub fn planned(&mut self, now: Instant, id: RunId, known: bool) -> Option<Act> {
+        let run = self.run.as_mut().filter(|run| run.id == id)?;
+        let Stage::Planning(_) = run.stage else {
+            return None;
+        };
+        run.stage = Stage::Running(now);
+        self.stirred = true;
+        if !known {
+            run.scope = Scope::Everything;
+        }
+        Some(Act::Start {
+            run: id,
+            scope: run.scope.clone(),
+            quick: run.quick,
+        })
+    }
+
+    /// The run is over.  Returns who waited for it.
+    pub fn ended(&mut self, now: Instant, id: RunId, ended: &Ended) -> Option<Done> {
+        let run = self.run.take_if(|run| run.id == id)?;
+        self.last_end = Some(now);
+        self.stirred = true;
+        let done = Done {
+            folders: match &run.scope {
+                Scope::Everything => Vec::new(),
+                Scope::Folders(folders) => folders.iter().map(|it| it.name.clone()).collect(),
+            },
+            requests: run.requests.clone(),
+        };
+        match ended.outcome {
+            Outcome::Ok | Outcome::Partial => self.succeeded(now, run, ended),
+            outcome => self.failed(now, run, outcome, &ended.text),
+        }
+        Some(done)
+    }
+
+    fn succeeded(&mut self, now: Instant, run: Run, ended: &Ended) {
+        self.failures = 0;
+        self.refusals = 0;
+        self.gate = None;
+        self.last_ok = Some(now);
+        self.trouble = match ended.outcome {
+            Outcome::Partial => ended.text.clone(),
+            _ => String::new(),
+        };
+        let everything = ended.everything || run.scope == Scope::Everything;
+        if everything {
+            self.poll_at = self.timing.poll.map(|poll| now + poll);
+            self.queue.synced_all(now, run.started);
+            self.whole.take_if(|whole| whole.since <= run.started);
+        }
+        for (real, pending) in run.folders {
+            if ended.failed.contains(&real) {
+                self.queue.set_aside(pending);
+            } else {
+                self.queue.synced(now, &real, &pending);
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Instant, run: Run, outcome: Outcome, text: &str) {
+        let ours = matches!(run.stage, Stage::Ending(End::Interrupt | End::Stop));
+        self.queue.again(run.folders);
+        if let Some(whole) = run.whole {
+            let whole = Whole {
+                urgent: false,
+                ..whole
+            };
+            self.whole = Some(self.whole.map_or(whole, |later| Whole {
+                since: whole.since,
+                urgent: later.urgent,
+            }));
+        }
+        if !(ours && outcome == Outcome::Interrupted) {
+            self.trouble = text.to_owned();
+        }
+        self.gate = match outcome {
+            Outcome::Locked => Some(now + self.timing.inter.max(LEAST_RETRY)),
+            Outcome::Interrupted if ours => None,
+            Outcome::Auth => {
+                self.refusals += 1;
+                if self.refusals > 1 && self.pause.is_none() {
+                    self.pause = Some(Pause::Auth(text.to_owned()));
+                }
+                Some(now + self.timing.inter.max(LEAST_RETRY))
+            }
+            _ => {
+                self.failures = self.failures.saturating_add(1);
+                Some(now + self.backoff())
+            }
+        };
+    }
+
+    /// How long to wait after so many failures: doubled each time, and up to a quarter longer, so
+    /// that many accounts do not try in step.
+    fn backoff(&mut self) -> Duration {
+        let first = self.timing.inter.max(LEAST_BACKOFF);
+        let doublings = self.failures.saturating_sub(1).min(20);
+        let wait = first.saturating_mul(1 << doublings).min(self.timing.max);
+        // xorshift, 64 bits.
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 7;
+        self.chance ^= self.chance << 17;
+        let jitter = (wait / 4).mul_f64((self.chance % 1000) as f64 / 1000.0);
+        (wait + jitter).min(self.timing.max)
+    }
+
+    /// What failed may go now.
+    fn retry(&mut self) {
+        self.gate = None;
+        self.failures = 0;
+        self.refusals = 0;
+    }
+
+    fn want_everything(&mut self, now: Instant, urgent: bool) {
+        let whole = self.whole.get_or_insert(Whole { since: now, urgent });
+        whole.urgent |= urgent;
+        if urgent {
+            // It has to begin after this was asked for.
+            whole.since = now;
+        }
+    }
+
+    /// Everything that is due, done; `next_run` numbers a run.
+    pub fn tick(&mut self, now: Instant, next_run: &mut dyn FnMut() -> RunId) -> Vec<Act> {
+        if !self.stirred && self.next.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        self.stirred = false;
+        let mut acts = Vec::new();
+        self.watch_run(now, &mut acts);
+        if self.run.is_none() {
+            if self.poll_at.is_some_and(|at| at <= now) {
+                self.poll_at = None;
+                self.want_everything(now, false);
+            }
+            if let Some(next) = self.next_run(now).filter(|next| next.at <= now) {
+                acts.push(self.start(now, next, next_run()));
+            }
+        }
+        self.next = self.look_again(now);
+        acts
+    }
+
+    /// When to call `tick` at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    fn look_again(&mut self, now: Instant) -> Option<Instant> {
+        match &self.run {
+            Some(run) => match run.stage {
+                Stage::Planning(until) => Some(until),
+                Stage::Running(sign) => Some(sign + self.timing.silence),
+                Stage::Ending(_) => None,
+            },
+            None if !self.may_start() => None,
+            None => earlier(self.next_run(now).map(|next| next.at), self.poll_at),
+        }
+    }
+
+    fn watch_run(&mut self, now: Instant, acts: &mut Vec<Act>) {
+        let silence = self.timing.silence;
+        let Some(run) = &mut self.run else { return };
+        match run.stage {
+            Stage::Planning(until) if until <= now => {
+                let id = run.id;
+                acts.extend(self.planned(now, id, false));
+                self.stirred = false;
+            }
+            Stage::Running(sign) if sign + silence <= now => {
+                run.stage = Stage::Ending(End::Timeout);
+                acts.push(Act::End(run.id, End::Timeout));
+            }
+            Stage::Ending(End::Interrupt) => acts.push(Act::End(run.id, End::Interrupt)),
+            _ => {}
+        }
+    }
+
+    fn may_start(&self) -> bool {
+        self.begun && self.pause.is_none() && self.lock == Lock::Ours
+    }
+
+    /// Whether everything has to be synced, and not only some folders.
+    fn wants_everything(&self) -> bool {
+        self.whole.is_some() || self.queue.wants_everything()
+    }
+
+    /// What the next run is, and when it may start, as far as is known now.
+    fn next_run(&self, now: Instant) -> Option<Next> {
+        if !self.may_start() {
+            return None;
+        }
+        let whole = self.whole.is_some_and(|whole| whole.urgent);
+        if whole || self.queue.urgent() {
+            return Some(Next {
+                at: now,
+                everything: whole,
+                why: Why::Asked,
+            });
+        }
+        if !self.ready {
+            return None;
+        }
+        let everything = self.wants_everything();
+        let rides = |it: &Pending| self.not_before(it);
+        let due = |it: &Pending| later(it.due(self.timing.base), rides(it));
+        let dues = self.queue.values().map(due);
+        let wanted = dues.chain(self.whole_at()).min()?;
+        let (mut unchecked, mut settled) = (None, None);
+        for it in self.queue.values().filter(|it| it.is_local()) {
+            if everything || rides(it).is_none_or(|at| at <= wanted.max(now)) {
+                unchecked = earlier(unchecked, it.unchecked());
+                settled = settled.max(it.last_local().map(|last| last + SETTLE));
+            }
+        }
+        let checked = unchecked.filter(|_| !self.silent);
+        let checked = checked.map(|first| first + self.timing.check);
+        let settled = settled.map(|at| at.min(wanted + SETTLE_MOST));
+        let at = later(later(wanted, checked), settled);
+        let remote = self.queue.values().filter(|it| it.is_remote());
+        match remote.map(due).min() {
+            Some(remote) if remote < at => Some(Next {
+                at: remote,
+                everything,
+                why: Why::Remote,
+            }),
+            _ => Some(Next {
+                at,
+                everything,
+                why: Why::Due,
+            }),
+        }
+    }
+
+    /// When a folder may be synced at the earliest, whatever it is due for.
+    fn not_before(&self, it: &Pending) -> Option<Instant> {
+        // One with a shorter inter-delay of its own does not wait for the account's.
+        let account = (self.last_end).map(|end| end + it.inter.min(self.timing.inter));
+        [self.gate, account, it.own_gate()]
+            .into_iter()
+            .flatten()
+            .max()
+    }
+
+    /// When everything may be synced for its own sake.
+    fn whole_at(&self) -> Option<Instant> {
+        let since = self.whole?.since;
+        let account = self.last_end.map(|end| end + self.timing.inter);
+        Some(later(later(since, account), self.gate))
+    }
+
+    fn start(&mut self, now: Instant, next: Next, id: RunId) -> Act {
+        let mut folders = HashMap::new();
+        for it in self.queue.values() {
+            let rides = self.not_before(it).is_none_or(|at| at <= now);
+            let quiet = !it.is_local()
+                || it.unchecked().is_none()
+                    && it.last_local().is_none_or(|last| last + SETTLE <= now);
+            let takes = next.everything
+                || match next.why {
+                    Why::Due => rides,
+                    Why::Remote => rides && (it.is_remote() || quiet),
+                    // One that asks for everything waits for its turn.
+                    Why::Asked => it.urgent || rides && quiet && !it.whole,
+                };
+            if takes {
+                folders.insert(it.folder.real.clone(), it.clone());
+            }
+        }
+        self.queue.remove(&folders);
+        if next.why == Why::Due && folders.values().any(|it| it.unchecked().is_some()) {
+            self.silent = true;
+        }
+        let quick = !next.everything && folders.values().all(Pending::quick);
+        let scope = if next.everything {
+            Scope::Everything
+        } else {
+            let mut named: Vec<_> = folders.values().map(|it| it.folder.clone()).collect();
+            named.sort();
+            Scope::Folders(named)
+        };
+        let (stage, act) = if self.timing.per_run {
+            let stage = Stage::Planning(now + self.timing.check);
+            (stage, Act::Plan(id, scope.clone()))
+        } else {
+            let scope = scope.clone();
+            let act = Act::Start {
+                run: id,
+                scope,
+                quick,
+            };
+            (Stage::Running(now), act)
+        };
+        self.run = Some(Run {
+            id,
+            scope,
+            quick,
+            stage,
+            started: now,
+            folders,
+            whole: if next.everything { self.whole.take() } else { None },
+            requests: std::mem::take(&mut self.requests),
+            progress: 0,
+        });
+        act
+    }
+
+    /// The run that is under way.
+    #[must_use]
+    pub fn running(&self) -> Option<RunId> {
+        self.run.as_ref().map(|run| run.id)
+    }
+
+    /// Entries held, for the bound on memory.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.queue.held() + self.run.as_ref().map_or(0, |run| run.folders.len())
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
+}
+
+fn later(one: Instant, other: Option<Instant>) -> Instant {
+    other.map_or(one, |other| one.max(other))
+}
+
+/// Kinds that a run which names the folder would undo.
+fn structural(kinds: Kinds) -> bool {
+    kinds.intersects(Kinds::CREATED | Kinds::DELETED)
+}

@@ -1,0 +1,245 @@
+//! The folders that wait to be synced, and when each was the last time.
+//!
+//! Bounded by the number of folders: whatever happens in one is merged into its entry.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Timing, structural};
+use crate::change::{Change, Folder, Kinds};
+
+/// A folder that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub(super) folder: Arc<Folder>,
+    /// The least time between two syncs of it.
+    pub(super) inter: Duration,
+    /// Asked for by the user.
+    pub(super) urgent: bool,
+    /// A run that names it would undo what was done: it takes one of everything.
+    pub(super) whole: bool,
+    /// When it was synced last.
+    synced: Option<Instant>,
+    first: Instant,
+    /// The last change of any origin.
+    last: Instant,
+    local: Option<Local>,
+    remote: Kinds,
+}
+
+/// What happened here.
+#[derive(Clone, Copy, Debug)]
+struct Local {
+    last: Instant,
+    serial: u64,
+    /// The first change that Gnus has not checked.
+    unchecked: Option<Instant>,
+}
+
+impl Pending {
+    fn new(now: Instant, folder: Arc<Folder>, timing: &Timing) -> Self {
+        Pending {
+            inter: inter(&folder, timing),
+            folder,
+            urgent: false,
+            whole: false,
+            synced: None,
+            first: now,
+            last: now,
+            local: None,
+            remote: Kinds::empty(),
+        }
+    }
+
+    /// When it is due by itself.
+    pub(super) fn due(&self, base: Duration) -> Instant {
+        self.first + if self.is_remote() { Duration::ZERO } else { base }
+    }
+
+    /// When its own inter-delay has passed.
+    pub(super) fn own_gate(&self) -> Option<Instant> {
+        self.synced.map(|at| at + self.inter)
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    pub(super) fn is_remote(&self) -> bool {
+        !self.remote.is_empty()
+    }
+
+    pub(super) fn unchecked(&self) -> Option<Instant> {
+        self.local.and_then(|local| local.unchecked)
+    }
+
+    pub(super) fn last_local(&self) -> Option<Instant> {
+        self.local.map(|local| local.last)
+    }
+
+    /// Whether flags need not be fetched for it.
+    pub(super) fn quick(&self) -> bool {
+        !self.urgent && !self.remote.intersects(Kinds::FLAGS | Kinds::UNKNOWN)
+    }
+
+    /// An entry that was taken, and comes back after a failure, together with what came since.
+    fn absorb(&mut self, later: Pending) {
+        self.urgent |= later.urgent;
+        self.whole |= later.whole;
+        self.remote |= later.remote;
+        self.last = later.last;
+        self.folder = later.folder;
+        self.local = match (self.local, later.local) {
+            (Some(before), Some(after)) => Some(Local {
+                unchecked: [before.unchecked, after.unchecked].into_iter().flatten().min(),
+                ..after
+            }),
+            (before, after) => before.or(after),
+        };
+    }
+}
+
+fn inter(folder: &Folder, timing: &Timing) -> Duration {
+    let mut overrides = timing.overrides.iter();
+    let own = overrides.find(|(glob, _)| glob.matches(&folder.name));
+    own.map_or(timing.inter, |(_, inter)| *inter)
+}
+
+/// All that wait.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: HashMap<Arc<Path>, Pending>,
+    /// Failed alone in a run that succeeded: they wait for their next change.
+    aside: HashMap<Arc<Path>, Arc<Folder>>,
+    /// When each was synced last, as far as an inter-delay of its own makes that matter.
+    synced: HashMap<Arc<Path>, Instant>,
+}
+
+impl Queue {
+    fn entry(&mut self, now: Instant, folder: &Arc<Folder>, timing: &Timing) -> &mut Pending {
+        self.aside.remove(&folder.real);
+        let synced = self.synced.get(&folder.real).copied();
+        let entry = self.waiting.entry(folder.real.clone());
+        let pending = entry.or_insert_with(|| Pending::new(now, folder.clone(), timing));
+        pending.folder = folder.clone();
+        pending.synced = synced;
+        pending
+    }
+
+    pub(super) fn change(
+        &mut self,
+        now: Instant,
+        change: &Change,
+        local: bool,
+        remote: bool,
+        timing: &Timing,
+    ) {
+        let pending = self.entry(now, &change.folder, timing);
+        pending.last = now;
+        pending.whole |= structural(change.kinds);
+        if local {
+            let before = pending.local.and_then(|local| local.unchecked);
+            pending.local = Some(Local {
+                last: now,
+                serial: change.serial,
+                unchecked: before.or(Some(now)),
+            });
+        }
+        if remote {
+            pending.remote |= change.kinds;
+        }
+    }
+
+    pub(super) fn ask(&mut self, now: Instant, folder: Arc<Folder>, timing: &Timing) {
+        let pending = self.entry(now, &folder, timing);
+        pending.urgent = true;
+        pending.last = now;
+    }
+
+    pub(super) fn checked(&mut self, real: &Path, serial: u64) {
+        if let Some(Some(local)) = self.waiting.get_mut(real).map(|it| it.local.as_mut())
+            && serial >= local.serial
+        {
+            local.unchecked = None;
+        }
+    }
+
+    pub(super) fn retime(&mut self, timing: &Timing) {
+        for pending in self.waiting.values_mut() {
+            pending.inter = inter(&pending.folder, timing);
+        }
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Pending> {
+        self.waiting.values()
+    }
+
+    pub(super) fn urgent(&self) -> bool {
+        self.waiting.values().any(|it| it.urgent)
+    }
+
+    pub(super) fn wants_everything(&self) -> bool {
+        self.waiting.values().any(|it| it.whole)
+    }
+
+    pub(super) fn remove(&mut self, these: &HashMap<Arc<Path>, Pending>) {
+        self.waiting.retain(|real, _| !these.contains_key(real));
+    }
+
+    /// What was taken has to be synced all the same.
+    pub(super) fn again(&mut self, folders: HashMap<Arc<Path>, Pending>) {
+        for (real, mut pending) in folders {
+            // Its turn at the front is over.
+            pending.urgent = false;
+            if let Some(later) = self.waiting.remove(&real) {
+                pending.absorb(later);
+            }
+            self.waiting.insert(real, pending);
+        }
+    }
+
+    pub(super) fn set_aside(&mut self, pending: Pending) {
+        let real = pending.folder.real.clone();
+        if !self.waiting.contains_key(&real) {
+            self.aside.insert(real, pending.folder);
+        }
+    }
+
+    pub(super) fn synced(&mut self, now: Instant, real: &Arc<Path>, pending: &Pending) {
+        self.synced.insert(real.clone(), now);
+        if let Some(later) = self.waiting.get_mut(real) {
+            later.synced = Some(now);
+        }
+        // A folder that is no more needs no memory.
+        if pending.whole && !self.waiting.contains_key(real) {
+            self.synced.remove(real);
+        }
+    }
+
+    /// A run over everything that began `since` has succeeded.
+    pub(super) fn synced_all(&mut self, now: Instant, since: Instant) {
+        self.aside.clear();
+        self.waiting.retain(|_, it| it.last >= since);
+        for pending in self.waiting.values_mut() {
+            pending.synced = Some(now);
+        }
+    }
+
+    pub(super) fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
+        self.waiting.retain(|_, it| !these(&it.folder));
+        self.aside.retain(|_, it| !these(it));
+        let (waiting, aside) = (&self.waiting, &self.aside);
+        self.synced
+            .retain(|real, _| waiting.contains_key(real) || aside.contains_key(real));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.waiting.len() + self.aside.len() + self.synced.len()
+    }
+}

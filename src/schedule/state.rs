@@ -1,0 +1,107 @@
+//! What a user may want to know of an account's syncs.
+
+use std::time::Instant;
+
+use super::{Lock, Pause, Scheduler, Stage};
+use crate::syncer::Scope;
+
+/// What syncing an account is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing.
+    Idle,
+    /// Something waits to be synced.
+    Pending,
+    /// The syncer runs.
+    Running,
+    /// The last run failed; another will be tried.
+    Failing,
+    /// The user, or a server that refuses, stopped it.
+    Paused,
+    /// Another process does it.
+    Elsewhere,
+}
+
+impl Phase {
+    /// Its name in Lisp.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Idle => "idle",
+            Phase::Pending => "pending",
+            Phase::Running => "running",
+            Phase::Failing => "failing",
+            Phase::Paused => "paused",
+            Phase::Elsewhere => "elsewhere",
+        }
+    }
+}
+
+/// The state of an account's syncs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncState {
+    /// What goes on.
+    pub phase: Phase,
+    /// Folders that wait; `None`: everything does.
+    pub pending: Option<usize>,
+    /// Folders that the run covers, if there is one; `Some(None)`: everything.
+    pub running: Option<Option<usize>>,
+    /// Messages that came since the run began.
+    pub progress: u64,
+    /// What the user should know.
+    pub text: String,
+    /// When the last run succeeded.
+    pub last_ok: Option<Instant>,
+    /// When the next may start.
+    pub next: Option<Instant>,
+}
+
+impl Scheduler {
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self) -> SyncState {
+        let running = self.run.as_ref().map(|run| match &run.scope {
+            Scope::Everything => None,
+            Scope::Folders(folders) => Some(folders.len()),
+        });
+        let waits = self.whole.is_some() || self.queue.len() > 0;
+        let (phase, text) = match (&self.pause, &self.lock) {
+            _ if running.is_some() => (Phase::Running, self.ending()),
+            (Some(Pause::Auth(text)), _) => (Phase::Paused, text.clone()),
+            (Some(Pause::User), _) => (Phase::Paused, String::new()),
+            (None, Lock::Other(pid)) => (Phase::Elsewhere, elsewhere(*pid)),
+            _ if !self.trouble.is_empty() && (self.gate.is_some() || self.failures > 0) => {
+                (Phase::Failing, self.trouble.clone())
+            }
+            _ if waits && self.begun && !self.ready => {
+                let text = "waits for its maildir".to_owned();
+                (Phase::Pending, text)
+            }
+            _ if waits => (Phase::Pending, self.trouble.clone()),
+            _ => (Phase::Idle, self.trouble.clone()),
+        };
+        SyncState {
+            phase,
+            pending: self.whole.is_none().then(|| self.queue.len()),
+            running,
+            progress: self.run.as_ref().map_or(0, |run| run.progress),
+            text,
+            last_ok: self.last_ok,
+            next: self.next.filter(|_| self.run.is_none()),
+        }
+    }
+
+    fn ending(&self) -> String {
+        match self.run.as_ref().map(|run| &run.stage) {
+            Some(Stage::Ending(_)) => "is being ended".to_owned(),
+            _ => String::new(),
+        }
+    }
+}
+
+fn elsewhere(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("synced by pid {pid}"),
+        None => "synced by another process".to_owned(),
+    }
+}
