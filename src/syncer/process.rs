@@ -162,7 +162,8 @@ fn end_by_thread(pid: Pid) -> Result<OwnedFd> {
     let (over, ends) = io::pipe()?;
     let body = move || {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while waitid(WaitId::Pid(pid), options) == Err(rustix::io::Errno::INTR) {}
+        let interrupted = Some(rustix::io::Errno::INTR);
+        while waitid(WaitId::Pid(pid), options).err() == interrupted {}
         drop(ends);
     };
     // Without it, its end of the pipe is closed all the same.
