@@ -89,6 +89,7 @@ impl Seeker {
         let body = move || {
             let sought = directory(&candidates).and_then(|directory| {
                 Search {
+                    every: EVERY,
                     directory,
                     name,
                     stopped,
@@ -234,6 +235,7 @@ fn verified(fd: OwnedFd, path: &Path) -> Result<OwnedFd> {
 
 /// The search for one lock.
 struct Search {
+    every: Duration,
     directory: Directory,
     name: String,
     stopped: PipeReader,
@@ -308,7 +310,7 @@ impl Search {
                 }
             }
             let soon = again.next().map(Duration::from_millis);
-            let most = soon.or_else(|| watch.needs_polling().then_some(EVERY));
+            let most = soon.or_else(|| watch.needs_polling().then_some(self.every));
             let sources = [
                 (Some(self.stopped.as_fd()), PollFlags::IN),
                 (watch.fd(), PollFlags::IN),
