@@ -208,7 +208,7 @@ fn without_notification_it_is_tried_for() {
     let search = Search {
         every: Duration::from_millis(1),
         directory: Directory {
-            fd: open(&top.path().join("mailsync"), DIRECTORY, Mode::empty()).unwrap(),
+            fd: open(top.path().join("mailsync"), DIRECTORY, Mode::empty()).unwrap(),
             path: top.path().join("mailsync"),
         },
         name: "a.lock".to_owned(),
@@ -229,7 +229,8 @@ fn without_notification_it_is_tried_for() {
 
 #[test]
 fn directories_that_are_not_safe() {
-    let table: [(&str, fn(&Path)); 4] = [
+    type Make = fn(&Path);
+    let table: [(&str, Make); 4] = [
         ("opening", |ours| fs::write(ours, "").unwrap()),
         ("opening", |ours| symlink("/tmp", ours).unwrap()),
         ("others may write", |ours| {

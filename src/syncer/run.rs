@@ -613,6 +613,7 @@ impl Rest {
     }
 }
 
-#[cfg(test)]
+// They look into /proc.
+#[cfg(all(test, target_os = "linux"))]
 #[path = "run_tests.rs"]
 mod tests;

@@ -284,16 +284,15 @@ fn closed_files_neither_end_the_run_nor_keep_us_busy() {
         "exec <&-; sleep 1; exit 3",
         "exec <&- >&- 2>&-; sleep 1; exit 3",
     ];
-    for script in scripts {
-        let bench = Bench::new(Job {
+    let benches = scripts.map(|script| Bench {
+        // Nobody can wake it any more, which does not keep it busy either.
+        running: None,
+        ..Bench::new(Job {
             input: vec![b'x'; 1_000_000],
             ..shell(script)
-        });
-        // Nobody can wake it any more, which does not keep it busy either.
-        let bench = Bench {
-            running: None,
-            ..bench
-        };
+        })
+    });
+    for (script, bench) in scripts.iter().zip(benches) {
         let (ended, _, spent) = bench.ended();
         assert_eq!(ended.exit, Some(3));
         assert!(ended.took >= Duration::from_secs(1));
@@ -441,7 +440,8 @@ fn offlineimap_dies_of_the_third() {
     assert_eq!(signals, [Signal::TERM, Signal::TERM, Signal::KILL]);
     let script = "n=0; trap 'n=$((n+1)); echo got $n; [ $n -lt 3 ] || exit 0' TERM; echo ready; \
                   while :; do sleep 0.02; done";
-    let after = Duration::from_millis(500);
+    // Two at the same time would be one.
+    let after = Duration::from_secs(1);
     let term = (after, Signal::TERM);
     let bench = Bench::new(Job {
         ladder: Ladder(vec![term, term, (LONG, Signal::KILL)]),
@@ -544,6 +544,38 @@ fn a_run_without_an_owner_goes_on() {
 }
 
 #[test]
+fn the_lock_is_kept_until_the_end_and_free_when_that_is_told() {
+    use crate::syncer::lock::{Holder, Seeker};
+    let top = tempfile::tempdir().unwrap();
+    let seek = || {
+        let (told, holders) = mpsc::channel();
+        let tell = move |holder| drop(told.send(holder));
+        let seeker = Seeker::start("a", Some(top.path()), tell).unwrap();
+        (seeker, holders)
+    };
+    let (_one, holders) = seek();
+    let Ok(Holder::Us(held)) = holders.recv_timeout(LONG) else {
+        panic!("not had")
+    };
+    let (told, events) = mpsc::channel();
+    let tell = move |event| told.send(event).unwrap();
+    let running = begin(shell("exec sleep 300"), Some(held), tell).unwrap();
+    let began = events.recv_timeout(LONG).unwrap();
+    assert!(matches!(began, Event::Began { .. }));
+    let (_two, holders) = seek();
+    let holder = holders.recv_timeout(LONG).unwrap();
+    assert!(matches!(holder, Holder::Other(Some(_))), "{holder:?}");
+    running.end(End::Stop);
+    let end = events.recv_timeout(LONG).unwrap();
+    assert!(matches!(end, Event::Ended { .. }));
+    let (_three, others) = seek();
+    // One of the two has it, and nobody else.
+    let wanted = |holders: &Events<Holder>| holders.recv_timeout(LONG);
+    let had = matches!(wanted(&others), Ok(Holder::Us(_)));
+    assert!(had || matches!(wanted(&holders), Ok(Holder::Us(_))));
+}
+
+#[test]
 fn a_refusal_is_an_end() {
     let ended = ended(Job {
         plan: Box::new(|| {
@@ -631,5 +663,26 @@ fn five_hundred_runs() {
         std::thread::yield_now();
     }
     took.sort();
-    eprintln!("500 runs: median {:?}, slowest {:?}", took[250], took[499]);
+    let mut spawned: Vec<_> = (0..500).map(|_| spawned()).collect();
+    spawned.sort();
+    assert_eq!(count("fd"), before);
+    eprintln!(
+        "500 runs: median {:?}, slowest {:?}; the spawn alone: {:?}, {:?}",
+        took[250], took[499], spawned[250], spawned[499]
+    );
+}
+
+fn spawned() -> Duration {
+    let argv = ["/bin/true".into()];
+    let recipe = Recipe {
+        argv: &argv,
+        environment: &[],
+        directory: None,
+        feed: false,
+    };
+    let began = Instant::now();
+    let (process, _pipes) = process::spawn(&recipe).unwrap();
+    let took = began.elapsed();
+    drop(process);
+    took
 }
