@@ -339,6 +339,18 @@ fn a_daemon_that_goes_on_writing_does_not_delay_the_end() {
 }
 
 #[test]
+fn what_is_left_in_the_pipe_is_not_read_for_ever() {
+    let rest = Rest {
+        pipe: Some(fs::File::open("/dev/zero").unwrap().into()),
+        buffer: vec![0; AT_ONCE],
+        capture: Capture::default(),
+    };
+    let began = Instant::now();
+    assert!(rest.output().dropped > 0);
+    assert!(began.elapsed() >= REST);
+}
+
+#[test]
 fn what_is_left_in_the_group_is_gone_afterwards() {
     let script = "sh -c 'trap \"\" TERM; echo $$; exec sleep 300' & read x; exit 5";
     let job = Job {
@@ -558,7 +570,12 @@ fn the_lock_is_kept_until_the_end_and_free_when_that_is_told() {
         panic!("not had")
     };
     let (told, events) = mpsc::channel();
-    let tell = move |event| told.send(event).unwrap();
+    let kept = Arc::downgrade(&held);
+    let tell = move |event| {
+        let ended = matches!(event, Event::Ended { .. });
+        assert_eq!(kept.upgrade().is_none(), ended);
+        told.send(event).unwrap();
+    };
     let running = begin(shell("exec sleep 300"), Some(held), tell).unwrap();
     let began = events.recv_timeout(LONG).unwrap();
     assert!(matches!(began, Event::Began { .. }));
