@@ -1,0 +1,344 @@
+//! Locks among threads, and among processes.
+
+use super::*;
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+
+/// Far longer than anything takes here.
+const LONG: Duration = Duration::from_secs(60);
+
+fn seek(account: &str, runtime: &Path) -> (Seeker, Receiver<Holder>) {
+    let (told, holders) = mpsc::channel();
+    let tell = move |holder| drop(told.send(holder));
+    let seeker = Seeker::start(account, Some(runtime), tell).unwrap();
+    (seeker, holders)
+}
+
+fn next(holders: &Receiver<Holder>) -> Holder {
+    holders.recv_timeout(LONG).expect("a holder")
+}
+
+fn held(holders: &Receiver<Holder>) -> Arc<Held> {
+    match next(holders) {
+        Holder::Us(held) => held,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn other(holders: &Receiver<Holder>, pid: u32) {
+    // Whoever has just got it may not have written that yet.
+    let mut holder = next(holders);
+    if matches!(holder, Holder::Other(None)) {
+        holder = next(holders);
+    }
+    assert!(
+        matches!(holder, Holder::Other(Some(it)) if it == pid),
+        "{holder:?}"
+    );
+}
+
+fn nobody_holds(holders: &Receiver<Holder>) -> String {
+    match next(holders) {
+        Holder::Nobody(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn file(runtime: &Path, account: &str) -> PathBuf {
+    let name = format!("{}.lock", file_name(account));
+    runtime.join("mailsync").join(name)
+}
+
+#[test]
+fn from_one_to_the_next() {
+    let top = tempfile::tempdir().unwrap();
+    let us = std::process::id();
+    let (_one, first) = seek("a", top.path());
+    let lock = held(&first);
+    // The thread is done.
+    assert!(matches!(
+        first.recv_timeout(LONG),
+        Err(mpsc::RecvTimeoutError::Disconnected)
+    ));
+    let text = fs::read_to_string(file(top.path(), "a")).unwrap();
+    assert_eq!(text, format!("{us}\n"));
+
+    let (_two, second) = seek("a", top.path());
+    other(&second, us);
+    // Another account is another matter.
+    let (_three, third) = seek("b", top.path());
+    held(&third);
+
+    let also = lock.clone();
+    drop(lock);
+    assert!(second.try_recv().is_err());
+    drop(also);
+    held(&second);
+}
+
+#[test]
+fn many_get_it_one_after_the_other() {
+    let top = tempfile::tempdir().unwrap();
+    let (told, had) = mpsc::channel();
+    let seekers: Vec<_> = (0..20)
+        .map(|_| {
+            let told = told.clone();
+            let tell = move |holder| {
+                if let Holder::Us(held) = holder {
+                    told.send(held).unwrap();
+                }
+            };
+            Seeker::start("a", Some(top.path()), tell).unwrap()
+        })
+        .collect();
+    for _ in &seekers {
+        let held = had.recv_timeout(LONG).unwrap();
+        assert!(had.try_recv().is_err(), "two have it");
+        drop(held);
+    }
+}
+
+#[test]
+fn who_does_not_want_it_any_more_gets_nothing() {
+    let top = tempfile::tempdir().unwrap();
+    let (_one, first) = seek("a", top.path());
+    let lock = held(&first);
+    let (two, second) = seek("a", top.path());
+    other(&second, std::process::id());
+    drop(two);
+    let end = second.recv_timeout(LONG);
+    assert!(
+        matches!(end, Err(mpsc::RecvTimeoutError::Disconnected)),
+        "{end:?}"
+    );
+    drop(lock);
+}
+
+/// A process that has the lock, once it is known to.
+fn process(runtime: &Path) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "--test-threads=1"])
+        .arg("syncer::lock::tests::another_process")
+        .env("MAILSYNC_TEST_RUNTIME", runtime)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    assert!(lines.any(|line| line.ends_with("had")), "it never had it");
+    child
+}
+
+#[test]
+#[ignore = "others run it, in a process of its own"]
+fn another_process() {
+    let Some(runtime) = std::env::var_os("MAILSYNC_TEST_RUNTIME") else {
+        return;
+    };
+    let (_seeker, holders) = seek("a", Path::new(&runtime));
+    let lock = held(&holders);
+    println!("had");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    drop(lock);
+    // It is free although we are not over.
+    std::thread::sleep(LONG);
+}
+
+#[test]
+fn among_processes() {
+    let top = tempfile::tempdir().unwrap();
+    for killed in [true, false, true] {
+        let mut child = process(top.path());
+        let (_seeker, holders) = seek("a", top.path());
+        other(&holders, child.id());
+        if killed {
+            child.kill().unwrap();
+        } else {
+            drop(child.stdin.take());
+        }
+        let lock = held(&holders);
+        let text = fs::read_to_string(file(top.path(), "a")).unwrap();
+        assert_eq!(text, format!("{}\n", std::process::id()));
+        drop(lock);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_somebody_left_is_no_lock() {
+    let top = tempfile::tempdir().unwrap();
+    fs::create_dir(top.path().join("mailsync")).unwrap();
+    fs::write(file(top.path(), "a"), "1234567890 and something longer\n").unwrap();
+    let (_seeker, holders) = seek("a", top.path());
+    let _lock = held(&holders);
+    let text = fs::read_to_string(file(top.path(), "a")).unwrap();
+    assert_eq!(text, format!("{}\n", std::process::id()));
+}
+
+#[test]
+fn a_file_made_anew_is_the_one_that_counts() {
+    let top = tempfile::tempdir().unwrap();
+    let us = std::process::id();
+    let (_one, first) = seek("a", top.path());
+    let lock = held(&first);
+    let (_two, second) = seek("a", top.path());
+    other(&second, us);
+    fs::remove_file(file(top.path(), "a")).unwrap();
+    let mut child = process(top.path());
+    // It has waited for the lock of the old file, and must now wait for that of the new one.
+    drop(lock);
+    other(&second, child.id());
+    child.kill().unwrap();
+    held(&second);
+    child.wait().unwrap();
+}
+
+#[test]
+fn without_notification_it_is_tried_for() {
+    let top = tempfile::tempdir().unwrap();
+    let (_one, first) = seek("a", top.path());
+    let mut lock = Some(held(&first));
+    let (stopped, _stop) = io::pipe().unwrap();
+    let search = Search {
+        every: Duration::from_millis(1),
+        directory: Directory {
+            fd: open(top.path().join("mailsync"), DIRECTORY, Mode::empty()).unwrap(),
+            path: top.path().join("mailsync"),
+        },
+        name: "a.lock".to_owned(),
+        stopped,
+    };
+    let mut tries = 0;
+    let mut tell = |_| {
+        tries += 1;
+        // Later than any try that comes soon after the first.
+        if tries > AGAIN.len() + 2 {
+            lock.take();
+        }
+    };
+    let file = search.open().unwrap();
+    let mut watch = Watch { inotify: None };
+    assert!(search.locked(&file, &mut watch, &mut tell).unwrap());
+}
+
+#[test]
+fn directories_that_are_not_safe() {
+    type Make = fn(&Path);
+    let table: [(&str, Make); 4] = [
+        ("opening", |ours| fs::write(ours, "").unwrap()),
+        ("opening", |ours| symlink("/tmp", ours).unwrap()),
+        ("others may write", |ours| {
+            fs::create_dir(ours).unwrap();
+            fs::set_permissions(ours, fs::Permissions::from_mode(0o777)).unwrap();
+        }),
+        ("a.lock", |ours| {
+            fs::create_dir_all(ours.join("a.lock")).unwrap();
+        }),
+    ];
+    for (expected, make) in table {
+        let top = tempfile::tempdir().unwrap();
+        make(&top.path().join("mailsync"));
+        let (_seeker, holders) = seek("a", top.path());
+        let text = nobody_holds(&holders);
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains(top.path().to_str().unwrap()), "{text}");
+    }
+    // Where nothing can be made at all; for root there is little else.
+    if rustix::process::geteuid().is_root() {
+        let (_seeker, holders) = seek("a", Path::new("/proc"));
+        let text = nobody_holds(&holders);
+        assert!(text.contains("making /proc/mailsync"), "{text}");
+    } else {
+        let top = tempfile::tempdir().unwrap();
+        fs::set_permissions(top.path(), fs::Permissions::from_mode(0o500)).unwrap();
+        let (_seeker, holders) = seek("a", top.path());
+        assert!(nobody_holds(&holders).contains("making"));
+    }
+}
+
+#[test]
+fn the_first_directory_that_is_ours() {
+    let top = tempfile::tempdir().unwrap();
+    let path = |name: &str| top.path().join(name);
+    fs::create_dir(path("open")).unwrap();
+    fs::set_permissions(path("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let candidate = |name, ours| Candidate {
+        path: path(name),
+        ours,
+    };
+    let all = [
+        candidate("none", false),
+        candidate("open", false),
+        candidate("last", true),
+    ];
+    let found = directory(&all).unwrap();
+    assert_eq!(found.path, path("last/mailsync"));
+    for name in ["last", "last/mailsync"] {
+        let mode = fs::metadata(path(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+    assert!(directory(&all[..2]).is_err());
+    // What anybody may have put where we would make ours.
+    symlink(path("last"), path("link")).unwrap();
+    assert!(directory(&[candidate("link", true)]).is_err());
+    assert!(directory(&[candidate("link", false)]).is_ok());
+
+    let user = rustix::process::geteuid().as_raw();
+    let paths = |runtime: Option<&str>| -> Vec<_> {
+        let all = candidates(runtime.map(Path::new)).into_iter();
+        all.map(|it| it.path.display().to_string()).collect()
+    };
+    let given = paths(Some("/x"));
+    assert_eq!(given[..2], ["/x".to_owned(), format!("/run/user/{user}")]);
+    assert!(given[2].ends_with(&format!("/mailsync-{user}")));
+    assert_eq!(paths(None), given[1..]);
+    assert_eq!(paths(Some("relative")), given[1..]);
+}
+
+#[test]
+fn names_of_files() {
+    let table = [
+        ("work", "work"),
+        ("Work", "^work"),
+        ("me@example.org", "me@example.org"),
+        ("a b", "a%20b"),
+        ("a/b", "a%2fb"),
+        ("a\nb", "a%0ab"),
+        ("..", "%2e."),
+        ("", "%"),
+        ("%", "%25"),
+        ("^", "%5e"),
+        ("ä", "%c3%a4"),
+    ];
+    for (account, expected) in table {
+        assert_eq!(file_name(account), expected);
+    }
+}
+
+#[test]
+fn odd_names_have_locks_of_their_own() {
+    let top = tempfile::tempdir().unwrap();
+    let long = "x".repeat(300);
+    let longer = "x".repeat(301);
+    let wide = "ä/".repeat(100);
+    let names = [
+        "", ".", "..", "/", "a/b", "a%2fb", "A", "a", "a\nb", "\0", "ä", &long, &longer, &wide,
+    ];
+    let locks: Vec<_> = names
+        .iter()
+        .map(|name| held(&seek(name, top.path()).1))
+        .collect();
+    assert_eq!(locks.len(), names.len());
+    let files = fs::read_dir(top.path().join("mailsync")).unwrap();
+    let files: HashSet<_> = files
+        .map(|it| it.unwrap().file_name().to_str().unwrap().to_lowercase())
+        .collect();
+    assert_eq!(files.len(), names.len());
+    assert!(files.iter().all(|name| name.len() <= LONGEST + 5));
+}
