@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::change::{Change, Folder};
 
 /// How long changes are merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delays {
     /// A folder is due when it has been quiet this long.
     pub quiet: Duration,

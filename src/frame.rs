@@ -13,11 +13,15 @@
 //!
 //! | record | fields |
 //! |---|---|
-//! | `change` | account, folder, directory, truename (empty: as directory), kinds, origins |
+//! | `change` | account, folder, directory, truename (empty: as directory), kinds, origins, serial |
 //! | `state` | account, state, text |
 //! | `ready` | account, directory of the root |
 //! | `log` | level, text |
 //! | `resolved` | slot, request, part, parts, n, then n pairs of name and truename |
+//! | `sync` | account, phase, pending (`all`: everything), progress, text |
+//! | `syncing` | account, run, total (0: everything), n, then n folders |
+//! | `plan` | account, run, n (0: everything), then n folders |
+//! | `synced` | account, run, status, exit code (or nothing), started, duration, requests, text, first, dropped, last, total, n, then n folders |
 //! | `bye` | text |
 //!
 //! Kinds and origins are letters ([`kind_letters`], [`origin_letters`]).  Names are the bytes of
@@ -27,6 +31,10 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::syncer::Output;
 
 use crate::change::{Change, Kinds, Origins};
 
@@ -63,6 +71,29 @@ pub fn origin_letters(origins: Origins) -> Vec<u8> {
         .iter()
         .filter(|(origin, _)| origins.contains(*origin));
     present.map(|(_, letter)| *letter).collect()
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synced {
+    /// `ok`, `partial`, …
+    pub status: &'static str,
+    /// The exit code, if there was one.
+    pub exit: Option<i32>,
+    /// When it began.
+    pub started: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// Requests that it answers.
+    pub requests: Vec<i64>,
+    /// What a user should know.
+    pub text: String,
+    /// What was printed.
+    pub output: Output,
+    /// How many folders it was to cover; 0: everything.
+    pub total: usize,
+    /// Their names, as many as fit.
+    pub names: Vec<Arc<[u8]>>,
 }
 
 /// The records of one frame, while it is being filled.
@@ -123,6 +154,87 @@ impl Payload {
         }
         self.field(&kind_letters(change.kinds));
         self.field(&origin_letters(change.origins));
+        self.number(change.serial);
+    }
+
+    fn number(&mut self, number: impl ToString) {
+        self.field(number.to_string().as_bytes());
+    }
+
+    /// Bytes that a program printed.
+    fn raw(&mut self, bytes: &[u8]) {
+        let clean = bytes
+            .iter()
+            .map(|byte| if *byte == 0 { b'?' } else { *byte });
+        self.bytes.extend(clean);
+        self.bytes.push(0);
+    }
+
+    fn names(&mut self, names: &[Arc<[u8]>]) {
+        self.number(names.len());
+        for name in names {
+            self.field(name);
+        }
+    }
+
+    /// A `sync` record; `pending` is the number of folders that wait, `None` if everything does.
+    pub fn sync(
+        &mut self,
+        account: &str,
+        phase: &str,
+        pending: Option<usize>,
+        progress: u64,
+        text: &str,
+    ) {
+        self.field(b"sync");
+        self.text(account);
+        self.text(phase);
+        match pending {
+            Some(pending) => self.number(pending),
+            None => self.field(b"all"),
+        }
+        self.number(progress);
+        self.text(text);
+    }
+
+    /// A `syncing` record; of `total` folders only some may be named.
+    pub fn syncing(&mut self, account: &str, run: u64, total: usize, names: &[Arc<[u8]>]) {
+        self.field(b"syncing");
+        self.text(account);
+        self.number(run);
+        self.number(total);
+        self.names(names);
+    }
+
+    /// A `plan` record.
+    pub fn plan(&mut self, account: &str, run: u64, names: &[Arc<[u8]>]) {
+        self.field(b"plan");
+        self.text(account);
+        self.number(run);
+        self.names(names);
+    }
+
+    /// A `synced` record.
+    pub fn synced(&mut self, account: &str, run: u64, result: &Synced) {
+        let started = result
+            .started
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.field(b"synced");
+        self.text(account);
+        self.number(run);
+        self.text(result.status);
+        self.text(&result.exit.map_or(String::new(), |code| code.to_string()));
+        self.number(format!("{:.3}", started.as_secs_f64()));
+        self.number(format!("{:.3}", result.took.as_secs_f64()));
+        let requests: Vec<String> = result.requests.iter().map(i64::to_string).collect();
+        self.text(&requests.join(" "));
+        self.text(&result.text);
+        self.raw(&result.output.first);
+        self.number(result.output.dropped);
+        self.raw(&result.output.last);
+        self.number(result.total);
+        self.names(&result.names);
     }
 
     /// A `state` record.
@@ -188,7 +300,6 @@ impl Payload {
 mod tests {
     use super::*;
     use crate::change::{AccountId, Folder};
-    use std::sync::Arc;
 
     #[test]
     fn a_frame_byte_for_byte() {
@@ -204,10 +315,11 @@ mod tests {
                 }),
                 kinds: Kinds::NEW | Kinds::UNKNOWN,
                 origins: Origins::LOCAL,
+                serial: 9,
             },
         );
         payload.state("work", "error", "no");
-        let expected = b"mailsync 1 3 7 55\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nu\0l\0\
+        let expected = b"mailsync 1 3 7 57\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nu\0l\09\0\
                          state\0work\0error\0no\0\n";
         assert_eq!(payload.frame(3, 7), expected);
     }

@@ -15,6 +15,7 @@
 
 pub mod change;
 pub mod coalesce;
+pub mod echo;
 pub mod engine;
 pub mod frame;
 pub mod maildir;

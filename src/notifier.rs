@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::change::{AccountId, Change, Folder};
-use crate::frame::Payload;
+use crate::frame::{Payload, Synced};
 
 /// A message to Lisp other than a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,48 @@ pub enum Notice {
         account: AccountId,
         /// The root as the user spells it.
         directory: PathBuf,
+    },
+    /// How an account's syncs stand; the last one stands for all.
+    Sync {
+        /// Whose.
+        account: AccountId,
+        /// `idle`, `pending`, `running`, `failing`, `paused` or `elsewhere`.
+        phase: &'static str,
+        /// Folders that wait; `None`: everything.
+        pending: Option<usize>,
+        /// Messages that came since the run began.
+        progress: u64,
+        /// What a user should know.
+        text: String,
+    },
+    /// A run begins; the last one stands for all.
+    Syncing {
+        /// Whose.
+        account: AccountId,
+        /// Its number.
+        run: u64,
+        /// How many folders it covers; 0: everything.
+        total: usize,
+        /// Their names, as many as fit.
+        names: Vec<Arc<[u8]>>,
+    },
+    /// Lisp is to say how to run a syncer.
+    Plan {
+        /// Whose.
+        account: AccountId,
+        /// For which run.
+        run: u64,
+        /// For which folders; none: everything.
+        names: Vec<Arc<[u8]>>,
+    },
+    /// A run has ended.
+    Synced {
+        /// Whose.
+        account: AccountId,
+        /// Its number.
+        run: u64,
+        /// What became of it.
+        result: Box<Synced>,
     },
     /// A line for the log; equal lines that are still unsent are one.
     Log {
@@ -56,6 +98,10 @@ pub enum Notice {
 enum NoticeKey {
     State(AccountId),
     Ready(PathBuf),
+    Sync(AccountId),
+    Syncing(AccountId),
+    Plan(AccountId),
+    Synced(AccountId, u64),
     Log(String),
     Resolved(String, usize),
 }
@@ -65,6 +111,10 @@ impl Notice {
         match self {
             Notice::State { account, .. } => NoticeKey::State(*account),
             Notice::Ready { directory, .. } => NoticeKey::Ready(directory.clone()),
+            Notice::Sync { account, .. } => NoticeKey::Sync(*account),
+            Notice::Syncing { account, .. } => NoticeKey::Syncing(*account),
+            Notice::Plan { account, .. } => NoticeKey::Plan(*account),
+            Notice::Synced { account, run, .. } => NoticeKey::Synced(*account, *run),
             Notice::Log { text, .. } => NoticeKey::Log(text.clone()),
             Notice::Resolved { slot, part, .. } => NoticeKey::Resolved(slot.clone(), part.0),
         }
@@ -73,6 +123,10 @@ impl Notice {
 
 /// Lines of the log that may wait at most: the log is a convenience, memory is not.
 const MOST_LOG_LINES: usize = 200;
+
+/// Results of runs of one account that may wait at most; a later one then stands for the first,
+/// and answers its requests.
+const MOST_RESULTS: usize = 8;
 
 /// First come, first served, one entry a key; a merged entry keeps its place.
 struct Queue<K, V> {
@@ -249,7 +303,37 @@ impl Notifier {
                 return;
             }
         }
+        let notice = self.bounded(notice);
         self.notices.insert(notice.key(), notice);
+    }
+
+    /// Have the result of a run stand for the oldest one of its account, if too many wait.
+    fn bounded(&mut self, notice: Notice) -> Notice {
+        let Notice::Synced {
+            account,
+            run,
+            mut result,
+        } = notice
+        else {
+            return notice;
+        };
+        let runs = self.notices.entries.keys().filter_map(|key| match key {
+            NoticeKey::Synced(its, run) if *its == account => Some(*run),
+            _ => None,
+        });
+        let runs: Vec<u64> = runs.collect();
+        let oldest = runs.iter().min().filter(|_| runs.len() >= MOST_RESULTS);
+        let oldest = oldest.map(|run| NoticeKey::Synced(account, *run));
+        if let Some(Notice::Synced { result: old, .. }) =
+            oldest.and_then(|key| self.notices.remove(&key))
+        {
+            result.requests.splice(0..0, old.requests);
+        }
+        Notice::Synced {
+            account,
+            run,
+            result,
+        }
     }
 
     /// Lisp has read the frame; true when it was the one in flight.
@@ -309,6 +393,29 @@ impl Notifier {
                 text,
             } => record.state(self.name(*account), state, text),
             Notice::Ready { account, directory } => record.ready(self.name(*account), directory),
+            Notice::Sync {
+                account,
+                phase,
+                pending,
+                progress,
+                text,
+            } => record.sync(self.name(*account), phase, *pending, *progress, text),
+            Notice::Syncing {
+                account,
+                run,
+                total,
+                names,
+            } => record.syncing(self.name(*account), *run, *total, names),
+            Notice::Plan {
+                account,
+                run,
+                names,
+            } => record.plan(self.name(*account), *run, names),
+            Notice::Synced {
+                account,
+                run,
+                result,
+            } => record.synced(self.name(*account), *run, result),
             Notice::Log { level, text } => record.log(level, text),
             Notice::Resolved {
                 slot,
@@ -405,7 +512,7 @@ mod tests {
         while let Some(record) = fields.next() {
             let mut take = |count| (0..count).map(|_| fields.next().unwrap()).collect();
             let fields: Vec<&str> = match record {
-                "change" => take(6),
+                "change" => take(7),
                 "state" => take(3),
                 "log" | "ready" => take(2),
                 "resolved" => take(5),
@@ -431,7 +538,7 @@ mod tests {
             text: String::new(),
         };
         // "change\0" "work\0" "a\0" "a\0" "\0" "n\0" "l\0"
-        const ONE: usize = 21;
+        const ONE: usize = 23;
         let table: Vec<(&str, Vec<Do>)> = vec![
             ("nothing to say", vec![Attach(1, MUCH), Frame("-")]),
             (

@@ -20,8 +20,13 @@ use super::environment::{Environment, News, slept};
 use super::names;
 use super::pipe::{Pipe, Written};
 use super::status::Status;
+use crate::change::AccountId;
 use crate::frame::Payload;
 use crate::maildir::{DiskFs, Fs};
+use crate::schedule::Lock;
+use crate::syncer::lock::{Held, Holder, Seeker};
+use crate::syncer::run::{self, Running};
+use crate::syncer::{End, Ended, Event, Order, Outcome, RunId};
 use crate::threads;
 use crate::watch::inbox::{Dirty, Inbox};
 use crate::watch::job::Job;
@@ -33,6 +38,9 @@ const RETRY_WRITE: Duration = Duration::from_millis(50);
 
 /// A difference of the clocks that is no sleep: they are not read at the same moment.
 const NO_SLEEP: Duration = Duration::from_secs(1);
+
+/// Emacs does not wait longer for its runs to be told that it ends.
+const MOST_FAREWELL: Duration = Duration::from_millis(300);
 
 /// Makes the file system of one root.
 pub type MakeFs = Arc<dyn Fn() -> Box<dyn Fs> + Send + Sync>;
@@ -46,6 +54,8 @@ pub struct World {
     pub fs: MakeFs,
     /// For how long the machine has slept since its start.
     pub slept: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Where locks are.
+    pub runtime: Option<PathBuf>,
 }
 
 impl World {
@@ -55,6 +65,7 @@ impl World {
             backend: watch::kernel(),
             fs: Arc::new(|| Box::new(DiskFs)),
             slept: Arc::new(slept),
+            runtime: None,
         }
     }
 }
@@ -67,7 +78,11 @@ enum Message {
     Attach(i64, Pipe),
     Resolve(String, Names),
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
+    /// Who has the lock that is sought under this number for an account.
+    Holder(AccountId, u64, Holder),
     Stop,
+    /// Stop, and drop this when every run was told.
+    Farewell(Sender<()>),
 }
 
 /// A request to resolve names: its number and the names.
@@ -85,8 +100,17 @@ impl Handle {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(accounts: Vec<AccountConfig>, generation: i64, pipe: Pipe) -> Result<Self> {
-        Self::start_with(accounts, generation, pipe, World::real())
+    pub fn start(
+        accounts: Vec<AccountConfig>,
+        generation: i64,
+        pipe: Pipe,
+        runtime: Option<PathBuf>,
+    ) -> Result<Self> {
+        let world = World {
+            runtime,
+            ..World::real()
+        };
+        Self::start_with(accounts, generation, pipe, world)
     }
 
     /// `start` in another world, for tests.
@@ -111,6 +135,9 @@ impl Handle {
             world,
             roots: HashMap::new(),
             resolving: HashMap::new(),
+            locks: HashMap::new(),
+            locks_sought: 0,
+            runs: HashMap::new(),
             wake: bounded(1),
             pipe: None,
             last_word: last_word.clone(),
@@ -136,6 +163,14 @@ impl Handle {
     fn send(&self, message: Message) -> Result<()> {
         (self.messages.send(message))
             .map_err(|_| anyhow!("the engine has ended; M-x mailsync-restart starts it again"))
+    }
+
+    /// Tell it something.
+    ///
+    /// # Errors
+    /// When the engine has ended; so for all calls below.
+    pub fn input(&self, input: Input) -> Result<()> {
+        self.send(Message::Input(input))
     }
 
     /// Watch these accounts from now on; a root that stays as it was notices nothing.
@@ -184,6 +219,15 @@ impl Handle {
             self.last = status;
         }
         &self.last
+    }
+
+    /// End the engine, since Emacs ends: wait for so long at most until every run was told.
+    pub fn farewell(self, most: Duration) {
+        let (told, all_told) = bounded(0);
+        if self.messages.send(Message::Farewell(told)).is_ok() {
+            // It is dropped, not sent: either way the wait is over.
+            let _ = all_told.recv_timeout(most);
+        }
     }
 
     /// End the engine, soon; nothing waits for it.
@@ -240,6 +284,13 @@ struct RootEnd {
     jobs: Option<Sender<Job>>,
 }
 
+struct LockEnd {
+    number: u64,
+    /// Its thread ends with it, or when it has found.
+    _seeker: Option<Seeker>,
+    held: Option<Arc<Held>>,
+}
+
 struct Actor {
     core: Core,
     inbox: Receiver<Message>,
@@ -250,6 +301,10 @@ struct Actor {
     roots: HashMap<RootId, RootEnd>,
     /// Slots whose names are being resolved, with the request that waits for its turn.
     resolving: HashMap<String, Option<Names>>,
+    /// The locks of accounts, sought or had.
+    locks: HashMap<AccountId, LockEnd>,
+    locks_sought: u64,
+    runs: HashMap<RunId, Running>,
     wake: (Sender<()>, Receiver<()>),
     pipe: Option<(i64, Pipe)>,
     last_word: LastWord,
@@ -311,7 +366,12 @@ impl Actor {
             let timer = deadline.map_or_else(never, crossbeam_channel::at);
             select! {
                 recv(self.inbox) -> message => match message {
-                    Ok(Message::Input(input)) => self.input(input),
+                    Ok(Message::Input(input)) => {
+                        if let Input::Ran(_, Event::Ended { run, .. }) = &input {
+                            self.runs.remove(run);
+                        }
+                        self.input(input);
+                    }
                     Ok(Message::Clock) => {
                         if !self.look_for_sleep() {
                             self.input(Input::ClockSet);
@@ -333,7 +393,19 @@ impl Actor {
                             self.resolve(slot, names);
                         }
                     }
-                    Ok(Message::Stop) | Err(_) => return self.goodbye(),
+                    Ok(Message::Holder(id, number, holder)) => self.locked(id, number, holder),
+                    Ok(Message::Farewell(_told)) => {
+                        let told = self.end_all(End::Farewell);
+                        for told in told {
+                            // Done, or too late for anybody to wait.
+                            let _ = told.recv_timeout(MOST_FAREWELL);
+                        }
+                        return self.goodbye();
+                    }
+                    Ok(Message::Stop) | Err(_) => {
+                        self.end_all(End::Stop);
+                        return self.goodbye();
+                    }
                 },
                 recv(self.wake.1) -> _ => {
                     let ids: Vec<RootId> = self.roots.keys().copied().collect();
@@ -370,6 +442,15 @@ impl Actor {
                 Action::Take(id) => self.take(id),
                 // The worker ends when it has no job any more, and takes the watches along.
                 Action::Close(id) => drop(self.roots.remove(&id)),
+                Action::Sync(id, order) => self.sync(id, *order),
+                Action::EndSync(run, why) => {
+                    if let Some(running) = self.runs.get(&run) {
+                        running.end(why);
+                    }
+                }
+                Action::SeekLock(id, name) => self.seek_lock(id, &name),
+                // A run that lasts keeps it for so long.
+                Action::DropLock(id) => drop(self.locks.remove(&id)),
                 Action::Send(frame) => {
                     if let Some((_, pipe)) = &mut self.pipe {
                         let written = pipe.write(&frame);
@@ -471,6 +552,80 @@ impl Actor {
                 .send(Message::Input(Input::Log("error", text)));
             let _ = self.messages.send(answer(Vec::new()));
         }
+    }
+
+    fn sync(&mut self, id: AccountId, order: Order) {
+        let run = order.run;
+        let memory = order.memory.clone();
+        let held = self.locks.get(&id).and_then(|lock| lock.held.clone());
+        let messages = self.messages.clone();
+        let tell = move |event| {
+            // Nobody may be left to hear it.
+            let _ = messages.send(Message::Input(Input::Ran(id, event)));
+        };
+        match run::start(order, held, tell) {
+            Ok(running) => drop(self.runs.insert(run, running)),
+            Err(error) => {
+                let ended = Box::new(Ended::never_began(
+                    Outcome::Transient,
+                    format!("{error:#}"),
+                    memory,
+                ));
+                let input = Input::Ran(id, Event::Ended { run, ended });
+                let _ = self.messages.send(Message::Input(input));
+            }
+        }
+    }
+
+    /// Have all runs end; each of what is returned ends when one was told.
+    fn end_all(&mut self, why: End) -> Vec<Receiver<()>> {
+        let runs = self.runs.values();
+        let told = runs.map(|running| {
+            running.end(why);
+            running.farewell()
+        });
+        told.collect()
+    }
+
+    fn seek_lock(&mut self, id: AccountId, name: &str) {
+        self.locks_sought += 1;
+        let number = self.locks_sought;
+        let messages = self.messages.clone();
+        let tell = move |holder| {
+            let _ = messages.send(Message::Holder(id, number, holder));
+        };
+        let seeker = Seeker::start(name, self.world.runtime.as_deref(), tell);
+        if let Err(error) = &seeker {
+            let holder = Holder::Nobody(format!("{error:#}"));
+            let _ = self.messages.send(Message::Holder(id, number, holder));
+        }
+        self.locks.insert(
+            id,
+            LockEnd {
+                number,
+                _seeker: seeker.ok(),
+                held: None,
+            },
+        );
+    }
+
+    fn locked(&mut self, id: AccountId, number: u64, holder: Holder) {
+        let Some(lock) = self.locks.get_mut(&id).filter(|it| it.number == number) else {
+            return;
+        };
+        let who = match holder {
+            Holder::Us(held) => {
+                lock.held = Some(held);
+                Lock::Ours
+            }
+            Holder::Other(pid) => Lock::Other(pid),
+            Holder::Nobody(text) => {
+                let text = format!("two instances of Emacs may sync at the same time: {text}");
+                self.input(Input::Log("warning", text));
+                Lock::Ours
+            }
+        };
+        self.input(Input::Locked(id, who));
     }
 
     fn goodbye(&mut self) {

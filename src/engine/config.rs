@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::coalesce::Delays;
 use crate::maildir::Layout;
+use crate::schedule::Timing;
+use crate::syncer::Syncer;
 
 /// One account, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,17 @@ pub struct AccountConfig {
     pub roots: Vec<RootConfig>,
     /// How long its changes are merged.
     pub delays: Delays,
+    /// How it is synced, if it is.
+    pub sync: Option<SyncConfig>,
+}
+
+/// When and by what an account is synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncConfig {
+    /// When.
+    pub timing: Timing,
+    /// By what.
+    pub syncer: Syncer,
 }
 
 /// One root of an account.

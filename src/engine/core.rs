@@ -8,13 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::{AccountConfig, RootConfig, RootId};
-use super::root::{Phase, Root};
+use super::config::{AccountConfig, RootConfig, RootId, SyncConfig};
+use super::root::{Happened, Phase, Root};
 use super::status::{AccountStatus, Status};
+use super::syncs::{Syncs, unwatched};
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
-use crate::coalesce::{Coalesce, Coalescer};
+use crate::coalesce::{Coalesce, Coalescer, Delays};
+use crate::echo::Claims;
 use crate::maildir::FoundFolder;
 use crate::notifier::{Notice, Notifier};
+use crate::schedule::{Act, Lock, Timing};
+use crate::syncer::{End, Event, Order, RunId, Syncer};
 use crate::watch::inbox::{Dirty, HALF_LIFE};
 use crate::watch::job::{Depth, Job, Report, Scanned};
 
@@ -37,6 +41,32 @@ pub enum Input {
     Acknowledge(i64, u64),
     /// Lisp wants every folder of an account (all accounts), or of one root of it, checked.
     Check(Option<String>, Option<PathBuf>),
+    /// Gnus has checked folders of an account, by truename, as of these serial numbers.
+    Checked(String, Vec<(PathBuf, u64)>),
+    /// The user wants an account (`None`: all) synced now: these folders (`None`: everything); a
+    /// request that is not 0 is answered.
+    Sync(Option<String>, Option<Vec<Vec<u8>>>, i64),
+    /// Pause the syncs of an account (`None`: all), or resume them.
+    Pause(Option<String>, bool),
+    /// Lisp's answer to how a syncer is run this time.
+    Planned(String, u64, Option<Box<Syncer>>),
+    /// Run a syncer that is no account's: its key, folders and request.
+    RunOnce {
+        /// Runs of one key never overlap.
+        key: String,
+        /// What to run.
+        syncer: Box<Syncer>,
+        /// `None`: everything.
+        folders: Option<Vec<Vec<u8>>>,
+        /// As in `Sync`.
+        request: i64,
+        /// It is ended when it gives no sign of life for so long.
+        silence: Duration,
+    },
+    /// A runner's news.
+    Ran(AccountId, Event),
+    /// Who may sync an account.
+    Locked(AccountId, Lock),
     /// File names were resolved: slot, number of the request, names with truenames.
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
     /// Something for the log: its level and text.
@@ -68,6 +98,14 @@ pub enum Action {
     Take(RootId),
     /// Write a frame; the pipe has room for it.
     Send(Vec<u8>),
+    /// Run a syncer.
+    Sync(AccountId, Box<Order>),
+    /// End a run.
+    EndSync(RunId, End),
+    /// Seek the lock of an account with this name, and say who has it.
+    SeekLock(AccountId, String),
+    /// Give it up.
+    DropLock(AccountId),
 }
 
 struct Account<C> {
@@ -77,6 +115,8 @@ struct Account<C> {
     told: Option<(Phase, String)>,
     /// As configured; none when it is configured no longer.
     roots: Vec<RootId>,
+    /// None if it has no syncer.
+    syncs: Option<Syncs>,
 }
 
 /// The engine's state.  The coalescer is a parameter for the simulator's sake only.
@@ -90,6 +130,10 @@ pub struct Core<C = Coalescer> {
     made: usize,
     notifier: Notifier,
     delivered: u64,
+    /// Changes so far.
+    serial: u64,
+    /// Runs so far.
+    runs: u64,
     mounts_are_told: bool,
     /// What was not told of folders when their roots were given up: whoever has them now tells.
     owed: HashMap<Arc<Path>, Kinds>,
@@ -104,6 +148,8 @@ impl<C: Coalesce> Default for Core<C> {
             made: 0,
             notifier: Notifier::default(),
             delivered: 0,
+            serial: 0,
+            runs: 0,
             mounts_are_told: false,
             owed: HashMap::new(),
         }
@@ -115,7 +161,7 @@ impl<C: Coalesce> Core<C> {
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
-            Input::Configure(accounts) => self.configure(accounts, &mut actions),
+            Input::Configure(accounts) => self.configure(now, accounts, &mut actions),
             Input::Dirty(id, dirty) => self.dirty(now, id, dirty),
             Input::Report(id, report) => self.report(now, id, report),
             Input::WorkerDied(id, text) => {
@@ -139,6 +185,9 @@ impl<C: Coalesce> Core<C> {
                 }
                 for account in &mut self.accounts {
                     account.told = None;
+                    if let Some(syncs) = &mut account.syncs {
+                        syncs.untold();
+                    }
                 }
                 self.notifier.attach(generation, limit);
             }
@@ -161,12 +210,14 @@ impl<C: Coalesce> Core<C> {
                     text,
                 });
                 self.rouse(Depth::Everything, |_| true);
+                self.each_syncs(|syncs| syncs.scheduler.woke(slept));
             }
             // Only where stamps are all there is does their clock matter.
             Input::ClockSet => self.rouse(Depth::Everything, Root::swept),
             Input::NetworkChanged => {
                 self.rouse(Depth::Sweep, Root::remote);
                 self.rouse(Depth::Everything, Root::waits);
+                self.each_syncs(|syncs| syncs.scheduler.network());
             }
             Input::MountsAreTold(told) => {
                 self.mounts_are_told = told;
@@ -179,6 +230,63 @@ impl<C: Coalesce> Core<C> {
                 let near = |root: &Root| points.iter().any(|point| root.near(point));
                 self.rouse(Depth::Everything, near);
             }
+            Input::Checked(account, folders) => {
+                if let Some(syncs) = self.syncs_of(&account) {
+                    for (real, serial) in folders {
+                        syncs.scheduler.checked(&real, serial);
+                    }
+                }
+            }
+            Input::Sync(account, folders, request) => {
+                for id in self.named(account.as_deref()) {
+                    self.ask(now, id, folders.as_deref(), request);
+                }
+            }
+            Input::Pause(account, pause) => {
+                for id in self.named(account.as_deref()) {
+                    if let Some(syncs) = &mut self.accounts[id.0].syncs {
+                        if pause {
+                            syncs.scheduler.pause();
+                        } else {
+                            syncs.scheduler.resume();
+                        }
+                    }
+                }
+            }
+            Input::Planned(account, run, syncer) => {
+                let at = self.accounts.iter().position(|it| it.name == account);
+                if let Some(id) = at.map(AccountId) {
+                    let syncs = self.accounts[id.0].syncs.as_mut();
+                    let act =
+                        syncs.and_then(|it| it.planned(now, RunId(run), syncer.map(|it| *it)));
+                    actions.extend(act.and_then(|act| self.act(id, act)));
+                }
+            }
+            Input::RunOnce {
+                key,
+                syncer,
+                folders,
+                request,
+                silence,
+            } => {
+                let id = self.account(key);
+                self.run_once(now, id, *syncer, silence, &mut actions);
+                self.ask(now, id, folders.as_deref(), request);
+            }
+            Input::Ran(id, event) => {
+                if let Some(account) = self.accounts.get_mut(id.0)
+                    && let Some(syncs) = &mut account.syncs
+                {
+                    syncs.ran(now, event, &mut self.notifier);
+                }
+            }
+            Input::Locked(id, lock) => {
+                if let Some(account) = self.accounts.get_mut(id.0)
+                    && let Some(syncs) = &mut account.syncs
+                {
+                    syncs.lock(lock);
+                }
+            }
             Input::Tick => {}
         }
         self.pump(now, &mut actions);
@@ -190,11 +298,169 @@ impl<C: Coalesce> Core<C> {
         let accounts = self.accounts.iter();
         let coalescers = accounts.map(|account| account.coalescer.deadline());
         let roots = self.roots.values().map(Root::deadline);
-        coalescers.chain(roots).flatten().min()
+        let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
+        let syncs = syncs.map(Syncs::deadline);
+        coalescers.chain(roots).chain(syncs).flatten().min()
+    }
+
+    fn each_syncs(&mut self, act: impl Fn(&mut Syncs)) {
+        let accounts = self.accounts.iter_mut();
+        accounts.filter_map(|it| it.syncs.as_mut()).for_each(act);
+    }
+
+    fn syncs_of(&mut self, account: &str) -> Option<&mut Syncs> {
+        let mut accounts = self.accounts.iter_mut();
+        accounts.find(|it| it.name == account)?.syncs.as_mut()
+    }
+
+    /// The account with this name, or all that are configured.
+    fn named(&self, name: Option<&str>) -> Vec<AccountId> {
+        match name {
+            None => self.listed.clone(),
+            Some(name) => {
+                let at = self.accounts.iter().position(|it| it.name == name);
+                at.map(AccountId).into_iter().collect()
+            }
+        }
+    }
+
+    /// The number of the account with this name.
+    fn account(&mut self, name: String) -> AccountId {
+        if let Some(known) = self.accounts.iter().position(|it| it.name == name) {
+            return AccountId(known);
+        }
+        self.notifier.account(name.clone());
+        self.accounts.push(Account {
+            name,
+            coalescer: C::new(Delays::default()),
+            told: None,
+            roots: Vec::new(),
+            syncs: None,
+        });
+        AccountId(self.accounts.len() - 1)
+    }
+
+    /// Have an account synced from now on as is configured, or not at all.
+    fn resync(
+        &mut self,
+        now: Instant,
+        id: AccountId,
+        config: Option<SyncConfig>,
+        actions: &mut Vec<Action>,
+    ) {
+        let account = &mut self.accounts[id.0];
+        match (&mut account.syncs, config) {
+            (Some(syncs), Some(config)) => {
+                syncs.ad_hoc = false;
+                syncs.reconfigure(now, config);
+            }
+            (None, Some(config)) => {
+                account.syncs = Some(Syncs::new(id, config));
+                actions.push(Action::SeekLock(id, account.name.clone()));
+            }
+            (Some(syncs), None) => {
+                // Its end will interest nobody; the lock lasts until then.
+                if let Some(run) = syncs.scheduler.running() {
+                    actions.push(Action::EndSync(run, End::Stop));
+                }
+                account.syncs = None;
+                actions.push(Action::DropLock(id));
+            }
+            (None, None) => {}
+        }
+        if let Some(syncs) = &mut account.syncs {
+            syncs.scheduler.begin(now);
+        }
+    }
+
+    /// Have a syncer that is no account's ready to be asked.
+    fn run_once(
+        &mut self,
+        now: Instant,
+        id: AccountId,
+        syncer: Syncer,
+        silence: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.listed.contains(&id) {
+            // An account of that name: it is the account's syncer that is asked.
+            return;
+        }
+        let timing = Timing {
+            silence,
+            per_run: syncer.per_run,
+            ..Timing::once()
+        };
+        self.resync(now, id, Some(SyncConfig { timing, syncer }), actions);
+        if let Some(syncs) = &mut self.accounts[id.0].syncs {
+            syncs.ad_hoc = true;
+        }
+    }
+
+    /// The user wants this synced now.
+    fn ask(&mut self, now: Instant, id: AccountId, names: Option<&[Vec<u8>]>, request: i64) {
+        let folders = names.map(|names| {
+            let known = |name: &[u8]| {
+                let roots = self.roots_of(id);
+                let folders = roots.flat_map(|root| root.folders.values());
+                let mut found: Vec<_> = folders.filter(|it| *it.name == *name).cloned().collect();
+                if found.is_empty() {
+                    found.push(unwatched(id, name.into()));
+                }
+                found
+            };
+            names.iter().flat_map(|name| known(name)).collect()
+        });
+        if let Some(syncs) = &mut self.accounts[id.0].syncs {
+            syncs.scheduler.asked(now, folders, request);
+        }
+    }
+
+    /// Do what a scheduler wants.
+    fn act(&mut self, id: AccountId, act: Act) -> Option<Action> {
+        let roots = self.roots_of(id).map(|root| root.config.directory.clone());
+        let roots: Vec<PathBuf> = roots.collect();
+        let account = &self.accounts[id.0];
+        let syncs = account.syncs.as_ref()?;
+        syncs.act(act, &account.name, &roots, &mut self.notifier)
+    }
+
+    /// Whatever is to be synced now.
+    fn sync(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        for id in (0..self.accounts.len()).map(AccountId) {
+            if self.accounts[id.0].syncs.is_none() {
+                continue;
+            }
+            let away = |root: &Root| root.waits() || root.phase() == Phase::Starting;
+            let ready = !self.roots_of(id).any(away);
+            let runs = &mut self.runs;
+            let mut next_run = || {
+                *runs += 1;
+                RunId(*runs)
+            };
+            let Some(syncs) = &mut self.accounts[id.0].syncs else {
+                continue;
+            };
+            syncs.scheduler.ready(ready);
+            for act in syncs.scheduler.tick(now, &mut next_run) {
+                actions.extend(self.act(id, act));
+            }
+            let account = &mut self.accounts[id.0];
+            if let Some(syncs) = &mut account.syncs {
+                if syncs.ad_hoc {
+                    if syncs.scheduler.is_idle() {
+                        account.syncs = None;
+                        actions.push(Action::DropLock(id));
+                    }
+                } else {
+                    syncs.tell(now, &mut self.notifier);
+                }
+            }
+        }
     }
 
     /// Go over to this configuration.  A root that stays as it was notices nothing.
-    fn configure(&mut self, accounts: Vec<AccountConfig>, actions: &mut Vec<Action>) {
+    fn configure(&mut self, now: Instant, accounts: Vec<AccountConfig>, actions: &mut Vec<Action>) {
         for account in &mut self.accounts {
             account.roots.clear();
         }
@@ -202,18 +468,10 @@ impl<C: Coalesce> Core<C> {
         self.owed.clear();
         let mut old: Vec<RootId> = self.roots.keys().copied().collect();
         let mut new = Vec::new();
+        let mut syncs = Vec::new();
         for config in accounts {
-            let known = (self.accounts.iter()).position(|account| account.name == config.name);
-            let id = AccountId(known.unwrap_or(self.accounts.len()));
-            if known.is_none() {
-                self.notifier.account(config.name.clone());
-                self.accounts.push(Account {
-                    name: config.name,
-                    coalescer: C::new(config.delays),
-                    told: None,
-                    roots: Vec::new(),
-                });
-            }
+            let id = self.account(config.name);
+            syncs.push((id, config.sync));
             let account = &mut self.accounts[id.0];
             account.coalescer.retime(config.delays);
             for config in config.roots {
@@ -248,6 +506,15 @@ impl<C: Coalesce> Core<C> {
             actions.push(Action::Open(id, config.clone()));
             self.roots.insert(id, Root::new(account, config));
         }
+        for (id, account) in self.accounts.iter().enumerate() {
+            let once = account.syncs.as_ref().is_some_and(|syncs| syncs.ad_hoc);
+            if !self.listed.contains(&AccountId(id)) && !once {
+                syncs.push((AccountId(id), None));
+            }
+        }
+        for (id, config) in syncs {
+            self.resync(now, id, config, actions);
+        }
     }
 
     /// Watch this root no longer.
@@ -268,6 +535,9 @@ impl<C: Coalesce> Core<C> {
         };
         let coalescer = &mut self.accounts[account.0].coalescer;
         owe(&mut self.owed, coalescer, &mut self.notifier, &its);
+        if let Some(syncs) = &mut self.accounts[account.0].syncs {
+            syncs.scheduler.forget(&its);
+        }
         if let Some(real) = &root.real {
             self.unnest(real);
             self.settle_clashes(real);
@@ -297,13 +567,31 @@ impl<C: Coalesce> Core<C> {
         if dirty.overflow {
             root.want(Depth::Everything);
         }
+        let life = !dirty.messages.is_empty() || !dirty.places.is_empty();
         root.want_places(dirty.places);
+        if life && let Some(syncs) = &mut self.accounts[root.account.0].syncs {
+            syncs.scheduler.sign(now, dirty.arrived);
+        }
         if root.clashing() {
             // The other one tells.
             return;
         }
+        let account = &mut self.accounts[root.account.0];
+        let believed = account.roots.len() == 1 && root.whole();
         for (directory, kinds) in dirty.messages {
-            *root.limbo.entry(directory).or_default() |= kinds;
+            let claims = dirty.claims.get(&directory).cloned();
+            let claims = claims.unwrap_or(Claims {
+                open: kinds,
+                ..Claims::default()
+            });
+            let (open, synced) = match &account.syncs {
+                Some(syncs) => syncs.judge(&claims, believed),
+                None => claims.judge(|_| false),
+            };
+            let happened = root.limbo.entry(directory).or_default();
+            happened.kinds |= kinds;
+            happened.open |= open;
+            happened.synced |= synced;
         }
         self.explain(now, id);
     }
@@ -317,10 +605,11 @@ impl<C: Coalesce> Core<C> {
             return;
         };
         let Root { limbo, folders, .. } = root;
-        limbo.retain(|directory, kinds| {
+        let serial = &mut self.serial;
+        limbo.retain(|directory, happened| {
             let folder = directory.parent().and_then(|real| folders.get(real));
             if let Some(folder) = folder {
-                tell(&mut self.accounts, now, folder, *kinds);
+                tell(&mut self.accounts, serial, now, folder, *happened);
             }
             folder.is_none()
         });
@@ -409,7 +698,8 @@ impl<C: Coalesce> Core<C> {
         };
         for real in scanned.deleted.iter().filter(|real| mine(real)) {
             if let Some(folder) = root.folders.remove(real) {
-                tell(&mut self.accounts, now, &folder, Kinds::DELETED);
+                let happened = Happened::by_anyone(Kinds::DELETED);
+                tell(&mut self.accounts, &mut self.serial, now, &folder, happened);
             }
         }
         root.scanned(now, &mut scanned, self.mounts_are_told);
@@ -424,12 +714,14 @@ impl<C: Coalesce> Core<C> {
             let news = (!first).then_some(Kinds::CREATED | Kinds::NEW);
             let kinds = owed.into_iter().chain(news).reduce(Kinds::union);
             if let Some(kinds) = kinds {
-                tell(&mut self.accounts, now, &folder, kinds);
+                let happened = Happened::by_anyone(kinds);
+                tell(&mut self.accounts, &mut self.serial, now, &folder, happened);
             }
         }
         for real in &scanned.changed {
             if let Some(folder) = root.folders.get(real) {
-                tell(&mut self.accounts, now, folder, Kinds::UNKNOWN);
+                let happened = Happened::by_anyone(Kinds::UNKNOWN);
+                tell(&mut self.accounts, &mut self.serial, now, folder, happened);
             }
         }
         if first {
@@ -468,6 +760,9 @@ impl<C: Coalesce> Core<C> {
         let these = |folder: &Folder| folder.account == account && these(folder);
         let coalescer = &mut self.accounts[account.0].coalescer;
         owe(&mut self.owed, coalescer, &mut self.notifier, &these);
+        if let Some(syncs) = &mut self.accounts[account.0].syncs {
+            syncs.scheduler.forget(&these);
+        }
     }
 
     /// What was a root's has gone over to the roots around it, who have to look at it now.
@@ -496,6 +791,7 @@ impl<C: Coalesce> Core<C> {
                         folder: folder.clone(),
                         kinds: Kinds::UNKNOWN,
                         origins: Origins::LOCAL,
+                        serial: self.serial,
                     });
                 }
             }
@@ -553,6 +849,7 @@ impl<C: Coalesce> Core<C> {
             }
         }
         self.tell_states();
+        self.sync(now, actions);
         actions.extend(self.notifier.frame().map(Action::Send));
     }
 
@@ -597,6 +894,7 @@ impl<C: Coalesce> Core<C> {
                 text,
                 pending: account.coalescer.len() + self.notifier.pending(*id),
                 roots: self.roots_of(*id).map(Root::status).collect(),
+                sync: account.syncs.as_ref().map(Syncs::status),
             }
         });
         Status {
@@ -612,7 +910,10 @@ impl<C: Coalesce> Core<C> {
     pub fn held(&self) -> usize {
         let coalescers = self.accounts.iter().map(|account| account.coalescer.len());
         let roots = self.roots.values().map(Root::held);
-        coalescers.chain(roots).sum::<usize>() + self.notifier.len() + self.owed.len()
+        let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
+        let syncs = syncs.map(|it| it.scheduler.held());
+        let entries = coalescers.chain(roots).chain(syncs);
+        entries.sum::<usize>() + self.notifier.len() + self.owed.len()
     }
 }
 
@@ -635,18 +936,38 @@ const BYTES_A_PART: usize = 8192;
 
 fn tell<C: Coalesce>(
     accounts: &mut [Account<C>],
+    serial: &mut u64,
     now: Instant,
     folder: &Arc<Folder>,
-    kinds: Kinds,
+    happened: Happened,
 ) {
-    if let Some(account) = accounts.get_mut(folder.account.0) {
-        let change = Change {
-            folder: folder.clone(),
-            kinds,
+    let Some(account) = accounts.get_mut(folder.account.0) else {
+        return;
+    };
+    *serial += 1;
+    let Happened {
+        kinds,
+        open,
+        synced,
+    } = happened;
+    let local = !synced || !open.is_empty();
+    let mut change = Change {
+        folder: folder.clone(),
+        kinds,
+        origins: Origins::empty(),
+        serial: *serial,
+    };
+    change.origins.set(Origins::LOCAL, local);
+    change.origins.set(Origins::SYNC, synced);
+    if let Some(syncs) = account.syncs.as_mut().filter(|_| !open.is_empty()) {
+        let open = Change {
+            kinds: open,
             origins: Origins::LOCAL,
+            ..change.clone()
         };
-        account.coalescer.add(now, change);
+        syncs.changed(now, &open);
     }
+    account.coalescer.add(now, change);
 }
 
 fn folder(account: AccountId, found: FoundFolder) -> Folder {

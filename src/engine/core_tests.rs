@@ -11,6 +11,7 @@ use super::root::{POLL, SILENCE};
 use crate::change::Kinds;
 use crate::coalesce::Delays;
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
+use crate::syncer::Scope;
 use crate::watch::inbox::{Dirty, Names};
 use crate::watch::job::{Absent, Depth, Job, Report, Scanned};
 
@@ -25,6 +26,8 @@ struct Bench {
     told: Vec<String>,
     jobs: Vec<(usize, Job)>,
     opened: Vec<usize>,
+    /// Runs that were started, by the folders that they name.
+    runs: Vec<String>,
     closed: Vec<usize>,
 }
 
@@ -44,8 +47,19 @@ fn accounts(accounts: &[(&str, &[&str])]) -> Vec<AccountConfig> {
             quiet: QUIET,
             longest: 10 * QUIET,
         },
+        sync: None,
     });
     accounts.collect()
+}
+
+fn scope(scope: &Scope) -> String {
+    match scope {
+        Scope::Everything => "*".to_owned(),
+        Scope::Folders(folders) => {
+            let names = folders.iter().map(|it| String::from_utf8_lossy(&it.name));
+            names.collect::<Vec<_>>().join(" ")
+        }
+    }
 }
 
 impl Bench {
@@ -57,6 +71,7 @@ impl Bench {
             told: Vec::new(),
             jobs: Vec::new(),
             opened: Vec::new(),
+            runs: Vec::new(),
             closed: Vec::new(),
         };
         bench.give(Input::Attach(1, MUCH));
@@ -80,7 +95,9 @@ impl Bench {
                 Action::Run(RootId(root), job) => self.jobs.push((root, job)),
                 Action::Open(RootId(root), _) => self.opened.push(root),
                 Action::Close(RootId(root)) => self.closed.push(root),
-                Action::Take(_) => {}
+                Action::Take(_) | Action::SeekLock(..) | Action::DropLock(_) => {}
+                Action::Sync(_, order) => self.runs.push(scope(&order.scope)),
+                Action::EndSync(run, why) => self.runs.push(format!("end {} {why:?}", run.0)),
                 Action::Send(frame) => {
                     let sequence = self.read(&frame);
                     self.give(Input::Acknowledge(1, sequence));
@@ -96,7 +113,7 @@ impl Bench {
         while let Some(record) = fields.next() {
             let mut take = |count| (0..count).map(|_| fields.next().unwrap()).collect();
             let fields: Vec<&str> = match record {
-                "change" => take(6),
+                "change" => take(7),
                 "state" => take(3),
                 _ => take(2),
             };

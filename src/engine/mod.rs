@@ -15,3 +15,4 @@ pub mod names;
 pub mod pipe;
 mod root;
 pub mod status;
+mod syncs;

@@ -55,6 +55,27 @@ struct Work {
     silent: bool,
 }
 
+/// What happened to messages of a directory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Happened {
+    pub kinds: Kinds,
+    /// What of it a syncer may have to bring to the server.
+    pub open: Kinds,
+    /// A syncer did some of it.
+    pub synced: bool,
+}
+
+impl Happened {
+    /// Nobody knows by whom.
+    pub(super) fn by_anyone(kinds: Kinds) -> Self {
+        Happened {
+            kinds,
+            open: kinds,
+            synced: false,
+        }
+    }
+}
+
 /// A root.
 pub(super) struct Root {
     pub account: AccountId,
@@ -71,7 +92,7 @@ pub(super) struct Root {
     /// Work that waits for the worker to be free; whom to leave out is not in it yet.
     wish: Option<Job>,
     /// Events in directories that no report has named yet.
-    pub limbo: HashMap<PathBuf, Kinds>,
+    pub limbo: HashMap<PathBuf, Happened>,
     next_look: Option<(Instant, Depth)>,
     pub next_take: Option<Instant>,
     /// How long to wait before an absent root is looked for again.
@@ -431,6 +452,11 @@ impl Root {
     pub(super) fn held(&self) -> usize {
         let places = self.wish.as_ref().map_or(0, |wish| wish.places.len());
         self.limbo.len() + places
+    }
+
+    /// Whether what comes from a directory that is not watched comes from outside.
+    pub(super) fn whole(&self) -> bool {
+        self.unwatched == 0
     }
 
     fn how(&self) -> &'static str {

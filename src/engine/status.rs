@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::schedule::SyncState;
+
 /// The engine as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
@@ -30,6 +32,17 @@ pub struct AccountStatus {
     pub pending: usize,
     /// Its roots.
     pub roots: Vec<RootStatus>,
+    /// How its syncs stand, if it is synced.
+    pub sync: Option<SyncStatus>,
+}
+
+/// The syncs of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncStatus {
+    /// What goes on, and when; its times are those of the engine.
+    pub state: SyncState,
+    /// The process that has the account's lock, if it is not this one.
+    pub holder: Option<u32>,
 }
 
 /// One root of an account.

@@ -1,16 +1,20 @@
 //! Between Lisp values and the engine's: the configuration in, the snapshot out.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use emacs::{Env, IntoLisp, Value, Vector};
 
 use crate::coalesce::Delays;
-use crate::engine::config::{AccountConfig, RootConfig};
-use crate::engine::status::{AccountStatus, RootStatus, Status};
+use crate::engine::config::{AccountConfig, RootConfig, SyncConfig};
+use crate::engine::status::{AccountStatus, RootStatus, Status, SyncStatus};
 use crate::maildir::Layout;
+use crate::schedule::{Glob, Timing};
+use crate::syncer::{Command, Naming, Program, Syncer};
 
 pub(super) fn accounts(accounts: Vector<'_>) -> Result<Vec<AccountConfig>> {
     (0..accounts.len())
@@ -29,11 +33,120 @@ fn account(account: Vector<'_>) -> Result<AccountConfig> {
     let roots = (0..roots.len()).map(|number| root(roots.get(number)?));
     let roots = roots.collect::<Result<_>>();
     let roots = roots.with_context(|| format!("account {name}"))?;
+    let sync: Option<Vector<'_>> = account.get(4)?;
+    let sync = sync.map(sync_config).transpose();
+    let sync = sync.with_context(|| format!("account {name}"))?;
     Ok(AccountConfig {
         name,
         roots,
         delays,
+        sync,
     })
+}
+
+fn sync_config(sync: Vector<'_>) -> Result<SyncConfig> {
+    let delay = |at, what: &'static str| seconds(sync.get(at)?).context(what);
+    let overrides: Vector<'_> = sync.get(2)?;
+    let overrides = (0..overrides.len()).map(|number| {
+        let pair: Vector<'_> = overrides.get(number)?;
+        Ok((Glob(pair.get(0)?), seconds(pair.get(1)?)?))
+    });
+    let syncer = syncer(sync.get(9)?)?;
+    Ok(SyncConfig {
+        timing: Timing {
+            base: delay(0, "the base delay")?,
+            inter: delay(1, "the inter delay")?,
+            overrides: overrides.collect::<Result<_>>()?,
+            max: delay(3, "the longest delay")?,
+            poll: Some(delay(4, "the poll period")?).filter(|poll| !poll.is_zero()),
+            check: delay(5, "the check timeout")?,
+            silence: delay(6, "the sync timeout")?,
+            at_start: truth(sync, 7)?,
+            ignore: bytes_of(sync.get(8)?)?.into_iter().map(Glob).collect(),
+            pulls_only: syncer.pulls_only,
+            per_run: syncer.per_run,
+        },
+        syncer,
+    })
+}
+
+pub(super) fn syncer(syncer: Vector<'_>) -> Result<Syncer> {
+    let text = |at| -> Result<Option<String>> {
+        let bytes: Option<Vec<u8>> = syncer.get(at)?;
+        Ok(bytes.map(super::text))
+    };
+    let path = |at| -> Result<Option<PathBuf>> {
+        let bytes: Option<Vec<u8>> = syncer.get(at)?;
+        Ok(bytes.map(super::path))
+    };
+    let words = |at| -> Result<Vec<OsString>> {
+        let words = bytes_of(syncer.get(at)?)?;
+        Ok(words.into_iter().map(OsString::from_vec).collect())
+    };
+    let kind: String = syncer.get(0)?;
+    let mut program = words(1)?;
+    let only = program.first().cloned().context("no program")?;
+    let program = match kind.as_str() {
+        "command" => Program::Command(Command {
+            words: std::mem::take(&mut program),
+            all: match syncer.get::<Option<Vector<'_>>>(2)? {
+                Some(_) => Some(words(2)?),
+                None => None,
+            },
+            naming: match syncer.get::<String>(11)?.as_str() {
+                "utf-8" => Naming::Utf8,
+                "imap" => Naming::Imap,
+                other => bail!("unknown naming {other}"),
+            },
+            separator: text(12)?,
+            prefix: text(13)?,
+            per_folder: truth(syncer, 16)?,
+        }),
+        "mbsync" => Program::Mbsync {
+            program: only,
+            target: text(3)?,
+            config: path(4)?,
+            args: words(5)?,
+        },
+        "offlineimap" => Program::OfflineImap {
+            program: only,
+            account: text(3)?.context("no account of OfflineIMAP")?,
+            config: path(4)?,
+            args: words(5)?,
+        },
+        other => bail!("unknown kind of syncer {other}"),
+    };
+    let success: Vector<'_> = syncer.get(10)?;
+    let success = (0..success.len()).map(|at| Ok(i32::try_from(success.get::<i64>(at)?)?));
+    Ok(Syncer {
+        program,
+        search: words(6)?.into_iter().map(PathBuf::from).collect(),
+        environment: words(7)?,
+        directory: path(8)?,
+        input: syncer.get(9)?,
+        success: success.collect::<Result<_>>()?,
+        pulls_only: truth(syncer, 14)?,
+        per_run: truth(syncer, 15)?,
+    })
+}
+
+fn truth(vector: Vector<'_>, at: usize) -> Result<bool> {
+    Ok(vector.get::<Value<'_>>(at)?.is_not_nil())
+}
+
+/// A vector of strings.
+pub(super) fn bytes_of(strings: Vector<'_>) -> Result<Vec<Vec<u8>>> {
+    (0..strings.len()).map(|at| strings.get(at)).collect()
+}
+
+/// A vector of [TRUENAME SERIAL].
+pub(super) fn checked(pairs: Vector<'_>) -> Result<Vec<(PathBuf, u64)>> {
+    let pair = |at| {
+        let pair: Vector<'_> = pairs.get(at)?;
+        let serial: i64 = pair.get(1)?;
+        Ok((super::path(pair.get(0)?), u64::try_from(serial)?))
+    };
+    (0..pairs.len()).map(pair).collect()
 }
 
 fn root(root: Vector<'_>) -> Result<RootConfig> {
@@ -51,7 +164,7 @@ fn root(root: Vector<'_>) -> Result<RootConfig> {
     })
 }
 
-fn seconds(seconds: f64) -> Result<Duration> {
+pub(super) fn seconds(seconds: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds).context("not a number of seconds")
 }
 
@@ -96,6 +209,57 @@ fn account_status<'e>(env: &'e Env, status: &AccountStatus) -> Result<Value<'e>>
             (":text", bytes(env, status.text.as_bytes())?),
             (":pending", i64::try_from(status.pending)?.into_lisp(env)?),
             (":roots", list(env, roots)?),
+            (
+                ":sync",
+                match &status.sync {
+                    Some(status) => sync_status(env, status)?,
+                    None => env.intern("nil")?,
+                },
+            ),
+        ],
+    )
+}
+
+fn sync_status<'e>(env: &'e Env, status: &SyncStatus) -> Result<Value<'e>> {
+    let now = Instant::now();
+    let state = &status.state;
+    let number = |number: Option<usize>| match number {
+        Some(number) => i64::try_from(number)?.into_lisp(env),
+        None => env.intern("all"),
+    };
+    let time = |time: Option<Duration>| match time {
+        Some(time) => time.as_secs_f64().into_lisp(env),
+        None => env.intern("nil"),
+    };
+    plist(
+        env,
+        [
+            (":phase", env.intern(state.phase.name())?),
+            (":pending", number(state.pending)?),
+            (
+                ":running",
+                match state.running {
+                    Some(folders) => number(folders)?,
+                    None => env.intern("nil")?,
+                },
+            ),
+            (":progress", i64::try_from(state.progress)?.into_lisp(env)?),
+            (":text", bytes(env, state.text.as_bytes())?),
+            (
+                ":last-ok",
+                time(state.last_ok.map(|at| now.saturating_duration_since(at)))?,
+            ),
+            (
+                ":next",
+                time(state.next.map(|at| at.saturating_duration_since(now)))?,
+            ),
+            (
+                ":holder",
+                match status.holder {
+                    Some(pid) => i64::from(pid).into_lisp(env)?,
+                    None => env.intern("nil")?,
+                },
+            ),
         ],
     )
 }

@@ -10,11 +10,13 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use emacs::{Env, Result, Value, Vector, defun};
 
 use crate::engine::actor::Handle;
+use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
 use crate::threads;
 
@@ -52,20 +54,33 @@ fn version() -> Result<String> {
 /// Start the engine, which reports to the pipe process PROCESS.
 /// GENERATION is a number that frames and acknowledgements carry; it is 1 for the first pipe.
 /// ACCOUNTS is a vector of accounts, each a vector
-///   [NAME QUIET LONGEST ROOTS]
+///   [NAME QUIET LONGEST ROOTS SYNC]
 /// with delays in seconds as floats, and ROOTS a vector of
 ///   [DIRECTORY LAYOUT POLL]
 /// where DIRECTORY is an absolute name as unibyte string, LAYOUT one of the strings \"auto\",
 /// \"maildir++\" and \"nested\", POLL nil or seconds as a float.  All other strings are UTF-8.
+/// SYNC is nil, or how the account is synced:
+///   [BASE INTER OVERRIDES MAX POLL CHECK-TIMEOUT SYNC-TIMEOUT AT-START IGNORE SYNCER]
+/// with delays in seconds as floats (POLL 0: never), OVERRIDES a vector of [GLOB SECONDS], IGNORE
+/// a vector of globs, and SYNCER
+///   [KIND WORDS ALL TARGET CONFIG ARGS SEARCH ENVIRONMENT DIRECTORY INPUT SUCCESS NAMING
+///    SEPARATOR PREFIX PULLS-ONLY PER-RUN PER-FOLDER]
+/// as `mailsync-syncers-describe' makes it.  RUNTIME is a directory for locks, or nil.
 /// Signal an error if an engine runs already.
 #[defun]
-fn start(env: &Env, process: Value<'_>, generation: i64, accounts: Vector<'_>) -> Result<()> {
+fn start(
+    env: &Env,
+    process: Value<'_>,
+    generation: i64,
+    accounts: Vector<'_>,
+    runtime: Option<Vec<u8>>,
+) -> Result<()> {
     if ENGINE.with_borrow(Option::is_some) {
         return Err(anyhow!("the engine runs already"));
     }
     let accounts = whole(convert::accounts(accounts))?;
     let pipe = whole(Pipe::new(env.open_channel(process)?))?;
-    let handle = whole(Handle::start(accounts, generation, pipe))?;
+    let handle = whole(Handle::start(accounts, generation, pipe, runtime.map(path)))?;
     ENGINE.set(Some(handle));
     Ok(())
 }
@@ -114,8 +129,10 @@ fn resolve(slot: Vec<u8>, request: i64, names: Vector<'_>) -> Result<Option<bool
 
 /// Return the engine's last snapshot as a plist, or nil if no engine runs.
 /// Its keys: `:accounts' `:in-flight' `:delivered' `:held' `:threads' `:dead'.  An account is a
-/// plist of `:name' `:state' `:text' `:pending' `:roots', a root one of `:directory' `:state'
-/// `:text' `:how' `:folders' `:watches' `:unwatched' `:problems'.  Names and texts are unibyte strings.
+/// plist of `:name' `:state' `:text' `:pending' `:roots' `:sync', a root one of `:directory' `:state'
+/// `:text' `:how' `:folders' `:watches' `:unwatched' `:problems'.  An account that is synced has
+/// `:sync', a plist of `:phase' `:pending' `:running' `:progress' `:text' `:last-ok' `:next'
+/// `:holder'.  Names and texts are unibyte strings.
 #[defun]
 fn status(env: &Env) -> Result<Value<'_>> {
     ENGINE.with_borrow_mut(|engine| match engine {
@@ -128,6 +145,77 @@ fn status(env: &Env) -> Result<Value<'_>> {
 #[defun]
 fn threads() -> Result<i64> {
     Ok(i64::try_from(threads::live())?)
+}
+
+/// Tell the engine that the folders of ACCOUNT in PAIRS have been checked.
+/// PAIRS is a vector of [TRUENAME SERIAL], the number of the last change that was known then.
+/// Return t, or nil if no engine runs.
+#[defun]
+fn checked(account: Vec<u8>, pairs: Vector<'_>) -> Result<Option<bool>> {
+    let pairs = whole(convert::checked(pairs))?;
+    engine(|handle| handle.input(Input::Checked(text(account), pairs)))
+}
+
+/// Have ACCOUNT synced now, or all accounts if it is nil.
+/// FOLDERS is a vector of canonical names, or nil for everything; REQUEST, if it is not 0, comes
+/// back in the record of the run that answers it.  Return t, or nil if no engine runs.
+#[defun]
+fn sync(
+    account: Option<Vec<u8>>,
+    folders: Option<Vector<'_>>,
+    request: i64,
+) -> Result<Option<bool>> {
+    let folders = whole(folders.map(convert::bytes_of).transpose())?;
+    engine(|handle| handle.input(Input::Sync(account.map(text), folders, request)))
+}
+
+/// Pause the syncs of ACCOUNT, or of all if it is nil; resume them if FLAG is nil.
+/// Return t, or nil if no engine runs.
+#[defun]
+fn pause(account: Option<Vec<u8>>, flag: Value<'_>) -> Result<Option<bool>> {
+    let flag = flag.is_not_nil();
+    engine(|handle| handle.input(Input::Pause(account.map(text), flag)))
+}
+
+/// Answer how ACCOUNT is synced in RUN: SYNCER is a vector as for `mailsync-module--start'.
+/// With nil it is as the last time, for the whole account.  Return t, or nil if no engine runs.
+#[defun]
+fn planned(account: Vec<u8>, run: i64, syncer: Option<Vector<'_>>) -> Result<Option<bool>> {
+    let syncer = whole(syncer.map(convert::syncer).transpose())?.map(Box::new);
+    let run = u64::try_from(run)?;
+    engine(|handle| handle.input(Input::Planned(text(account), run, syncer)))
+}
+
+/// Run SYNCER, which belongs to no account, for FOLDERS (nil: everything).
+/// KEY, a string, names it; runs of one key never overlap.  REQUEST is as for
+/// `mailsync-module--sync'; SILENCE is for how many seconds, a float, it may say nothing.
+/// Return t, or nil if no engine runs.
+#[defun]
+fn run(
+    key: Vec<u8>,
+    syncer: Vector<'_>,
+    folders: Option<Vector<'_>>,
+    request: i64,
+    silence: f64,
+) -> Result<Option<bool>> {
+    let input = Input::RunOnce {
+        key: text(key),
+        syncer: Box::new(whole(convert::syncer(syncer))?),
+        folders: whole(folders.map(convert::bytes_of).transpose())?,
+        request,
+        silence: whole(convert::seconds(silence))?,
+    };
+    engine(|handle| handle.input(input))
+}
+
+/// End the engine, since Emacs ends; return t, or nil if none runs.
+/// Waits until syncers that run were told to end, for 0.3 seconds at most.
+#[defun]
+fn farewell() -> Result<Option<bool>> {
+    Ok(ENGINE.take().map(|handle| {
+        handle.farewell(Duration::from_millis(300));
+        true
+    }))
 }
 
 /// End the engine; return t, or nil if none runs.

@@ -69,6 +69,26 @@ pub struct Timing {
     pub per_run: bool,
 }
 
+impl Timing {
+    /// For a syncer that is asked once.
+    #[must_use]
+    pub fn once() -> Self {
+        Timing {
+            base: Duration::ZERO,
+            inter: Duration::ZERO,
+            overrides: Vec::new(),
+            max: Duration::ZERO,
+            poll: None,
+            check: Duration::from_secs(10),
+            silence: Duration::from_secs(300),
+            at_start: false,
+            ignore: Vec::new(),
+            pulls_only: false,
+            per_run: false,
+        }
+    }
+}
+
 /// A pattern for canonical names, in which `*` stands for anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(pub Vec<u8>);
@@ -227,7 +247,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler that waits for [`Scheduler::begin`]; `seed` decides the jitter.
+    /// A scheduler that waits for [`Scheduler::begin`]; `seed` decides the jitter, of which there is
+    /// none with 0.
     #[must_use]
     pub fn new(timing: Timing, seed: u64) -> Self {
         Scheduler {
@@ -247,7 +268,7 @@ impl Scheduler {
             refusals: 0,
             trouble: String::new(),
             silent: false,
-            chance: seed | 1,
+            chance: seed,
             begun: false,
             stirred: true,
             next: None,
@@ -389,6 +410,7 @@ impl Scheduler {
         self.stirred = true;
         if !known {
             run.scope = Scope::Everything;
+            run.quick = false;
         }
         Some(Act::Start {
             run: id,
@@ -637,8 +659,9 @@ impl Scheduler {
         let mut folders = HashMap::new();
         for it in self.queue.values() {
             let rides = self.not_before(it).is_none_or(|at| at <= now);
+            let waits = |first: Instant| !self.silent && now < first + self.timing.check;
             let quiet = !it.is_local()
-                || it.unchecked().is_none()
+                || !it.unchecked().is_some_and(waits)
                     && it.last_local().is_none_or(|last| last + SETTLE <= now);
             let takes = next.everything
                 || match next.why {
@@ -652,9 +675,11 @@ impl Scheduler {
             }
         }
         self.queue.remove(&folders);
-        if next.why == Why::Due && folders.values().any(|it| it.unchecked().is_some()) {
-            self.silent = true;
-        }
+        let missed = |it: &Pending| {
+            it.unchecked()
+                .is_some_and(|at| at + self.timing.check <= now)
+        };
+        self.silent |= folders.values().any(missed);
         let quick = !next.everything && folders.values().all(Pending::quick);
         let scope = if next.everything {
             Scope::Everything
@@ -682,7 +707,11 @@ impl Scheduler {
             stage,
             started: now,
             folders,
-            whole: if next.everything { self.whole.take() } else { None },
+            whole: if next.everything {
+                self.whole.take()
+            } else {
+                None
+            },
             requests: std::mem::take(&mut self.requests),
             progress: 0,
         });
@@ -693,6 +722,18 @@ impl Scheduler {
     #[must_use]
     pub fn running(&self) -> Option<RunId> {
         self.run.as_ref().map(|run| run.id)
+    }
+
+    /// Forget what nobody asks for any more: a run that failed is not tried again.
+    pub fn only_what_is_asked(&mut self) {
+        self.queue.only_urgent();
+        self.whole.take_if(|whole| !whole.urgent);
+    }
+
+    /// Whether nothing is to be done, now or later.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.run.is_none() && self.whole.is_none() && self.queue.len() == 0
     }
 
     /// Entries held, for the bound on memory.

@@ -55,7 +55,12 @@ impl Pending {
 
     /// When it is due by itself.
     pub(super) fn due(&self, base: Duration) -> Instant {
-        self.first + if self.is_remote() { Duration::ZERO } else { base }
+        self.first
+            + if self.is_remote() {
+                Duration::ZERO
+            } else {
+                base
+            }
     }
 
     /// When its own inter-delay has passed.
@@ -93,7 +98,10 @@ impl Pending {
         self.folder = later.folder;
         self.local = match (self.local, later.local) {
             (Some(before), Some(after)) => Some(Local {
-                unchecked: [before.unchecked, after.unchecked].into_iter().flatten().min(),
+                unchecked: [before.unchecked, after.unchecked]
+                    .into_iter()
+                    .flatten()
+                    .min(),
                 ..after
             }),
             (before, after) => before.or(after),
@@ -233,6 +241,10 @@ impl Queue {
         let (waiting, aside) = (&self.waiting, &self.aside);
         self.synced
             .retain(|real, _| waiting.contains_key(real) || aside.contains_key(real));
+    }
+
+    pub(super) fn only_urgent(&mut self) {
+        self.waiting.retain(|_, it| it.urgent);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,0 +1,528 @@
+//! The rules of the scheduler as a table: what happens at which second, and what follows.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::*;
+use crate::change::AccountId;
+use crate::syncer::{Memory, Output};
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn glob(text: &str) -> Glob {
+    Glob(text.into())
+}
+
+/// base 2, inter 5 (lists/* 600, fast 1), max 600, check 10, silence 300; Spam is ignored.
+fn timing() -> Timing {
+    Timing {
+        base: seconds(2.0),
+        inter: seconds(5.0),
+        overrides: vec![
+            (glob("lists/*"), seconds(600.0)),
+            (glob("fast"), seconds(1.0)),
+        ],
+        max: seconds(600.0),
+        poll: None,
+        check: seconds(10.0),
+        silence: seconds(300.0),
+        at_start: false,
+        ignore: vec![glob("Spam")],
+        pulls_only: false,
+        per_run: false,
+    }
+}
+
+fn folder(name: &str) -> Arc<Folder> {
+    Arc::new(Folder {
+        account: AccountId(0),
+        real: Path::new(name).into(),
+        directory: Path::new(name).into(),
+        name: name.as_bytes().into(),
+    })
+}
+
+struct Bench {
+    scheduler: Scheduler,
+    epoch: Instant,
+    serial: u64,
+    runs: u64,
+    seen: Vec<String>,
+}
+
+impl Bench {
+    /// Begun at 0, ready, with the lock.
+    fn new(timing: Timing) -> Self {
+        let mut bench = Bench {
+            scheduler: Scheduler::new(timing, 0),
+            epoch: Instant::now() + seconds(1e6),
+            serial: 0,
+            runs: 0,
+            seen: Vec::new(),
+        };
+        bench.scheduler.lock(Lock::Ours);
+        bench.scheduler.ready(true);
+        bench.scheduler.begin(bench.epoch);
+        bench
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let Bench {
+            scheduler, runs, ..
+        } = self;
+        let acts = scheduler.tick(now, &mut || {
+            *runs += 1;
+            RunId(*runs)
+        });
+        let at = (now - self.epoch).as_secs_f64();
+        for act in acts {
+            let scope = |scope: &Scope| match scope {
+                Scope::Everything => "*".to_owned(),
+                Scope::Folders(folders) => {
+                    let names = folders.iter().map(|it| String::from_utf8_lossy(&it.name));
+                    names.collect::<Vec<_>>().join(",")
+                }
+            };
+            self.seen.push(match act {
+                Act::Start {
+                    scope: its, quick, ..
+                } => format!(
+                    "{at} > {}{}",
+                    scope(&its),
+                    if quick { " quick" } else { "" }
+                ),
+                Act::Plan(_, its) => format!("{at} > plan {}", scope(&its)),
+                Act::End(_, why) => format!("{at} > {why:?}"),
+            });
+        }
+    }
+
+    /// Let time pass up to here.
+    fn until(&mut self, end: Instant) {
+        let mut turns = 0;
+        while let Some(at) = self.scheduler.deadline().filter(|at| *at < end) {
+            self.tick(at);
+            turns += 1;
+            assert!(turns < 1000, "it spins");
+        }
+    }
+
+    fn change(&mut self, now: Instant, name: &str, kinds: Kinds, origins: Origins) {
+        self.serial += 1;
+        let change = Change {
+            folder: folder(name),
+            kinds,
+            origins,
+            serial: self.serial,
+        };
+        self.scheduler.changed(now, &change);
+    }
+
+    fn end(&mut self, now: Instant, outcome: Outcome, failed: &str) -> Option<Done> {
+        let ended = Ended {
+            outcome,
+            exit: Some(1),
+            text: format!("{outcome:?}"),
+            failed: failed
+                .split_terminator(',')
+                .map(|it| Path::new(it).into())
+                .collect(),
+            everything: false,
+            output: Output::default(),
+            started: SystemTime::now(),
+            took: Duration::ZERO,
+            memory: Memory::default(),
+        };
+        self.scheduler.ended(now, RunId(self.runs), &ended)
+    }
+
+    fn event(&mut self, now: Instant, what: &str, name: &str) {
+        let local = Origins::LOCAL;
+        match what {
+            "flag" => self.change(now, name, Kinds::FLAGS, local),
+            "made" => self.change(now, name, Kinds::CREATED | Kinds::NEW, local),
+            "removed" => self.change(now, name, Kinds::DELETED, local),
+            "far" => self.change(now, name, Kinds::NEW, Origins::REMOTE),
+            "farflag" => self.change(now, name, Kinds::FLAGS, Origins::REMOTE),
+            "checked" => {
+                for name in name.split(',') {
+                    self.scheduler.checked(Path::new(name), self.serial);
+                }
+            }
+            "stale" => self.scheduler.checked(Path::new(name), self.serial - 1),
+            "ask" if name == "*" => self.scheduler.asked(now, None, 7),
+            "ask" => self.scheduler.asked(now, Some(vec![folder(name)]), 7),
+            "pause" => self.scheduler.pause(),
+            "resume" => self.scheduler.resume(),
+            "wake" => self.scheduler.woke(seconds(name.parse().unwrap())),
+            "network" => self.scheduler.network(),
+            "other" => self.scheduler.lock(Lock::Other(Some(4))),
+            "ours" => self.scheduler.lock(Lock::Ours),
+            "away" => self.scheduler.ready(false),
+            "back" => self.scheduler.ready(true),
+            "sign" => self.scheduler.sign(now, 1),
+            "planned" => {
+                let run = RunId(self.runs);
+                if let Some(Act::Start { .. }) = self.scheduler.planned(now, run, true) {
+                    self.seen.push("go".to_owned());
+                }
+            }
+            "ok" => drop(self.end(now, Outcome::Ok, name)),
+            "partial" => drop(self.end(now, Outcome::Partial, name)),
+            "fails" => drop(self.end(now, Outcome::Transient, name)),
+            "refused" => drop(self.end(now, Outcome::Auth, name)),
+            "locked" => drop(self.end(now, Outcome::Locked, name)),
+            "cut" => drop(self.end(now, Outcome::Interrupted, name)),
+            "silence" => drop(self.end(now, Outcome::Timeout, name)),
+            _ => panic!("no event {what}"),
+        }
+    }
+
+    /// Play "SECOND WHAT NAME; SECOND > WHAT FOLLOWS; …".
+    fn play(&mut self, script: &str, end: f64) -> (Vec<String>, Vec<String>) {
+        let mut expected = Vec::new();
+        for line in script
+            .split(';')
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+        {
+            let words: Vec<&str> = line.split(' ').collect();
+            if words.get(1) == Some(&">") || line == "go" {
+                expected.push(line.to_owned());
+                continue;
+            }
+            let now = self.epoch + seconds(words[0].parse().unwrap());
+            self.until(now);
+            self.event(now, words[1], words.get(2).copied().unwrap_or_default());
+            self.tick(now);
+        }
+        self.until(self.epoch + seconds(end));
+        (std::mem::take(&mut self.seen), expected)
+    }
+}
+
+#[test]
+fn the_rules() {
+    let table: &[(&str, &str)] = &[
+        ("nothing", ""),
+        (
+            "a folder is synced the base delay after its first change, when it was checked",
+            "0 flag a; 0.5 checked a; 2 > a quick; 2.1 ok",
+        ),
+        (
+            "the base delay counts from the first change: later ones do not extend it",
+            "0 flag a; 0.9 flag a; 1 checked a; 2 > a quick; 2.1 ok",
+        ),
+        (
+            "but it has to be quiet for a second",
+            "0 flag a; 1.5 flag a; 1.6 checked a; 2.5 > a quick; 2.6 ok",
+        ),
+        (
+            "which is sought for ten seconds at most",
+            "0 flag a; 1 checked a; 1.5 flag a; 2 flag a; 2.5 flag a; 3.2 flag a; 4 flag a; \
+             4.5 flag a; 5.2 flag a; 6 flag a; 6.7 flag a; 7.5 flag a; 8.2 flag a; 9 flag a; \
+             9.7 flag a; 10.5 flag a; 11.2 flag a; 11.6 checked a; 12 > a quick; 12.1 ok",
+        ),
+        (
+            "a check that does not come is waited for, from the first unchecked change on",
+            "0 flag a; 8 flag a; 10 > a quick; 10.1 ok",
+        ),
+        (
+            "after one that did not come nothing is waited for, until Lisp speaks again",
+            "0 flag a; 10 > a quick; 10.1 ok; 20 flag a; 22 > a quick; 22.1 ok; 29 checked x; \
+             30 flag a; 40 > a quick; 40.1 ok",
+        ),
+        (
+            "a check that began before the last change does not count",
+            "0 flag a; 0.5 flag a; 0.6 stale a; 1 checked a; 2 > a quick; 2.1 ok",
+        ),
+        (
+            "folders that changed since ride along when they are checked and quiet",
+            "0 flag a; 0.9 flag b; 1 checked a,b; 2 > a,b quick; 2.1 ok",
+        ),
+        (
+            "mail that is split while it is checked goes up with the folder it came from",
+            "0 flag a; 1.8 flag a; 1.8 flag b; 2.2 checked a,b; 2.8 > a,b quick; 2.9 ok",
+        ),
+        (
+            "two syncs are at least the inter-delay apart",
+            "0 flag a; 0.1 checked a; 2 > a quick; 2.5 ok; 3 flag b; 3.1 checked b; \
+             7.5 > b quick; 7.6 ok",
+        ),
+        (
+            "a folder with a longer delay of its own waits, and rides with none that may",
+            "0 flag lists/x; 0.1 checked lists/x; 2 > lists/x quick; 3 ok; 10 flag lists/x; \
+             10 flag a; 10.1 checked a,lists/x; 12 > a quick; 12.1 ok; 603 > lists/x quick; \
+             603.1 ok",
+        ),
+        (
+            "one with a shorter delay waits for that alone",
+            "0 flag a; 0.1 checked a; 2 > a quick; 2.5 ok; 1 flag fast; 1.1 checked fast; \
+             3.5 > fast quick; 3.6 ok",
+        ),
+        (
+            "a remote change is synced at once, and not before the inter-delay",
+            "0 far a; 0 > a quick; 0.1 ok; 1 far a; 5.1 > a quick; 5.2 ok",
+        ),
+        (
+            "flags that changed there have to be fetched",
+            "0 farflag a; 0 > a; 0.1 ok",
+        ),
+        (
+            "what is checked and quiet goes along with a remote change, the rest does not",
+            "0 flag a; 0.1 checked a; 0.8 flag b; 1.5 far c; 1.5 > a,c quick; 1.6 ok; \
+             2 checked b; 6.6 > b quick; 6.7 ok",
+        ),
+        (
+            "an ignored folder asks for nothing",
+            "0 flag Spam; 0 far Spam",
+        ),
+        ("but may be asked for", "0 ask Spam; 0 > Spam; 0.1 ok"),
+        (
+            "a folder that was made or removed asks for everything",
+            "0 made a; 0.1 checked a; 2 > *; 2.1 ok; 10 removed a; 10.1 checked a; 12 > *; 12.1 ok",
+        ),
+        (
+            "and everything is everything",
+            "0 flag b; 0 made a; 0.1 checked a,b; 2 > *; 2.1 ok",
+        ),
+        (
+            "the user's wish goes to the front, delays or not",
+            "0 ask a; 0 > a; 0.1 ok; 0.2 ask a; 0.2 > a; 0.3 ok; 0.4 ask *; 0.4 > *; 0.5 ok",
+        ),
+        (
+            "but never beside another run",
+            "0 ask a; 0 > a; 1 ask b; 1 ask *; 3 ok; 3 > *; 4 ok",
+        ),
+        (
+            "what changes during a run is synced after it",
+            "0 flag a; 0.1 checked a; 2 > a quick; 3 flag a; 3.1 checked a; 4 ok; 9 > a quick; 10 ok",
+        ),
+        (
+            "a failure is tried again after 5, 10, 20 seconds",
+            "0 flag a; 0.1 checked a; 2 > a quick; 3 fails; 8 > a quick; 9 fails; 19 > a quick; \
+             20 fails; 40 > a quick; 41 ok",
+        ),
+        (
+            "and success forgets the failures",
+            "0 flag a; 0.1 checked a; 2 > a quick; 3 fails; 8 > a quick; 9 ok; 20 flag a; \
+             20.1 checked a; 22 > a quick; 23 fails; 28 > a quick; 29 ok",
+        ),
+        (
+            "a remote change waits for that too",
+            "0 far a; 0 > a quick; 1 fails; 2 far b; 6 > a,b quick; 7 ok",
+        ),
+        (
+            "the user does not",
+            "0 far a; 0 > a quick; 1 fails; 2 ask a; 2 > a; 3 ok",
+        ),
+        (
+            "a wake forgets the failures, after the inter-delay",
+            "0 far a; 0 > a quick; 1 fails; 6 > a quick; 7 fails; 8 wake 60; 12 > a quick; 13 ok",
+        ),
+        (
+            "so does another network",
+            "0 far a; 0 > a quick; 1 fails; 6 > a quick; 7 fails; 13 network; 13 > a quick; 14 ok",
+        ),
+        (
+            "a refusal is tried once more, and then no more until the user says so",
+            "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 refused; 100 far b; 200 resume; \
+             200 > a,b quick; 201 ok",
+        ),
+        (
+            "by a wish for a sync, say",
+            "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 refused; 100 ask b; 100 > a,b; 101 ok",
+        ),
+        (
+            "what another process syncs is asked for again without backing off",
+            "0 far a; 0 > a quick; 1 locked; 6 > a quick; 7 locked; 12 > a quick; 13 ok",
+        ),
+        (
+            "a folder that fails alone is set aside until it changes",
+            "0 far a; 0 > a quick; 1 ok; 1 far b; 2 far c; 6 > b,c quick; 7 partial b; \
+             1000 far b; 1000 > b quick; 1001 ok",
+        ),
+        (
+            "a change of it during the run counts",
+            "0 far b; 0 > b quick; 1 far b; 2 partial b; 7 > b quick; 8 ok",
+        ),
+        (
+            "a run that is silent is ended, and counts as failed",
+            "0 far a; 0 > a quick; 100 sign; 400 > Timeout; 402 silence; 407 > a quick; 408 ok",
+        ),
+        (
+            "a run that slept is ended and repeated",
+            "0 far a; 0 > a quick; 2 wake 60; 2 > Interrupt; 3 cut; 8 > a quick; 9 ok",
+        ),
+        (
+            "a run that somebody else ended counts as failed",
+            "0 far a; 0 > a quick; 3 cut; 8 > a quick; 9 cut; 19 > a quick; 20 ok",
+        ),
+        (
+            "a pause lets a run end, and nothing start",
+            "0 far a; 0 > a quick; 1 pause; 2 far b; 3 ok; 3 flag c; 99 resume; 99 > b,c quick; 100 ok",
+        ),
+        (
+            "nobody syncs what another Emacs does, until that ends",
+            "0 other; 1 far a; 2 ask a; 50 ours; 50 > a; 51 ok",
+        ),
+        (
+            "nothing is synced while its maildir is away, unless the user says so",
+            "0 away; 1 far a; 50 back; 50 > a quick; 51 ok; 60 away; 61 ask a; 61 > a; 62 ok",
+        ),
+        (
+            "a folder that is asked for and fails is tried again without hurry",
+            "0 ask a; 0 > a; 1 fails; 6 > a quick; 7 ok",
+        ),
+    ];
+    for (what, script) in table {
+        let mut bench = Bench::new(timing());
+        let (seen, expected) = bench.play(script, 5000.0);
+        assert_eq!(seen, expected, "{what}");
+        assert_eq!(
+            bench.scheduler.deadline(),
+            None,
+            "{what}: nothing is left, and it ticks"
+        );
+    }
+}
+
+#[test]
+fn everything_from_time_to_time() {
+    let start = Timing {
+        at_start: true,
+        poll: Some(seconds(100.0)),
+        ..timing()
+    };
+    let table: &[(&str, Timing, f64, &str)] = &[
+        (
+            "at the start, and each period after a sync of everything",
+            start.clone(),
+            203.0,
+            "0 ok; 0 > *; 1 ok; 101 > *; 102 ok; 202 > *",
+        ),
+        (
+            "a period goes on while the machine sleeps",
+            start.clone(),
+            120.0,
+            "0 sign; 0 > *; 1 ok; 11 wake 80; 21 > *; 22 ok",
+        ),
+        (
+            "a failure at the start is tried again",
+            start.clone(),
+            90.0,
+            "0 sign; 0 > *; 1 fails; 6 > *; 7 ok",
+        ),
+        (
+            "one that is pending covers what changes meanwhile",
+            start.clone(),
+            90.0,
+            "0 sign; 0 > *; 1 fails; 2 flag a; 2.1 checked a; 6 > *; 7 ok",
+        ),
+        (
+            "a named run is not everything",
+            start,
+            130.0,
+            "0 sign; 0 > *; 1 ok; 50 far a; 50 > a quick; 51 ok; 101 > *; 102 ok",
+        ),
+        (
+            "what only fetches is not asked by local changes",
+            Timing {
+                pulls_only: true,
+                ..timing()
+            },
+            90.0,
+            "0 flag a; 1 made b; 2 far a; 2 > a quick; 3 ok",
+        ),
+        (
+            "Lisp is asked before each run, and not waited for for ever",
+            Timing {
+                per_run: true,
+                ..timing()
+            },
+            90.0,
+            "0 far a; 0 > plan a; 1 planned; go; 2 ok; 20 far a; 20 > plan a; 30 > *; 31 ok",
+        ),
+    ];
+    for (what, timing, end, script) in table {
+        let mut bench = Bench::new(timing.clone());
+        let (seen, expected) = bench.play(script, *end);
+        assert_eq!(seen, expected, "{what}");
+    }
+}
+
+#[test]
+fn a_backoff_doubles_with_jitter_up_to_its_limit() {
+    for seed in [1, 2, 0x9E37_79B9_7F4A_7C15] {
+        let mut scheduler = Scheduler::new(timing(), seed);
+        let mut jitters = std::collections::HashSet::new();
+        for failures in 1..12 {
+            scheduler.failures = failures;
+            let wait = scheduler.backoff().as_secs_f64();
+            let plain = (5.0 * f64::from(1 << (failures - 1))).min(600.0);
+            assert!(
+                wait >= plain && wait <= (plain * 1.25).min(600.0),
+                "{failures}: {wait}"
+            );
+            jitters.insert(((wait / plain) * 1000.0) as u64);
+        }
+        assert!(jitters.len() > 3, "no jitter");
+    }
+}
+
+#[test]
+fn a_request_is_answered_by_the_run_that_begins_after_it() {
+    let mut bench = Bench::new(timing());
+    bench.play("0 ask a; 1 ask b", 1.0);
+    let now = bench.epoch + seconds(2.0);
+    assert_eq!(bench.end(now, Outcome::Ok, "").unwrap().requests, [7]);
+    bench.tick(now);
+    let done = bench.end(now, Outcome::Transient, "").unwrap();
+    assert_eq!(done.requests, [7], "a failure answers, too");
+    assert_eq!(done.folders, [b"b"[..].into()]);
+}
+
+#[test]
+fn globs() {
+    let table = [
+        ("a", "a", true),
+        ("a", "ab", false),
+        ("", "", true),
+        ("*", "", true),
+        ("*", "a/b", true),
+        ("a/*", "a/b/c", true),
+        ("a/*", "a", false),
+        ("*/b", "a/b", true),
+        ("a*b*c", "abbc", true),
+        ("a*b*c", "acb", false),
+        ("*a*", "bab", true),
+        ("a*a", "a", false),
+    ];
+    for (pattern, name, expected) in table {
+        assert_eq!(
+            glob(pattern).matches(name.as_bytes()),
+            expected,
+            "{pattern} {name}"
+        );
+    }
+}
+
+/// Memory is bounded by folders, and a look at thousands of them is cheap enough for each event.
+#[test]
+fn thousands_of_folders() {
+    let mut bench = Bench::new(timing());
+    for round in 0..3 {
+        for number in 0..3000 {
+            let now = bench.epoch + seconds(f64::from(round));
+            bench.change(now, &format!("f{number}"), Kinds::FLAGS, Origins::LOCAL);
+        }
+    }
+    assert_eq!(bench.scheduler.held(), 3000);
+    bench.tick(bench.epoch + seconds(2.0));
+    let (seen, _) = bench.play("", 100.0);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].matches(',').count(), 2999);
+    bench.end(bench.epoch + seconds(101.0), Outcome::Ok, "");
+    assert!(bench.scheduler.is_idle());
+}

@@ -118,7 +118,7 @@ pub enum Scope {
 pub struct RunId(pub u64);
 
 /// What a runner is asked to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// Its number.
     pub run: RunId,
@@ -206,6 +206,24 @@ pub struct Ended {
     pub took: Duration,
     /// For the next run.
     pub memory: Memory,
+}
+
+impl Ended {
+    /// Of a run that never came to a process.
+    #[must_use]
+    pub fn never_began(outcome: Outcome, text: String, memory: Memory) -> Self {
+        Ended {
+            outcome,
+            exit: None,
+            text,
+            failed: Vec::new(),
+            everything: false,
+            output: Output::default(),
+            started: SystemTime::now(),
+            took: Duration::ZERO,
+            memory,
+        }
+    }
 }
 
 /// What a program printed, standard output and error as they came; the middle may be left out.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::trail::Trail;
 use crate::change::Kinds;
+use crate::echo::{self, Claim, Claims};
 
 /// One event, in words that fit every backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,10 @@ pub const HALF_LIFE: Duration = Duration::from_millis(20);
 pub struct Dirty {
     /// Directories called `new` or `cur`, with what happened in them.
     pub messages: HashMap<PathBuf, Kinds>,
+    /// Of those of which some names claim something: what they claim of the same kinds.
+    pub claims: HashMap<PathBuf, Claims>,
+    /// How many messages appeared.
+    pub arrived: u64,
     /// All other directories, with the entries concerned.
     pub places: HashMap<PathBuf, Names>,
     /// Events were lost: anything may have changed.
@@ -85,12 +90,25 @@ pub struct Dirty {
 }
 
 impl Dirty {
-    fn message(&mut self, directory: &Path, kinds: Kinds) {
-        match self.messages.get_mut(directory) {
-            Some(known) => *known |= kinds,
-            None => {
-                self.messages.insert(directory.to_owned(), kinds);
-            }
+    fn message(&mut self, directory: &Path, kinds: Kinds, claim: Claim) {
+        if kinds == Kinds::NEW {
+            self.arrived += 1;
+        }
+        let known = match self.messages.get_mut(directory) {
+            Some(known) => known,
+            None => self.messages.entry(directory.to_owned()).or_default(),
+        };
+        if claim != Claim::Nothing && !self.claims.contains_key(directory) {
+            let open = *known;
+            let claims = Claims {
+                open,
+                ..Claims::default()
+            };
+            self.claims.insert(directory.to_owned(), claims);
+        }
+        *known |= kinds;
+        if let Some(claims) = self.claims.get_mut(directory) {
+            claims.add(claim, kinds);
         }
     }
 
@@ -106,8 +124,13 @@ impl Dirty {
 
     /// An event about the entry `path`; what it means if it is a message.
     fn entry(&mut self, path: &Path, kinds: Kinds) {
+        self.claimed(path, kinds, Claim::Nothing);
+    }
+
+    /// The same, and what its name claims.
+    fn claimed(&mut self, path: &Path, kinds: Kinds, claim: Claim) {
         match path.parent() {
-            Some(parent) if holds_messages(parent) => self.message(parent, kinds),
+            Some(parent) if holds_messages(parent) => self.message(parent, kinds, claim),
             Some(parent) => self.place(parent, path.file_name()),
             None => self.overflow = true,
         }
@@ -117,7 +140,7 @@ impl Dirty {
         let folders = |path: &Path| path.parent().and_then(Path::parent).map(ToOwned::to_owned);
         let messages = |path: &Path| path.parent().is_some_and(holds_messages);
         if messages(from) && messages(to) && folders(from) == folders(to) {
-            self.entry(to, Kinds::FLAGS);
+            self.claimed(to, Kinds::FLAGS, echo::renamed(from, to));
         } else {
             self.entry(from, Kinds::GONE);
             self.entry(to, Kinds::NEW);
@@ -170,7 +193,7 @@ impl State {
     fn merge(&mut self, event: Event) {
         match event {
             Event::Created(path) | Event::MovedTo(path, None) => {
-                self.dirty.entry(&path, Kinds::NEW);
+                self.dirty.claimed(&path, Kinds::NEW, echo::created(&path));
             }
             Event::Removed(path) | Event::MovedFrom(path, None) => {
                 self.dirty.entry(&path, Kinds::GONE);
@@ -189,13 +212,13 @@ impl State {
             }
             Event::MovedTo(path, Some(number)) => match self.take_half(number) {
                 Some(from) => self.dirty.moved(&from, &path),
-                None => self.dirty.entry(&path, Kinds::NEW),
+                None => self.dirty.claimed(&path, Kinds::NEW, echo::created(&path)),
             },
             Event::Moved(from, to) => self.dirty.moved(&from, &to),
             Event::Odd(path) => {
                 // It may be about the directory itself or about an entry of it.
                 if holds_messages(&path) {
-                    self.dirty.message(&path, Kinds::UNKNOWN);
+                    self.dirty.message(&path, Kinds::UNKNOWN, Claim::Nothing);
                 } else {
                     self.dirty.place(&path, None);
                 }

@@ -100,6 +100,7 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 let (account, name) = (text(field()?)?, field()?);
                 let (directory, real) = (field()?, field()?);
                 let (kinds, origins) = (text(field()?)?, text(field()?)?);
+                let _serial = field()?;
                 if origins != "l" {
                     return Err(format!("origins {origins:?}"));
                 }

@@ -114,6 +114,7 @@ impl Setup {
                 name: (*name).to_owned(),
                 roots: roots(number).collect(),
                 delays,
+                sync: None,
             })
             .filter(|account| !account.roots.is_empty())
             .collect();
@@ -162,6 +163,7 @@ impl Setup {
                 name: "work".to_owned(),
                 roots: vec![root],
                 delays,
+                sync: None,
             }],
             specs: vec![spec("/home/link", "/home/m", layout, 0)],
             habit: Habit::Mail,
@@ -792,6 +794,11 @@ impl<C: Coalesce> World<C> {
                 }
                 Action::Close(RootId(number)) => drop(self.ends.remove(&number)),
                 Action::Send(frame) => self.send(&frame)?,
+                // Nobody is synced here.
+                Action::Sync(..)
+                | Action::EndSync(..)
+                | Action::SeekLock(..)
+                | Action::DropLock(_) => return Err(format!("not wanted: {action:?}")),
             }
         }
         if let Some(deadline) = self.core.deadline()

@@ -1,0 +1,278 @@
+//! One account's syncs, as the core sees them: its scheduler, its syncer, and what Lisp was told.
+//!
+//! Pure, as the core is.  When to sync is `schedule`'s business; here its acts become orders for a
+//! runner and notices for Lisp.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::SyncConfig;
+use super::core::Action;
+use super::status::SyncStatus;
+use crate::change::{AccountId, Change, Folder};
+use crate::echo::Claims;
+use crate::frame::Synced;
+use crate::notifier::{Notice, Notifier};
+use crate::schedule::{Act, Lock, Phase, Scheduler, SyncState};
+use crate::syncer::{Ended, Event, Memory, Order, RunId, Scope, Syncer};
+
+/// Numbers that only move are told this often.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// Bytes of folder names in one message to Lisp.
+const MOST_NAMES: usize = 8192;
+
+/// What Lisp was told last.
+#[derive(PartialEq, Eq)]
+struct Told {
+    phase: Phase,
+    text: String,
+    pending: Option<usize>,
+    progress: u64,
+}
+
+/// The syncs of one account.
+pub(super) struct Syncs {
+    account: AccountId,
+    pub(super) scheduler: Scheduler,
+    syncer: Arc<Syncer>,
+    memory: Memory,
+    /// The processes of this run and of the one before, whose last events may still come.
+    processes: [Option<u32>; 2],
+    holder: Option<u32>,
+    told: Option<(Told, Instant)>,
+    /// It is no account's, but was called for once.
+    pub(super) ad_hoc: bool,
+}
+
+impl Syncs {
+    pub(super) fn new(account: AccountId, config: SyncConfig) -> Self {
+        Syncs {
+            account,
+            scheduler: Scheduler::new(config.timing, 0x9E37_79B9_7F4A_7C15 ^ account.0 as u64),
+            syncer: Arc::new(config.syncer),
+            memory: Memory::default(),
+            processes: [None; 2],
+            holder: None,
+            told: None,
+            ad_hoc: false,
+        }
+    }
+
+    pub(super) fn reconfigure(&mut self, now: Instant, config: SyncConfig) {
+        self.scheduler.retime(now, config.timing);
+        self.syncer = Arc::new(config.syncer);
+    }
+
+    /// What of this is not the work of our syncer: kinds that may have to be brought to the
+    /// server, and whether a syncer did some of it.  Names are believed only where nothing can
+    /// come from another watched place without its being seen.
+    pub(super) fn judge(&self, claims: &Claims, believed: bool) -> (crate::change::Kinds, bool) {
+        claims.judge(|pid| believed && self.processes.contains(&Some(pid)))
+    }
+
+    pub(super) fn lock(&mut self, lock: Lock) {
+        self.holder = match lock {
+            Lock::Other(pid) => pid,
+            _ => None,
+        };
+        self.scheduler.lock(lock);
+    }
+
+    /// The runner tells of a run.
+    pub(super) fn ran(&mut self, now: Instant, event: Event, notifier: &mut Notifier) {
+        match event {
+            Event::Began { run, pid } if self.scheduler.running() == Some(run) => {
+                self.processes = [Some(pid), self.processes[0]];
+                self.scheduler.sign(now, 0);
+            }
+            Event::Sign { run } if self.scheduler.running() == Some(run) => {
+                self.scheduler.sign(now, 0);
+            }
+            Event::Began { .. } | Event::Sign { .. } => {}
+            Event::Ended { run, ended } => self.ended(now, run, *ended, notifier),
+        }
+    }
+
+    fn ended(&mut self, now: Instant, run: RunId, ended: Ended, notifier: &mut Notifier) {
+        let Some(done) = self.scheduler.ended(now, run, &ended) else {
+            return;
+        };
+        if self.ad_hoc {
+            self.scheduler.only_what_is_asked();
+        }
+        self.memory = ended.memory;
+        let result = Synced {
+            status: ended.outcome.name(),
+            exit: ended.exit,
+            started: ended.started,
+            took: ended.took,
+            requests: done.requests,
+            text: ended.text,
+            output: ended.output,
+            total: done.folders.len(),
+            names: as_many_as_fit(done.folders),
+        };
+        notifier.notice(Notice::Synced {
+            account: self.account,
+            run: run.0,
+            result: Box::new(result),
+        });
+    }
+
+    /// Lisp has said how to run the syncer this time, or that it does not know.
+    pub(super) fn planned(
+        &mut self,
+        now: Instant,
+        run: RunId,
+        syncer: Option<Syncer>,
+    ) -> Option<Act> {
+        let known = syncer.is_some();
+        let act = self.scheduler.planned(now, run, known)?;
+        if let Some(syncer) = syncer {
+            self.syncer = Arc::new(syncer);
+        }
+        Some(act)
+    }
+
+    /// Do what the scheduler wants done.
+    pub(super) fn act(
+        &self,
+        act: Act,
+        name: &str,
+        roots: &[PathBuf],
+        notifier: &mut Notifier,
+    ) -> Option<Action> {
+        let account = self.account;
+        match act {
+            Act::Plan(run, scope) => {
+                let names = names(&scope);
+                let fitting = as_many_as_fit(names.clone());
+                // Whoever cannot be told all is asked for everything.
+                let names = if fitting.len() < names.len() {
+                    Vec::new()
+                } else {
+                    names
+                };
+                let run = run.0;
+                notifier.notice(Notice::Plan {
+                    account,
+                    run,
+                    names,
+                });
+                None
+            }
+            Act::Start { run, scope, quick } => {
+                let names = names(&scope);
+                notifier.notice(Notice::Syncing {
+                    account,
+                    run: run.0,
+                    total: names.len(),
+                    names: as_many_as_fit(names),
+                });
+                let order = Order {
+                    run,
+                    account: name.to_owned(),
+                    syncer: self.syncer.clone(),
+                    scope,
+                    quick,
+                    roots: roots.to_vec(),
+                    memory: self.memory.clone(),
+                };
+                Some(Action::Sync(account, Box::new(order)))
+            }
+            Act::End(run, end) => Some(Action::EndSync(run, end)),
+        }
+    }
+
+    /// Tell Lisp how it stands, if that is news: numbers that only move, once a second.
+    pub(super) fn tell(&mut self, now: Instant, notifier: &mut Notifier) {
+        let SyncState {
+            phase,
+            text,
+            pending,
+            progress,
+            ..
+        } = self.scheduler.state();
+        let news = Told {
+            phase,
+            text,
+            pending,
+            progress,
+        };
+        if let Some((told, at)) = &self.told {
+            let moved = told.phase == news.phase && told.text == news.text;
+            if *told == news || moved && now < *at + TELL_AGAIN {
+                return;
+            }
+        }
+        notifier.notice(Notice::Sync {
+            account: self.account,
+            phase: news.phase.name(),
+            pending: news.pending,
+            progress: news.progress,
+            text: news.text.clone(),
+        });
+        self.told = Some((news, now));
+    }
+
+    /// Lisp may have missed what it was told.
+    pub(super) fn untold(&mut self) {
+        self.told = None;
+    }
+
+    /// When to look again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let state = self.scheduler.state();
+        let behind = self
+            .told
+            .as_ref()
+            .filter(|(told, _)| told.pending != state.pending || told.progress != state.progress);
+        let tell = behind.map(|(_, at)| *at + TELL_AGAIN);
+        [tell, self.scheduler.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(super) fn status(&self) -> SyncStatus {
+        SyncStatus {
+            state: self.scheduler.state(),
+            holder: self.holder,
+        }
+    }
+
+    pub(super) fn changed(&mut self, now: Instant, change: &Change) {
+        self.scheduler.changed(now, change);
+    }
+}
+
+/// A folder that nobody watches, known by its canonical name alone.
+pub(super) fn unwatched(account: AccountId, name: Arc<[u8]>) -> Arc<Folder> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    Arc::new(Folder {
+        account,
+        // Relative, and so no folder's truename.
+        real: Path::new(OsStr::from_bytes(&name)).into(),
+        directory: Path::new("").into(),
+        name,
+    })
+}
+
+fn names(scope: &Scope) -> Vec<Arc<[u8]>> {
+    match scope {
+        Scope::Everything => Vec::new(),
+        Scope::Folders(folders) => folders.iter().map(|it| it.name.clone()).collect(),
+    }
+}
+
+fn as_many_as_fit(mut names: Vec<Arc<[u8]>>) -> Vec<Arc<[u8]>> {
+    let mut bytes = 0;
+    names.retain(|name| {
+        bytes += name.len() + 1;
+        bytes <= MOST_NAMES
+    });
+    names
+}
