@@ -20,7 +20,7 @@ use super::report::Report;
 const SHOWN: usize = 240;
 
 /// What in a reason means that something has to be configured otherwise, in small letters.
-const CONFIG: [(&str, &str); 22] = [
+const CONFIG: [(&str, &str); 24] = [
     ("the account '", "correct the account's name"),
     ("no accounts are defined", "correct the account's name"),
     ("repository not supported", "correct the repository's type"),
@@ -48,6 +48,8 @@ const CONFIG: [(&str, &str); 22] = [
     ("failed to start tls connection", "correct starttls"),
     ("offlineimap: error:", "correct :args"),
     ("configparser.", "correct the configuration"),
+    ("is not defined", "correct the Python"),
+    ("invalid syntax", "correct the Python"),
     ("invalid interpolation", "correct the configuration"),
 ];
 
@@ -391,18 +393,7 @@ impl Court<'_> {
         within("Aborting sync, folder '", "' [acc: ")
             .or_else(|| within(&thread, ": Traceback"))
             .or_else(|| within("while syncing ", " [account "))
-            .or_else(|| self.quoted_in(error))
-    }
-
-    /// A folder of this run whose name an error quotes.
-    fn quoted_in(&self, error: &str) -> Option<String> {
-        let (_, rest) = error.split_once("folder '")?;
-        let mut names = self.plan.names.keys();
-        let name = names.find(|name| {
-            let rest = rest.as_bytes().strip_prefix(name.as_slice());
-            rest.is_some_and(|rest| rest.starts_with(b"'"))
-        })?;
-        Some(String::from_utf8_lossy(name).into_owned())
+            .or_else(|| quoted(error))
     }
 
     fn renumbered_folders(&self) -> Vec<String> {
@@ -481,8 +472,25 @@ impl Court<'_> {
     }
 }
 
-/// The lines of an error that give its reason: not the one that only says where, not Python's.
+/// What stands before the server's answer to a message that it would not take.
+const UNSAVED: &str = "Saving msg (";
+
+/// The folder in whose words an error about a message speaks.
+fn quoted(error: &str) -> Option<String> {
+    let message = error.starts_with(UNSAVED);
+    // Before it stand parts of the message, which may say anything.
+    let (start, _) = error.rsplit_once("', repo").filter(|_| message)?;
+    let (_, name) = start.rsplit_once("folder '")?;
+    Some(name.to_owned())
+}
+
+/// The lines of an error that give its reason: not the one that only says where, not Python's, and
+/// nothing of a message.
 fn reason(error: &str) -> Vec<&str> {
+    if error.starts_with(UNSAVED) {
+        let answer = error.rsplit_once("Server responded: ");
+        return answer.map_or(Vec::new(), |(_, answer)| answer.lines().collect());
+    }
     let lines: Vec<&str> = error.lines().collect();
     match lines.as_slice() {
         [head, .., last] if head.ends_with("Traceback (most recent call last):") => vec![last],

@@ -171,7 +171,7 @@ fn quiet_runs() {
         ),
         (
             1,
-            "ERROR: Saving msg (x) folder 'a/b', repo 'r' failed (error). Server responded: NO\n",
+            "ERROR: Saving msg (no certificate: timeout in folder 'x') folder 'a/b', repo 'r' failed (error). Server responded: NO\n",
             Partial,
             "folder a/b",
             &["a/b"],
@@ -220,9 +220,9 @@ fn quiet_runs() {
         ),
         (
             100,
-            "Thread 'Account sync home' terminated with exception:\nTraceback (most recent call last):\n  File \"x\"\nNameError: name 'foo' is not defined\n",
+            "Thread 'Account sync home' terminated with exception:\nTraceback (most recent call last):\n  File \"x\"\nKeyError: 'foo'\n",
             Config,
-            "(exit code 100): NameError: name 'foo' is not defined",
+            "(exit code 100): KeyError: 'foo'; correct /nowhere/rc",
             &[],
         ),
         (
