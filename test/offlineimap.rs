@@ -633,7 +633,7 @@ fn a_folder_that_cannot_be_opened_is_set_aside() -> Tested {
     let shut = folders.iter().find(|folder| &*folder.name == b"with space");
     let shut = shut.ok_or("no such folder")?;
     let place = user.mail.join(".with space");
-    fs::set_permissions(&place, fs::Permissions::from_mode(0))?;
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o000))?;
     let named = folders.iter().filter(|folder| !folder.name.contains(&b','));
     let named = Scope::Folders(named.cloned().collect());
     let runs = [Scope::Everything, named].map(|scope| run(&user.order("slash", scope)));

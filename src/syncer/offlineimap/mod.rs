@@ -5,10 +5,10 @@
 //! a run of the whole account reports both (`-u machineui`), and later runs use what that taught.
 //! Where a name cannot be had, or not be said, the whole account is synced: never less than asked.
 //!
-//! - [`ini`]: the syntax of its configuration.
-//! - [`config`]: what the configuration says about an account.
-//! - [`report`]: what it prints, as records.
-//! - [`judge()`]: what those mean.
+//! - `ini`: the syntax of its configuration.
+//! - `config`: what the configuration says about an account.
+//! - `report`: what it prints, as records.
+//! - `judge`: what those mean.
 //!
 //! Its state is read elsewhere, and processes are `run`'s business.  Measured with offlineimap3
 //! 8.0.0.
