@@ -1,7 +1,7 @@
 //! From an order to a command line.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,4 +43,22 @@ pub fn plan(_order: &Order) -> Result<Plan, Refused> {
         outcome: Outcome::Config,
         text: "not written yet".to_owned(),
     })
+}
+
+/// Where a program is (a stub: the other branch has the real one).
+///
+/// # Errors
+/// When it is nowhere.
+pub fn find(program: &OsStr, search: &[PathBuf]) -> Result<PathBuf, Refused> {
+    let mut places = search.iter().map(|directory| directory.join(program));
+    places.find(|place| place.is_file()).ok_or_else(|| Refused {
+        outcome: Outcome::Config,
+        text: format!("there is no program {}", program.display()),
+    })
+}
+
+/// The environment of a run (a stub: the other branch has the real one).
+#[must_use]
+pub fn environment(order: &Order) -> Vec<OsString> {
+    order.syncer.environment.clone()
 }

@@ -1,0 +1,270 @@
+//! What OfflineIMAP's configuration says about one account, as far as naming folders needs it.
+//!
+//! Which file it is, where the local folders and the lock are, and whether the names of both sides
+//! can be told from each other.  Reads files; knows nothing of the network, and leaves Python to
+//! Python: an expression (`nametrans`, `folderfilter`) is only known to be there.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::super::plan::{self, Refused};
+use super::super::{Order, Outcome, Program};
+use super::ini::Ini;
+
+/// An account of OfflineIMAP's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Its name.
+    pub account: String,
+    /// The configuration file.
+    pub file: PathBuf,
+    /// When that was last changed, or the Python beside it.
+    pub changed: Option<SystemTime>,
+    /// What a process that syncs the account holds.
+    pub lock: PathBuf,
+    /// The directory of the local folders; `None` where they are no Maildirs.
+    pub local: Option<PathBuf>,
+    /// What stands between the levels of a local name.
+    pub separator: String,
+    /// Python decides how folders are called, or which of them are synced.
+    pub translated: bool,
+    /// Names are UTF-8 instead of modified UTF-7.
+    pub utf8: bool,
+    /// The password comes from a program, a function or a file.
+    pub asks_for_password: bool,
+}
+
+impl Setup {
+    /// Read it.
+    ///
+    /// # Errors
+    /// When OfflineIMAP could not do anything with it either.
+    pub fn load(order: &Order) -> Result<Self, Refused> {
+        let Program::OfflineImap {
+            account, config, ..
+        } = &order.syncer.program
+        else {
+            return Err(refused(
+                "this syncer is not OfflineIMAP; use mailsync-offlineimap",
+            ));
+        };
+        let world = World::of(order);
+        let file = world.file(config.as_deref());
+        let text = fs::read(&file).map_err(|error| {
+            refused(&format!(
+                "OfflineIMAP's configuration {} cannot be read ({error}); \
+                 write it, or name the right file with :config",
+                file.display()
+            ))
+        })?;
+        let ini = Ini::parse(&String::from_utf8_lossy(&text));
+        Reading {
+            ini,
+            file,
+            world,
+            account,
+        }
+        .setup()
+    }
+}
+
+/// A refusal for the user to mend.
+pub fn refused(text: &str) -> Refused {
+    Refused {
+        outcome: Outcome::Config,
+        text: text.to_owned(),
+    }
+}
+
+/// A configuration while it is looked through.
+struct Reading<'a> {
+    ini: Ini,
+    file: PathBuf,
+    world: World,
+    account: &'a str,
+}
+
+impl Reading<'_> {
+    fn setup(self) -> Result<Setup, Refused> {
+        // OfflineIMAP takes a comma in `-a` for the next account.
+        if self.account.contains(',') {
+            return Err(refused(&format!(
+                "OfflineIMAP cannot be told an account with a comma in its name ({}); \
+                 rename it in {}",
+                self.account,
+                self.file.display()
+            )));
+        }
+        let account = format!("Account {}", self.account);
+        if !self.ini.has(&account) {
+            return Err(self.lacks(&format!("[{account}]")));
+        }
+        let local = self.repository(&account, "localrepository")?;
+        let remote = self.repository(&account, "remoterepository")?;
+        let is_maildir = matches!(
+            self.word(&local, "type").as_deref(),
+            Some("Maildir" | "GmailMaildir")
+        );
+        let folders = self.ini.get(&local, "localfolders");
+        if is_maildir && folders.is_none() {
+            return Err(self.lacks(&format!("localfolders in [{local}]")));
+        }
+        let folders = folders.filter(|_| is_maildir);
+        let metadata = self.ini.get("general", "metadata");
+        let metadata = self
+            .world
+            .path(metadata.as_deref().unwrap_or("~/.offlineimap"));
+        let expressions = ["nametrans", "folderfilter", "folderincludes"];
+        let expressed = [&local, &remote]
+            .iter()
+            .any(|section| expressions.iter().any(|key| self.has(section, key)));
+        let password = ["remotepasseval", "remotepassfile"];
+        Ok(Setup {
+            account: self.account.to_owned(),
+            changed: self.changed(),
+            lock: metadata.join(format!("{}.lock", self.account)),
+            local: folders.map(|folders| self.world.path(&folders)),
+            separator: self.word(&local, "sep").unwrap_or_else(|| ".".to_owned()),
+            translated: expressed || self.yes(&remote, "decodefoldernames"),
+            utf8: self.yes(&account, "utf8foldernames"),
+            asks_for_password: password.iter().any(|key| self.has(&remote, key)),
+            file: self.file,
+        })
+    }
+
+    /// The section of one of the account's repositories.
+    fn repository(&self, account: &str, key: &str) -> Result<String, Refused> {
+        let name = self.ini.get(account, key);
+        let name = name.ok_or_else(|| self.lacks(&format!("{key} in [{account}]")))?;
+        let section = format!("Repository {name}");
+        if self.ini.has(&section) {
+            Ok(section)
+        } else {
+            Err(self.lacks(&format!("[{section}], which [{account}] names")))
+        }
+    }
+
+    fn lacks(&self, what: &str) -> Refused {
+        refused(&format!(
+            "OfflineIMAP's configuration {} has no {what}; add it, or correct the name",
+            self.file.display()
+        ))
+    }
+
+    fn has(&self, section: &str, key: &str) -> bool {
+        self.ini.get(section, key).is_some()
+    }
+
+    fn word(&self, section: &str, key: &str) -> Option<String> {
+        let value = self.ini.get(section, key)?;
+        Some(value.trim().to_owned())
+    }
+
+    fn yes(&self, section: &str, key: &str) -> bool {
+        let value = self.ini.get(section, key).unwrap_or_default();
+        matches!(value.to_lowercase().as_str(), "1" | "yes" | "true" | "on")
+    }
+
+    /// The expressions may call functions of a file of Python: its changes count as well.
+    fn changed(&self) -> Option<SystemTime> {
+        let python = self.ini.get("general", "pythonfile");
+        let python = python.map(|name| self.world.path(&name));
+        let when = |file: &Path| fs::metadata(file).and_then(|stat| stat.modified()).ok();
+        let own = when(&self.file);
+        own.max(python.as_deref().and_then(when))
+    }
+}
+
+/// What paths depend on: the environment and the directory in which OfflineIMAP will run.
+struct World {
+    environment: Vec<OsString>,
+    directory: PathBuf,
+}
+
+impl World {
+    fn of(order: &Order) -> Self {
+        World {
+            environment: plan::environment(order),
+            directory: order.syncer.directory.clone().unwrap_or_else(|| "/".into()),
+        }
+    }
+
+    fn variable(&self, name: &[u8]) -> Option<&OsStr> {
+        self.environment.iter().find_map(|entry| {
+            let value = entry.as_bytes().strip_prefix(name)?.strip_prefix(b"=")?;
+            Some(OsStr::from_bytes(value))
+        })
+    }
+
+    /// The configuration: as it is given, or where OfflineIMAP looks for one.
+    fn file(&self, given: Option<&Path>) -> PathBuf {
+        if let Some(given) = given {
+            return self.absolute(self.home(given.as_os_str().as_bytes()));
+        }
+        let base = self.variable(b"XDG_CONFIG_HOME");
+        let base = match base.filter(|base| !base.is_empty()) {
+            Some(base) => PathBuf::from(base),
+            None => PathBuf::from(OsString::from_vec(self.home(b"~/.config"))),
+        };
+        let file = self.absolute(base.join("offlineimap/config").into_os_string().into_vec());
+        if file.exists() {
+            return file;
+        }
+        self.absolute(self.home(b"~/.offlineimaprc"))
+    }
+
+    /// A path in the configuration, `~` and variables resolved.
+    fn path(&self, text: &str) -> PathBuf {
+        self.absolute(self.variables(&self.home(text.as_bytes())))
+    }
+
+    fn absolute(&self, path: Vec<u8>) -> PathBuf {
+        self.directory.join(OsString::from_vec(path))
+    }
+
+    /// `~` at the beginning is the home directory; another user's stays as it is.
+    fn home(&self, path: &[u8]) -> Vec<u8> {
+        match (path.strip_prefix(b"~"), self.variable(b"HOME")) {
+            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(b"/") => {
+                [home.as_bytes(), rest].concat()
+            }
+            _ => path.to_vec(),
+        }
+    }
+
+    /// `$NAME` and `${NAME}`; unknown ones stay as they are.
+    fn variables(&self, path: &[u8]) -> Vec<u8> {
+        let mut resolved = Vec::with_capacity(path.len());
+        let mut rest = path;
+        while let Some((&byte, tail)) = rest.split_first() {
+            if let Some((value, after)) = self.reference(rest) {
+                resolved.extend(value.as_bytes());
+                rest = after;
+            } else {
+                resolved.push(byte);
+                rest = tail;
+            }
+        }
+        resolved
+    }
+
+    /// The variable that `text` begins with, and what follows it.
+    fn reference<'a>(&self, text: &'a [u8]) -> Option<(&OsStr, &'a [u8])> {
+        let text = text.strip_prefix(b"$")?;
+        let (name, after) = match text.strip_prefix(b"{") {
+            Some(text) => {
+                let end = text.iter().position(|byte| *byte == b'}')?;
+                (text.get(..end)?, text.get(end + 1..)?)
+            }
+            None => {
+                let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+                let end = text.iter().position(|byte| !word(byte));
+                text.split_at_checked(end.unwrap_or(text.len()))?
+            }
+        };
+        Some((self.variable(name)?, after))
+    }
+}

@@ -1,0 +1,267 @@
+//! OfflineIMAP: from an order to its command line, and from what it printed to how it went.
+//!
+//! It is told folders by their *remote* names (`-f`), and messages of it use local ones.  Without
+//! Python in the configuration one follows from the other; with it (`nametrans`, `folderfilter`)
+//! a run of the whole account reports both (`-u machineui`), and later runs use what that taught.
+//! Where a name cannot be had, or not be said, the whole account is synced: never less than asked.
+//!
+//! - `ini`: the syntax of its configuration.
+//! - `config`: what the configuration says about an account.
+//! - `report`: what it prints, as records.
+//! - `judge`: what those mean.
+//!
+//! Its state is read elsewhere, and processes are `run`'s business.  Measured with offlineimap3
+//! 8.0.0.
+
+mod config;
+mod ini;
+mod judge;
+mod report;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+
+use super::plan::{self, Plan, Refused};
+use super::{Memory, Order, Outcome, Program, Scope};
+use crate::change::Folder;
+use crate::maildir::utf7;
+use config::{Setup, refused};
+
+pub use judge::judge;
+
+/// How long a list of folders may be: one argument can have 128 KiB on Linux.
+const LONGEST: usize = 100_000;
+
+/// The interface that reports each folder's remote and local name; the other is `quiet`.
+const TEACHING: &str = "machineui";
+
+/// Make a plan.
+///
+/// # Errors
+/// When OfflineIMAP would not get anywhere: no program, a configuration without that account, or
+/// another process that syncs it.  The last is looked up here because to find out by trying has
+/// OfflineIMAP delete the other's lock.
+pub fn plan(order: &Order) -> Result<Plan, Refused> {
+    let Program::OfflineImap {
+        program,
+        config,
+        args,
+        ..
+    } = &order.syncer.program
+    else {
+        return Err(refused("this syncer is not OfflineIMAP"));
+    };
+    let mut argv = vec![plan::find(program, &order.syncer.search)?.into_os_string()];
+    let setup = Setup::load(order)?;
+    if let Some(holder) = holder(&setup.lock) {
+        return Err(locked(&setup, holder));
+    }
+    let memory = remembered(order, &setup);
+    let (names, folders) = name_all(order, &setup, &memory);
+    let teaching = setup.translated && folders.is_none();
+
+    argv.extend(args.iter().cloned());
+    if let Some(config) = config {
+        argv.extend(["-c".into(), config.into()]);
+    }
+    let interface = if teaching { TEACHING } else { "quiet" };
+    argv.extend(["-o", "-u", interface, "-a", &setup.account].map(OsString::from));
+    if order.quick {
+        argv.push("-q".into());
+    }
+    let everything = folders.is_none();
+    if let Some(folders) = folders {
+        argv.extend(["-f".into(), folders]);
+    }
+    Ok(Plan {
+        argv,
+        environment: plan::environment(order),
+        everything,
+        names,
+        memory,
+        config: Some(setup.file),
+    })
+}
+
+/// What earlier runs learned, as far as it holds for this configuration.
+fn remembered(order: &Order, setup: &Setup) -> Memory {
+    let of = Some((setup.file.clone(), setup.changed));
+    if order.memory.of == of {
+        order.memory.clone()
+    } else {
+        Memory {
+            remote_names: HashMap::new(),
+            of,
+        }
+    }
+}
+
+/// What messages call the folders of an order, and what `-f` is to say; `None`: the whole account.
+fn name_all(
+    order: &Order,
+    setup: &Setup,
+    memory: &Memory,
+) -> (HashMap<Vec<u8>, Arc<Path>>, Option<OsString>) {
+    let Scope::Folders(folders) = &order.scope else {
+        return (HashMap::new(), None);
+    };
+    let root = setup.local.as_deref();
+    let root = root.and_then(|root| Some((root, fs::canonicalize(root).ok()?)));
+    let mut names = HashMap::new();
+    // OfflineIMAP splits at every comma, and without any name it syncs all.
+    let mut said = Vec::new();
+    let mut complete = !folders.is_empty();
+    for folder in folders {
+        let local = match &root {
+            Some((root, real)) => local_name(folder, root, real, &setup.separator),
+            None => None,
+        };
+        let remote = remote_names(folder, local.as_deref(), setup, memory);
+        complete &= !remote.is_empty() && remote.iter().all(|name| sayable(name));
+        for name in local.iter().chain(&remote) {
+            names.insert(name.clone(), folder.real.clone());
+        }
+        said.extend(remote.iter().map(|name| escape(name)));
+    }
+    let said = said.join(&b',');
+    complete &= said.len() <= LONGEST;
+    (names, complete.then(|| OsString::from_vec(said)))
+}
+
+/// What OfflineIMAP calls a folder locally: its path below the root.  `None` where that has no
+/// such folder.
+fn local_name(folder: &Folder, root: &Path, real: &Path, separator: &str) -> Option<Vec<u8>> {
+    if folder.directory.as_os_str().is_empty() {
+        return None;
+    }
+    // Both may be spelled through different links.
+    let spelled = folder.directory.strip_prefix(root).ok();
+    let below = spelled.or_else(|| {
+        let mut above = folder.directory.ancestors();
+        let root = above.find(|path| fs::canonicalize(path).is_ok_and(|path| path == real))?;
+        folder.directory.strip_prefix(root).ok()
+    })?;
+    let entries = below.components().map(|component| match component {
+        Component::Normal(entry) => Some(entry.as_bytes()),
+        _ => None,
+    });
+    let entries = entries.collect::<Option<Vec<_>>>()?;
+    // Only with the separator `/` does it look into directories.
+    (separator == "/" || entries.len() < 2).then(|| entries.join(&b'/'))
+}
+
+/// The remote names that a folder may have; none where they cannot be known.
+fn remote_names(
+    folder: &Folder,
+    local: Option<&[u8]>,
+    setup: &Setup,
+    memory: &Memory,
+) -> Vec<Vec<u8>> {
+    if setup.translated {
+        let known = local.and_then(|local| memory.remote_names.get(local));
+        return known.into_iter().cloned().collect();
+    }
+    let levels = match local {
+        Some(local) => split(local, setup.separator.as_bytes()),
+        None if folder.directory.as_os_str().is_empty() => spell(&folder.name, setup.utf8),
+        None => None,
+    };
+    match levels {
+        None => Vec::new(),
+        Some(levels) if levels.iter().any(Vec::is_empty) => Vec::new(),
+        Some(levels) if levels.len() < 2 => levels,
+        // Only the server knows its separator; of two names it ignores the one that it has not.
+        Some(levels) => vec![levels.join(&b'/'), levels.join(&b'.')],
+    }
+}
+
+/// The levels of a local name.
+fn split(name: &[u8], separator: &[u8]) -> Option<Vec<Vec<u8>>> {
+    if separator.is_empty() {
+        return None;
+    }
+    let mut levels = vec![Vec::new()];
+    let mut rest = name;
+    while let Some((&byte, tail)) = rest.split_first() {
+        if let Some(after) = rest.strip_prefix(separator) {
+            levels.push(Vec::new());
+            rest = after;
+        } else {
+            if let Some(level) = levels.last_mut() {
+                level.push(byte);
+            }
+            rest = tail;
+        }
+    }
+    Some(levels)
+}
+
+/// The levels of a folder that is only on the server, as they are spelled there.
+fn spell(canonical: &[u8], utf8: bool) -> Option<Vec<Vec<u8>>> {
+    let text = str::from_utf8(canonical).ok()?;
+    let levels = text.split('/').map(|level| {
+        if utf8 {
+            level.as_bytes().to_vec()
+        } else {
+            utf7::encode(level)
+        }
+    });
+    Some(levels.collect())
+}
+
+/// Whether `-f` can say a name.
+fn sayable(name: &[u8]) -> bool {
+    !name.is_empty() && !name.contains(&b',') && str::from_utf8(name).is_ok()
+}
+
+/// What `-f` says becomes a value of OfflineIMAP's configuration, where `%` begins a reference.
+fn escape(name: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(name.len());
+    for byte in name {
+        escaped.push(*byte);
+        if *byte == b'%' {
+            escaped.push(b'%');
+        }
+    }
+    escaped
+}
+
+/// The process that holds a lock, with its number where that is known.  Only asks.
+fn holder(lock: &Path) -> Option<Option<i32>> {
+    // Never created, never waited for (it could be a pipe).  That closing it would release a lock
+    // of our own does not matter: nobody in Emacs has one there.
+    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblock)
+        .open(lock);
+    let file: File = file.ok()?;
+    let found = fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).ok()??;
+    Some(found.pid.map(|pid| pid.as_raw_nonzero().get()))
+}
+
+fn locked(setup: &Setup, holder: Option<i32>) -> Refused {
+    let who = match holder {
+        Some(pid) => format!("process {pid} syncs"),
+        None => "another process syncs".to_owned(),
+    };
+    Refused {
+        outcome: Outcome::Locked,
+        text: format!(
+            "{who} OfflineIMAP's account {} ({} is locked); it is tried again later",
+            setup.account,
+            setup.lock.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;
