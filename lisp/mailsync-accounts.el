@@ -29,6 +29,7 @@
 (require 'seq)
 (require 'mailsync-log)
 (require 'mailsync-pipe)
+(require 'mailsync-syncers)
 
 ;;;; Customization
 
@@ -77,6 +78,11 @@ returns such a list for a change, where those cannot be found.  A delay of an
 account goes by the name of the option without its prefix, as in
 `:coalesce-delay'.
 
+`:syncer' says how the account is synced: a function, or a list of one and its
+arguments, as in (mailsync-mbsync \"work\"), (mailsync-offlineimap \"Home\") or
+\(mailsync-command \"program\" \"%f\").  `:ignore' is a list of folders whose own
+changes ask for no sync.
+
 A change by Customize is in force at once, one by `setq' after
 \\[mailsync-restart]; what stays as it was goes on being watched."
   :set #'mailsync-accounts--set
@@ -103,11 +109,93 @@ A change by Customize is in force at once, one by `setq' after
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
 
+(defcustom mailsync-base-delay 2
+  "From the first change of a folder to its sync, in seconds.
+Later changes do not extend it; those of other folders that come meanwhile go
+along.  Changes on the server are synced at once."
+  :type 'number
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-inter-delay 5
+  "The least time between two syncs of an account, in seconds.
+It may also be an alist from folder names, or globs with `*', to seconds; the
+first that matches counts, and t stands for all others."
+  :type '(choice number
+                 (alist :key-type (choice (const :tag "All others" t)
+                                          (string :tag "Folder or glob"))
+                        :value-type number))
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-max-delay 600
+  "The longest wait between two attempts of a sync that fails, in seconds."
+  :type 'number
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-poll-period 86400
+  "A whole account is synced this often, in seconds; 0 means never.
+The time that the machine sleeps counts."
+  :type 'number
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-check-timeout 10
+  "How long a sync waits for Gnus to check the folders that changed, in seconds.
+Mail that Gnus splits meanwhile goes up in the same sync."
+  :type 'number
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-sync-timeout 300
+  "A sync that gives no sign of life for so many seconds is ended.
+Signs of life are output, and changes in the account's directories."
+  :type 'number
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-sync-at-start t
+  "Non-nil means to sync everything when mailsync starts."
+  :type 'boolean
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-ignore-folders nil
+  "Folders whose own changes ask for no sync: names, or globs with `*'.
+A sync of the whole account covers them all the same.  The key `:ignore' of an
+account adds to these."
+  :type '(repeat string)
+  :set #'mailsync-accounts--set
+  :initialize #'custom-initialize-default
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
 ;;;; Internal variables
 
 (defconst mailsync-accounts--delays
   '((:coalesce-delay . mailsync-coalesce-delay)
-    (:coalesce-max-delay . mailsync-coalesce-max-delay))
+    (:coalesce-max-delay . mailsync-coalesce-max-delay)
+    (:base-delay . mailsync-base-delay)
+    (:inter-delay . mailsync-inter-delay)
+    (:max-delay . mailsync-max-delay)
+    (:poll-period . mailsync-poll-period)
+    (:check-timeout . mailsync-check-timeout)
+    (:sync-timeout . mailsync-sync-timeout))
   "Keys of delays with the options that hold where an account has none.")
 
 (defvar mailsync-accounts--valid nil
@@ -226,7 +314,10 @@ A change by Customize is in force at once, one by `setq' after
 
 (defun mailsync-accounts--delay (option)
   "The value of OPTION, a delay; the standard one if it is none."
-  (if (mailsync-accounts--seconds-p (symbol-value option))
+  (if (funcall (if (eq option 'mailsync-inter-delay)
+                   #'mailsync-accounts--delays-p
+                 #'mailsync-accounts--seconds-p)
+               (symbol-value option))
       (symbol-value option)
     (let ((standard (eval (car (get option 'standard-value)) t)))
       (mailsync--once (list option) 'error
@@ -264,8 +355,65 @@ A delay that it does not have is the option's."
                             (symbol-name (or (plist-get (cdr account) :layout)
                                              'auto))
                             (and poll (float poll))))
-                  (if (stringp maildir) (list maildir) maildir))))))
+                  (if (stringp maildir) (list maildir) maildir)))
+         (mailsync-accounts--sync account))))
     accounts)))
+
+(defun mailsync-accounts--sync (account)
+  "How ACCOUNT is synced, as the module wants it; nil if it is not."
+  (when-let* ((syncer (plist-get (cdr account) :syncer))
+              (name (car account))
+              (described (mailsync-accounts--describe name syncer)))
+    (pcase-let ((delay (lambda (key) (float (mailsync-account-get name key))))
+                (`(,inter . ,overrides)
+                 (mailsync-accounts--inter (mailsync-account-get name
+                                                                 :inter-delay))))
+      (vector (funcall delay :base-delay)
+              (float inter)
+              (vconcat (mapcar (pcase-lambda (`(,glob . ,seconds))
+                                 (vector (mailsync-pipe-encode-text glob)
+                                         (float seconds)))
+                               overrides))
+              (funcall delay :max-delay)
+              (funcall delay :poll-period)
+              (funcall delay :check-timeout)
+              (float (or (cdr described)
+                         (mailsync-account-get name :sync-timeout)))
+              (and mailsync-sync-at-start t)
+              (vconcat (mapcar #'mailsync-pipe-encode-text
+                               (append (plist-get (cdr account) :ignore)
+                                       (mailsync-accounts--ignored))))
+              (car described)))))
+
+(defun mailsync-accounts--describe (account syncer)
+  "What SYNCER says of ACCOUNT, or nil if it cannot be used.
+Then the account is watched all the same."
+  (condition-case err
+      (mailsync-syncers-describe account syncer)
+    (mailsync-syncer-error
+     (mailsync-accounts--left-out (list 'syncer account)
+                                  (format "%s; it is not synced" (cadr err)))
+     nil)))
+
+(defun mailsync-accounts--inter (delay)
+  "Split DELAY, seconds or an alist, into the delay for all and the others."
+  (if (numberp delay)
+      (list delay)
+    (let ((rest (seq-find (lambda (entry) (eq (car entry) t)) delay)))
+      (cons (cond
+             (rest (cdr rest))
+             ((numberp mailsync-inter-delay) mailsync-inter-delay)
+             (t (alist-get t (mailsync-accounts--delay 'mailsync-inter-delay) 5)))
+            (seq-filter (lambda (entry) (stringp (car entry))) delay)))))
+
+(defun mailsync-accounts--ignored ()
+  "Folders that are ignored in all accounts."
+  (if (mailsync-accounts--strings-p mailsync-ignore-folders)
+      mailsync-ignore-folders
+    (mailsync--once '(mailsync-ignore-folders) 'error
+                    "`mailsync-ignore-folders' is %S, but has to be a list of \
+folder names or globs; none is ignored" mailsync-ignore-folders)
+    nil))
 
 (provide 'mailsync-accounts)
 ;;; mailsync-accounts.el ends here

@@ -21,7 +21,7 @@
 
 ;; A change is a plist: `:account', `:folder' (canonical name), `:directory'
 ;; (as the user spells it), `:truename', `:kinds' and `:origins' (lists of
-;; symbols).  Here is how it comes out of a record of the pipe, and how two of
+;; symbols), and `:serial', by which the engine knows what was checked.  Here is how it comes out of a record of the pipe, and how two of
 ;; one folder become one, by the rules of the module's src/change.rs.
 
 ;;; Code:
@@ -44,7 +44,9 @@
 
 (defun mailsync-change-read (record)
   "The change that RECORD, from the pipe, describes."
-  (pcase-let* ((`(,_ ,account ,folder ,directory ,truename ,kinds ,origins) record)
+  (pcase-let* ((`(,_ ,account ,folder ,directory ,truename ,kinds ,origins
+                     ,serial)
+                record)
                (directory (mailsync-pipe-decode directory)))
     (list :account (mailsync-pipe-decode-text account)
           :folder (mailsync-pipe-decode-text folder)
@@ -54,7 +56,8 @@
           :kinds (mapcar (lambda (letter) (alist-get letter mailsync-change--kinds))
                          kinds)
           :origins (mapcar (lambda (letter) (alist-get letter mailsync-change--origins))
-                           origins))))
+                           origins)
+          :serial (string-to-number serial))))
 
 (defun mailsync-change-merge (earlier later)
   "One change that stands for EARLIER and LATER, of the same folder."
@@ -73,7 +76,9 @@
                                          (and (memq kind lives)
                                               (not (eq kind last))))
                                        kinds))))))
-    (setq merged (plist-put merged :kinds kinds))
+    (setq merged (plist-put merged :kinds kinds)
+          merged (plist-put merged :serial (max (plist-get earlier :serial)
+                                                (plist-get later :serial))))
     (plist-put merged :origins
                (seq-uniq (append (plist-get earlier :origins)
                                  (plist-get later :origins))))))

@@ -32,6 +32,7 @@
 (require 'mailsync-accounts)
 (require 'mailsync-change)
 (require 'mailsync-pipe)
+(require 'mailsync-sync)
 
 ;;;; Internal variables
 
@@ -63,7 +64,7 @@
   "The timer that dispatches, or nil.")
 
 (defvar mailsync--batches nil
-  "Checks that are not done: lists (ACCOUNT . TRUENAMES).")
+  "Checks that are not done: lists (ACCOUNT . CHANGES).")
 
 (defvar mailsync--requests nil
   "Requests to resolve names: alist from slots to (NUMBER CALLBACK . PARTS).")
@@ -87,6 +88,7 @@ The directory is in bytes.")
 (declare-function mailsync-status-update "mailsync-status")
 (declare-function mailsync-module--attach "ext:mailsync-engine")
 (declare-function mailsync-module--check "ext:mailsync-engine")
+(declare-function mailsync-module--checked "ext:mailsync-engine")
 (declare-function mailsync-module--resolve "ext:mailsync-engine")
 
 ;;;; The engine
@@ -122,7 +124,7 @@ starts it again, please report this" why))))
 
 (defun mailsync--pipe-broke (process why)
   "Open another pipe, since PROCESS, the last one, broke: WHY."
-  (when (and mailsync-mode (eq process mailsync--pipe))
+  (when (and mailsync--running (eq process mailsync--pipe))
     (mailsync-log-add 'warning "the pipe broke (%s); everything is checked" why)
     (push (float-time) mailsync--breaks)
     (let ((third (nth 2 mailsync--breaks)))
@@ -192,9 +194,7 @@ An error is reported and stops nothing else."
 
 (defun mailsync--have-checked (account changes)
   "Have the CHANGES of ACCOUNT checked."
-  (let ((batch (cons account (mapcar (lambda (change)
-                                       (plist-get change :truename))
-                                     changes))))
+  (let ((batch (cons account changes)))
     (push batch mailsync--batches)
     (condition-case err
         (let ((inhibit-quit nil))
@@ -213,6 +213,14 @@ An error is reported and stops nothing else."
   "The check of BATCH is done with RESULTS, and BROUGHT these changes."
   (when (memq batch mailsync--batches)
     (setq mailsync--batches (delq batch mailsync--batches))
+    ;; A sync may wait for this, whatever came of it.
+    (mailsync--call #'mailsync-module--checked
+                    (mailsync-pipe-encode-text (car batch))
+                    (vconcat (mapcar (lambda (change)
+                                       (vector (mailsync-pipe-encode
+                                                (plist-get change :truename))
+                                               (plist-get change :serial)))
+                                     (cdr batch))))
     (pcase-dolist (`(,folder . ,result) results)
       (mailsync-log-add (if (eq result 'failed) 'warning 'debug)
                         "%s: %s: %s" (car batch) folder result))
@@ -223,7 +231,9 @@ An error is reported and stops nothing else."
 
 (defun mailsync--pending ()
   "How many folders wait for their check."
-  (length (delete-dups (apply #'append (mapcar #'cdr mailsync--batches)))))
+  (length (delete-dups (mapcar (lambda (change) (plist-get change :truename))
+                               (apply #'append
+                                      (mapcar #'cdr mailsync--batches))))))
 
 (defun mailsync--set-checking (flag)
   "Note whether a check waits for a server: FLAG."
@@ -244,6 +254,11 @@ Where Gnus is not loaded there is nothing to check."
 
 (defun mailsync--notice (record)
   "See to RECORD, which is not a change."
+  (or (mailsync-sync-notice record)
+      (mailsync--other-notice record)))
+
+(defun mailsync--other-notice (record)
+  "See to RECORD, which is neither a change nor about a sync."
   (pcase (cons (car record) (mapcar #'mailsync-pipe-decode-text (cdr record)))
     (`("state" ,account ,state ,text)
      (mailsync--set-state account (intern state) text))

@@ -106,6 +106,10 @@ LEVEL is one of the symbols `debug', `info', `warning', `error'."
           (run-with-idle-timer 2 nil #'message "mailsync: %s" text)
         (message "mailsync: %s" text)))))
 
+(defun mailsync--said-p (key)
+  "Non-nil if something was said for KEY, and is not new again."
+  (member key mailsync--said))
+
 (defun mailsync--once-clear (&optional key)
   "Make what was said for KEY new again; without KEY, everything."
   (setq mailsync--said (and key (delete key mailsync--said))))

@@ -38,10 +38,11 @@
   "No frame is longer than this, in bytes; what says so is garbage.")
 
 (defconst mailsync-pipe--records
-  '(("change" . 6) ("state" . 3) ("ready" . 2) ("log" . 2) ("bye" . 1)
-    ("resolved" . 5))
+  '(("change" 7) ("state" 3) ("ready" 2) ("log" 2) ("bye" 1) ("resolved" 5 2)
+    ("sync" 5) ("syncing" 4 1) ("plan" 3 1) ("synced" 13 1))
   "Names of records with how many fields follow the name.
-After those of `resolved' come as many pairs as the last one says.")
+Where there is a second number, as many fields as it says, times what the last
+of the first ones says, come after those.")
 
 ;;;; Declarations
 
@@ -159,12 +160,13 @@ another look is worth while."
     (setq fields (nbutlast fields))
     (while fields
       (let* ((name (car fields))
-             (count (or (cdr (assoc name mailsync-pipe--records))
-                        (error "Unknown record %S" name)))
+             (form (or (cdr (assoc name mailsync-pipe--records))
+                       (error "Unknown record %S" name)))
+             (count (car form))
              (record (mailsync-pipe--take (1+ count) fields)))
         (setq fields (nthcdr (1+ count) fields))
-        (when (equal name "resolved")
-          (let ((more (* 2 (string-to-number (nth 5 record)))))
+        (when (cdr form)
+          (let ((more (* (cadr form) (string-to-number (nth count record)))))
             (setq record (nconc record (mailsync-pipe--take more fields))
                   fields (nthcdr more fields))))
         (push record records)))

@@ -28,14 +28,16 @@
 (require 'mailsync-accounts)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
+(require 'seq)
 (require 'subr-x)
 
 ;;;; Customization
 
 (defcustom mailsync-mode-line-format " [%s]"
   "How the mode line of the Group buffer shows the state.
-%s stands for it: \"watching\", \"checking\", \"3 pending\", \"waiting\" or
-\"error\".  nil shows nothing."
+%s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
+\"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
+\"failing\", \"waiting\" or \"error\".  nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
@@ -60,37 +62,95 @@
 ;;;; Declarations
 
 (defvar mailsync--checking)
+(defvar mailsync-sync--results)
+(defvar mailsync-sync--states)
 (defvar mailsync--states)
 (defvar mailsync--troubles)
 (defvar mailsync-mode)
 (declare-function mailsync--pending "mailsync-dispatch")
 (declare-function mailsync-gnus-status "mailsync-gnus")
+(declare-function mailsync-output "mailsync-sync")
+(declare-function mailsync-pause "mailsync-sync")
+(declare-function mailsync-resume "mailsync-sync")
+(declare-function mailsync-sync "mailsync-sync")
+(declare-function mailsync-sync--paused-p "mailsync-sync")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 
 ;;;; The mode line
 
 (defun mailsync-status--summary ()
   "The state of the whole in a word or two, and whether it needs the user."
-  (let ((states (mapcar #'cadr mailsync--states))
-        (pending (mailsync--pending)))
+  (let* ((states (mapcar #'cadr mailsync--states))
+         (pending (mailsync--pending))
+         (syncs (mapcar #'cdr mailsync-sync--states))
+         (phases (mapcar (lambda (sync) (plist-get sync :phase)) syncs))
+         (progress (apply #'+ (mapcar #'mailsync-status--progress syncs)))
+         (to-sync (apply #'+ (mapcar #'mailsync-status--to-sync syncs))))
     (cond
      ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
      ((null states) '("no account" . t))
+     ((memq 'failing phases) '("failing" . t))
      ((memq 'waiting states) '("waiting" . t))
+     ((and (memq 'running phases) (> progress 0))
+      (list (format "syncing %d" progress)))
+     ((memq 'running phases) '("syncing"))
+     ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
+                (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
+                            syncs))
+      '("paused" . t))
+     ((memq 'paused phases) '("paused"))
      (mailsync--checking '("checking"))
      ((> pending 0) (list (format "%d pending" pending)))
+     ((> to-sync 0) (list (format "%d to sync" to-sync)))
      ((memq 'starting states) '("starting"))
      (t '("watching")))))
+
+(defun mailsync-status--progress (sync)
+  "How many messages came by the run of SYNC, a plist, if one goes on."
+  (if (eq (plist-get sync :phase) 'running) (plist-get sync :progress) 0))
+
+(defun mailsync-status--to-sync (sync)
+  "How many folders SYNC, a plist, has to do; everything is one."
+  (let ((pending (plist-get sync :pending)))
+    (cond
+     ((not (eq (plist-get sync :phase) 'pending)) 0)
+     ((eq pending 'all) 1)
+     (t pending))))
 
 (defun mailsync-status--tooltip ()
   "What the mouse shows over the state."
   (concat (mapconcat (lambda (fault) (concat fault "\n"))
                      mailsync-accounts--faults "")
           (mapconcat (pcase-lambda (`(,account ,state . ,text))
-                       (format "%s: %s%s" account state
-                               (if (member text '("" nil)) "" (concat ", " text))))
+                       (format "%s: %s%s%s" account state
+                               (if (member text '("" nil)) "" (concat ", " text))
+                               (mailsync-status--sync-words account)))
                      mailsync--states "\n")
           "\nmouse-1: mailsync-status"))
+
+(defun mailsync-status--sync-words (account)
+  "What the syncs of ACCOUNT are doing, in words for the end of a line."
+  (if-let ((sync (alist-get account mailsync-sync--states nil nil #'equal)))
+      (let ((text (plist-get sync :text)))
+        (concat "; " (mailsync-status--phase sync)
+                (if (equal text "") "" (concat ": " text))))
+    ""))
+
+(defun mailsync-status--phase (sync)
+  "The phase of SYNC, a plist, in words."
+  (pcase (plist-get sync :phase)
+    ('idle "nothing to sync")
+    ('pending (if (eq (plist-get sync :pending) 'all)
+                  "everything is to be synced"
+                (format "%d folders are to be synced"
+                        (plist-get sync :pending))))
+    ('running (if (zerop (plist-get sync :progress))
+                  "is being synced"
+                (format "is being synced, %d messages came so far"
+                        (plist-get sync :progress))))
+    ('failing "cannot be synced, and is tried again")
+    ('paused "paused")
+    ('elsewhere "another Emacs syncs it")))
 
 (defun mailsync-status-update ()
   "Bring the mode line up to date."
@@ -110,10 +170,45 @@
 
 ;;;; The buffer
 
+(defvar mailsync-status-mode-map
+  (let ((map (make-sparse-keymap)))
+    (define-key map "l" #'mailsync-log)
+    (define-key map "o" #'mailsync-status-output)
+    (define-key map "p" #'mailsync-status-pause)
+    (define-key map "s" #'mailsync-status-sync)
+    map)
+  "Keymap of the buffer that shows how mailsync is doing.")
+
 (define-derived-mode mailsync-status-mode special-mode "Mailsync"
-  "Major mode of the buffer that shows how mailsync is doing."
+  "Major mode of the buffer that shows how mailsync is doing.
+
+\\{mailsync-status-mode-map}"
   (setq-local revert-buffer-function
               (lambda (&rest _) (mailsync-status--fill))))
+
+(defun mailsync-status--account-here ()
+  "The account that point is at."
+  (or (get-text-property (point) 'mailsync-account)
+      (user-error "There is no account here")))
+
+(defun mailsync-status-output ()
+  "Show what the last sync of the account at point printed."
+  (interactive)
+  (mailsync-output (mailsync-status--account-here)))
+
+(defun mailsync-status-sync ()
+  "Sync the account at point now."
+  (interactive)
+  (mailsync-sync (mailsync-status--account-here)))
+
+(defun mailsync-status-pause ()
+  "Pause the account at point, or resume it if it is paused."
+  (interactive)
+  (let* ((account (mailsync-status--account-here))
+         (sync (alist-get account mailsync-sync--states nil nil #'equal)))
+    (if (eq (plist-get sync :phase) 'paused)
+        (mailsync-resume account)
+      (mailsync-pause account))))
 
 ;;;###autoload
 (defun mailsync-status ()
@@ -145,8 +240,9 @@
                             ", Emacs has not read the last ones yet" "")))
         (when-let ((dead (plist-get status :dead)))
           (insert "  ended: " (mailsync-pipe-decode-text dead) "\n"))))
-    (insert "\ng brings this up to date, q leaves; M-x mailsync-log shows what \
-happened\n")
+    (insert "\ng brings this up to date, l shows what happened, q leaves.  At an \
+account:\ns syncs it now, p pauses or resumes it, o shows what its syncer \
+printed\n")
     (goto-char (point-min))
     (forward-line (1- line))))
 
@@ -154,7 +250,8 @@ happened\n")
   "Write about ACCOUNT, a plist from the module."
   (let* ((name (mailsync-pipe-decode-text (plist-get account :name)))
          (told (alist-get name mailsync--states nil nil #'equal))
-         (state (or (car told) (plist-get account :state))))
+         (state (or (car told) (plist-get account :state)))
+         (start (point)))
     (insert "\n" (propertize name 'face 'bold) ": "
             (mailsync-status--state state)
             (format ", %d changed folders on their way to Emacs\n"
@@ -162,7 +259,41 @@ happened\n")
     (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal)))
       (insert (format-time-string "  last trouble, at %T: " (car trouble))
               (cdr trouble) "\n"))
-    (mapc #'mailsync-status--root (plist-get account :roots))))
+    (mailsync-status--sync name (plist-get account :sync))
+    (mapc #'mailsync-status--root (plist-get account :roots))
+    (put-text-property start (point) 'mailsync-account name)))
+
+(defun mailsync-status--sync (account status)
+  "Write about the syncs of ACCOUNT, whose STATUS is a plist from the module."
+  (when-let ((sync (alist-get account mailsync-sync--states nil nil #'equal)))
+    (let ((text (plist-get sync :text))
+          (trouble (memq (plist-get sync :phase) '(failing paused))))
+      (insert "  syncs: "
+              (propertize (mailsync-status--phase sync)
+                          'face (and trouble 'mailsync-trouble))
+              (if-let ((ok (plist-get status :last-ok)))
+                  (format ", last success %s ago" (mailsync-status--time ok))
+                "")
+              (if-let ((next (and (not (eq (plist-get sync :phase) 'running))
+                                  (plist-get status :next))))
+                  (format ", next in %s" (mailsync-status--time next))
+                "")
+              "\n")
+      (unless (equal text "")
+        (insert "    " text "\n"))
+      (when-let ((result (alist-get account mailsync-sync--results
+                                    nil nil #'equal)))
+        (insert (format-time-string "    last run at %T: "
+                                    (plist-get result :started))
+                (format "%s, %.1f s\n" (plist-get result :status)
+                        (plist-get result :duration)))))))
+
+(defun mailsync-status--time (seconds)
+  "SECONDS in words."
+  (cond
+   ((< seconds 90) (format "%d s" seconds))
+   ((< seconds 5400) (format "%d min" (/ seconds 60)))
+   (t (format "%d h" (/ seconds 3600)))))
 
 (defun mailsync-status--state (state)
   "STATE as it is shown."

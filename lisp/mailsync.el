@@ -42,6 +42,7 @@
 (require 'mailsync-dispatch)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
+(require 'mailsync-sync)
 (require 'mailsync-status)
 
 ;;;; Customization
@@ -84,7 +85,8 @@ Only changes that brought a message are given; they have `:groups', a list of
 
 (defcustom mailsync-state-change-functions nil
   "Functions called with an account's name and its new state, a symbol.
-The state is `starting', `watching', `waiting' or `error'."
+The state is `starting', `watching', `waiting' or `error'; besides, while it
+is synced, `paused' and `failing', and then `watching' when that is over."
   :type 'hook
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
@@ -95,6 +97,7 @@ The state is `starting', `watching', `waiting' or `error'."
 (declare-function mailsync-gnus-teardown "mailsync-gnus")
 (declare-function mailsync-module--check "ext:mailsync-engine")
 (declare-function mailsync-module--configure "ext:mailsync-engine")
+(declare-function mailsync-module--farewell "ext:mailsync-engine")
 (declare-function mailsync-module--start "ext:mailsync-engine")
 (declare-function mailsync-module--stop "ext:mailsync-engine")
 
@@ -115,7 +118,7 @@ The state is `starting', `watching', `waiting' or `error'."
    ((not mailsync-mode)
     (mailsync--stop))
    ;; Gnus reads .gnus.el, and so turns this on, each time it starts.
-   (mailsync--running
+   ((and mailsync--running (not mailsync-sync--alone))
     (mailsync--meet-gnus))
    (t
     (condition-case err
@@ -184,12 +187,13 @@ Return nil if there is no engine that could."
   (mailsync--cancel-reconfigure)
   (when (process-live-p mailsync--pipe)
     (mailsync--once-clear)
-    (let ((accounts (mailsync-accounts-read)))
+    (let* ((accounts (mailsync-accounts-read))
+           (vector (mailsync-accounts-for-module accounts)))
       (when (condition-case nil
-                (mailsync-module--configure
-                 (mailsync-accounts-for-module accounts))
+                (mailsync-module--configure vector)
               (error nil))
         (mailsync--keep-states (mapcar #'car accounts))
+        (mailsync-sync-keep vector)
         (mailsync-log-add 'info "configured anew: %s"
                           (mapconcat #'car accounts ", "))
         t))))
@@ -210,25 +214,21 @@ Return nil if there is no engine that could."
                                  (mailsync-restart)))))))
 
 (defun mailsync--start ()
-  "Start the engine."
+  "Start the engine, and watch."
   (mailsync-module-load)
   (mailsync--once-clear)
-  (setq mailsync--running (list t)
-        mailsync--incoming (make-hash-table :test #'equal)
-        mailsync--incoming-notices nil
-        mailsync--generation 0
-        mailsync--breaks nil
-        mailsync--states nil
-        mailsync--troubles nil)
-  (let ((accounts (mailsync-accounts-read)))
+  ;; One that runs a syncer of no account goes on doing that.
+  (unless mailsync--running
+    (mailsync--prepare))
+  (let* ((accounts (mailsync-accounts-read))
+         (vector (mailsync-accounts-for-module accounts)))
     (setq mailsync--states (mapcar (lambda (account)
                                      (list (car account) 'starting))
                                    accounts))
-    (mailsync--open-pipe
-     (lambda (process generation)
-       (mailsync-module--start process generation
-                               (mailsync-accounts-for-module accounts)))))
-  (add-hook 'kill-emacs-hook #'mailsync-stop)
+    (mailsync-sync-keep vector)
+    (if mailsync--pipe
+        (mailsync-module--configure vector)
+      (mailsync--start-engine vector)))
   (mailsync-status-update)
   (if (featurep 'gnus)
       (mailsync--meet-gnus)
@@ -236,12 +236,47 @@ Return nil if there is no engine that could."
   (mailsync-log-add 'info "started: mailsync %s, Emacs %s"
                     mailsync-module--version-wanted emacs-version))
 
+(defun mailsync--prepare ()
+  "Forget what an earlier engine told."
+  (setq mailsync--running (list t)
+        mailsync--incoming (make-hash-table :test #'equal)
+        mailsync--incoming-notices nil
+        mailsync--generation 0
+        mailsync--breaks nil
+        mailsync--states nil
+        mailsync--troubles nil))
+
+(defun mailsync--start-engine (accounts)
+  "Start the engine with ACCOUNTS, as the module wants them."
+  (mailsync--open-pipe
+   (lambda (process generation)
+     (mailsync-module--start process generation accounts
+                             (when-let ((runtime (getenv "XDG_RUNTIME_DIR")))
+                               (mailsync-pipe-encode runtime)))))
+  (add-hook 'kill-emacs-hook #'mailsync--farewell))
+
+(defun mailsync--start-alone ()
+  "Start an engine that watches nothing, for a syncer that has no account."
+  (mailsync-module-load)
+  (mailsync--prepare)
+  (condition-case err
+      (mailsync--start-engine [])
+    ((error quit)
+     (mailsync--stop)
+     (signal (car err) (cdr err)))))
+
+(defun mailsync--farewell ()
+  "Emacs ends: have syncers that run end, too."
+  (when (fboundp 'mailsync-module--farewell)
+    (mailsync-module--farewell)))
+
 (defun mailsync--stop ()
   "Stop the engine; it ends by itself a moment later."
-  (remove-hook 'kill-emacs-hook #'mailsync-stop)
+  (remove-hook 'kill-emacs-hook #'mailsync--farewell)
   (mailsync--cancel-reconfigure)
   (when (fboundp 'mailsync-module--stop)
     (mailsync-module--stop))
+  (mailsync-sync-forget)
   (mailsync-pipe-close mailsync--pipe)
   (when (timerp mailsync--timer)
     (cancel-timer mailsync--timer))

@@ -11,19 +11,13 @@
 
 (require 'gnus)
 (require 'gnus-group)
+(load (expand-file-name "e2e-lib" (file-name-directory load-file-name)) nil t)
 
-(defconst e2e-work (file-name-as-directory (getenv "E2E_WORK")))
 (defvar mailsync-gnus-check-method)
 (defvar mailsync-gnus-idle-delay)
 (defvar mailsync-gnus-max-wait)
 (defvar mail-sources)
 (defvar nnmail-split-methods)
-
-(defun e2e-say (&rest fields)
-  "Append FIELDS, separated by tabs, to the file of facts."
-  (let ((coding-system-for-write 'utf-8))
-    (write-region (concat (mapconcat (lambda (field) (format "%s" field)) fields "\t") "\n")
-                  nil (concat e2e-work "facts") t 'silent)))
 
 (defun e2e-changed (account changes)
   "Write down what CHANGES of ACCOUNT say."
@@ -48,15 +42,6 @@
   (with-current-buffer gnus-group-buffer
     (gnus-group-list-groups 5 t))
   (e2e-group group))
-
-(defun e2e-command ()
-  "Do what the script asks for, if it does."
-  (let ((file (concat e2e-work "command.el")))
-    (when (file-exists-p file)
-      (condition-case err
-          (load file nil t t)
-        ((error quit) (e2e-say "error" err)))
-      (delete-file file))))
 
 (defun e2e-state ()
   "Write down what a user would notice if it changed by itself."
@@ -92,21 +77,9 @@
     (apply #'fixture-start groups)
     (add-hook 'gnus-get-new-news-hook (lambda () (e2e-say "hook" "get-new-news")))
     (add-hook 'gnus-after-getting-new-news-hook (lambda () (e2e-say "hook" "after-getting-new-news")))
-    (mapc #'e2e-group groups))
-  (run-with-timer 0.1 0.1 #'e2e-command)
-  (e2e-say "started"))
+    (mapc #'e2e-group groups)))
 
-(defun e2e-run ()
-  "Start, and in batch wait until the script says so."
-  (condition-case err
-      (e2e-start)
-    ((error quit) (e2e-say "error" err)))
-  (if noninteractive
-      (while (not (file-exists-p (concat e2e-work "stop")))
-        (accept-process-output nil 0.05))
-    (switch-to-buffer gnus-group-buffer)))
-
-(if noninteractive (e2e-run) (run-with-timer 0.1 nil #'e2e-run))
+(e2e-begin #'e2e-start)
 
 (provide 'e2e)
 ;;; e2e.el ends here

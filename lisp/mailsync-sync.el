@@ -1,0 +1,454 @@
+;;; mailsync-sync.el --- Syncs: commands, hooks, what became of them  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; When an account is synced, the module decides; how, its syncer
+;; (mailsync-syncers.el).  Here are the commands that ask for a sync or forbid
+;; it, the hooks around one, the buffer with what the syncer printed, and what
+;; the user is told: once, when something has changed for better or worse.
+
+;;; Code:
+
+(require 'seq)
+(require 'mailsync-log)
+(require 'mailsync-accounts)
+(require 'mailsync-pipe)
+(require 'mailsync-syncers)
+
+;;;; Customization
+
+(defcustom mailsync-before-sync-functions nil
+  "Functions called with an account's name and folders when a sync begins.
+The folders are canonical names; nil means the whole account.  They inform:
+the sync does not wait for them, and if Emacs is busy they are left out."
+  :type 'hook
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-after-sync-functions nil
+  "Functions called with an account's name and the result of a sync.
+The result is a plist: `:status' (`ok', `partial', `transient', `auth',
+`config', `locked', `interrupted' or `timeout'), `:exit-code' (nil if the
+syncer was never started), `:folders' (canonical names, nil for the whole
+account), `:started' (a time), `:duration' (seconds), `:text' (what the user
+should know, maybe empty) and `:output-buffer' (nil if nothing was printed)."
+  :type 'hook
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+;;;; Internal variables
+
+(defvar mailsync-sync--states nil
+  "Alist from accounts to what their syncs are doing.
+Each is a plist `:phase' `:pending' `:progress' `:text'.")
+
+(defvar mailsync-sync--results nil
+  "Alist from accounts to the result of their last sync.")
+
+(defvar mailsync-sync--requests nil
+  "Alist from numbers of requests to functions that get the result.")
+
+(defvar mailsync-sync--request 0
+  "The number of the last request.")
+
+(defvar mailsync-sync--alone nil
+  "Requests for which an engine without accounts was started.")
+
+;;;; Declarations
+
+(defvar mailsync-mode)
+(defvar mailsync--running)
+(declare-function mailsync--call "mailsync-dispatch")
+(declare-function mailsync--set-state "mailsync-dispatch")
+(declare-function mailsync--start-alone "mailsync")
+(declare-function mailsync--stop "mailsync")
+(declare-function mailsync-status-update "mailsync-status")
+(declare-function mailsync-module--pause "ext:mailsync-engine")
+(declare-function mailsync-module--planned "ext:mailsync-engine")
+(declare-function mailsync-module--run "ext:mailsync-engine")
+(declare-function mailsync-module--sync "ext:mailsync-engine")
+
+;;;; Accounts
+
+(defun mailsync-sync--accounts ()
+  "Names of the accounts that have a syncer that can be used."
+  (mapcar #'car mailsync-sync--states))
+
+(defun mailsync-sync--need (account)
+  "Signal an error unless ACCOUNT can be synced; nil stands for all."
+  (unless mailsync-mode
+    (user-error "Mailsync is off; M-x mailsync-start starts it"))
+  (cond
+   ((and account (not (member account (mailsync--account-names))))
+    (user-error "There is no account %S" account))
+   ((and account (not (assoc account mailsync-sync--states)))
+    (user-error "The account %S has no :syncer" account))
+   ((null mailsync-sync--states)
+    (user-error "No account has a :syncer"))))
+
+(defun mailsync-sync--read-account (prompt)
+  "Ask for an account with PROMPT, unless there is only one."
+  (let ((accounts (mailsync-sync--accounts)))
+    (if (cdr accounts)
+        (completing-read prompt accounts nil t)
+      (car accounts))))
+
+(defun mailsync-sync--encode-folders (folders)
+  "FOLDERS, canonical names, as the module wants them."
+  (and folders (vconcat (mapcar #'mailsync-pipe-encode-text folders))))
+
+(defun mailsync-sync--ask-back (callback)
+  "A number for a request whose result CALLBACK gets; 0 if that is nil."
+  (if (null callback)
+      0
+    (setq mailsync-sync--request (1+ mailsync-sync--request))
+    (push (cons mailsync-sync--request callback) mailsync-sync--requests)
+    mailsync-sync--request))
+
+;;;; Commands
+
+;;;###autoload
+(defun mailsync-sync (&optional account folders callback)
+  "Sync FOLDERS of ACCOUNT now; all of it, or of all accounts, if they are nil.
+No delay is waited for, but a sync that is going on.  Interactively, ask for
+the account and for a folder, where empty input means all of them; with a
+prefix argument sync everything.  CALLBACK is called with the result, as
+`mailsync-after-sync-functions' get it."
+  (interactive
+   (progn
+     (mailsync-sync--need nil)
+     (unless current-prefix-arg
+       (let ((account (mailsync-sync--read-account "Sync account: ")))
+         (list account
+               (let ((folder (read-string
+                              (format "Sync folder of %s (all): " account))))
+                 (and (not (equal folder "")) (list folder))))))))
+  (mailsync-sync--need account)
+  (mailsync--call #'mailsync-module--sync
+                  (and account (mailsync-pipe-encode-text account))
+                  (mailsync-sync--encode-folders folders)
+                  (mailsync-sync--ask-back callback))
+  (let ((paused (seq-find (lambda (name)
+                            (and (or (null account) (equal name account))
+                                 (mailsync-sync--paused-p name)))
+                          (mailsync-sync--accounts))))
+    (when paused
+      (message "mailsync: \"%s\" is paused; M-x mailsync-resume lets it sync"
+               paused))))
+
+(defun mailsync-sync--paused-p (account)
+  "Non-nil if the user has paused ACCOUNT."
+  (let ((state (alist-get account mailsync-sync--states nil nil #'equal)))
+    (and (eq (plist-get state :phase) 'paused)
+         (equal (plist-get state :text) ""))))
+
+;;;###autoload
+(defun mailsync-pause (&optional account)
+  "Let no sync of ACCOUNT start, or of any account if it is nil.
+One that is going on ends as usual; watching and checking go on.
+Interactively, a prefix argument asks for the account."
+  (interactive (list (and current-prefix-arg
+                          (mailsync-sync--read-account "Pause account: "))))
+  (mailsync-sync--pause account t))
+
+;;;###autoload
+(defun mailsync-resume (&optional account)
+  "Let syncs of ACCOUNT start again, or of all accounts if it is nil.
+Interactively, a prefix argument asks for the account."
+  (interactive (list (and current-prefix-arg
+                          (mailsync-sync--read-account "Resume account: "))))
+  (mailsync-sync--pause account nil))
+
+(defun mailsync-sync--pause (account flag)
+  "Pause ACCOUNT, or all, if FLAG is non-nil; resume otherwise."
+  (mailsync-sync--need account)
+  (mailsync--call #'mailsync-module--pause
+                  (and account (mailsync-pipe-encode-text account))
+                  (and flag t)))
+
+;;;###autoload
+(defun mailsync-run (syncer-or-account &optional folders callback)
+  "Run SYNCER-OR-ACCOUNT for FOLDERS, nil for all; return at once.
+It is the name of an account, or a syncer as the key `:syncer' of an account
+has it, which needs no account and no `mailsync-mode'.  CALLBACK is called
+with the result, as `mailsync-after-sync-functions' get it."
+  (let ((account (if (stringp syncer-or-account)
+                     syncer-or-account
+                   (and mailsync-mode
+                        (car (seq-find (lambda (account)
+                                         (equal (plist-get (cdr account) :syncer)
+                                                syncer-or-account))
+                                       mailsync-accounts--valid))))))
+    (if account
+        (mailsync-sync account folders callback)
+      (mailsync-sync--run-alone syncer-or-account folders callback))
+    nil))
+
+(defun mailsync-sync--run-alone (syncer folders callback)
+  "Run SYNCER, which belongs to no account, for FOLDERS.
+CALLBACK gets the result."
+  (let* ((key (format "%S" syncer))
+         (described (mailsync-syncers-describe key syncer folders))
+         (alone (not mailsync--running))
+         (request (mailsync-sync--ask-back (or callback #'ignore))))
+    (when alone
+      (mailsync--start-alone))
+    (when (or alone mailsync-sync--alone)
+      (push request mailsync-sync--alone))
+    (mailsync--call #'mailsync-module--run
+                    (mailsync-pipe-encode-text key)
+                    (car described)
+                    (mailsync-sync--encode-folders folders)
+                    request
+                    (float (or (cdr described)
+                               (mailsync-account-get nil :sync-timeout))))))
+
+(defun mailsync-sync--alone-done (request)
+  "REQUEST is answered; an engine that ran only for such ones ends."
+  (when (memq request mailsync-sync--alone)
+    (setq mailsync-sync--alone (delq request mailsync-sync--alone))
+    (unless (or mailsync-sync--alone mailsync-mode)
+      (mailsync--stop))))
+
+;;;; The output
+
+(define-derived-mode mailsync-output-mode special-mode "Mailsync-Output"
+  "Major mode of buffers that show what a syncer printed.")
+
+(defun mailsync-sync--output-name (account)
+  "The name of the buffer with the last output of ACCOUNT."
+  (format "*mailsync output: %s*" account))
+
+;;;###autoload
+(defun mailsync-output (account)
+  "Show what the last sync of ACCOUNT printed."
+  (interactive (list (mailsync-sync--read-account "Output of account: ")))
+  (let ((buffer (get-buffer (mailsync-sync--output-name account))))
+    (if buffer
+        (display-buffer buffer)
+      (message "The syncer of \"%s\" has printed nothing so far" account))))
+
+(defun mailsync-sync--keep-output (account result first dropped last)
+  "Put what was printed in a sync of ACCOUNT into its buffer; return that.
+It began with FIRST, ended with LAST, and DROPPED bytes were left out
+between; RESULT is what became of it.  Return nil if there is nothing to show."
+  (unless (and (equal first "") (equal last "")
+               (memq (plist-get result :status) '(ok)))
+    (with-current-buffer (get-buffer-create
+                          (mailsync-sync--output-name account))
+      (let ((inhibit-read-only t))
+        (erase-buffer)
+        (unless (derived-mode-p 'mailsync-output-mode)
+          (mailsync-output-mode)
+          (buffer-disable-undo))
+        (insert (format-time-string "%F %T, " (plist-get result :started))
+                account ": " (symbol-name (plist-get result :status))
+                (if-let ((code (plist-get result :exit-code)))
+                    (format ", exit code %d" code)
+                  "")
+                "\n")
+        (unless (equal (plist-get result :text) "")
+          (insert (plist-get result :text) "\n"))
+        (insert "\n" (mailsync-pipe-decode-text first))
+        (unless (equal dropped "0")
+          (insert (format "\n[... %s bytes left out ...]\n" dropped)))
+        (insert (mailsync-pipe-decode-text last))
+        (goto-char (point-min)))
+      (current-buffer))))
+
+;;;; What the module tells
+
+(defun mailsync-sync-notice (record)
+  "See to RECORD from the pipe, if it is about syncs; return non-nil then."
+  (pcase record
+    (`("sync" . ,fields)
+     (apply #'mailsync-sync--state (mapcar #'mailsync-pipe-decode-text fields))
+     t)
+    (`("syncing" ,account ,_run ,total ,_n . ,folders)
+     (mailsync-sync--begins (mailsync-pipe-decode-text account)
+                            (string-to-number total)
+                            (mapcar #'mailsync-pipe-decode-text folders))
+     t)
+    (`("plan" ,account ,run ,_n . ,folders)
+     (mailsync-sync--plan (mailsync-pipe-decode-text account)
+                          (string-to-number run)
+                          (mapcar #'mailsync-pipe-decode-text folders))
+     t)
+    (`("synced" . ,_)
+     (mailsync-sync--done record)
+     t)))
+
+(defun mailsync-sync--begins (account total folders)
+  "A sync of ACCOUNT over TOTAL folders begins; FOLDERS are some or all of them."
+  (mailsync-log-add 'info "%s: syncing %s" account
+                    (mailsync-sync--names total folders))
+  (mailsync--run-hook-safely 'mailsync-before-sync-functions account folders))
+
+(defun mailsync-sync--names (total folders)
+  "TOTAL folders, among them FOLDERS, in words."
+  (cond
+   ((zerop total) "everything")
+   ((> total 5)
+    (format "%d folders" total))
+   (t (mapconcat #'identity folders ", "))))
+
+(defun mailsync-sync--done (record)
+  "A sync has ended; see to its RECORD."
+  (pcase-let* ((`(,_ ,account ,_run ,status ,exit ,started ,duration ,requests
+                     ,text ,first ,dropped ,last ,total ,_n . ,folders)
+                record)
+               (account (mailsync-pipe-decode-text account))
+               (text (mailsync-pipe-decode-text text))
+               (folders (mapcar #'mailsync-pipe-decode-text folders))
+               (result (list :status (intern status)
+                             :exit-code (and (not (equal exit ""))
+                                             (string-to-number exit))
+                             :folders folders
+                             :started (seconds-to-time
+                                       (string-to-number started))
+                             :duration (string-to-number duration)
+                             :text text)))
+    (setq result (plist-put result :output-buffer
+                            (mailsync-sync--keep-output account result first
+                                                        dropped last)))
+    (when (assoc account mailsync-sync--states)
+      (setf (alist-get account mailsync-sync--results nil nil #'equal) result))
+    (mailsync-sync--log account result (string-to-number total))
+    (mailsync--run-hook-safely 'mailsync-after-sync-functions account result)
+    (dolist (request (mapcar #'string-to-number (split-string requests)))
+      (when-let ((callback (alist-get request mailsync-sync--requests)))
+        (setq mailsync-sync--requests
+              (assq-delete-all request mailsync-sync--requests))
+        (condition-case err
+            (let ((inhibit-quit nil))
+              (funcall callback result))
+          ((error quit)
+           (mailsync--once (list 'callback callback) 'error
+                           "the callback of a sync signals: %s"
+                           (error-message-string err)))))
+      (mailsync-sync--alone-done request))
+    (mailsync-status-update)))
+
+(defun mailsync-sync--log (account result total)
+  "Log the RESULT of a sync of ACCOUNT over TOTAL folders."
+  (let ((status (plist-get result :status))
+        (text (plist-get result :text))
+        (names (mailsync-sync--names total (plist-get result :folders))))
+    (pcase status
+      ('ok (mailsync-log-add 'info "%s: synced %s in %.1f s" account names
+                             (plist-get result :duration)))
+      ;; A folder that keeps failing is said once.
+      ('partial (mailsync--once (list 'partial account text) 'warning
+                                "\"%s\": synced, but for some: %s" account text))
+      (_ (mailsync-log-add 'warning "%s: sync of %s failed (%s)%s" account names
+                           status
+                           (if (equal text "") "" (concat ": " text)))))))
+
+(defun mailsync-sync--state (account phase pending progress text)
+  "The syncs of ACCOUNT are in PHASE; PENDING folders wait.
+PROGRESS messages came by the sync that is going on; TEXT is for the user."
+  (let* ((known (assoc account mailsync-sync--states))
+         (old (plist-get (cdr known) :phase))
+         (phase (intern phase)))
+    ;; One that was given up meanwhile is nobody's.
+    (when known
+      (setcdr known (list :phase phase
+                          :pending (if (equal pending "all") 'all
+                                     (string-to-number pending))
+                          :progress (string-to-number progress)
+                          :text text))
+      (mailsync-sync--say account old phase text)
+      (mailsync-status-update))))
+
+(defun mailsync-sync--say (account old phase text)
+  "Tell the user, if it is news, that ACCOUNT went from OLD to PHASE, with TEXT."
+  (let ((key (list 'sync account)))
+    (pcase phase
+      ('failing
+       (mailsync--once (cons 'failing key) 'warning
+                       "\"%s\" cannot be synced, and is tried again: %s" account
+                       text))
+      ('paused
+       (if (equal text "")
+           (unless (eq old 'paused)
+             (mailsync-log-add 'info "%s: paused" account))
+         (mailsync--once (cons 'paused key) 'error
+                         "\"%s\" is paused: %s; mend it, then M-x mailsync-resume"
+                         account text)))
+      ('elsewhere
+       (unless (eq old 'elsewhere)
+         (mailsync-log-add 'info "%s: %s" account text)))
+      ('idle
+       (when (mailsync--said-p (cons 'failing key))
+         (mailsync--once-clear (cons 'failing key))
+         (mailsync-log-add 'info "%s: can be synced again" account)
+         (message "mailsync: \"%s\" can be synced again" account))
+       (mailsync--once-clear (cons 'paused key))))
+    (when (and (eq old 'paused) (not (eq phase 'paused)))
+      (mailsync--once-clear (cons 'paused key))
+      (mailsync-log-add 'info "%s: resumed" account))
+    (unless (eq old phase)
+      (when (memq phase '(paused failing))
+        (mailsync--run-hook-safely 'mailsync-state-change-functions account
+                                   phase))
+      (when (and (memq old '(paused failing)) (memq phase '(idle pending running)))
+        (mailsync--run-hook-safely 'mailsync-state-change-functions account
+                                   'watching)))))
+
+(defun mailsync-sync--plan (account run folders)
+  "Say how ACCOUNT is synced in RUN over FOLDERS, nil for everything."
+  (let ((syncer (mailsync-account-get account :syncer)))
+    (mailsync--call
+     #'mailsync-module--planned
+     (mailsync-pipe-encode-text account) run
+     (condition-case err
+         (let ((inhibit-quit nil))
+           (car (mailsync-syncers-describe account syncer folders t)))
+       ((error quit)
+        (mailsync--once (list 'plan account) 'error "%s"
+                        (error-message-string err))
+        nil)))))
+
+(defun mailsync-sync-keep (accounts)
+  "From now on ACCOUNTS are synced, as far as they have a syncer.
+They are a vector as the module wants it."
+  (let ((names (mapcar (lambda (account)
+                         (mailsync-pipe-decode-text (aref account 0)))
+                       (seq-filter (lambda (account) (aref account 4))
+                                   accounts))))
+    (setq mailsync-sync--states
+          (mapcar (lambda (name)
+                    (or (assoc name mailsync-sync--states)
+                        (list name :phase 'idle :pending 0 :progress 0
+                              :text "")))
+                  names)
+          mailsync-sync--results
+          (seq-filter (lambda (result) (member (car result) names))
+                      mailsync-sync--results))))
+
+(defun mailsync-sync-forget ()
+  "Nothing is synced any more."
+  (setq mailsync-sync--states nil
+        mailsync-sync--results nil
+        mailsync-sync--requests nil
+        mailsync-sync--alone nil))
+
+(provide 'mailsync-sync)
+;;; mailsync-sync.el ends here

@@ -1,0 +1,285 @@
+;;; mailsync-syncers.el --- Syncers as functions  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; A syncer is a function that describes how an account is synced: it gets the
+;; account's name and its own arguments, and returns a plist, at once and
+;; without looking at any file.  The functions for mbsync, OfflineIMAP and any
+;; command are here, and how a description is checked and put into the form
+;; that the module wants.  Running it is the module's business.
+;;
+;; A description has `:command' (a list of strings), or `:program' (`mbsync' or
+;; `offlineimap') with `:target', `:config', `:args' and `:executable'; besides
+;; `:environment' `:directory' `:input' `:timeout' `:success' `:naming'
+;; `:separator' `:prefix' `:all-args' `:per-folder' `:pulls-only' `:per-run'.
+
+;;; Code:
+
+(require 'seq)
+(require 'subr-x)
+(require 'mailsync-pipe)
+
+(define-error 'mailsync-syncer-error "A syncer cannot be used")
+
+;;;; The functions
+
+(defun mailsync-syncers--split (args)
+  "Split ARGS into strings and the plist that follows them."
+  (let ((rest args)
+        strings)
+    (while (and rest (not (keywordp (car rest))))
+      (push (pop rest) strings))
+    (cons (nreverse strings) rest)))
+
+(defun mailsync-mbsync (_account &rest args)
+  "Sync by mbsync.
+ARGS are the channel or group to sync, as mbsync's configuration names it
+\(without it all of them are synced), and then keys and values: `:config', the
+configuration file, where it is not mbsync's usual one; `:args', a list of
+further options; `:executable', the program, where it is not \"mbsync\"; and
+`:environment', `:directory' and `:timeout' as for `mailsync-command'."
+  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
+    (when (cdr strings)
+      (signal 'mailsync-syncer-error
+              (list "`mailsync-mbsync' takes one channel or group")))
+    (append (list :program 'mbsync :target (car strings)) keys)))
+
+(defun mailsync-offlineimap (_account &rest args)
+  "Sync by OfflineIMAP.
+ARGS are the account to sync, as OfflineIMAP's configuration names it, and
+then keys and values as for `mailsync-mbsync'."
+  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
+    (unless (and strings (null (cdr strings)))
+      (signal 'mailsync-syncer-error
+              (list "`mailsync-offlineimap' takes the name of one account")))
+    (when (plist-get keys :persistent)
+      (signal 'mailsync-syncer-error
+              (list "`:persistent' is for a version to come")))
+    (append (list :program 'offlineimap :target (car strings)) keys)))
+
+(defun mailsync-command (_account &rest args)
+  "Sync by any command.
+ARGS are the program and its arguments, and then keys and values.  An
+argument that is \"%f\" stands for one argument a folder, \"%d\" for one a
+directory; within an argument, \"%F\" stands for all folders with commas
+between them, \"%a\" for the account's name, \"%%\" for a percent sign.
+When the whole account is to be synced, arguments with folders are left
+out.  The keys:
+
+`:all-args'     a list of arguments for the whole account instead
+`:naming'       `utf-8' (the default) or `imap', for names in modified UTF-7
+`:separator'    what stands between levels, by default \"/\"
+`:prefix'       what goes before each folder
+`:per-folder'   nil if it always syncs the whole account
+`:pulls-only'   t if it only fetches: local changes are no reason to run it
+`:environment'  a list of \"NAME=VALUE\"
+`:directory'    where it is run
+`:input'        what it reads from its standard input
+`:timeout'      it is ended when it is silent for so many seconds
+`:success'      a list of exit codes that mean success, besides 0
+`:per-run'      t if the function is to be called before each run (for
+                functions of your own)"
+  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
+    (append (list :command strings) keys)))
+
+;;;; Descriptions
+
+(defconst mailsync-syncers--keys
+  '((:command mailsync-syncers--words-p "a list of strings that begins with the program")
+    (:program mailsync-syncers--program-p "`mbsync' or `offlineimap'")
+    (:target mailsync-syncers--string-p "a string")
+    (:config mailsync-syncers--string-p "the name of a file")
+    (:args mailsync-syncers--strings-p "a list of strings")
+    (:executable mailsync-syncers--string-p "the name of a program")
+    (:environment mailsync-syncers--strings-p "a list of \"NAME=VALUE\"")
+    (:directory mailsync-syncers--string-p "the name of a directory")
+    (:input mailsync-syncers--string-p "a string")
+    (:timeout mailsync-syncers--timeout-p "a number of seconds")
+    (:success mailsync-syncers--codes-p "a list of exit codes")
+    (:naming mailsync-syncers--naming-p "`utf-8' or `imap'")
+    (:separator mailsync-syncers--string-p "a string")
+    (:prefix mailsync-syncers--string-p "a string")
+    (:all-args mailsync-syncers--strings-p "a list of strings")
+    (:per-folder booleanp "t or nil")
+    (:pulls-only booleanp "t or nil")
+    (:per-run booleanp "t or nil"))
+  "Keys of a description: a predicate and what it wants, in words.")
+
+(defun mailsync-syncers--string-p (value)
+  "Non-nil if VALUE is a string that a program can be given."
+  (and (stringp value) (not (string-search "\0" value))))
+
+(defun mailsync-syncers--strings-p (value)
+  "Non-nil if VALUE is a list of strings."
+  (and (proper-list-p value) (seq-every-p #'mailsync-syncers--string-p value)))
+
+(defun mailsync-syncers--words-p (value)
+  "Non-nil if VALUE is a command."
+  (and value (mailsync-syncers--strings-p value)
+       (not (equal (car value) ""))))
+
+(defun mailsync-syncers--program-p (value)
+  "Non-nil if VALUE is a program that we know more about."
+  (memq value '(mbsync offlineimap)))
+
+(defun mailsync-syncers--timeout-p (value)
+  "Non-nil if VALUE is a time that one can wait."
+  (and (numberp value) (< 0 value 1e9)))
+
+(defun mailsync-syncers--codes-p (value)
+  "Non-nil if VALUE is a list of exit codes."
+  (and (proper-list-p value)
+       (seq-every-p (lambda (code) (and (integerp code) (<= 0 code 255))) value)))
+
+(defun mailsync-syncers--naming-p (value)
+  "Non-nil if VALUE says how folders are named."
+  (memq value '(utf-8 imap)))
+
+(defun mailsync-syncers--fault (plist)
+  "What is wrong with PLIST, a description, in words, or nil."
+  (if (not (and plist (proper-list-p plist) (zerop (% (length plist) 2))))
+      (format "it returns %S, but has to return a list of strings, or keys and \
+values" plist)
+    (or (seq-some (pcase-lambda (`(,key ,value))
+                    (let ((known (assq key mailsync-syncers--keys)))
+                      (cond
+                       ((not known)
+                        (format "there is no key %S; the keys are %s" key
+                                (mapconcat (lambda (entry)
+                                             (symbol-name (car entry)))
+                                           mailsync-syncers--keys " ")))
+                       ((and value (not (funcall (nth 1 known) value)))
+                        (format "%S is %S, but has to be %s" key value
+                                (nth 2 known))))))
+                  (seq-partition plist 2))
+        (unless (or (plist-get plist :command) (plist-get plist :program))
+          ":command is missing")
+        (when (and (eq (plist-get plist :program) 'offlineimap)
+                   (not (plist-get plist :target)))
+          ":target, an account of OfflineIMAP, is missing"))))
+
+(defun mailsync-syncers--call (account syncer extra)
+  "What SYNCER, a function or a list, returns for ACCOUNT.
+EXTRA are arguments that go before its own."
+  (let ((function (if (functionp syncer) syncer (car-safe syncer)))
+        (args (if (functionp syncer) nil (cdr-safe syncer))))
+    (unless (functionp function)
+      (signal 'mailsync-syncer-error
+              (list (format "there is no function `%S'" function))))
+    (apply function account (append extra args))))
+
+(defun mailsync-syncers-describe (account syncer &optional folders per-run)
+  "Have SYNCER describe how ACCOUNT is synced; return (VECTOR . TIMEOUT).
+SYNCER is what the key `:syncer' of an account is.  VECTOR is what the module
+wants; TIMEOUT is a number of seconds, or nil.  With PER-RUN non-nil, the
+description is for one run over FOLDERS, nil for everything.  What is wrong is
+a `mailsync-syncer-error' whose data is one sentence."
+  (let* ((extra (and per-run (list :folders folders)))
+         (returned
+          (condition-case err
+              (mailsync-syncers--call account syncer extra)
+            (mailsync-syncer-error
+             (mailsync-syncers--refuse account syncer (cadr err)))
+            ((error quit)
+             (mailsync-syncers--refuse account syncer
+                                       (format "it signals: %s"
+                                               (error-message-string err))))))
+         (plist (if (and (consp returned) (stringp (car returned)))
+                    (list :command returned)
+                  returned)))
+    (when-let ((fault (mailsync-syncers--fault plist)))
+      (mailsync-syncers--refuse account syncer fault))
+    (cons (mailsync-syncers--vector plist per-run) (plist-get plist :timeout))))
+
+(defun mailsync-syncers--refuse (account syncer why)
+  "Signal that SYNCER of ACCOUNT cannot be used, and WHY."
+  (signal 'mailsync-syncer-error
+          (list (format "account \"%s\", :syncer %s: %s" account
+                        (if (functionp syncer)
+                            (if (symbolp syncer) syncer "(a function)")
+                          (format "%S" (car-safe syncer)))
+                        why))))
+
+(defun mailsync-syncers--vector (plist per-run)
+  "PLIST, a description that is right, as the module wants it.
+PER-RUN non-nil means that it was asked for one run."
+  (let* ((program (plist-get plist :program))
+         (text (lambda (key)
+                 (and (plist-get plist key)
+                      (mailsync-pipe-encode-text (plist-get plist key)))))
+         (texts (lambda (key)
+                  (vconcat (mapcar #'mailsync-pipe-encode-text
+                                   (plist-get plist key)))))
+         (file (lambda (key)
+                 (and (plist-get plist key)
+                      (mailsync-pipe-encode
+                       (expand-file-name (plist-get plist key)))))))
+    (vector (if program (symbol-name program) "command")
+            (cond
+             ((null program)
+              (vconcat (cons (mailsync-syncers--executable
+                              (car (plist-get plist :command)))
+                             (mapcar #'mailsync-pipe-encode-text
+                                     (cdr (plist-get plist :command))))))
+             (t (vector (mailsync-syncers--executable
+                         (or (plist-get plist :executable)
+                             (symbol-name program))))))
+            (and (plist-member plist :all-args) (funcall texts :all-args))
+            (funcall text :target)
+            (funcall file :config)
+            (funcall texts :args)
+            (vconcat (mapcar (lambda (directory)
+                               (mailsync-pipe-encode (expand-file-name directory)))
+                             (delq nil (copy-sequence exec-path))))
+            (mailsync-syncers--environment (plist-get plist :environment))
+            (funcall file :directory)
+            (or (funcall text :input) "")
+            (vconcat (plist-get plist :success))
+            (symbol-name (or (plist-get plist :naming) 'utf-8))
+            (funcall text :separator)
+            (funcall text :prefix)
+            (and (plist-get plist :pulls-only) t)
+            (and (or per-run (plist-get plist :per-run)) t)
+            (and (if (plist-member plist :per-folder)
+                     (plist-get plist :per-folder)
+                   t)
+                 t))))
+
+(defun mailsync-syncers--executable (name)
+  "The program NAME; one with a slash is a file name."
+  (mailsync-pipe-encode (if (string-search "/" name)
+                            (expand-file-name name)
+                          name)))
+
+(defun mailsync-syncers--environment (first)
+  "The environment of a syncer: FIRST, then that of Emacs.
+The first entry for a name counts; one without a value is none."
+  (let ((seen (make-hash-table :test #'equal))
+        entries)
+    (dolist (entry (append first process-environment))
+      (let ((name (car (split-string entry "="))))
+        (unless (gethash name seen)
+          (puthash name t seen)
+          (when (string-search "=" entry)
+            (push (mailsync-pipe-encode entry) entries)))))
+    (vconcat (nreverse entries))))
+
+(provide 'mailsync-syncers)
+;;; mailsync-syncers.el ends here

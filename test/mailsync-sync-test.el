@@ -1,0 +1,313 @@
+;;; mailsync-sync-test.el --- Syncs, with real processes  -*- lexical-binding: t -*-
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; The engine runs real programs here, small shell scripts that write down what
+;; they were called with.  Real syncers are sync.sh's business, when what is due
+;; the scheduler's own tests'.
+
+;;; Code:
+
+(require 'mailsync-test-helper)
+
+(defvar sync-test-said nil
+  "What `message' was asked to say for mailsync, newest first.")
+
+(defvar sync-test-events nil
+  "What the hooks were told, newest first.")
+
+(defun sync-test-note (kind)
+  "A function that notes that a hook of KIND was called."
+  (lambda (account what)
+    (push (list kind account what) sync-test-events)))
+
+(defun sync-test-script (root text)
+  "Make a program below ROOT that runs TEXT by sh, with its calls in `calls'.
+Return its name."
+  (let ((name (expand-file-name "syncer" root)))
+    (with-temp-file name
+      (insert "#!/bin/sh\n"
+              "{ printf 'run'; printf ' <%s>' \"$@\"; echo; } >> "
+              (shell-quote-argument (expand-file-name "calls" root)) "\n"
+              "cd " (shell-quote-argument root) "\n"
+              text "\n"))
+    (set-file-modes name #o755)
+    name))
+
+(defun sync-test-calls (root)
+  "The calls of the program below ROOT so far, oldest first."
+  (let ((file (expand-file-name "calls" root)))
+    (and (file-exists-p file)
+         (with-temp-buffer
+           (insert-file-contents file)
+           (split-string (buffer-string) "\n" t)))))
+
+(defmacro sync-test-with (script syncer &rest body)
+  "Run BODY with an account \"w\" whose `:syncer' is SYNCER.
+There, and in BODY, `program' is a program that runs SCRIPT, in `root', where
+the account's maildir is `mail'.  Delays are short."
+  (declare (indent 2))
+  `(let* ((root (file-truename (make-temp-file "mailsync-sync" t)))
+          (mail (expand-file-name "mail" root))
+          (program (sync-test-script root ,script))
+          (test-changes nil)
+          (sync-test-events nil)
+          (sync-test-said nil)
+          (mailsync-coalesce-delay 0.02)
+          (mailsync-base-delay 0.1)
+          (mailsync-inter-delay 0.1)
+          (mailsync-sync-at-start nil)
+          (mailsync-changed-functions (list #'test-note-changes))
+          (mailsync-before-sync-functions (list (sync-test-note 'before)))
+          (mailsync-after-sync-functions (list (sync-test-note 'after)))
+          (mailsync-accounts (list (list "w" :maildir mail :syncer ,syncer))))
+     (test-maildir mail)
+     (test-maildir (expand-file-name ".a" mail))
+     (test-maildir (expand-file-name ".b c" mail))
+     (when (get-buffer mailsync-log--buffer)
+       (kill-buffer mailsync-log--buffer))
+     (cl-letf* ((said (symbol-function 'message))
+                ((symbol-function 'message)
+                 (lambda (format &rest args)
+                   (when format
+                     (push (apply #'format format args) sync-test-said))
+                   (apply said format args))))
+       (unwind-protect
+           (progn
+             (mailsync-mode 1)
+             (test-watching "w")
+             ,@body)
+         (mailsync-mode -1)
+         (test-wait (lambda () (zerop (mailsync-module--threads))))
+         (delete-directory root t)))))
+
+(defun sync-test-results (&optional account)
+  "The results of syncs of ACCOUNT (\"w\" by default), oldest first."
+  (nreverse
+   (mapcar #'caddr
+           (seq-filter (lambda (event)
+                         (and (eq (car event) 'after)
+                              (equal (cadr event) (or account "w"))))
+                       sync-test-events))))
+
+(defun sync-test-wait (count)
+  "Wait for COUNT results of account \"w\"; return the last one."
+  (test-wait (lambda () (>= (length (sync-test-results)) count)))
+  (car (last (sync-test-results))))
+
+(defun sync-test-phase ()
+  "What the syncs of account \"w\" are doing."
+  (plist-get (cdr (assoc "w" mailsync-sync--states)) :phase))
+
+(ert-deftest sync-test-a-change-is-synced ()
+  (sync-test-with "echo hello" `(mailsync-command ,program "x" "%f")
+    (test-deliver (expand-file-name ".a" mail))
+    (let ((result (sync-test-wait 1)))
+      (should (equal (sync-test-calls root) '("run <x> <a>")))
+      (should (eq (plist-get result :status) 'ok))
+      (should (eql (plist-get result :exit-code) 0))
+      (should (equal (plist-get result :folders) '("a")))
+      (should (equal (car (last sync-test-events)) '(before "w" ("a"))))
+      (with-current-buffer (plist-get result :output-buffer)
+        (should (string-match-p "hello" (buffer-string))))
+      (should (string-match-p "w: syncing a\n" (test-log)))
+      (should (string-match-p "w: synced a in " (test-log)))
+      (test-wait (lambda () (eq (sync-test-phase) 'idle))))))
+
+(ert-deftest sync-test-at-start-everything ()
+  (let ((mailsync-sync-at-start t))
+    (sync-test-with "" `(mailsync-command ,program "%f" :all-args ("all"))
+      ;; The macro turned it off.
+      (should-not (sync-test-calls root))
+      (mailsync-sync)
+      (sync-test-wait 1)
+      (should (equal (sync-test-calls root) '("run <all>"))))))
+
+(ert-deftest sync-test-a-wish ()
+  "A wish for folders goes to the syncer as it is, and is answered."
+  (sync-test-with "" `(mailsync-command ,program "%f" :naming imap)
+    (let (answer)
+      (mailsync-sync "w" '("b c" "Entwürfe") (lambda (result)
+                                               (setq answer result)))
+      (test-wait (lambda () answer))
+      (should (equal (sync-test-calls root) '("run <Entw&APw-rfe> <b c>")))
+      (should (equal (plist-get answer :folders) '("Entwürfe" "b c"))))))
+
+(ert-deftest sync-test-a-failure-is-said-once-with-what-it-printed ()
+  (sync-test-with "test -e fine || { echo the server is gone >&2; exit 3; }"
+      `(mailsync-command ,program)
+    (let (mailsync-inter-delay)
+      (mailsync-sync "w")
+      (let ((result (sync-test-wait 1)))
+        (should (eq (plist-get result :status) 'transient))
+        (should (eql (plist-get result :exit-code) 3))
+        (should (string-match-p "the server is gone" (plist-get result :text))))
+      (test-wait (lambda () (eq (sync-test-phase) 'failing)))
+      (should (equal (car (mailsync-status--summary)) "failing"))
+      (mailsync-sync "w")
+      (sync-test-wait 2)
+      (test-wait (lambda () (eq (sync-test-phase) 'failing)))
+      (should (= 1 (seq-count (lambda (text)
+                                (string-match-p "the server is gone" text))
+                              sync-test-said)))
+      (write-region "" nil (expand-file-name "fine" root) nil 'silent)
+      (mailsync-sync "w")
+      (sync-test-wait 3)
+      (test-wait (lambda () (eq (sync-test-phase) 'idle)))
+      (should (seq-find (lambda (text)
+                          (string-match-p "can be synced again" text))
+                        sync-test-said)))))
+
+(ert-deftest sync-test-pause-and-resume ()
+  (sync-test-with "" `(mailsync-command ,program "%f")
+    (mailsync-pause)
+    (test-wait (lambda () (eq (sync-test-phase) 'paused)))
+    (test-deliver (expand-file-name ".a" mail))
+    (test-wait (lambda () (test-changed "a")))
+    (should (equal (car (mailsync-status--summary)) "paused"))
+    (should-not (sync-test-calls root))
+    (mailsync-resume)
+    (sync-test-wait 1)
+    (should (equal (sync-test-calls root) '("run <a>")))))
+
+(ert-deftest sync-test-a-check-comes-first ()
+  "A sync that a local change asks for waits for the check of its folder."
+  (let* ((waiting nil)
+         (mailsync-check-function (lambda (_account _changes done)
+                                    (push done waiting))))
+    (sync-test-with "" `(mailsync-command ,program "%f")
+      (let ((mailsync-check-timeout 10))
+        (test-deliver (expand-file-name ".a" mail))
+        (test-wait (lambda () waiting))
+        ;; Longer than it takes without (see the first test).
+        (accept-process-output nil 2)
+        (should-not (sync-test-calls root))
+        (mapc (lambda (done) (funcall done nil)) waiting)
+        (sync-test-wait 1)))))
+
+(ert-deftest sync-test-hooks-that-signal ()
+  (sync-test-with "" `(mailsync-command ,program "%f")
+    (let ((mailsync-before-sync-functions
+           (list (lambda (&rest _) (error "Before")) (sync-test-note 'before)))
+          (mailsync-after-sync-functions
+           (list (lambda (&rest _) (error "After")) (sync-test-note 'after))))
+      (mailsync-sync "w" '("a") (lambda (_) (error "Callback")))
+      (sync-test-wait 1)
+      (mailsync-sync "w" '("a"))
+      (sync-test-wait 2)
+      (dolist (text '("signals: Before" "signals: After" "signals: Callback"))
+        (should (= 1 (seq-count (lambda (said) (string-match-p text said))
+                                sync-test-said)))))))
+
+(ert-deftest sync-test-a-function-of-ones-own-before-each-run ()
+  (let (asked)
+    (sync-test-with ""
+        (lambda (account &rest args)
+          (push (cons account args) asked)
+          (list :command (list program (if (plist-member args :folders)
+                                           (format "%S" (plist-get args :folders))
+                                         "first"))
+                :per-run t))
+      (mailsync-sync "w" '("a"))
+      (sync-test-wait 1)
+      (should (equal (sync-test-calls root) '("run <(\"a\")>")))
+      (should (equal (car asked) '("w" :folders ("a")))))))
+
+(ert-deftest sync-test-a-syncer-without-an-account ()
+  "It needs no account and no mode, and leaves nothing behind."
+  (let* ((root (file-truename (make-temp-file "mailsync-sync" t)))
+         (program (sync-test-script root "echo done"))
+         answers)
+    (unwind-protect
+        (progn
+          (should-not mailsync-mode)
+          (mailsync-run `(mailsync-command ,program "%f") '("INBOX")
+                        (lambda (result) (push result answers)))
+          (mailsync-run `(mailsync-command ,program "other") nil
+                        (lambda (result) (push result answers)))
+          (test-wait (lambda () (= (length answers) 2)))
+          (should (equal (sort (sync-test-calls root) #'string<)
+                         '("run <INBOX>" "run <other>")))
+          (test-wait (lambda () (zerop (mailsync-module--threads))))
+          (should-not mailsync--running))
+      (mailsync--stop)
+      (delete-directory root t))))
+
+(ert-deftest sync-test-a-syncer-without-an-account-fails-once ()
+  (let* ((root (file-truename (make-temp-file "mailsync-sync" t)))
+         (program (sync-test-script root "exit 1"))
+         answers)
+    (unwind-protect
+        (progn
+          (mailsync-run `(mailsync-command ,program) nil
+                        (lambda (result) (push result answers)))
+          (test-wait (lambda () answers))
+          (should (eq (plist-get (car answers) :status) 'transient))
+          (test-wait (lambda () (zerop (mailsync-module--threads))))
+          (should (equal (sync-test-calls root) '("run <>"))))
+      (mailsync--stop)
+      (delete-directory root t))))
+
+(ert-deftest sync-test-bad-input ()
+  "What cannot run says so, names what to mend, and stops nothing else."
+  (dolist (case '(("/nowhere/at/all" config "/nowhere/at/all")
+                  ("/" config "/")
+                  ("no-such-program-anywhere" config "exec-path")))
+    (pcase-let ((`(,name ,status ,text) case))
+      (sync-test-with "" `(mailsync-command ,name)
+        (mailsync-sync "w")
+        (let ((result (sync-test-wait 1)))
+          (should (eq (plist-get result :status) status))
+          (should (string-match-p (regexp-quote text) (plist-get result :text))))
+        (test-deliver (expand-file-name ".a" mail))
+        (test-wait (lambda () (test-changed "a")))))))
+
+(ert-deftest sync-test-stop-while-a-syncer-runs ()
+  "Stopping returns at once, and nothing is left a moment later."
+  (sync-test-with "sleep 1000 & echo $$ > pid; wait" `(mailsync-command ,program)
+    (mailsync-sync "w")
+    (let ((pid (test-wait
+                (lambda ()
+                  (ignore-errors
+                    (with-temp-buffer
+                      (insert-file-contents (expand-file-name "pid" root))
+                      (let ((pid (string-to-number (buffer-string))))
+                        (and (> pid 0) pid))))))))
+      (should (process-attributes pid))
+      (mailsync-mode -1)
+      (test-wait (lambda () (zerop (mailsync-module--threads))))
+      (should-not (process-attributes pid)))))
+
+(ert-deftest sync-test-one-account-in-two-instances ()
+  "The second one waits, says who syncs, and takes over."
+  (sync-test-with "" `(mailsync-command ,program)
+    (test-wait (lambda () (eq (sync-test-phase) 'idle)))
+    (mailsync-sync "w")
+    (sync-test-wait 1)
+    (let ((form `(progn
+                   (setq mailsync-accounts ',mailsync-accounts
+                         mailsync-sync-at-start nil)
+                   (mailsync-mode 1)
+                   (let ((end (+ (float-time) 20)) seen)
+                     (while (and (not seen) (< (float-time) end))
+                       (accept-process-output nil 0.05)
+                       (setq seen (plist-get (cdar mailsync-sync--states) :text))
+                       (when (equal seen "") (setq seen nil)))
+                     (princ seen)))))
+      (with-temp-buffer
+        (test-emacs "-l" "mailsync" "--eval" (format "%S" form))
+        (should (string-match-p (format "synced by pid %d" (emacs-pid))
+                                (buffer-string)))))))
+
+(ert-deftest sync-test-commands-without-an-account ()
+  (let ((mailsync-mode nil))
+    (should-error (mailsync-sync) :type 'user-error)
+    (should-error (mailsync-pause) :type 'user-error))
+  (sync-test-with "" nil
+    (should-error (mailsync-sync "w") :type 'user-error)
+    (should-error (mailsync-sync "nobody") :type 'user-error)))
+
+(provide 'mailsync-sync-test)
+;;; mailsync-sync-test.el ends here

@@ -1,0 +1,52 @@
+;;; sync.el --- The Emacs of the end-to-end test of syncs  -*- lexical-binding: t -*-
+
+;;; Commentary:
+
+;; Loaded by sync.py in an `emacs -Q', in batch or in a terminal.  It starts mailsync with one account
+;; and writes down what its hooks tell.  Gnus comes later, when there is mail to read.
+
+;;; Code:
+
+(load (expand-file-name "e2e-lib" (file-name-directory load-file-name)) nil t)
+(declare-function e2e-say "e2e-lib")
+(declare-function fixture-configure "gnus-init")
+(declare-function fixture-start "gnus-init")
+(declare-function gnus-group-unread "gnus-group")
+
+(defun sync-start ()
+  "Start mailsync as the script's SYNC_INIT says."
+  (require 'mailsync)
+  (add-hook 'mailsync-before-sync-functions
+            (lambda (_ folders) (e2e-say "begins" (or folders "all"))))
+  (add-hook 'mailsync-after-sync-functions
+            (lambda (_ result)
+              (e2e-say "ends" (plist-get result :status) (plist-get result :exit-code)
+                       (or (plist-get result :folders) "all") (plist-get result :text))))
+  (add-hook 'mailsync-changed-functions
+            (lambda (_ changes)
+              (dolist (change changes)
+                (e2e-say "changed" (plist-get change :folder) (plist-get change :kinds)
+                         (plist-get change :origins)))))
+  (add-hook 'mailsync-new-mail-functions
+            (lambda (_ changes)
+              (dolist (change changes)
+                (pcase-dolist (`(,group ,old ,new) (plist-get change :groups))
+                  (e2e-say "new-mail" group old new)))))
+  (add-hook 'mailsync-state-change-functions (lambda (_ state) (e2e-say "state" state)))
+  (load (getenv "SYNC_INIT") nil t)
+  (mailsync-mode 1))
+
+(defun sync-gnus (directory &rest groups)
+  "Start a Gnus that reads the maildirs that DIRECTORY links to, as GROUPS."
+  (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
+  (fixture-configure (concat e2e-work "gnus") "fix" directory)
+  (apply #'fixture-start (mapcar (lambda (group) (concat "nnmaildir+fix:" group)) groups))
+  (e2e-say "gnus")
+  (unless noninteractive
+    (switch-to-buffer "*Group*")))
+
+(defvar e2e-work)
+(e2e-begin #'sync-start)
+
+(provide 'sync)
+;;; sync.el ends here
