@@ -95,11 +95,13 @@ LEVEL is one of the symbols `debug', `info', `warning', `error'."
 
 (defun mailsync--once (key level format &rest args)
   "Log FORMAT with ARGS at LEVEL and show it to the user, once per KEY.
+With nil as LEVEL it is not logged.
 `mailsync--once-clear' makes it new again."
   (unless (member key mailsync--said)
     (push key mailsync--said)
     (let ((text (apply #'format format args)))
-      (mailsync-log-add level "%s" text)
+      (when level
+        (mailsync-log-add level "%s" text))
       ;; A message would cover what the user is being asked or is typing.
       (if (or (minibufferp (window-buffer (selected-window)))
               (> (minibuffer-depth) 0))

@@ -382,7 +382,8 @@ PROGRESS messages came by the sync that is going on; TEXT is for the user."
   (let ((key (list 'sync account)))
     (pcase phase
       ('failing
-       (mailsync--once (cons 'failing key) 'warning
+       ;; The log has it already, and will have the next one.
+       (mailsync--once (cons 'failing key) nil
                        "\"%s\" cannot be synced, and is tried again: %s" account
                        text))
       ('paused

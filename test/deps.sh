@@ -46,6 +46,8 @@ demo)
 test)
     need python3 python3
     need dovecot dovecot-imapd
+    need mbsync isync
+    need offlineimap offlineimap3
     need tmux tmux
     # Another machine's file system, for the tests.
     [ "$(uname)" != Linux ] || need bindfs bindfs

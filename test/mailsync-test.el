@@ -20,9 +20,10 @@
       (test-watching "w")
       (test-deliver folder)
       (let ((change (test-wait (lambda () (test-changed "a/b")))))
-        (should (equal change (list :account "w" :folder "a/b" :directory folder
-                                    :truename folder :kinds '(new)
-                                    :origins '(local)))))
+        (should (equal (seq-take change 12)
+                       (list :account "w" :folder "a/b" :directory folder
+                             :truename folder :kinds '(new)
+                             :origins '(local)))))
       (should-not (test-changed "INBOX"))
       (let ((message (car (directory-files (concat folder "/new") t "test"))))
         (dolist (step `(("1:2," flags) ("1:2,S" flags) (nil gone)))
@@ -106,10 +107,13 @@
                  ((folder-created) (folder-deleted) (unknown folder-deleted))
                  ((folder-deleted) (folder-created new) (unknown folder-created new))))
     (let ((merged (mailsync-change-merge
-                   (list :folder "a" :kinds (nth 0 row) :origins '(local))
-                   (list :folder "a" :kinds (nth 1 row) :origins '(sync)))))
+                   (list :folder "a" :kinds (nth 0 row) :origins '(local)
+                         :serial 3)
+                   (list :folder "a" :kinds (nth 1 row) :origins '(sync)
+                         :serial 4))))
       (should (equal (plist-get merged :kinds) (nth 2 row)))
-      (should (equal (plist-get merged :origins) '(local sync))))))
+      (should (equal (plist-get merged :origins) '(local sync)))
+      (should (= (plist-get merged :serial) 4)))))
 
 ;;;; Accounts
 

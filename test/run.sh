@@ -59,6 +59,13 @@ for program in "${emacsen[@]}"; do
                     env EMACS="$program" timeout -k 10 300 test/e2e.sh "$backend" "$mode"
             done
         done
+        for sync in 'offlineimap slash' 'mbsync verbatim' 'mbsync mdpp'; do
+            # shellcheck disable=SC2086
+            check "both sides the same, $sync, batch, $name" \
+                env EMACS="$program" timeout -k 10 400 test/sync.py $sync batch
+        done
+        check "both sides the same, mbsync, tmux, $name" \
+            env EMACS="$program" timeout -k 10 300 test/sync.py mbsync verbatim tmux
         check "typing while mail arrives, $name" \
             env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e.sh nnmaildir typing
     fi

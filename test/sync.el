@@ -11,7 +11,10 @@
 (declare-function e2e-say "e2e-lib")
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
-(declare-function gnus-group-unread "gnus-group")
+(declare-function gnus-group-read-group "gnus-group")
+(declare-function gnus-summary-exit "gnus-sum")
+(declare-function gnus-summary-move-article "gnus-sum")
+(declare-function gnus-summary-tick-article "gnus-sum")
 
 (defun sync-start ()
   "Start mailsync as the script's SYNC_INIT says."
@@ -44,6 +47,21 @@
   (e2e-say "gnus")
   (unless noninteractive
     (switch-to-buffer "*Group*")))
+
+(defun sync-tick (group)
+  "Tick the first message of GROUP, as a user does."
+  (gnus-group-read-group t t (concat "nnmaildir+fix:" group))
+  (goto-char (point-min))
+  (gnus-summary-tick-article)
+  (gnus-summary-exit))
+
+(defun sync-move (from to)
+  "Move the last message of the group FROM to the group TO, as a user does."
+  (gnus-group-read-group t t (concat "nnmaildir+fix:" from))
+  (goto-char (point-max))
+  (forward-line -1)
+  (gnus-summary-move-article 1 (concat "nnmaildir+fix:" to))
+  (gnus-summary-exit))
 
 (defvar e2e-work)
 (e2e-begin #'sync-start)

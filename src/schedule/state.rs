@@ -70,9 +70,7 @@ impl Scheduler {
             (Some(Pause::Auth(text)), _) => (Phase::Paused, text.clone()),
             (Some(Pause::User), _) => (Phase::Paused, String::new()),
             (None, Lock::Other(pid)) => (Phase::Elsewhere, elsewhere(*pid)),
-            _ if !self.trouble.is_empty() && (self.gate.is_some() || self.failures > 0) => {
-                (Phase::Failing, self.trouble.clone())
-            }
+            _ if self.failures > 0 || self.refusals > 0 => (Phase::Failing, self.trouble.clone()),
             _ if waits && self.begun && !self.ready => {
                 let text = "waits for its maildir".to_owned();
                 (Phase::Pending, text)
