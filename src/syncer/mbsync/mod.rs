@@ -1,5 +1,7 @@
 //! mbsync: from an order to its command line, and from what it printed to how it went.
 
+mod config;
+
 use super::outcome::{Exit, Verdict};
 use super::plan::{Plan, Refused};
 use super::{Order, Outcome, Output};
