@@ -1,10 +1,16 @@
 //! How a run went, by its exit code and what it printed.
+//!
+//! Chooses who judges, and knows how a verdict is put into one line.  What a program's words mean
+//! is each syncer's own business.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::plan::Plan;
-use super::{Memory, Order, Outcome, Output};
+use super::{Memory, Order, Outcome, Output, Program, command, mbsync, offlineimap};
+
+/// The most letters of a program's line that are shown.
+const SHOWN: usize = 240;
 
 /// How the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +36,78 @@ pub struct Verdict {
 
 /// Judge a run that ended by itself or by somebody else's signal.
 #[must_use]
-pub fn judge(_order: &Order, plan: &Plan, _exit: Exit, _output: &Output) -> Verdict {
-    Verdict {
-        outcome: Outcome::Ok,
-        text: String::new(),
-        failed: Vec::new(),
-        memory: plan.memory.clone(),
+pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict {
+    match &order.syncer.program {
+        Program::Command(_) => command::judge(order, plan, exit, output),
+        Program::Mbsync { .. } => mbsync::judge(order, plan, exit, output),
+        Program::OfflineImap { .. } => offlineimap::judge(order, plan, exit, output),
+    }
+}
+
+/// What a program printed, line by line, without empty ones.
+pub(super) fn lines(output: &Output) -> Vec<String> {
+    // Where the middle is left out, what is before it and after it are different lines.
+    let joint: &[u8] = if output.dropped > 0 { b"\n" } else { b"" };
+    let text = [&output.first, joint, &output.last].concat();
+    let lines = text.split(|byte| *byte == b'\n' || *byte == b'\r');
+    let lines = lines.map(|line| String::from_utf8_lossy(line).into_owned());
+    lines.filter(|line| !line.trim().is_empty()).collect()
+}
+
+/// One line for the user: what happened, the program's own words, what to do.
+pub(super) fn sentence(what: &str, line: &str, advice: &str) -> String {
+    let line = shown(line);
+    let parts = [(": ", line.as_str()), ("; ", advice)];
+    parts
+        .iter()
+        .filter(|(_, part)| !part.is_empty())
+        .fold(what.to_owned(), |text, (joint, part)| text + joint + part)
+}
+
+/// One line, not too long, without control characters.
+fn shown(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split(|letter: char| letter.is_whitespace() || letter.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_has_lines() {
+        let table: [(&[u8], u64, &[u8], &[&str]); 4] = [
+            (b"", 0, b"", &[]),
+            (b"a\n\n b\r\n", 0, b"", &["a", " b"]),
+            (b"one li", 0, b"ne\n", &["one line"]),
+            (b"begin", 9, b"end", &["begin", "end"]),
+        ];
+        for (first, dropped, last, expected) in table {
+            let output = Output {
+                first: first.to_vec(),
+                dropped,
+                last: last.to_vec(),
+            };
+            assert_eq!(lines(&output), expected);
+        }
+    }
+
+    #[test]
+    fn sentences_are_one_line() {
+        assert_eq!(sentence("what", "", ""), "what");
+        assert_eq!(sentence("what", "its\t\x1bline", ""), "what: its line");
+        assert_eq!(sentence("what", "", "do it"), "what; do it");
+        assert_eq!(sentence("what", "line", "do it"), "what: line; do it");
+        assert_eq!(
+            sentence("", &"é".repeat(300), "").chars().count(),
+            SHOWN + 3
+        );
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,6 +34,7 @@ impl Home {
         let directory = tempfile::tempdir()?;
         let home = directory.path();
         fs::write(home.join("offlineimap"), "")?;
+        fs::set_permissions(home.join("offlineimap"), fs::Permissions::from_mode(0o755))?;
         fs::write(home.join(".offlineimaprc"), file)?;
         for folder in ["mail", "mail/a/b", "mail/INBOX", "mail/a,b", "mail/x.y/z"] {
             fs::create_dir_all(home.join(folder))?;

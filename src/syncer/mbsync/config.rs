@@ -1,0 +1,503 @@
+//! What mbsync's configuration says about stores, channels and groups, as far as naming folders
+//! needs it.
+//!
+//! Bytes are kept as they are, options that do not matter here are passed over, and what mbsync
+//! would complain of is left to it, but for a line that cannot be split into words.  Pure but for
+//! [`find`] and [`load`], which know where the file is.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// A configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The local stores.
+    pub stores: Vec<Store>,
+    /// The channels.
+    pub channels: Vec<Channel>,
+    /// The groups.
+    pub groups: Vec<Group>,
+}
+
+/// A local store (`MaildirStore`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Store {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What goes before the name of a box, which need not end with a slash.
+    pub path: Option<Vec<u8>>,
+    /// The directory of INBOX; `None`: `~/Maildir`.
+    pub inbox: Option<Vec<u8>>,
+    /// How the levels of a box are spelled.
+    pub style: Style,
+    /// What stands for `/` in names on the disk, which are then one level; overrides `style`.
+    pub flatten: Option<Vec<u8>>,
+    /// Another name of INBOX.
+    pub map_inbox: Option<Vec<u8>>,
+}
+
+/// How the levels of a box are spelled (`SubFolders`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// There are no levels.
+    #[default]
+    Unset,
+    /// `a/b/c`.
+    Verbatim,
+    /// `a/.b/.c`.
+    Legacy,
+    /// `.a.b.c` in the directory of INBOX.
+    PlusPlus,
+}
+
+/// A channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Channel {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// The far store, and what goes before the names of boxes there.
+    pub far: (Vec<u8>, Vec<u8>),
+    /// The same of the near store.
+    pub near: (Vec<u8>, Vec<u8>),
+    /// Which boxes; `None`: a single one.
+    pub patterns: Option<Vec<Vec<u8>>>,
+}
+
+/// A group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its channels, each perhaps with boxes (`channel:box,box`).
+    pub members: Vec<Vec<u8>>,
+}
+
+/// A line that mbsync cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Which, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+/// The section that a line belongs to: an index.
+enum Section {
+    None,
+    Store,
+    Channel,
+    Group,
+    Other,
+}
+
+impl Config {
+    /// Read it.
+    ///
+    /// # Errors
+    /// At the first line that cannot be split into words.
+    pub fn parse(text: &[u8]) -> Result<Self, Problem> {
+        let mut config = Config::default();
+        let mut section = Section::None;
+        for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let words = words(line).map_err(|what| Problem { line: at + 1, what })?;
+            match words {
+                Line::Empty => section = Section::None,
+                Line::Comment => {}
+                Line::Words(words) => {
+                    if let Some((key, values)) = words.split_first() {
+                        config.line(&mut section, &key.to_ascii_lowercase(), values);
+                    }
+                }
+            }
+        }
+        Ok(config)
+    }
+
+    fn line(&mut self, section: &mut Section, key: &[u8], values: &[Vec<u8>]) {
+        let Some(value) = values.first() else { return };
+        match section {
+            Section::None => *section = self.begin(key, value, values),
+            Section::Store => {
+                if let Some(store) = self.stores.last_mut() {
+                    store.option(key, value);
+                }
+            }
+            Section::Channel => {
+                if let Some(channel) = self.channels.last_mut() {
+                    channel.option(key, value, values);
+                }
+            }
+            Section::Group => {
+                if let (b"channel" | b"channels", Some(group)) = (key, self.groups.last_mut()) {
+                    group.members.extend_from_slice(values);
+                }
+            }
+            Section::Other => {}
+        }
+    }
+
+    /// A line outside of sections begins one, or is about everything.
+    fn begin(&mut self, key: &[u8], name: &[u8], values: &[Vec<u8>]) -> Section {
+        let name = name.to_vec();
+        match key {
+            b"maildirstore" => {
+                self.stores.push(Store {
+                    name,
+                    ..Store::default()
+                });
+                Section::Store
+            }
+            b"channel" => {
+                self.channels.push(Channel {
+                    name,
+                    ..Channel::default()
+                });
+                Section::Channel
+            }
+            b"group" => {
+                self.groups.push(Group {
+                    name,
+                    members: values.get(1..).unwrap_or_default().to_vec(),
+                });
+                Section::Group
+            }
+            b"imapstore" | b"imapaccount" => Section::Other,
+            _ => Section::None,
+        }
+    }
+}
+
+impl Store {
+    fn option(&mut self, key: &[u8], value: &[u8]) {
+        let value = value.to_vec();
+        match key {
+            b"path" => self.path = Some(value),
+            b"inbox" => self.inbox = Some(value),
+            b"flatten" => self.flatten = Some(value).filter(|value| !value.is_empty()),
+            b"mapinbox" => self.map_inbox = Some(value),
+            b"subfolders" => {
+                self.style = match value.to_ascii_lowercase().as_slice() {
+                    b"verbatim" => Style::Verbatim,
+                    b"legacy" => Style::Legacy,
+                    b"maildir++" => Style::PlusPlus,
+                    _ => Style::Unset,
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Channel {
+    fn option(&mut self, key: &[u8], value: &[u8], values: &[Vec<u8>]) {
+        match key {
+            b"far" | b"master" => self.far = spot(value),
+            b"near" | b"slave" => self.near = spot(value),
+            b"pattern" | b"patterns" => {
+                let patterns = self.patterns.get_or_insert_default();
+                patterns.extend_from_slice(values);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `:store:box` in its parts.
+fn spot(value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut parts = value.splitn(3, |byte| *byte == b':').skip(1);
+    let mut part = || parts.next().unwrap_or_default().to_vec();
+    (part(), part())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Empty,
+    Comment,
+    Words(Vec<Vec<u8>>),
+}
+
+/// The words of a line, up to a `#` that begins one.
+fn words(line: &[u8]) -> Result<Line, &'static str> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_ascii_start();
+    while let Some(&first) = rest.first() {
+        if first == b'#' {
+            if words.is_empty() {
+                return Ok(Line::Comment);
+            }
+            break;
+        }
+        let (word, after) = word(rest)?;
+        words.push(word);
+        rest = after.trim_ascii_start();
+    }
+    Ok(if words.is_empty() {
+        Line::Empty
+    } else {
+        Line::Words(words)
+    })
+}
+
+/// The word that `text` begins with, and what follows it.  Quotes may stand anywhere in it.
+fn word(text: &[u8]) -> Result<(Vec<u8>, &[u8]), &'static str> {
+    let mut word = Vec::new();
+    let (mut quoted, mut escaped) = (false, false);
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        match byte {
+            _ if escaped && byte >= b' ' => {
+                word.push(byte);
+                escaped = false;
+            }
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if !quoted && byte.is_ascii_whitespace() => break,
+            _ => word.push(byte),
+        }
+        rest = tail;
+    }
+    match (escaped, quoted) {
+        (true, _) => Err("a backslash with nothing after it"),
+        (false, true) => Err("a quote that is not closed"),
+        (false, false) => Ok((word, rest)),
+    }
+}
+
+/// What paths depend on: the environment, and the directory in which mbsync will run.
+pub struct World {
+    /// As `NAME=VALUE`.
+    pub environment: Vec<OsString>,
+    /// For paths that are relative.
+    pub directory: PathBuf,
+}
+
+impl World {
+    fn variable(&self, name: &[u8]) -> Option<&OsStr> {
+        self.environment.iter().find_map(|entry| {
+            let value = entry.as_bytes().strip_prefix(name)?.strip_prefix(b"=")?;
+            Some(OsStr::from_bytes(value)).filter(|value| !value.is_empty())
+        })
+    }
+
+    /// A path in the configuration as bytes, absolute; a slash at its end is kept.
+    pub fn path(&self, text: &[u8]) -> Vec<u8> {
+        let home = self.variable(b"HOME").map(OsStr::as_bytes);
+        let path = match (text.strip_prefix(b"~"), home) {
+            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(b"/") => {
+                [home, rest].concat()
+            }
+            _ => text.to_vec(),
+        };
+        let path = self.directory.join(OsString::from_vec(path));
+        path.into_os_string().into_vec()
+    }
+
+    fn file(&self, name: &[u8]) -> PathBuf {
+        PathBuf::from(OsString::from_vec(self.path(name)))
+    }
+}
+
+/// The configuration file: as it is given, or where mbsync looks for one.
+pub fn find(world: &World, given: Option<&Path>) -> PathBuf {
+    if let Some(given) = given {
+        // mbsync itself expands nothing there.
+        return world.directory.join(given);
+    }
+    let newer = match world.variable(b"XDG_CONFIG_HOME") {
+        Some(base) => world.directory.join(base).join("isyncrc"),
+        None => world.file(b"~/.config/isyncrc"),
+    };
+    if newer.exists() {
+        return newer;
+    }
+    world.file(b"~/.mbsyncrc")
+}
+
+/// Read a configuration file.
+///
+/// # Errors
+/// With what is wrong with it and what to do, in one line.
+pub fn load(file: &Path) -> Result<Config, String> {
+    let shown = file.display();
+    let text = fs::read(file).map_err(|error| {
+        format!(
+            "mbsync's configuration {shown} cannot be read ({error}); \
+             write it, or name the right file with `:config`"
+        )
+    })?;
+    Config::parse(&text).map_err(|problem| {
+        let Problem { line, what } = problem;
+        format!("mbsync cannot read {shown}:{line}: {what}; mend that line")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(words: &[&str]) -> Vec<Vec<u8>> {
+        words.iter().map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn lines_have_words() {
+        let quote = "a quote that is not closed";
+        let escape = "a backslash with nothing after it";
+        let table: [(&str, Result<&[&str], &str>); 14] = [
+            ("a b  c", Ok(&["a", "b", "c"])),
+            ("\ta\t b\r", Ok(&["a", "b"])),
+            ("a \"b c\" d", Ok(&["a", "b c", "d"])),
+            ("a b\" \"c", Ok(&["a", "b c"])),
+            ("a \"\" b", Ok(&["a", "", "b"])),
+            (r"a b\ c", Ok(&["a", "b c"])),
+            (r#"a "b\"c\\""#, Ok(&["a", "b\"c\\"])),
+            (r"a \x", Ok(&["a", "x"])),
+            ("a b # c \"", Ok(&["a", "b"])),
+            ("a b#c", Ok(&["a", "b#c"])),
+            ("a 'b c'", Ok(&["a", "'b", "c'"])),
+            ("a \"b c", Err(quote)),
+            ("a\" b", Err(quote)),
+            ("a \\", Err(escape)),
+        ];
+        for (line, expected) in table {
+            let expected = expected.map(|words| Line::Words(list(words)));
+            assert_eq!(words(line.as_bytes()), expected, "{line}");
+        }
+        for line in ["", "  ", "\r"] {
+            assert_eq!(words(line.as_bytes()), Ok(Line::Empty));
+        }
+        assert_eq!(words(b" # x \" y"), Ok(Line::Comment));
+    }
+
+    #[test]
+    fn sections_have_options() {
+        let text = br#"# mine
+SyncState *
+MaildirStore near
+path "~/my mail/"
+INBOX ~/my\ mail/Inbox
+# in the midst
+SubFolders verbatim
+NoSuchOption x
+Flatten .
+
+IMAPStore far
+Path ignored
+
+MaildirStore old
+SubFolders Maildir++
+MapInbox in
+
+Channel c
+Far ":far:\xe9/"
+Near :near:
+Patterns "a b" !c
+Pattern %
+Channel inside
+
+channel d
+Master :far:box:x
+Slave :old:
+
+Group g c d
+Channel "e:a b,c"
+Channels f g
+
+Path outside
+"#;
+        let far = b"xe9/".to_vec();
+        let expected = Config {
+            stores: vec![
+                Store {
+                    name: b"near".to_vec(),
+                    path: Some(b"~/my mail/".to_vec()),
+                    inbox: Some(b"~/my mail/Inbox".to_vec()),
+                    style: Style::Verbatim,
+                    flatten: Some(b".".to_vec()),
+                    map_inbox: None,
+                },
+                Store {
+                    name: b"old".to_vec(),
+                    style: Style::PlusPlus,
+                    map_inbox: Some(b"in".to_vec()),
+                    ..Store::default()
+                },
+            ],
+            channels: vec![
+                Channel {
+                    name: b"c".to_vec(),
+                    far: (b"far".to_vec(), far),
+                    near: (b"near".to_vec(), Vec::new()),
+                    patterns: Some(list(&["a b", "!c", "%"])),
+                },
+                Channel {
+                    name: b"d".to_vec(),
+                    far: (b"far".to_vec(), b"box:x".to_vec()),
+                    near: (b"old".to_vec(), Vec::new()),
+                    patterns: None,
+                },
+            ],
+            groups: vec![Group {
+                name: b"g".to_vec(),
+                members: list(&["c", "d", "e:a b,c", "f", "g"]),
+            }],
+        };
+        assert_eq!(Config::parse(text), Ok(expected));
+        let bytes = Config::parse(b"Channel \xe9\nNear :\xff:\xfe").expect("a configuration");
+        assert_eq!(bytes.channels[0].name, b"\xe9");
+        assert_eq!(bytes.channels[0].near, (b"\xff".to_vec(), b"\xfe".to_vec()));
+    }
+
+    #[test]
+    fn a_problem_has_a_line() -> Result<(), Box<dyn std::error::Error>> {
+        let home = tempfile::tempdir()?;
+        let file = home.path().join("rc");
+        let shown = file.display().to_string();
+        let absent = load(&file).expect_err("no file");
+        assert!(
+            absent.contains(&shown) && absent.contains("`:config`"),
+            "{absent}"
+        );
+        fs::write(&file, "Channel a\n\nMaildirStore \"x\n")?;
+        let malformed = load(&file).expect_err("no configuration");
+        assert!(
+            malformed.contains(&format!("{shown}:3: a quote")),
+            "{malformed}"
+        );
+        fs::write(&file, "Channel a\n")?;
+        assert!(load(&file).is_ok());
+        assert!(load(home.path()).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn the_file_is_where_mbsync_looks() -> Result<(), Box<dyn std::error::Error>> {
+        let home = tempfile::tempdir()?;
+        let at = |name: &str| home.path().join(name);
+        let mut world = World {
+            environment: vec![format!("HOME={}", home.path().display()).into()],
+            directory: "/run".into(),
+        };
+        assert_eq!(find(&world, None), at(".mbsyncrc"));
+        fs::create_dir_all(at(".config"))?;
+        fs::write(at(".config/isyncrc"), "")?;
+        assert_eq!(find(&world, None), at(".config/isyncrc"));
+        let xdg = format!("XDG_CONFIG_HOME={}", at("xdg").display());
+        world.environment.push(xdg.into());
+        assert_eq!(find(&world, None), at(".mbsyncrc"));
+        fs::create_dir_all(at("xdg"))?;
+        fs::write(at("xdg/isyncrc"), "")?;
+        assert_eq!(find(&world, None), at("xdg/isyncrc"));
+        assert_eq!(find(&world, Some(Path::new("/x/rc"))), Path::new("/x/rc"));
+        assert_eq!(find(&world, Some(Path::new("rc"))), Path::new("/run/rc"));
+        assert_eq!(
+            world.path(b"~/m/"),
+            [home.path().as_os_str().as_bytes(), b"/m/"].concat()
+        );
+        assert_eq!(world.path(b"~other/m"), b"/run/~other/m");
+        assert_eq!(world.path(b"m/"), b"/run/m/");
+        Ok(())
+    }
+}
