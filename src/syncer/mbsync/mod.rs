@@ -1,29 +1,397 @@
 //! mbsync: from an order to its command line, and from what it printed to how it went.
+//!
+//! It is told folders as `CHANNEL:BOX,BOX`.  Which channels a directory belongs to, and as what
+//! box, follows from its configuration alone, without the network.  Where a folder cannot be
+//! named, its channel is synced, and where none can, all that the account is about: never less
+//! than asked.
+//!
+//! - `config`: what the configuration says.
+//! - `boxes`: what a directory is to a store, and patterns.
+//! - `judge`: what mbsync's messages mean.
+//!
+//! Its state is read elsewhere, and processes are `run`'s business.  Measured with mbsync 1.4.4.
 
+mod boxes;
 mod config;
+mod judge;
 
-use super::outcome::{Exit, Verdict};
-use super::plan::{Plan, Refused};
-use super::{Order, Outcome, Output};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::plan::{self, LONGEST, Plan, Refused};
+use super::{Order, Outcome, Program, Scope};
+use crate::change::Folder;
+use crate::maildir::utf7;
+use boxes::{Found, INBOX, Place, View};
+use config::{Channel, Config, Store, World};
+
+pub use judge::judge;
 
 /// Make a plan.
 ///
 /// # Errors
-/// When mbsync would not get anywhere.
-pub fn plan(_order: &Order) -> Result<Plan, Refused> {
-    Err(Refused {
-        outcome: Outcome::Config,
-        text: "mbsync: to be written".to_owned(),
+/// When mbsync would not get anywhere: no program, a configuration that it cannot read, or one
+/// without that channel or group.
+pub fn plan(order: &Order) -> Result<Plan, Refused> {
+    let Program::Mbsync {
+        program,
+        target,
+        config: given,
+        args,
+    } = &order.syncer.program
+    else {
+        return Err(refused("this syncer is not mbsync".to_owned()));
+    };
+    let mut argv = vec![plan::find(program, &order.syncer.search)?.into_os_string()];
+    let world = World {
+        environment: plan::environment(order),
+        directory: order.syncer.directory.clone().unwrap_or_else(|| "/".into()),
+    };
+    let file = config::find(&world, given.as_deref());
+    let config = config::load(&file).map_err(refused)?;
+    let members = members(&config, target.as_deref(), &file)?;
+    let atlas = Atlas::new(&config, &members, &world);
+
+    let mut names = HashMap::new();
+    let words = match &order.scope {
+        Scope::Folders(folders) => atlas.words(folders, &mut names),
+        Scope::Everything => None,
+    };
+    argv.extend(args.iter().cloned());
+    if let Some(given) = given {
+        argv.extend(["-c".into(), given.into()]);
+    }
+    let everything = words.is_none();
+    argv.extend(words.unwrap_or_else(|| match target {
+        Some(target) => vec![target.into()],
+        None => vec!["-a".into()],
+    }));
+    Ok(Plan {
+        argv,
+        environment: world.environment,
+        everything,
+        names,
+        memory: order.memory.clone(),
+        config: Some(file),
     })
 }
 
-/// Judge a run that ended by itself or by somebody else's signal.
-#[must_use]
-pub fn judge(_order: &Order, plan: &Plan, _exit: Exit, _output: &Output) -> Verdict {
-    Verdict {
-        outcome: Outcome::Ok,
-        text: String::new(),
-        failed: Vec::new(),
-        memory: plan.memory.clone(),
+/// A refusal for the user to mend.
+fn refused(text: String) -> Refused {
+    Refused {
+        outcome: Outcome::Config,
+        text,
     }
 }
+
+/// A channel of the target.
+struct Member<'a> {
+    channel: &'a Channel,
+    /// As the target says it, perhaps with boxes.
+    said: Vec<u8>,
+    /// These boxes only, whatever the channel's patterns say.
+    boxes: Option<Vec<Vec<u8>>>,
+    /// It can be told on the command line.
+    nameable: bool,
+}
+
+/// What the account is about.
+fn members<'a>(
+    config: &'a Config,
+    target: Option<&str>,
+    file: &Path,
+) -> Result<Vec<Member<'a>>, Refused> {
+    let member = |said: &[u8]| {
+        let (name, boxes) = match said.iter().position(|byte| *byte == b':') {
+            Some(colon) => {
+                let (name, boxes) = said.split_at_checked(colon)?;
+                let boxes = boxes.get(1..).unwrap_or_default();
+                let boxes = boxes.split(|byte| matches!(byte, b',' | b'\n'));
+                let boxes = boxes.map(|name| if name.is_empty() { INBOX } else { name });
+                (name, Some(boxes.map(<[u8]>::to_vec).collect()))
+            }
+            None => (said, None),
+        };
+        let channel = config
+            .channels
+            .iter()
+            .find(|channel| channel.name == name)?;
+        // A group hides a channel, a colon ends a name, and a dash begins an option.
+        let hidden = config.groups.iter().any(|group| group.name == name);
+        Some(Member {
+            channel,
+            said: said.to_vec(),
+            boxes: boxes.filter(|_| channel.patterns.is_some()),
+            nameable: !hidden && !name.starts_with(b"-"),
+        })
+    };
+    let Some(target) = target else {
+        if config.channels.is_empty() {
+            return Err(refused(format!(
+                "mbsync's configuration {} defines no channel; define one, or name the right file \
+                 with `:config`",
+                file.display()
+            )));
+        }
+        let all = config.channels.iter().map(|channel| Member {
+            channel,
+            said: channel.name.clone(),
+            boxes: None,
+            nameable: !channel.name.contains(&b':')
+                && member(&channel.name).is_some_and(|member| member.nameable),
+        });
+        return Ok(all.collect());
+    };
+    let bytes = target.as_bytes();
+    if let Some(group) = config.groups.iter().find(|group| group.name == bytes) {
+        return Ok(group
+            .members
+            .iter()
+            .filter_map(|said| member(said))
+            .collect());
+    }
+    match member(bytes).filter(|member| member.nameable) {
+        Some(member) => Ok(vec![member]),
+        None => Err(refused(format!(
+            "mbsync's configuration {} defines no channel or group {target}; define it, or correct \
+             the name in `:syncer`",
+            file.display()
+        ))),
+    }
+}
+
+/// One end of a channel that is a local store.
+struct Side {
+    place: Arc<Place>,
+    /// What goes before the names of boxes here, and at the other end.
+    prefix: Vec<u8>,
+    other: Vec<u8>,
+}
+
+/// Where everything is.
+struct Atlas<'a> {
+    members: &'a [Member<'a>],
+    /// Those of each member.
+    sides: Vec<Vec<Side>>,
+}
+
+/// What the command line is to say of a channel.
+#[derive(Clone, Default)]
+enum Said {
+    #[default]
+    Nothing,
+    Boxes(Vec<Vec<u8>>),
+    Whole,
+}
+
+impl<'a> Atlas<'a> {
+    fn new(config: &Config, members: &'a [Member<'a>], world: &World) -> Self {
+        let mut places: HashMap<&[u8], Arc<Place>> = HashMap::new();
+        for store in &config.stores {
+            places.insert(&store.name, Arc::new(place(store, world)));
+        }
+        let sides = members.iter().map(|member| {
+            let Channel { far, near, .. } = member.channel;
+            let ends = [(near, far), (far, near)].into_iter();
+            let local = ends.filter_map(|((store, prefix), (_, other))| {
+                Some(Side {
+                    place: places.get(store.as_slice())?.clone(),
+                    prefix: prefix.clone(),
+                    other: other.clone(),
+                })
+            });
+            local.collect()
+        });
+        Atlas {
+            members,
+            sides: sides.collect(),
+        }
+    }
+
+    /// The words for some folders; `None`: the whole target.
+    fn words(
+        &self,
+        folders: &[Arc<Folder>],
+        names: &mut HashMap<Vec<u8>, Arc<Path>>,
+    ) -> Option<Vec<OsString>> {
+        let mut said = vec![Said::default(); self.members.len()];
+        let mut complete = true;
+        let mut links = Links::default();
+        for folder in folders {
+            let far_only = folder.directory.as_os_str().is_empty();
+            let spellings = if far_only {
+                Vec::new()
+            } else {
+                links.spellings(folder)
+            };
+            // Of a folder that is not here yet only a name is known, which any channel may mean.
+            let guessing = far_only && self.members.len() == 1;
+            complete &= !far_only || guessing;
+            let members = self.members.iter().zip(&self.sides).zip(&mut said);
+            for ((member, sides), said) in members {
+                for side in sides {
+                    let found = if guessing && member.channel.patterns.is_some() {
+                        vec![remote(&folder.name)]
+                    } else {
+                        complete &= !guessing;
+                        side.place.boxes(&spellings)
+                    };
+                    for found in &found {
+                        let Some(name) = selected(member, side, found) else {
+                            continue;
+                        };
+                        for key in keys(member.channel, side, found, &name) {
+                            names.insert(key, folder.real.clone());
+                        }
+                        said.add(member, name);
+                        complete &= member.nameable;
+                    }
+                }
+            }
+        }
+        let words: Vec<OsString> = said
+            .into_iter()
+            .zip(self.members)
+            .filter_map(|(said, member)| said.word(member))
+            .map(OsString::from_vec)
+            .collect();
+        let length: usize = words.iter().map(|word| word.len() + 1).sum();
+        (complete && !words.is_empty() && length <= LONGEST).then_some(words)
+    }
+}
+
+impl Said {
+    /// One more box; an empty name is the whole channel.
+    fn add(&mut self, member: &Member, name: Vec<u8>) {
+        let sayable = !name.is_empty() && !name.iter().any(|byte| matches!(byte, b',' | b'\n'));
+        match self {
+            _ if !sayable || member.channel.patterns.is_none() => *self = Said::Whole,
+            Said::Nothing => *self = Said::Boxes(vec![name]),
+            Said::Boxes(boxes) if !boxes.contains(&name) => boxes.push(name),
+            Said::Boxes(_) | Said::Whole => {}
+        }
+    }
+
+    fn word(self, member: &Member) -> Option<Vec<u8>> {
+        match self {
+            Said::Nothing => None,
+            Said::Boxes(boxes) => {
+                let boxes = boxes.join(&b',');
+                Some([member.channel.name.as_slice(), b":", &boxes].concat())
+            }
+            Said::Whole => Some(member.said.clone()),
+        }
+    }
+}
+
+/// A box by its name alone.
+fn remote(name: &[u8]) -> Found {
+    let levels = name.split(|byte| *byte == b'/');
+    let levels = levels.map(|level| match str::from_utf8(level) {
+        Ok(text) => utf7::encode(text),
+        Err(_) => level.to_vec(),
+    });
+    let name = levels.collect::<Vec<_>>().join(&b'/');
+    let in_inbox = name == INBOX || name.starts_with(b"INBOX/");
+    Found { name, in_inbox }
+}
+
+/// What a channel calls a box; `None` if it leaves that out, empty if it has no names.
+fn selected(member: &Member, side: &Side, found: &Found) -> Option<Vec<u8>> {
+    match (&member.channel.patterns, &member.boxes) {
+        (None, _) => {
+            let only = if side.prefix.is_empty() {
+                INBOX
+            } else {
+                &side.prefix
+            };
+            (found.name == only).then(Vec::new)
+        }
+        (Some(_), Some(boxes)) => {
+            let name = found.name.strip_prefix(side.prefix.as_slice())?.to_vec();
+            boxes.contains(&name).then_some(name)
+        }
+        (Some(patterns), None) => side.place.selected(found, &side.prefix, patterns),
+    }
+}
+
+/// How mbsync's messages may call a box: `CHANNEL:NAME` with its name at either end.
+fn keys(channel: &Channel, side: &Side, found: &Found, name: &[u8]) -> [Vec<u8>; 2] {
+    let key = |name: &[u8]| [channel.name.as_slice(), b":", name].concat();
+    let other = [side.other.as_slice(), name].concat();
+    let other = if other.is_empty() { INBOX } else { &other };
+    [key(&found.name), key(other)]
+}
+
+/// Where a store is.
+fn place(store: &Store, world: &World) -> Place {
+    let inbox = world.path(store.inbox.as_deref().unwrap_or(b"~/Maildir"));
+    let inbox = PathBuf::from(OsString::from_vec(inbox));
+    let root = store.path.as_deref().map(|path| world.path(path));
+    // What follows the last slash is the beginning of names.
+    let root = root.as_deref().and_then(|root| {
+        let slash = root.iter().rposition(|byte| *byte == b'/')?;
+        let (directory, stem) = root.split_at_checked(slash + 1)?;
+        let directory = OsString::from_vec(directory.to_vec());
+        Some((PathBuf::from(directory), stem))
+    });
+    let view = |spell: fn(&Path) -> PathBuf| View {
+        root: root.as_ref().map(|(directory, stem)| {
+            let mut root = bytes(&spell(directory));
+            if !root.ends_with(b"/") {
+                root.push(b'/');
+            }
+            [&root, *stem].concat()
+        }),
+        inbox: bytes(&spell(&inbox)),
+    };
+    Place::new(store, view(tidy), view(resolved))
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// Without doubled slashes and one at the end.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+/// With links resolved, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let path = tidy(path);
+    for above in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (fs::canonicalize(above), path.strip_prefix(above)) {
+            return tidy(&real.join(rest));
+        }
+    }
+    path
+}
+
+/// What directories resolve to, each looked up once.
+#[derive(Default)]
+struct Links {
+    known: HashMap<PathBuf, Option<PathBuf>>,
+}
+
+impl Links {
+    /// All ways to write a folder's directory, with more or fewer links resolved.
+    fn spellings(&mut self, folder: &Folder) -> Vec<Vec<u8>> {
+        let mut spellings = BTreeSet::from([bytes(&folder.real), bytes(&tidy(&folder.directory))]);
+        for above in folder.directory.ancestors() {
+            let known = self.known.entry(above.to_path_buf());
+            let real = known.or_insert_with(|| fs::canonicalize(above).ok());
+            if let (Some(real), Ok(rest)) = (real, folder.directory.strip_prefix(above)) {
+                spellings.insert(bytes(&tidy(&real.join(rest))));
+            }
+        }
+        spellings.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,485 @@
+//! What became of a run of mbsync, by its exit code and what it printed.
+//!
+//! The code is 1 for every failure, and may be 0 after one; so the lines decide.  Those about
+//! single boxes are set aside first: names in them come from the server and may say anything.  Of
+//! several troubles the one counts that a user has to mend, then the one that stops everything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::outcome::{self, Exit, Verdict};
+use super::super::plan::Plan;
+use super::super::{Order, Outcome, Output, Scope};
+
+/// What means that something has to be configured otherwise, in small letters, and what to do.
+const CONFIG: [(&str, &str); 26] = [
+    (
+        "ssl error connecting",
+        "correct SSLType, Host or CertificateFile",
+    ),
+    (
+        "certificate owner does not match",
+        "correct Host or CertificateFile",
+    ),
+    (
+        "no server certificate",
+        "correct SSLType or CertificateFile",
+    ),
+    ("error while loading certificate", "correct CertificateFile"),
+    ("wrong version number", "correct SSLType and Port"),
+    ("unsupported protocol", "correct SSLVersions"),
+    ("no protocols available", "correct SSLVersions"),
+    ("requires ssl but no ssl versions", "correct SSLVersions"),
+    (
+        "no acceptable authentication mechanism",
+        "correct AuthMechs or SSLType",
+    ),
+    ("sasl mechanism(s) not available", "correct AuthMechs"),
+    ("ssl support not available", "correct SSLType"),
+    ("[privacyrequired]", "set SSLType"),
+    ("cannot open config file", "write it"),
+    ("no channel or group named", "define it"),
+    ("no channels defined", "define one"),
+    ("no channel specified", "define one"),
+    ("cannot override mailbox in channel", "give Patterns"),
+    ("refers to no far side store", "give Far"),
+    ("refers to no near side store", "give Near"),
+    ("has both pass and passcmd", "keep one of them"),
+    ("has both user and usercmd", "keep one of them"),
+    ("invalid syncstate location", "correct SyncState"),
+    ("does not support in-box sync state", "correct SyncState"),
+    (", no user", "give User or UserCmd"),
+    (", no password", "give PassCmd or Pass"),
+    ("unknown option", "correct `:args`; the channels are"),
+];
+
+/// What may pass by itself, in small letters.
+const PASSES: [&str; 23] = [
+    "cannot connect to",
+    "no working address found",
+    "cannot resolve server",
+    "socket error",
+    "timeout.",
+    "timed out",
+    "unexpected eof",
+    "unexpected bye",
+    "bogus greeting response",
+    "connection refused",
+    "connection reset",
+    "unreachable",
+    "broken pipe",
+    "compression error",
+    "error decompressing",
+    "ssl_error_syscall",
+    "[unavailable]",
+    "[inuse]",
+    "[limit]",
+    "[serverbug]",
+    "too many",
+    "try again",
+    "temporar",
+];
+
+/// What begins a line that is an error even after exit code 0.
+const ERRORS: [&str; 3] = ["Error: ", "Maildir error: ", "IMAP error: "];
+
+/// What begins a line that is none even after another code; these are notices, and the phases
+/// that `-V` tells of.
+const REMARKS: [&str; 18] = [
+    "Notice: ",
+    "Maildir notice: ",
+    "IMAP notice: ",
+    "Warning: ",
+    "Maildir warning: ",
+    "IMAP warning: ",
+    "Reading configuration",
+    "Channel ",
+    "Resolving ",
+    "Connecting to ",
+    "Connection is now ",
+    "Logging in",
+    "Authenticating ",
+    "Opening ",
+    "Loading ",
+    "Synchronizing",
+    "far side: ",
+    "near side: ",
+];
+
+/// What is wrong with a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The far side cannot be opened.
+    Far,
+    /// The near side cannot be opened.
+    Near,
+    /// Neither can.
+    Both,
+    /// Its messages have other numbers than before.
+    Renumbered,
+    /// Another process syncs it.
+    Locked,
+}
+
+/// An error about a box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Broken<'a> {
+    trouble: Trouble,
+    channel: &'a str,
+    name: &'a str,
+    line: &'a str,
+}
+
+impl<'a> Broken<'a> {
+    fn of(line: &'a str) -> Option<Self> {
+        let (rest, warning) = match line.strip_prefix("Error: channel ") {
+            Some(rest) => (rest, false),
+            None => (line.strip_prefix("Warning: channel ")?, true),
+        };
+        let broken = |trouble, channel, name| {
+            Some(Broken {
+                trouble,
+                channel,
+                name,
+                line,
+            })
+        };
+        if let Some(pair) = rest.strip_suffix(" is locked").filter(|_| !warning) {
+            return broken(Trouble::Locked, "", pair);
+        }
+        if let Some(start) = rest.strip_suffix(" changed.")
+            && let Some((channel, names)) = start.split_once(": UIDVALIDITY of both far side ")
+        {
+            let name = names.split(" and near side ").next().unwrap_or(names);
+            return broken(Trouble::Renumbered, channel, name);
+        }
+        for (joint, trouble) in [
+            (": both far side ", Trouble::Both),
+            (": far side box ", Trouble::Far),
+            (": near side box ", Trouble::Near),
+        ] {
+            if let Some((channel, names)) = rest.split_once(joint)
+                && let Some((names, _)) = names.rsplit_once(" cannot be opened")
+            {
+                let both = names.split_once(" and near side ");
+                let name = both.filter(|_| trouble == Trouble::Both);
+                return broken(trouble, channel, name.map_or(names, |(name, _)| name));
+            }
+        }
+        for joint in [", far side box ", ", near side box "] {
+            if let Some((channel, names)) = rest.split_once(joint)
+                && let Some((name, what)) = names.rsplit_once(": ")
+                && what.contains("UIDVALIDITY")
+                && !warning
+            {
+                return broken(Trouble::Renumbered, channel, name);
+            }
+        }
+        None
+    }
+}
+
+/// What went wrong, in words.
+struct Finding {
+    outcome: Outcome,
+    text: String,
+    failed: Vec<Arc<Path>>,
+}
+
+/// Judge a run that ended by itself or by somebody else's signal.
+#[must_use]
+pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict {
+    let lines = outcome::lines(output);
+    let court = Court::new(order, plan, exit, &lines);
+    let found = court.finding().unwrap_or(Finding {
+        outcome: Outcome::Ok,
+        text: String::new(),
+        failed: Vec::new(),
+    });
+    Verdict {
+        outcome: found.outcome,
+        text: found.text,
+        failed: found.failed,
+        memory: plan.memory.clone(),
+    }
+}
+
+/// All that is known of a run.
+struct Court<'a> {
+    order: &'a Order,
+    plan: &'a Plan,
+    exit: Exit,
+    failed: bool,
+    /// Lines about boxes.
+    boxes: Vec<Broken<'a>>,
+    /// Other lines that give reasons.
+    lines: Vec<&'a str>,
+    /// The last line of all.
+    last: &'a str,
+}
+
+impl<'a> Court<'a> {
+    fn new(order: &'a Order, plan: &'a Plan, exit: Exit, lines: &'a [String]) -> Self {
+        let failed = match exit {
+            Exit::Code(code) => code != 0 && !order.syncer.success.contains(&code),
+            Exit::Signal(_) => true,
+        };
+        let mut court = Court {
+            order,
+            plan,
+            exit,
+            failed,
+            boxes: Vec::new(),
+            lines: Vec::new(),
+            last: lines.last().map_or("", String::as_str),
+        };
+        let begins = |line: &str, list: &[&str]| list.iter().any(|start| line.starts_with(start));
+        for line in lines.iter().map(|line| line.trim_end()) {
+            let wrong = begins(line, &ERRORS) || (failed && !begins(line, &REMARKS));
+            match Broken::of(line) {
+                Some(broken) if failed || wrong => court.boxes.push(broken),
+                None if wrong => court.lines.push(line),
+                _ => {}
+            }
+        }
+        court
+    }
+
+    /// What went wrong; `None` if nothing did.
+    fn finding(&self) -> Option<Finding> {
+        if let Exit::Signal(signal) = self.exit {
+            let what = format!("mbsync was ended by signal {signal}");
+            return Some(tell(Outcome::Interrupted, &what, "", "it is run again"));
+        }
+        self.misconfigured()
+            .or_else(|| self.refused())
+            .or_else(|| self.locked())
+            .or_else(|| self.no_password())
+            .or_else(|| self.disk())
+            .or_else(|| self.passing())
+            .or_else(|| self.broken())
+            .or_else(|| self.unknown())
+    }
+
+    fn config(&self) -> String {
+        match &self.plan.config {
+            Some(file) => file.display().to_string(),
+            None => "mbsync's configuration".to_owned(),
+        }
+    }
+
+    /// For what could not be synced at all.
+    fn cannot(&self) -> String {
+        format!("mbsync could not sync account {}", self.order.account)
+    }
+
+    fn misconfigured(&self) -> Option<Finding> {
+        let file = self.config();
+        self.lines.iter().find_map(|line| {
+            // What a server says of a command is no matter of the configuration.
+            if line.starts_with("IMAP command") && !line.contains("[PRIVACYREQUIRED]") {
+                return None;
+            }
+            let small = line.to_lowercase();
+            let known = CONFIG.iter().find(|(part, _)| small.contains(part));
+            let advice = match known {
+                Some((_, advice)) => format!("{advice} in {file}"),
+                None if located(line, &file) => "mend that line".to_owned(),
+                None => return None,
+            };
+            Some(tell(Outcome::Config, &self.cannot(), line, &advice))
+        })
+    }
+
+    /// The server does not want the user, unless it says that this is for now.
+    fn refused(&self) -> Option<Finding> {
+        let line = self.lines.iter().find(|line| {
+            let login = ["IMAP command 'AUTHENTICATE", "IMAP command 'LOGIN"];
+            login.iter().any(|start| line.starts_with(start))
+                || line.contains("SASL authentication")
+        })?;
+        if passes(line) {
+            return None;
+        }
+        let what = format!(
+            "the server refuses the login of account {}",
+            self.order.account
+        );
+        let advice = format!("correct User, and PassCmd or Pass, in {}", self.config());
+        Some(tell(Outcome::Auth, &what, line, &advice))
+    }
+
+    fn locked(&self) -> Option<Finding> {
+        let broken = self
+            .boxes
+            .iter()
+            .find(|broken| broken.trouble == Trouble::Locked);
+        let line = match broken {
+            Some(broken) => broken.line,
+            None => self
+                .lines
+                .iter()
+                .find(|line| line.contains("cannot fcntl lock"))?,
+        };
+        let what = format!(
+            "another mbsync syncs folders of account {}",
+            self.order.account
+        );
+        Some(tell(
+            Outcome::Locked,
+            &what,
+            line,
+            "it is tried again later",
+        ))
+    }
+
+    /// A password that a program should give: whoever keeps it may be locked.
+    fn no_password(&self) -> Option<Finding> {
+        let line = self.lines.iter().find(|line| {
+            line.starts_with("Skipping account ")
+                && [", PassCmd ", ", UserCmd "]
+                    .iter()
+                    .any(|part| line.contains(part))
+        })?;
+        let what = format!("no password came for account {}", self.order.account);
+        let advice = format!("it is tried again; see PassCmd in {}", self.config());
+        Some(tell(Outcome::Transient, &what, line, &advice))
+    }
+
+    fn disk(&self) -> Option<Finding> {
+        let full = ["No space left on device", "Disk quota exceeded"];
+        let line = self
+            .lines
+            .iter()
+            .find(|line| full.iter().any(|part| line.contains(part)))?;
+        let what = format!("{}, the disk is full", self.cannot());
+        Some(tell(
+            Outcome::Transient,
+            &what,
+            line,
+            "make room, it is tried again",
+        ))
+    }
+
+    fn passing(&self) -> Option<Finding> {
+        let line = self.lines.iter().find(|line| passes(line))?;
+        let advice = "it is tried again later";
+        Some(tell(Outcome::Transient, &self.cannot(), line, advice))
+    }
+
+    /// Single boxes that went wrong.
+    fn broken(&self) -> Option<Finding> {
+        let first = self.boxes.first()?;
+        let mut failed = Vec::new();
+        for broken in &self.boxes {
+            let key = format!("{}:{}", broken.channel, broken.name);
+            match self.plan.names.get(key.as_bytes()) {
+                Some(real) => failed.push(real.clone()),
+                None => failed.extend(self.all()),
+            }
+        }
+        failed.sort();
+        failed.dedup();
+        let Broken { channel, name, .. } = first;
+        let mut what = match first.trouble {
+            Trouble::Renumbered => format!("the messages of folder {name} were renumbered"),
+            _ => format!("mbsync could not sync folder {name} of channel {channel}"),
+        };
+        let mut others: Vec<_> = self
+            .boxes
+            .iter()
+            .map(|broken| (broken.channel, broken.name))
+            .collect();
+        others.sort_unstable();
+        others.dedup();
+        if others.len() > 1 {
+            what = format!("{what}, and {} more went wrong", others.len() - 1);
+        }
+        let file = self.config();
+        let advice = match first.trouble {
+            Trouble::Far => format!(
+                "if it is only here, set `Create Far` or `Create Both` in {file}; \
+                 if it was removed on the server, remove it here"
+            ),
+            Trouble::Near => {
+                format!("if it is only on the server, set `Create Near` or `Create Both` in {file}")
+            }
+            Trouble::Both => format!("it is on neither side; create it, or see Patterns in {file}"),
+            Trouble::Renumbered => "mbsync leaves it out until that is mended by hand: move the \
+                 local folder and its sync state away, then it is fetched anew"
+                .to_owned(),
+            Trouble::Locked => "it is tried again later".to_owned(),
+        };
+        // Why a server would not open it.
+        let answer = self
+            .lines
+            .iter()
+            .find(|line| line.starts_with("IMAP command"));
+        let line = answer.copied().unwrap_or(first.line);
+        let mut finding = tell(Outcome::Partial, &what, line, &advice);
+        finding.failed = failed;
+        Some(finding)
+    }
+
+    fn unknown(&self) -> Option<Finding> {
+        let error = self
+            .lines
+            .iter()
+            .find(|line| ERRORS.iter().any(|start| line.starts_with(start)));
+        let line = error.or_else(|| self.lines.last()).copied();
+        if !self.failed {
+            let what = format!("mbsync did not sync all of account {}", self.order.account);
+            let mut finding = tell(Outcome::Partial, &what, line?, "it is tried again later");
+            finding.failed = self.all();
+            return Some(finding);
+        }
+        let code = match self.exit {
+            Exit::Code(code) | Exit::Signal(code) => code,
+        };
+        let what = format!("{} (exit code {code})", self.cannot());
+        let line = line.unwrap_or(self.last);
+        Some(tell(
+            Outcome::Transient,
+            &what,
+            line,
+            "it is tried again later",
+        ))
+    }
+
+    /// The truenames of all folders of the order.
+    fn all(&self) -> Vec<Arc<Path>> {
+        match &self.order.scope {
+            Scope::Folders(folders) if !self.plan.everything => {
+                folders.iter().map(|folder| folder.real.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn tell(outcome: Outcome, what: &str, line: &str, advice: &str) -> Finding {
+    Finding {
+        outcome,
+        text: outcome::sentence(what, line, advice),
+        failed: Vec::new(),
+    }
+}
+
+fn passes(line: &str) -> bool {
+    let small = line.to_lowercase();
+    PASSES.iter().any(|part| small.contains(part))
+}
+
+/// Whether a line is about one of the configuration.
+fn located(line: &str, file: &str) -> bool {
+    let rest = line
+        .strip_prefix(file)
+        .and_then(|rest| rest.strip_prefix(':'));
+    rest.is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
+        && ![": Notice:", ": Warning:"]
+            .iter()
+            .any(|part| line.contains(part))
+}
+
+#[cfg(test)]
+mod tests;

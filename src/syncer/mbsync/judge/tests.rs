@@ -1,0 +1,388 @@
+use std::collections::HashMap;
+
+use super::super::super::{Memory, Program, RunId, Syncer};
+use super::*;
+use crate::change::{AccountId, Folder};
+
+/// An order for the folders `a` and `b` of channel `c`, and its plan.
+fn case(everything: bool) -> (Order, Plan) {
+    let folder = |name: &str| {
+        Arc::new(Folder {
+            account: AccountId(0),
+            real: Path::new("/m").join(name).into(),
+            directory: Path::new("/m").join(name).into(),
+            name: name.as_bytes().into(),
+        })
+    };
+    let order = Order {
+        run: RunId(1),
+        account: "mine".to_owned(),
+        syncer: Arc::new(Syncer {
+            program: Program::Mbsync {
+                program: "mbsync".into(),
+                target: None,
+                config: None,
+                args: Vec::new(),
+            },
+            search: Vec::new(),
+            environment: Vec::new(),
+            directory: None,
+            input: Vec::new(),
+            success: vec![9],
+            pulls_only: false,
+            per_run: false,
+        }),
+        scope: Scope::Folders(vec![folder("a"), folder("b")]),
+        quick: false,
+        roots: Vec::new(),
+        memory: Memory::default(),
+    };
+    let name = |name: &str| {
+        (
+            format!("c:{name}").into_bytes(),
+            Path::new("/m").join(name).into(),
+        )
+    };
+    let plan = Plan {
+        argv: Vec::new(),
+        environment: Vec::new(),
+        everything,
+        names: HashMap::from([name("a"), name("b")]),
+        memory: Memory::default(),
+        config: Some("/rc".into()),
+    };
+    (order, plan)
+}
+
+fn judged(exit: Exit, text: &str, everything: bool) -> Verdict {
+    let (order, plan) = case(everything);
+    let output = Output {
+        first: text.as_bytes().to_vec(),
+        ..Output::default()
+    };
+    judge(&order, &plan, exit, &output)
+}
+
+#[test]
+fn lines_tell_how_it_went() {
+    use Outcome::{Auth, Config, Interrupted, Locked, Ok, Partial, Transient};
+    let refused = "Cannot connect to h (1.2.3.4:143): Connection refused\n\
+                   No working address found for h\n";
+    let login = "IMAP command 'LOGIN <user> <pass>' returned an error: NO ";
+    let plain = "IMAP command 'AUTHENTICATE PLAIN <authdata>' returned an error: NO ";
+    let far = "Error: channel c: far side box a cannot be opened.\n";
+    // exit code, what it printed, outcome, part of the text
+    let table: [(i32, &str, Outcome, &str); 47] = [
+        (0, "", Ok, ""),
+        (9, "", Ok, ""),
+        (
+            0,
+            "Maildir notice: no UIDVALIDITY in /m/a, creating new.\n",
+            Ok,
+            "",
+        ),
+        (0, "Warning: lost track of 3 pulled message(s)\n", Ok, ""),
+        (
+            0,
+            "Warning: message 3 from near side has incomplete header; skipping.\n",
+            Ok,
+            "",
+        ),
+        (0, "Opening far side box Error: x...\n", Ok, ""),
+        // the configuration
+        (
+            1,
+            "SSL error connecting h: self-signed certificate\n",
+            Config,
+            "CertificateFile in /rc",
+        ),
+        (
+            1,
+            "Error, certificate owner does not match hostname h\n",
+            Config,
+            "Host",
+        ),
+        (
+            1,
+            "Socket error: secure connect to h (1.2.3.4:993): error:0A00010B:SSL routines::wrong version number\n",
+            Config,
+            "SSLType and Port",
+        ),
+        (
+            1,
+            "/rc:3: unknown keyword 'x'\n",
+            Config,
+            "/rc:3: unknown keyword 'x'; mend that line",
+        ),
+        (
+            1,
+            "/rc:3: Notice: URL notation is deprecated\nx\n",
+            Transient,
+            "exit code 1): x",
+        ),
+        (
+            1,
+            "Cannot open config file '/rc': No such file\n",
+            Config,
+            "write it in /rc",
+        ),
+        (
+            1,
+            "No channel or group named 'x' defined.\n",
+            Config,
+            "define it in /rc",
+        ),
+        (
+            1,
+            "Cannot override mailbox in channel 'x' - no Patterns.\n",
+            Config,
+            "give Patterns",
+        ),
+        (
+            1,
+            "IMAP error: server supports no acceptable authentication mechanism\n",
+            Config,
+            "AuthMechs",
+        ),
+        (
+            1,
+            "Skipping account acc, no password\n",
+            Config,
+            "give PassCmd or Pass",
+        ),
+        (
+            1,
+            &(plain.to_owned() + "[PRIVACYREQUIRED] x\n"),
+            Config,
+            "set SSLType",
+        ),
+        (1, "mbsync: unknown option '--x'\n", Config, ":args"),
+        // the login
+        (
+            1,
+            &(plain.to_owned() + "[AUTHENTICATIONFAILED] no.\n"),
+            Auth,
+            "the server refuses the login of account mine: IMAP command",
+        ),
+        (
+            1,
+            &(login.to_owned() + "no.\n"),
+            Auth,
+            "correct User, and PassCmd or Pass, in /rc",
+        ),
+        (
+            1,
+            &(login.to_owned() + "[UNAVAILABLE] later\n"),
+            Transient,
+            "later",
+        ),
+        (1, &(login.to_owned() + "[LIMIT] x\n"), Transient, ""),
+        (
+            1,
+            "Skipping account acc, PassCmd exited with status 3\n",
+            Transient,
+            "no password came for account mine: Skipping account acc, PassCmd exited with status 3; it is tried again; see PassCmd in /rc",
+        ),
+        (
+            1,
+            "gpg: timeout.\nSkipping account acc, PassCmd produced no output\n",
+            Transient,
+            "no password came",
+        ),
+        (
+            1,
+            "Skipping account acc, PassCmd crashed\n",
+            Transient,
+            "no password came",
+        ),
+        // locks
+        (
+            1,
+            "Error: channel :far:a-:near:a is locked\n",
+            Locked,
+            "another mbsync syncs folders of account mine: Error",
+        ),
+        (
+            1,
+            "Error: channel :far:a-:near:a is locked\nError: channel c: far side box b cannot be opened.\n",
+            Locked,
+            "",
+        ),
+        (
+            1,
+            "Maildir error: cannot fcntl lock UIDVALIDITY.\n",
+            Locked,
+            "",
+        ),
+        // what passes
+        (
+            1,
+            refused,
+            Transient,
+            "mbsync could not sync account mine: Cannot connect to h (1.2.3.4:143): Connection refused; it is tried again later",
+        ),
+        (
+            1,
+            "Error: Cannot resolve server 'h': Name or service not known\n",
+            Transient,
+            "resolve",
+        ),
+        (
+            1,
+            "Socket error on h (1.2.3.4:143): timeout.\n",
+            Transient,
+            "timeout",
+        ),
+        (
+            1,
+            "IMAP error: unexpected EOF from h (1.2.3.4:143)\n",
+            Transient,
+            "EOF",
+        ),
+        (
+            1,
+            "IMAP error: unexpected BYE response: down\n",
+            Transient,
+            "BYE",
+        ),
+        (
+            1,
+            &(far.to_owned() + "IMAP error: unexpected EOF from h\n"),
+            Transient,
+            "EOF",
+        ),
+        (
+            0,
+            "Maildir error: cannot write /m/a/tmp/x: No space left on device\n",
+            Transient,
+            "the disk is full",
+        ),
+        (
+            1,
+            "Error: cannot write file: No space left on device\n",
+            Transient,
+            "the disk is full",
+        ),
+        // single boxes
+        (
+            1,
+            far,
+            Partial,
+            "mbsync could not sync folder a of channel c: Error: channel c: far side box a cannot be opened.; if it is only here, set `Create Far` or `Create Both` in /rc",
+        ),
+        (
+            1,
+            "Error: channel c: near side box a cannot be opened.\n",
+            Partial,
+            "`Create Near`",
+        ),
+        (
+            1,
+            "Error: channel c: both far side a and near side a cannot be opened.\n",
+            Partial,
+            "on neither side",
+        ),
+        (
+            1,
+            "Error: channel c, far side box a: UIDVALIDITY genuinely changed (at UID 1).\n",
+            Partial,
+            "the messages of folder a were renumbered: ",
+        ),
+        (
+            1,
+            "Error: channel c, far side box a: Unable to recover from UIDVALIDITY change.\n",
+            Partial,
+            "renumbered",
+        ),
+        (
+            1,
+            "Error: channel c: UIDVALIDITY of both far side a and near side a changed.\n",
+            Partial,
+            "renumbered",
+        ),
+        (
+            1,
+            &("IMAP command 'SELECT \"a\"' returned an error: NO gone\n".to_owned() + far),
+            Partial,
+            "NO gone; if",
+        ),
+        (
+            1,
+            "Error: channel c: far side box no space left on device cannot be opened.\n",
+            Partial,
+            "Create Far",
+        ),
+        (
+            0,
+            "Maildir error: cannot write x: Input/output error\n",
+            Partial,
+            "mbsync did not sync all of account mine: Maildir error: cannot",
+        ),
+        // anything else
+        (
+            1,
+            "Channel c\nsomething\n",
+            Transient,
+            "mbsync could not sync account mine (exit code 1): something",
+        ),
+        (
+            1,
+            "",
+            Transient,
+            "mbsync could not sync account mine (exit code 1); it is tried again later",
+        ),
+    ];
+    for (code, text, outcome, part) in table {
+        let verdict = judged(Exit::Code(code), text, false);
+        assert_eq!(verdict.outcome, outcome, "{text}: {}", verdict.text);
+        assert!(verdict.text.contains(part), "{text}: {}", verdict.text);
+        assert!(!verdict.text.contains('\n'));
+        assert_eq!(verdict.text.is_empty(), outcome == Ok);
+    }
+    let killed = judged(Exit::Signal(15), far, false);
+    assert_eq!(killed.outcome, Interrupted);
+    assert_eq!(
+        killed.text,
+        "mbsync was ended by signal 15; it is run again"
+    );
+}
+
+#[test]
+fn boxes_are_folders() {
+    let line = |name: &str| format!("Error: channel c: far side box {name} cannot be opened.\n");
+    // what it printed, of everything, the folders that failed
+    let table: [(String, bool, &[&str]); 7] = [
+        (line("a"), false, &["/m/a"]),
+        (
+            line("b") + &line("a") + &line("a"),
+            false,
+            &["/m/a", "/m/b"],
+        ),
+        (line("a"), true, &["/m/a"]),
+        // a box of which nothing is known
+        (line("x"), false, &["/m/a", "/m/b"]),
+        (line("x"), true, &[]),
+        (line("x") + &line("b"), true, &["/m/b"]),
+        (
+            "Error: channel d: near side box a cannot be opened.\n".to_owned(),
+            true,
+            &[],
+        ),
+    ];
+    for (text, everything, failed) in table {
+        let verdict = judged(Exit::Code(1), &text, everything);
+        assert_eq!(verdict.outcome, Outcome::Partial);
+        let failed: Vec<_> = failed.iter().map(Path::new).collect();
+        let found: Vec<_> = verdict.failed.iter().map(|path| &**path).collect();
+        assert_eq!(found, failed, "{text}");
+    }
+    let two = judged(Exit::Code(1), &(line("a") + &line("b")), false);
+    assert!(
+        two.text
+            .contains("folder a of channel c, and 1 more went wrong: "),
+        "{}",
+        two.text
+    );
+    let one = judged(Exit::Code(0), "Maildir error: x\n", false);
+    assert_eq!(one.failed.len(), 2);
+}

@@ -1,0 +1,327 @@
+use std::error::Error;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::super::{Memory, RunId, Syncer};
+use super::*;
+use crate::change::AccountId;
+
+type Tested = Result<(), Box<dyn Error>>;
+
+/// A home directory with a program `mbsync`, a configuration, and local folders.
+struct Home {
+    directory: tempfile::TempDir,
+}
+
+const FILE: &str = "
+MaildirStore near
+Path ~/mail/
+Inbox ~/mail/INBOX
+SubFolders Verbatim
+
+MaildirStore linked
+Path ~/other/
+Inbox ~/other/INBOX
+SubFolders Verbatim
+
+Channel all
+Far :far:
+Near :near:
+Patterns * !no
+
+Channel pre
+Far :far:remote/
+Near :near:pre/
+Patterns *
+
+Channel one
+Far :far:
+Near :near:
+
+Channel single
+Far :far:x
+Near :near:a
+
+Channel other
+Far :far:
+Near :linked:
+Patterns *
+
+Channel hidden
+Far :far:
+Near :near:
+Patterns a
+
+Group hidden all
+
+Group both all other
+
+Group some all:a,d
+
+Group pair single one
+";
+
+impl Home {
+    fn new(file: &str) -> std::io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let home = directory.path();
+        fs::write(home.join("mbsync"), "")?;
+        fs::set_permissions(home.join("mbsync"), fs::Permissions::from_mode(0o755))?;
+        fs::write(home.join(".mbsyncrc"), file)?;
+        for folder in ["INBOX", "a/b", "pre/x", "no", "d", "c,d", "e\nf"] {
+            fs::create_dir_all(home.join("mail").join(folder))?;
+        }
+        fs::create_dir_all(home.join("disk/o"))?;
+        symlink("disk", home.join("other"))?;
+        Ok(Home { directory })
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn order(&self, target: Option<&str>, scope: Scope) -> Order {
+        Order {
+            run: RunId(1),
+            account: "mine".to_owned(),
+            syncer: Arc::new(Syncer {
+                program: Program::Mbsync {
+                    program: "mbsync".into(),
+                    target: target.map(str::to_owned),
+                    config: None,
+                    args: Vec::new(),
+                },
+                search: vec![self.path().to_path_buf()],
+                environment: vec![format!("HOME={}", self.path().display()).into()],
+                directory: None,
+                input: Vec::new(),
+                success: Vec::new(),
+                pulls_only: false,
+                per_run: false,
+            }),
+            scope,
+            quick: false,
+            roots: Vec::new(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// A folder in a directory below home; one that is only on the server begins with `@`.
+    fn folder(&self, entry: &str) -> Arc<Folder> {
+        let (directory, name) = match entry.strip_prefix('@') {
+            Some(name) => (PathBuf::new(), name),
+            None => (self.path().join(entry), entry),
+        };
+        let real = fs::canonicalize(&directory).unwrap_or_else(|_| directory.clone());
+        Arc::new(Folder {
+            account: AccountId(0),
+            real: real.into(),
+            directory: directory.into(),
+            name: name.as_bytes().into(),
+        })
+    }
+
+    fn folders(&self, entries: &[&str]) -> Scope {
+        Scope::Folders(entries.iter().map(|entry| self.folder(entry)).collect())
+    }
+}
+
+/// What stands after the program's name.
+fn words(plan: &Plan) -> Vec<String> {
+    let words = plan.argv.iter().skip(1);
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn planned(order: &Order) -> Result<Plan, Box<dyn Error>> {
+    Ok(plan(order).map_err(|refused| refused.text)?)
+}
+
+#[test]
+fn folders_become_words() -> Tested {
+    let home = Home::new(FILE)?;
+    // target, folders, words, the whole target
+    type Row<'a> = (Option<&'a str>, &'a [&'a str], &'a [&'a str], bool);
+    let table: [Row; 34] = [
+        (Some("all"), &["mail/a"], &["all:a"], false),
+        (
+            Some("all"),
+            &["mail/a/b", "mail/INBOX"],
+            &["all:a/b,INBOX"],
+            false,
+        ),
+        (Some("all"), &["mail/a", "mail/a"], &["all:a"], false),
+        // gone in the meantime
+        (Some("all"), &["mail/gone/x"], &["all:gone/x"], false),
+        // what cannot be named
+        (Some("all"), &["mail/c,d"], &["all"], false),
+        (Some("all"), &["mail/a", "mail/e\nf"], &["all"], false),
+        // what the channel leaves out
+        (Some("all"), &["mail/no"], &["all"], true),
+        (Some("all"), &["mail/no", "mail/a"], &["all:a"], false),
+        (Some("all"), &["elsewhere"], &["all"], true),
+        (Some("all"), &["mail"], &["all"], true),
+        (Some("all"), &[], &["all"], true),
+        // prefixes
+        (Some("pre"), &["mail/pre/x"], &["pre:x"], false),
+        (Some("pre"), &["mail/a"], &["pre"], true),
+        // channels of a single box
+        (Some("one"), &["mail/INBOX"], &["one"], false),
+        (Some("one"), &["mail/a"], &["one"], true),
+        (Some("single"), &["mail/a"], &["single"], false),
+        (Some("pair"), &["mail/a"], &["single"], false),
+        // links
+        (Some("other"), &["other/o"], &["other:o"], false),
+        (Some("other"), &["disk/o"], &["other:o"], false),
+        // groups
+        (
+            Some("both"),
+            &["mail/a", "other/o", "mail/d"],
+            &["all:a,d", "other:o"],
+            false,
+        ),
+        (Some("some"), &["mail/a"], &["all:a"], false),
+        (Some("some"), &["mail/a/b"], &["some"], true),
+        (Some("hidden"), &["mail/a"], &["all:a"], false),
+        // all channels: `hidden` cannot be named, and has the folder too
+        (None, &["mail/a"], &["-a"], true),
+        (None, &["mail/d"], &["all:d"], false),
+        (None, &["mail/pre/x"], &["all:pre/x", "pre:x"], false),
+        (None, &["mail/INBOX"], &["all:INBOX", "one"], false),
+        // folders that are only on the server
+        (Some("all"), &["@new"], &["all:new"], false),
+        (
+            Some("all"),
+            &["@é/x&y", "mail/a"],
+            &["all:&AOk-/x&-y,a"],
+            false,
+        ),
+        (Some("all"), &["@no"], &["all"], true),
+        (Some("all"), &["@n,w"], &["all"], false),
+        (Some("one"), &["@INBOX"], &["one"], true),
+        (Some("both"), &["@new", "mail/a"], &["both"], true),
+        (None, &["@new"], &["-a"], true),
+    ];
+    for (target, folders, expected, everything) in table {
+        let plan = planned(&home.order(target, home.folders(folders)))?;
+        assert_eq!(words(&plan), expected, "{target:?} {folders:?}");
+        assert_eq!(plan.everything, everything, "{target:?} {folders:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_whole_target() -> Tested {
+    let home = Home::new(FILE)?;
+    for (target, word) in [(Some("all"), "all"), (Some("both"), "both"), (None, "-a")] {
+        let plan = planned(&home.order(target, Scope::Everything))?;
+        assert_eq!(words(&plan), [word]);
+        assert!(plan.everything);
+        assert_eq!(plan.config, Some(home.path().join(".mbsyncrc")));
+    }
+    let many: Vec<_> = (0..20_000)
+        .map(|at| home.folder(&format!("mail/f{at}")))
+        .collect();
+    let plan = planned(&home.order(Some("all"), Scope::Folders(many)))?;
+    assert_eq!(words(&plan), ["all"]);
+    assert!(plan.everything);
+    Ok(())
+}
+
+#[test]
+fn options_come_first() -> Tested {
+    let home = Home::new("")?;
+    let file = home.path().join("rc");
+    fs::write(&file, FILE)?;
+    let mut order = home.order(None, home.folders(&["mail/d"]));
+    let syncer = Arc::make_mut(&mut order.syncer);
+    syncer.program = Program::Mbsync {
+        program: home.path().join("mbsync").into(),
+        target: None,
+        config: Some(file.clone()),
+        args: vec!["-V".into()],
+    };
+    let plan = planned(&order)?;
+    let expected = ["-V", "-c", &file.display().to_string(), "all:d"].map(str::to_owned);
+    assert_eq!(words(&plan), expected);
+    assert_eq!(plan.argv.first(), Some(&home.path().join("mbsync").into()));
+    Ok(())
+}
+
+#[test]
+fn layouts_have_names() -> Tested {
+    let table = [
+        (
+            "Path ~/mail/\nInbox ~/mail/INBOX\nSubFolders Legacy",
+            "mail/a/.b",
+            "c:a/b",
+        ),
+        ("Inbox ~/mail/\nSubFolders Maildir++", "mail/.a.b", "c:a/b"),
+        ("Inbox ~/mail/\nSubFolders Maildir++", "mail", "c:INBOX"),
+        (
+            "Path ~/mail/\nInbox ~/mail/INBOX\nFlatten .",
+            "mail/a.b",
+            "c:a/b",
+        ),
+        ("Path ~/mail/\nInbox ~/mail/INBOX", "mail/a.b", "c:a.b"),
+        ("Path ~//mail/x-\nInbox ~/mail/INBOX", "mail/x-a", "c:a"),
+        ("", "Maildir", "c:INBOX"),
+        ("Inbox mail\nPath /", "gone", "-a"),
+    ];
+    for (store, folder, word) in table {
+        let channel = "Channel c\nMaster :far:\nSlave :s:\nPatterns * INBOX\n";
+        let home = Home::new(&format!("MaildirStore s\n{store}\n\n{channel}"))?;
+        let plan = planned(&home.order(None, home.folders(&[folder])))?;
+        assert_eq!(words(&plan), [word], "{store} {folder}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_run_is_refused() -> Tested {
+    let table: [(&str, Option<&str>, &[&str]); 5] = [
+        ("", None, &["/.mbsyncrc defines no channel;", "`:config`"]),
+        (
+            FILE,
+            Some("none"),
+            &["/.mbsyncrc defines no channel or group none;", "`:syncer`"],
+        ),
+        (FILE, Some("-a"), &["channel or group -a;"]),
+        (
+            "\nChannel \"x\nFar y",
+            Some("x"),
+            &["/.mbsyncrc:2: ", "mend that line"],
+        ),
+        ("Channel x\\", Some("x"), &["/.mbsyncrc:1: "]),
+    ];
+    for (file, target, said) in table {
+        let home = Home::new(file)?;
+        let refused = plan(&home.order(target, Scope::Everything))
+            .err()
+            .ok_or("a plan")?;
+        assert_eq!(refused.outcome, Outcome::Config);
+        for part in said {
+            assert!(refused.text.contains(part), "{}", refused.text);
+        }
+    }
+    let home = Home::new(FILE)?;
+    fs::remove_file(home.path().join(".mbsyncrc"))?;
+    let absent = plan(&home.order(None, Scope::Everything))
+        .err()
+        .ok_or("a plan")?;
+    assert!(
+        absent.text.contains(".mbsyncrc cannot be read"),
+        "{}",
+        absent.text
+    );
+    fs::remove_file(home.path().join("mbsync"))?;
+    let absent = plan(&home.order(None, Scope::Everything))
+        .err()
+        .ok_or("a plan")?;
+    assert!(
+        absent.text.contains("the program mbsync "),
+        "{}",
+        absent.text
+    );
+    Ok(())
+}
