@@ -373,7 +373,8 @@ PROGRESS messages came by the sync that is going on; TEXT is for the user."
                           :pending (if (equal pending "all") 'all
                                      (string-to-number pending))
                           :progress (string-to-number progress)
-                          :text text))
+                          :text text
+                          :told (plist-get (cdr known) :told)))
       (mailsync-sync--say account old phase text)
       (mailsync-status-update))))
 
@@ -405,13 +406,20 @@ PROGRESS messages came by the sync that is going on; TEXT is for the user."
     (when (and (eq old 'paused) (not (eq phase 'paused)))
       (mailsync--once-clear (cons 'paused key))
       (mailsync-log-add 'info "%s: resumed" account))
-    (unless (eq old phase)
-      (when (memq phase '(paused failing))
-        (mailsync--run-hook-safely 'mailsync-state-change-functions account
-                                   phase))
-      (when (and (memq old '(paused failing)) (memq phase '(idle pending running)))
-        (mailsync--run-hook-safely 'mailsync-state-change-functions account
-                                   'watching)))))
+    (mailsync-sync--tell-state account phase)))
+
+(defun mailsync-sync--tell-state (account phase)
+  "Tell the hook when ACCOUNT, in PHASE, gets into trouble or out of it.
+Another try is neither."
+  (let* ((known (assoc account mailsync-sync--states))
+         (told (plist-get (cdr known) :told))
+         (new (pcase phase
+                ((or 'paused 'failing) phase)
+                ('running told))))
+    (unless (eq told new)
+      (plist-put (cdr known) :told new)
+      (mailsync--run-hook-safely 'mailsync-state-change-functions account
+                                 (or new 'watching)))))
 
 (defun mailsync-sync--plan (account run folders)
   "Say how ACCOUNT is synced in RUN over FOLDERS, nil for everything."
@@ -438,7 +446,7 @@ They are a vector as the module wants it."
           (mapcar (lambda (name)
                     (or (assoc name mailsync-sync--states)
                         (list name :phase 'idle :pending 0 :progress 0
-                              :text "")))
+                              :text "" :told nil)))
                   names)
           mailsync-sync--results
           (seq-filter (lambda (result) (member (car result) names))
