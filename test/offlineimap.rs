@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -23,6 +23,11 @@ use mailsync_module::syncer::plan::Plan;
 use mailsync_module::syncer::{Memory, Order, Outcome, Output, Program, RunId, Scope, Syncer};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+#[path = "support/dovecot.rs"]
+mod dovecot;
+
+use dovecot::{Server, fixture, free_port, installed, path};
 
 type Tested = Result<(), Box<dyn Error>>;
 
@@ -59,70 +64,6 @@ remoteuser = USER
 remotepass = secret
 nametrans = lambda name: {'INBOX': ''}.get(name, '.' + name)
 ";
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("test/fixtures")
-        .join(name)
-}
-
-fn path() -> Vec<PathBuf> {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect()
-}
-
-fn installed(program: &str) -> bool {
-    path()
-        .iter()
-        .any(|directory| directory.join(program).is_file())
-}
-
-/// The server of all tests.  It ends when this process does, however that comes about.
-struct Server {
-    directory: PathBuf,
-    port: u16,
-    _lifeline: ChildStdin,
-}
-
-impl Server {
-    fn start() -> io::Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("mailsync-dovecot-")
-            .tempdir()?
-            .keep();
-        // Its processes are other users where we are root.
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
-        // Ends Dovecot at the end of its input, which is our end; an interrupt is for us.
-        let end = "trap '' INT QUIT TERM HUP; cat >/dev/null; sh \"$0\" stop \"$1\"; rm -rf \"$1\"";
-        let mut guard = Command::new("sh")
-            .args(["-c", end])
-            .arg(fixture("sync-dovecot.sh"))
-            .arg(&directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let lifeline = guard.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let port = free_port()?;
-        let started = Command::new("sh")
-            .arg(fixture("sync-dovecot.sh"))
-            .arg("start")
-            .arg(&directory)
-            .arg(port.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()?;
-        assert!(started.success(), "no Dovecot: {started}");
-        Ok(Server {
-            directory,
-            port,
-            _lifeline: lifeline,
-        })
-    }
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
 
 /// The server; `None`, and a line, where there is nothing to test.
 fn server() -> Option<&'static Server> {

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn output_has_lines() {
-        let table: [(&[u8], u64, &[u8], &[&str]); 4] = [
+        type Row<'a> = (&'a [u8], u64, &'a [u8], &'a [&'a str]);
+        let table: [Row; 4] = [
             (b"", 0, b"", &[]),
             (b"a\n\n b\r\n", 0, b"", &["a", " b"]),
             (b"one li", 0, b"ne\n", &["one line"]),

@@ -87,7 +87,8 @@ fn placeholders_are_filled() -> Tested {
     let comma = [folder(b"a,b", "/m/a,b")];
     let option = [folder(b"-x", "/m/-x")];
     // words, folders, arguments, the whole account
-    let table: [(&[&str], &[Arc<Folder>], &str, bool); 24] = [
+    type Row<'a> = (&'a [&'a str], &'a [Arc<Folder>], &'a str, bool);
+    let table: [Row; 24] = [
         (&["p", "%f"], &two, "a/b|INBOX", false),
         (&["p", "-a", "%a", "%f"], &two, "-a|home|a/b|INBOX", false),
         (&["p", "--in=%F"], &two, "--in=a/b,INBOX", false),

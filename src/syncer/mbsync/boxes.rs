@@ -349,7 +349,8 @@ mod tests {
         let outside = place(Style::Verbatim, "", "/m/", "/in");
         let no: Option<&str> = None;
         // INBOX in the path or elsewhere, prefix, patterns, box, its name for the channel
-        let table: [(&Place, &str, &[&str], &str, Option<&str>); 29] = [
+        type Row<'a> = (&'a Place, &'a str, &'a [&'a str], &'a str, Option<&'a str>);
+        let table: [Row; 29] = [
             (&inside, "", &["*"], "a/b", Some("a/b")),
             (&inside, "", &["%"], "a", Some("a")),
             (&inside, "", &["%"], "a/b", no),

@@ -128,6 +128,8 @@ struct Broken<'a> {
     channel: &'a str,
     name: &'a str,
     line: &'a str,
+    /// The line before, if it says why.
+    reason: Option<&'a str>,
 }
 
 impl<'a> Broken<'a> {
@@ -142,6 +144,7 @@ impl<'a> Broken<'a> {
                 channel,
                 name,
                 line,
+                reason: None,
             })
         };
         if let Some(pair) = rest.strip_suffix(" is locked").filter(|_| !warning) {
@@ -234,12 +237,20 @@ impl<'a> Court<'a> {
             last: lines.last().map_or("", String::as_str),
         };
         let begins = |line: &str, list: &[&str]| list.iter().any(|start| line.starts_with(start));
+        let mut reason = None;
         for line in lines.iter().map(|line| line.trim_end()) {
             let wrong = begins(line, &ERRORS) || (failed && !begins(line, &REMARKS));
             match Broken::of(line) {
-                Some(broken) if failed || wrong => court.boxes.push(broken),
-                None if wrong => court.lines.push(line),
-                _ => {}
+                Some(mut broken) if failed || wrong => {
+                    broken.reason = reason.take();
+                    court.boxes.push(broken);
+                }
+                None if wrong => {
+                    court.lines.push(line);
+                    let says = line.starts_with("IMAP command") || begins(line, &ERRORS);
+                    reason = says.then_some(line);
+                }
+                _ => reason = None,
             }
         }
         court
@@ -378,6 +389,12 @@ impl<'a> Court<'a> {
                 None => failed.extend(self.all()),
             }
         }
+        // Another error that says nothing of its box.
+        let explains = |line: &&str| self.boxes.iter().any(|broken| broken.reason == Some(*line));
+        let mut errors = self.lines.iter().filter(|line| is_error(line));
+        if errors.any(|line| !explains(line)) {
+            failed.extend(self.all());
+        }
         failed.sort();
         failed.dedup();
         let Broken { channel, name, .. } = first;
@@ -410,22 +427,14 @@ impl<'a> Court<'a> {
                 .to_owned(),
             Trouble::Locked => "it is tried again later".to_owned(),
         };
-        // Why a server would not open it.
-        let answer = self
-            .lines
-            .iter()
-            .find(|line| line.starts_with("IMAP command"));
-        let line = answer.copied().unwrap_or(first.line);
+        let line = first.reason.unwrap_or(first.line);
         let mut finding = tell(Outcome::Partial, &what, line, &advice);
         finding.failed = failed;
         Some(finding)
     }
 
     fn unknown(&self) -> Option<Finding> {
-        let error = self
-            .lines
-            .iter()
-            .find(|line| ERRORS.iter().any(|start| line.starts_with(start)));
+        let error = self.lines.iter().find(|line| is_error(line));
         let line = error.or_else(|| self.lines.last()).copied();
         if !self.failed {
             let what = format!("mbsync did not sync all of account {}", self.order.account);
@@ -463,6 +472,10 @@ fn tell(outcome: Outcome, what: &str, line: &str, advice: &str) -> Finding {
         text: outcome::sentence(what, line, advice),
         failed: Vec::new(),
     }
+}
+
+fn is_error(line: &str) -> bool {
+    ERRORS.iter().any(|start| line.starts_with(start))
 }
 
 fn passes(line: &str) -> bool {

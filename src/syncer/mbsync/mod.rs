@@ -253,6 +253,8 @@ impl<'a> Atlas<'a> {
                 }
             }
         }
+        // All channels at once may be shorter to say, and then it is known to be everything.
+        complete &= !said.iter().all(|said| matches!(said, Said::Whole));
         let words: Vec<OsString> = said
             .into_iter()
             .zip(self.members)

@@ -351,7 +351,8 @@ fn lines_tell_how_it_went() {
 fn boxes_are_folders() {
     let line = |name: &str| format!("Error: channel c: far side box {name} cannot be opened.\n");
     // what it printed, of everything, the folders that failed
-    let table: [(String, bool, &[&str]); 7] = [
+    let error = "Maildir error: cannot read /m/x\n";
+    let table: [(String, bool, &[&str]); 9] = [
         (line("a"), false, &["/m/a"]),
         (
             line("b") + &line("a") + &line("a"),
@@ -359,6 +360,9 @@ fn boxes_are_folders() {
             &["/m/a", "/m/b"],
         ),
         (line("a"), true, &["/m/a"]),
+        // what is before it is its reason, anything else is about nobody knows which
+        (error.to_owned() + &line("a"), false, &["/m/a"]),
+        (line("a") + error, false, &["/m/a", "/m/b"]),
         // a box of which nothing is known
         (line("x"), false, &["/m/a", "/m/b"]),
         (line("x"), true, &[]),

@@ -1,0 +1,532 @@
+//! mbsync itself, against a Dovecot of its own: whether the names that `syncer::mbsync` derives
+//! are those that it understands, in each of its layouts, and whether its failures are read right.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use std::{env, thread};
+
+use mailsync_module::change::{AccountId, Folder};
+use mailsync_module::maildir::{DiskFs, Layout, directory, discover};
+use mailsync_module::syncer::outcome::{Exit, Verdict, judge};
+use mailsync_module::syncer::plan::{Plan, plan};
+use mailsync_module::syncer::{Memory, Order, Outcome, Output, Program, RunId, Scope, Syncer};
+use tempfile::TempDir;
+
+#[path = "support/dovecot.rs"]
+mod dovecot;
+
+use dovecot::{Server, fixture, free_port, installed, path};
+
+type Tested = Result<(), Box<dyn Error>>;
+
+/// The folders of every user, as the server spells them.
+const FOLDERS: [&str; 8] = [
+    "INBOX",
+    "a",
+    "a/b",
+    "with space",
+    "Entw&APw-rfe",
+    "R&-D",
+    "colon:x",
+    "com,ma",
+];
+
+/// The same, as they are read; the one that cannot be named at the end.
+const NAMES: [&str; 8] = [
+    "Entwürfe",
+    "INBOX",
+    "R&D",
+    "a",
+    "a/b",
+    "colon:x",
+    "with space",
+    "com,ma",
+];
+
+/// How long mbsync wants a directory to be left alone, else it sleeps.
+const SETTLED: Duration = Duration::from_millis(1100);
+
+/// The server; `None`, and a line, where there is nothing to test.
+fn server() -> Option<&'static Server> {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    if !installed("mbsync") {
+        println!("skipped: mbsync is not installed");
+        return None;
+    }
+    Some(SERVER.get_or_init(|| Server::start().expect("a Dovecot")))
+}
+
+/// A user of the server with two messages in each folder, and a home directory with mbsync's
+/// configuration: channels `verbatim`, `legacy`, `mdpp` and `flat`, a group `two`.
+struct User {
+    home: TempDir,
+    mail: PathBuf,
+}
+
+impl User {
+    fn new(server: &Server, name: &str) -> Result<Self, Box<dyn Error>> {
+        let home = tempfile::tempdir()?;
+        let mail = server.directory.join("mail").join(name);
+        let seeded = Command::new("python3")
+            .arg(fixture("sync-seed.py"))
+            .arg("bulk")
+            .arg(&mail)
+            .arg("2")
+            .args(FOLDERS)
+            .status()?;
+        let configured = Command::new("sh")
+            .arg(fixture("sync-config.sh"))
+            .arg(home.path())
+            .args([&server.port.to_string(), name])
+            .status()?;
+        assert!(seeded.success() && configured.success());
+        Ok(User { home, mail })
+    }
+
+    fn config(&self) -> PathBuf {
+        self.home.path().join("mbsyncrc")
+    }
+
+    fn edit(&self, from: &str, to: &str) -> io::Result<()> {
+        let text = fs::read_to_string(self.config())?;
+        assert!(text.contains(from), "{from} in {text}");
+        fs::write(self.config(), text.replace(from, to))
+    }
+
+    fn local(&self, channel: &str) -> PathBuf {
+        self.home.path().join("local").join(channel)
+    }
+
+    fn order(&self, target: Option<&str>, scope: Scope) -> Order {
+        let variable = |name: &str, value: OsString| {
+            let mut variable = OsString::from(name);
+            variable.push("=");
+            variable.push(value);
+            variable
+        };
+        Order {
+            run: RunId(1),
+            account: "test".to_owned(),
+            syncer: Arc::new(Syncer {
+                program: Program::Mbsync {
+                    program: "mbsync".into(),
+                    target: target.map(str::to_owned),
+                    config: Some(self.config()),
+                    args: Vec::new(),
+                },
+                search: path(),
+                environment: vec![
+                    variable("HOME", self.home.path().into()),
+                    variable("PATH", env::var_os("PATH").unwrap_or_default()),
+                    "LC_ALL=C.UTF-8".into(),
+                ],
+                directory: None,
+                input: Vec::new(),
+                success: Vec::new(),
+                pulls_only: false,
+                per_run: false,
+            }),
+            scope,
+            quick: false,
+            roots: Vec::new(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// The folders that mailsync finds, the one with the comma last.
+    fn folders(&self, channel: &str) -> Result<Vec<Arc<Folder>>, Box<dyn Error>> {
+        let scan = discover(&DiskFs, &self.local(channel), Layout::Auto, &[])?;
+        let mut folders: Vec<_> = scan.folders.into_iter().collect();
+        folders.sort_by_key(|folder| folder.name.contains(&b','));
+        let folders = folders.into_iter().map(|found| {
+            Arc::new(Folder {
+                account: AccountId(0),
+                real: found.real,
+                directory: found.directory,
+                name: found.name,
+            })
+        });
+        Ok(folders.collect())
+    }
+
+    /// How many messages of a folder are flagged on the server.
+    fn flagged(&self, folder: &Folder) -> io::Result<usize> {
+        // A flat layout has one level, `a.b`.
+        let name = String::from_utf8_lossy(&folder.name).replace("a.b", "a/b");
+        let place = directory(name.as_bytes(), Layout::MaildirPlusPlus);
+        let place = self.mail.join(place.ok_or(io::ErrorKind::NotFound)?);
+        let mut flagged = 0;
+        for entry in fs::read_dir(place.join("cur"))? {
+            let name = entry?.file_name();
+            let flags = name.as_bytes().rsplit(|byte| *byte == b',').next();
+            flagged += usize::from(flags.is_some_and(|flags| flags.contains(&b'F')));
+        }
+        Ok(flagged)
+    }
+}
+
+/// Flag a message of a local folder.
+fn flag(folder: &Folder) -> Tested {
+    let cur = folder.directory.join("cur");
+    let entry = fs::read_dir(&cur)?.next().ok_or("an empty folder")??;
+    let name = entry.file_name().into_string().map_err(|_| "a name")?;
+    let flagged = name.replace(":2,", ":2,F");
+    assert_ne!(name, flagged);
+    fs::rename(entry.path(), cur.join(flagged))?;
+    Ok(())
+}
+
+fn named<'a>(folders: &'a [Arc<Folder>], name: &str) -> Result<&'a Arc<Folder>, String> {
+    let mut folders = folders.iter();
+    let found = folders.find(|folder| &*folder.name == name.as_bytes());
+    found.ok_or_else(|| format!("no folder {name}"))
+}
+
+/// A folder of which only the name is known.
+fn remote_only(name: &str) -> Arc<Folder> {
+    Arc::new(Folder {
+        account: AccountId(0),
+        real: Path::new(name).into(),
+        directory: Path::new("").into(),
+        name: name.as_bytes().into(),
+    })
+}
+
+fn planned(order: &Order) -> Result<Plan, Box<dyn Error>> {
+    Ok(plan(order).map_err(|refused| refused.text)?)
+}
+
+fn perform(order: &Order, plan: &Plan) -> Result<(Exit, Verdict), Box<dyn Error>> {
+    let (program, args) = plan.argv.split_first().ok_or("no program")?;
+    let mut command = Command::new(program);
+    for entry in &plan.environment {
+        let entry = entry.to_str().ok_or("an environment")?;
+        let (name, value) = entry.split_once('=').ok_or("a variable")?;
+        command.env(name, value);
+    }
+    let out = command
+        .args(args)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()?;
+    let exit = match (out.status.code(), out.status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.ok_or("neither code nor signal")?),
+    };
+    let output = Output {
+        first: [out.stdout, out.stderr].concat(),
+        ..Output::default()
+    };
+    let verdict = judge(order, plan, exit, &output);
+    println!("{args:?} {exit:?} {:?} {}", verdict.outcome, verdict.text);
+    println!("{}", String::from_utf8_lossy(&output.first));
+    Ok((exit, verdict))
+}
+
+fn run(order: &Order) -> Result<(Plan, Exit, Verdict), Box<dyn Error>> {
+    let plan = planned(order)?;
+    let (exit, verdict) = perform(order, &plan)?;
+    Ok((plan, exit, verdict))
+}
+
+/// Sync everything, flag a message in each folder, and sync one after the other: each run must
+/// push its own folder's flag and no other's.
+fn every_folder_by_its_name(channel: &str, names: [&str; 8]) -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, channel)?;
+    let (plan, exit, verdict) = run(&user.order(Some(channel), Scope::Everything))?;
+    assert_eq!((exit, verdict.outcome), (Exit::Code(0), Outcome::Ok));
+    assert!(plan.everything);
+
+    let folders = user.folders(channel)?;
+    let found: Vec<_> = folders
+        .iter()
+        .map(|folder| String::from_utf8_lossy(&folder.name).into_owned())
+        .collect();
+    assert_eq!(found, names);
+    for folder in &folders {
+        flag(folder)?;
+    }
+    thread::sleep(SETTLED);
+    for (at, folder) in folders.iter().enumerate() {
+        let scope = Scope::Folders(vec![folder.clone()]);
+        // All channels and the one: the same boxes.
+        let target = (at % 2 == 0).then_some(channel);
+        let (plan, exit, verdict) = run(&user.order(target, scope))?;
+        assert_eq!((exit, verdict.outcome), (Exit::Code(0), Outcome::Ok));
+        let whole = folder.name.contains(&b',');
+        assert_eq!(plan.argv.last() == Some(&channel.into()), whole);
+        for (other, folder) in folders.iter().enumerate() {
+            let pushed = user.flagged(folder)?;
+            assert_eq!(pushed, usize::from(other <= at), "{folder:?} by {plan:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn folders_in_verbatim_directories() -> Tested {
+    every_folder_by_its_name("verbatim", NAMES)
+}
+
+#[test]
+fn folders_in_legacy_directories() -> Tested {
+    every_folder_by_its_name("legacy", NAMES)
+}
+
+#[test]
+fn folders_in_maildir_plus_plus() -> Tested {
+    every_folder_by_its_name("mdpp", NAMES)
+}
+
+#[test]
+fn folders_in_flat_directories() -> Tested {
+    // One level to mailsync, two to the server.
+    every_folder_by_its_name(
+        "flat",
+        NAMES.map(|name| if name == "a/b" { "a.b" } else { name }),
+    )
+}
+
+#[test]
+fn several_folders_of_a_group() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, "group")?;
+    run(&user.order(Some("two"), Scope::Everything))?;
+    let (first, second) = (user.folders("verbatim")?, user.folders("flat")?);
+    let changed = [
+        named(&first, "INBOX")?,
+        named(&first, "a/b")?,
+        named(&second, "R&D")?,
+    ];
+    for folder in [&changed[..], &[named(&first, "a")?]].concat() {
+        flag(folder)?;
+    }
+    thread::sleep(SETTLED);
+    let scope = Scope::Folders(changed.iter().map(|folder| (*folder).clone()).collect());
+    let (plan, exit, verdict) = run(&user.order(Some("two"), scope))?;
+    assert_eq!((exit, verdict.outcome), (Exit::Code(0), Outcome::Ok));
+    let words: Vec<_> = plan.argv.iter().skip(3).collect();
+    assert_eq!(words, ["verbatim:INBOX,a/b", "flat:R&-D"]);
+    for folder in changed {
+        assert_eq!(user.flagged(folder)?, 1, "{folder:?}");
+    }
+    assert_eq!(user.flagged(named(&first, "a")?)?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_named_folder_comes_from_the_server() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, "remote")?;
+    let wanted = ["a/b", "Entwürfe"].map(remote_only).to_vec();
+    let (_, _, verdict) = run(&user.order(Some("verbatim"), Scope::Folders(wanted)))?;
+    assert_eq!(verdict.outcome, Outcome::Ok);
+    let found = user.folders("verbatim")?;
+    let found: Vec<_> = found.iter().map(|folder| &*folder.name).collect();
+    assert_eq!(found, ["Entwürfe".as_bytes(), b"a/b"]);
+    Ok(())
+}
+
+/// A server that says one line, and goes away, after a greeting at the first command.
+fn saying(line: &'static [u8]) -> io::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || -> io::Result<()> {
+        loop {
+            let (mut stream, _) = listener.accept()?;
+            stream.write_all(line)?;
+            // After a BYE, mbsync waits for the end of the connection.
+            if line.starts_with(b"* OK") {
+                let _ = stream.read(&mut [0; 512]);
+            }
+        }
+    });
+    Ok(port)
+}
+
+#[test]
+fn failures_are_told_apart() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let (own, pass) = (format!("Port {}", server.port), "Pass secret");
+    let port = |port: u16| format!("Port {port}");
+    let greeting = b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] here\r\n";
+    let refused = (
+        port(free_port()?),
+        port(saying(b"* BYE down\r\n")?),
+        port(saying(greeting)?),
+    );
+    let table: [(&str, &str, Outcome, &str); 11] = [
+        (pass, "Pass wrong", Outcome::Auth, "AUTHENTICATIONFAILED"),
+        (
+            pass,
+            "PassCmd \"exit 3\"",
+            Outcome::Transient,
+            "exited with status 3",
+        ),
+        (
+            pass,
+            "PassCmd true",
+            Outcome::Transient,
+            "produced no output",
+        ),
+        ("Pass secret\n", "", Outcome::Config, "give PassCmd"),
+        (&own, &refused.0, Outcome::Transient, "refused"),
+        (&own, &refused.1, Outcome::Transient, "BYE"),
+        (&own, &refused.2, Outcome::Transient, ""),
+        (
+            "Host 127.0.0.1",
+            "Host nowhere.invalid",
+            Outcome::Transient,
+            "nowhere.invalid",
+        ),
+        ("SSLType None", "SSLType IMAPS", Outcome::Config, "SSLType"),
+        (
+            "SSLType None",
+            "SSLType STARTTLS",
+            Outcome::Config,
+            "certificate",
+        ),
+        ("SSLType None", "SSLTyp None", Outcome::Config, "mbsyncrc:"),
+    ];
+    for (at, (from, to, outcome, told)) in table.into_iter().enumerate() {
+        let user = User::new(server, &format!("fails{at}"))?;
+        user.edit(from, to)?;
+        for scope in [Scope::Everything, Scope::Folders(vec![remote_only("a")])] {
+            let (_, exit, verdict) = run(&user.order(Some("verbatim"), scope))?;
+            assert_eq!(exit, Exit::Code(1));
+            assert_eq!(verdict.outcome, outcome, "{to}: {}", verdict.text);
+            assert!(verdict.text.contains(told), "{to}: {}", verdict.text);
+            assert!(!verdict.text.contains('\n'));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_run_is_refused_as_mbsync_would() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, "refused")?;
+    let good = planned(&user.order(Some("verbatim"), Scope::Everything))?;
+    let cases: [(&str, &str, &str); 2] = [
+        ("nobody", "Channel verbatim", "Channel verbatim"),
+        ("verbatim", "Patterns *", "Patterns \"*"),
+    ];
+    for (target, from, to) in cases {
+        user.edit(from, to)?;
+        let order = user.order(Some(target), Scope::Everything);
+        let refused = plan(&order).err().ok_or("it was planned")?;
+        println!("{}", refused.text);
+        assert_eq!(refused.outcome, Outcome::Config);
+        assert!(refused.text.contains("mbsyncrc"), "{}", refused.text);
+        let mut plan = good.clone();
+        plan.argv.pop();
+        plan.argv.push(target.into());
+        let (_, verdict) = perform(&order, &plan)?;
+        assert_eq!(verdict.outcome, Outcome::Config, "{}", verdict.text);
+    }
+    Ok(())
+}
+
+#[test]
+fn single_folders_are_set_aside() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, "single")?;
+    run(&user.order(Some("verbatim"), Scope::Everything))?;
+    let here = user.local("verbatim").join("only here");
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(here.join(part))?;
+    }
+    let folders = user.folders("verbatim")?;
+    let (only_here, nested, good) = (
+        named(&folders, "only here")?,
+        named(&folders, "a/b")?,
+        named(&folders, "a")?,
+    );
+    // The server forgets which message had which number, and has others instead: mbsync finds out
+    // by itself if they are the same.
+    for entry in fs::read_dir(user.mail.join(".a.b"))? {
+        let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(b"dovecot") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    for entry in fs::read_dir(user.mail.join(".a.b/cur"))? {
+        let file = entry?.path();
+        let text = fs::read_to_string(&file)?;
+        fs::write(&file, text.replace("a.b-", "x.y-"))?;
+    }
+    flag(good)?;
+    thread::sleep(SETTLED); // numbers of folders are times, too
+    let nowhere = remote_only("nowhere");
+    let table = [
+        (nowhere, "on neither side"),
+        (only_here.clone(), "`Create Far`"),
+        (nested.clone(), "renumbered"),
+    ];
+    for (folder, told) in &table {
+        let scope = Scope::Folders(vec![good.clone(), folder.clone()]);
+        let (plan, exit, verdict) = run(&user.order(Some("verbatim"), scope))?;
+        assert!(!plan.everything);
+        assert_eq!((exit, verdict.outcome), (Exit::Code(1), Outcome::Partial));
+        assert_eq!(verdict.failed, std::slice::from_ref(&folder.real));
+        assert!(verdict.text.contains(told), "{}", verdict.text);
+        assert_eq!(user.flagged(good)?, 1, "the other is synced");
+    }
+    let (_, _, verdict) = run(&user.order(Some("verbatim"), Scope::Everything))?;
+    assert_eq!(verdict.outcome, Outcome::Partial);
+    assert!(
+        verdict.text.contains("and 1 more went wrong"),
+        "{}",
+        verdict.text
+    );
+    Ok(())
+}
+
+#[test]
+fn a_lock_is_met() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, "locked")?;
+    run(&user.order(Some("verbatim"), Scope::Everything))?;
+    let folders = user.folders("verbatim")?;
+    let folder = named(&folders, "a")?;
+    let script = "import fcntl, sys; file = open(sys.argv[1], 'w'); \
+                  fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()";
+    let mut holder = Command::new("python3")
+        .args(["-c", script])
+        .arg(folder.directory.join(".mbsyncstate.lock"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().ok_or("no output")?).read_line(&mut said)?;
+    let done = run(&user.order(Some("verbatim"), Scope::Folders(vec![folder.clone()])));
+    drop(holder.stdin.take());
+    holder.wait()?;
+    let (_, _, verdict) = done?;
+    assert_eq!(verdict.outcome, Outcome::Locked, "{}", verdict.text);
+    Ok(())
+}
