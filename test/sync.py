@@ -250,6 +250,9 @@ class Test:
         extra = {"MBSYNC_ACCOUNT": "Timeout 20"}
         subprocess.run([os.path.join(FIXTURES, "sync-config.sh"), self.config, str(self.relay.port), "alice"],
                        check=True, env={**os.environ, **extra})
+        if self.layout == "flat":
+            # nnmaildir's own directories are subfolders to mbsync, which wants to know what to do with those.
+            self.configuration("Flatten .", "Flatten .\nSubFolders Verbatim")
         with self.imap() as c:
             for wire in FOLDERS.values():
                 if wire != "INBOX":
