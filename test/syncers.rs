@@ -343,6 +343,73 @@ fn a_named_folder_comes_from_the_server() -> Tested {
     Ok(())
 }
 
+/// A store whose INBOX is elsewhere, and one that has the folders below `a`.
+const FURTHER: &str = "
+MaildirStore out-near
+Path DIR/local/out/
+Inbox DIR/local/in
+SubFolders Verbatim
+
+Channel out
+Far :far:
+Near :out-near:
+Patterns *
+Create Near
+SyncState *
+
+MaildirStore sub-near
+Path DIR/local/sub/
+Inbox DIR/local/none
+SubFolders Verbatim
+
+Channel sub
+Master :far:a/
+Slave :sub-near:
+Patterns *
+Create Slave
+SyncState *
+";
+
+#[test]
+fn stores_with_an_inbox_elsewhere_and_prefixes() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, "further")?;
+    fs::create_dir_all(user.local("out"))?;
+    fs::create_dir_all(user.local("sub"))?;
+    let further = FURTHER.replace("DIR", &user.home.path().display().to_string());
+    fs::write(user.config(), fs::read_to_string(user.config())? + &further)?;
+    for (channel, entry, name, word) in [
+        ("out", "in", "INBOX", "out:INBOX"),
+        ("sub", "sub/b", "a/b", "sub:b"),
+    ] {
+        let (_, _, verdict) = run(&user.order(Some(channel), Scope::Everything))?;
+        assert_eq!(verdict.outcome, Outcome::Ok);
+        let directory = user.local(entry);
+        let folder = Folder {
+            account: AccountId(0),
+            real: fs::canonicalize(&directory)?.into(),
+            directory: directory.into(),
+            name: name.as_bytes().into(),
+        };
+        flag(&folder)?;
+        thread::sleep(SETTLED);
+        let scope = Scope::Folders(vec![Arc::new(folder.clone())]);
+        // All channels: none but that one has the directory.
+        let (plan, exit, verdict) = run(&user.order(None, scope))?;
+        assert_eq!((exit, verdict.outcome), (Exit::Code(0), Outcome::Ok));
+        assert_eq!(plan.argv.last(), Some(&word.into()));
+        assert_eq!(user.flagged(&folder)?, 1);
+    }
+    let nowhere = remote_only("nowhere");
+    let scope = Scope::Folders(vec![nowhere.clone(), remote_only("b")]);
+    let (_, _, verdict) = run(&user.order(Some("sub"), scope))?;
+    assert_eq!(verdict.outcome, Outcome::Partial);
+    assert_eq!(verdict.failed, std::slice::from_ref(&nowhere.real));
+    Ok(())
+}
+
 /// A server that says one line, and goes away, after a greeting at the first command.
 fn saying(line: &'static [u8]) -> io::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;

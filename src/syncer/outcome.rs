@@ -56,7 +56,8 @@ pub(super) fn lines(output: &Output) -> Vec<String> {
 
 /// One line for the user: what happened, the program's own words, what to do.
 pub(super) fn sentence(what: &str, line: &str, advice: &str) -> String {
-    let line = shown(line);
+    // Its full stop would end the sentence.
+    let line = shown(line.trim_end_matches('.'));
     let parts = [(": ", line.as_str()), ("; ", advice)];
     parts
         .iter()
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(sentence("what", "", ""), "what");
         assert_eq!(sentence("what", "its\t\x1bline", ""), "what: its line");
         assert_eq!(sentence("what", "", "do it"), "what; do it");
-        assert_eq!(sentence("what", "line", "do it"), "what: line; do it");
+        assert_eq!(sentence("what", "line.", "do it"), "what: line; do it");
         assert_eq!(
             sentence("", &"é".repeat(300), "").chars().count(),
             SHOWN + 3

@@ -132,11 +132,18 @@ impl Place {
         }
     }
 
-    /// Which of its names a box has on the command line of a channel that puts `prefix` before
-    /// them and has these patterns; `None` if the channel leaves it out.
-    pub fn selected(&self, found: &Found, prefix: &[u8], patterns: &[Vec<u8>]) -> Option<Vec<u8>> {
+    /// What a channel calls a box that puts `prefix` before names and has these patterns; `None` if
+    /// it leaves that out.  `listed`: the other end lists its INBOX among all boxes.
+    pub fn selected(
+        &self,
+        found: &Found,
+        prefix: &[u8],
+        patterns: &[Vec<u8>],
+        listed: bool,
+    ) -> Option<Vec<u8>> {
         let name = found.name.strip_prefix(prefix)?;
-        if name.is_empty() || (found.in_inbox && !self.looks_for_inbox(prefix, patterns)) {
+        let looks = !found.in_inbox || listed || self.looks_for_inbox(prefix, patterns);
+        if name.is_empty() || !looks {
             return None;
         }
         let matching = patterns
@@ -390,9 +397,23 @@ mod tests {
                 .iter()
                 .map(|text| text.as_bytes().to_vec())
                 .collect();
-            let selected = place.selected(&found, prefix.as_bytes(), &list);
+            let selected = place.selected(&found, prefix.as_bytes(), &list, false);
             let expected = expected.map(|name| name.as_bytes().to_vec());
             assert_eq!(selected, expected, "{prefix} {patterns:?} {name}");
+        }
+        // A server lists INBOX with all others, then patterns decide.
+        for (patterns, selects) in [
+            (&["*"][..], true),
+            (&["*", "!INBOX"], false),
+            (&["a"], false),
+        ] {
+            let found = Found::new(INBOX, true);
+            let list: Vec<_> = patterns
+                .iter()
+                .map(|text| text.as_bytes().to_vec())
+                .collect();
+            let selected = outside.selected(&found, b"", &list, true);
+            assert_eq!(selected.is_some(), selects, "{patterns:?}");
         }
     }
 

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// The local stores.
     pub stores: Vec<Store>,
+    /// Names of the remote stores that have a `Path`, outside of which INBOX is.
+    pub pathed: Vec<Vec<u8>>,
     /// The channels.
     pub channels: Vec<Channel>,
     /// The groups.
@@ -83,12 +85,14 @@ pub struct Problem {
     pub what: &'static str,
 }
 
-/// The section that a line belongs to: an index.
+/// The section that a line belongs to: the last one of its kind.
 enum Section {
     None,
     Store,
     Channel,
     Group,
+    /// A remote store, with its name.
+    Remote(Vec<u8>),
     Other,
 }
 
@@ -134,6 +138,11 @@ impl Config {
                     group.members.extend_from_slice(values);
                 }
             }
+            Section::Remote(name) => {
+                if key == b"path" {
+                    self.pathed.push(name.clone());
+                }
+            }
             Section::Other => {}
         }
     }
@@ -163,7 +172,8 @@ impl Config {
                 });
                 Section::Group
             }
-            b"imapstore" | b"imapaccount" => Section::Other,
+            b"imapstore" => Section::Remote(name),
+            b"imapaccount" => Section::Other,
             _ => Section::None,
         }
     }
@@ -384,7 +394,10 @@ NoSuchOption x
 Flatten .
 
 IMAPStore far
-Path ignored
+Path x
+
+IMAPStore plain
+Account acc
 
 MaildirStore old
 SubFolders Maildir++
@@ -425,6 +438,7 @@ Path outside
                     ..Store::default()
                 },
             ],
+            pathed: list(&["far"]),
             channels: vec![
                 Channel {
                     name: b"c".to_vec(),

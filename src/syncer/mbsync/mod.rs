@@ -170,6 +170,9 @@ struct Side {
     /// What goes before the names of boxes here, and at the other end.
     prefix: Vec<u8>,
     other: Vec<u8>,
+    /// The other end is a server that lists INBOX with all others (mbsync then syncs it, whatever
+    /// this side lists).
+    listed: bool,
 }
 
 /// Where everything is.
@@ -197,11 +200,14 @@ impl<'a> Atlas<'a> {
         let sides = members.iter().map(|member| {
             let Channel { far, near, .. } = member.channel;
             let ends = [(near, far), (far, near)].into_iter();
-            let local = ends.filter_map(|((store, prefix), (_, other))| {
+            let local = ends.filter_map(|((store, prefix), (other_store, other))| {
                 Some(Side {
                     place: places.get(store.as_slice())?.clone(),
                     prefix: prefix.clone(),
                     other: other.clone(),
+                    listed: other.is_empty()
+                        && !config.pathed.contains(other_store)
+                        && !places.contains_key(other_store.as_slice()),
                 })
             });
             local.collect()
@@ -317,7 +323,9 @@ fn selected(member: &Member, side: &Side, found: &Found) -> Option<Vec<u8>> {
             let name = found.name.strip_prefix(side.prefix.as_slice())?.to_vec();
             boxes.contains(&name).then_some(name)
         }
-        (Some(patterns), None) => side.place.selected(found, &side.prefix, patterns),
+        (Some(patterns), None) => side
+            .place
+            .selected(found, &side.prefix, patterns, side.listed),
     }
 }
 

@@ -266,6 +266,12 @@ fn layouts_have_names() -> Tested {
         ("Path ~/mail/\nInbox ~/mail/INBOX", "mail/a.b", "c:a.b"),
         ("Path ~//mail/x-\nInbox ~/mail/INBOX", "mail/x-a", "c:a"),
         ("", "Maildir", "c:INBOX"),
+        ("Path ~/mail/", "Maildir/x", "-a"),
+        (
+            "Path ~/mail/\nSubFolders Verbatim",
+            "Maildir/x",
+            "c:INBOX/x",
+        ),
         ("Inbox mail\nPath /", "gone", "-a"),
     ];
     for (store, folder, word) in table {

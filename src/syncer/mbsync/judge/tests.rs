@@ -268,7 +268,7 @@ fn lines_tell_how_it_went() {
             1,
             far,
             Partial,
-            "mbsync could not sync folder a of channel c: Error: channel c: far side box a cannot be opened.; if it is only here, set `Create Far` or `Create Both` in /rc",
+            "mbsync could not sync folder a of channel c: Error: channel c: far side box a cannot be opened; if it is only here, set `Create Far` or `Create Both` in /rc",
         ),
         (
             1,
