@@ -77,16 +77,16 @@ then keys and values as for `mailsync-mbsync'."
 (defun mailsync-command (_account &rest args)
   "Sync by any command.
 ARGS are the program and its arguments, and then keys and values.  An
-argument that is \"%f\" stands for one argument a folder, \"%d\" for one a
-directory; within an argument, \"%F\" stands for all folders with commas
-between them, \"%a\" for the account's name, \"%%\" for a percent sign.
+argument with \"%f\" stands for one argument a folder, one with \"%d\" for one
+a directory; \"%F\" stands for all folders with commas between them, \"%a\"
+for the account's name, \"%%\" for a percent sign.
 When the whole account is to be synced, arguments with folders are left
 out.  The keys:
 
 `:all-args'     a list of arguments for the whole account instead
 `:naming'       `utf-8' (the default) or `imap', for names in modified UTF-7
 `:separator'    what stands between levels, by default \"/\"
-`:prefix'       what goes before each folder
+`:prefix'       what goes before each folder but INBOX
 `:per-folder'   nil if it always syncs the whole account
 `:pulls-only'   t if it only fetches: local changes are no reason to run it
 `:environment'  a list of \"NAME=VALUE\"

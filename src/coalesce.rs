@@ -34,7 +34,7 @@ pub trait Coalesce {
     /// Take in one change.
     fn add(&mut self, now: Instant, change: Change);
     /// Hand out every change that is due, oldest deadline first; when one is, those that would
-    /// be due in a moment go along (see [`Delays::company`]).
+    /// be due in a moment go along (see `Delays::company`).
     fn due(&mut self, now: Instant) -> Vec<Change>;
     /// Merge for this long from now on; what is held already is due when it was.
     fn retime(&mut self, delays: Delays);

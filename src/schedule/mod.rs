@@ -1,10 +1,10 @@
 //! Decides when an account is synced, and which of its folders.
 //!
 //! A pure machine, one an account: `(now, event)` in, [`Act`]s out, and the next deadline.  It
-//! knows what changed and not yet was synced ([`pending`]), which run is under way, and how the
+//! knows what changed and not yet was synced (`pending`), which run is under way, and how the
 //! last ones went.  What a syncer is, `syncer` knows; who made a change, `echo`.
 //!
-//! The rules, of which [`tests`] are the table:
+//! The rules, of which `tests` is the table:
 //!
 //! - A folder is due `base` after its first queued change (at once if the change is remote), but
 //!   not before its inter-delay has passed since it was synced last, nor before the account's has

@@ -75,9 +75,9 @@ pub enum Program {
     },
 }
 
-/// A command with placeholders.  Elements that are exactly `%f` become one argument a folder,
-/// exactly `%d` one argument a directory; within an element `%F` stands for all folders, joined by
-/// commas, `%a` for the account's name, `%%` for a percent sign.
+/// A command with placeholders.  Elements with `%f` become one argument a folder, those with `%d`
+/// one argument a directory; `%F` stands for all folders, joined by commas, `%a` for the account's
+/// name, `%%` for a percent sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// The program and its arguments, for some folders.
@@ -89,7 +89,7 @@ pub struct Command {
     pub naming: Naming,
     /// What stands between levels; `/` if `None`.
     pub separator: Option<String>,
-    /// What goes before each folder's name.
+    /// What goes before each folder's name but INBOX.
     pub prefix: Option<String>,
     /// It can be told which folders; otherwise it is always run for the whole account.
     pub per_folder: bool,
