@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::{AccountConfig, RootConfig, RootId};
+use super::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use super::core::{Action, Core, Input};
 use super::root::{POLL, SILENCE};
+use crate::change::AccountId;
 use crate::change::Kinds;
 use crate::coalesce::Delays;
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
-use crate::syncer::Scope;
+use crate::schedule::{Lock, Timing};
+use crate::syncer::{
+    Command, Ended, Event, Memory, Naming, Outcome, Program, RunId, Scope, Syncer,
+};
 use crate::watch::inbox::{Dirty, Names};
 use crate::watch::job::{Absent, Depth, Job, Report, Scanned};
 
@@ -28,6 +32,8 @@ struct Bench {
     opened: Vec<usize>,
     /// Runs that were started, by the folders that they name.
     runs: Vec<String>,
+    /// Changes are told by name and with their origins.
+    origins: bool,
     closed: Vec<usize>,
 }
 
@@ -36,6 +42,36 @@ fn root(directory: &str) -> RootConfig {
         directory: directory.into(),
         layout: Layout::Auto,
         poll: None,
+    }
+}
+
+/// Synced by a command, one second after a change.
+fn sync() -> SyncConfig {
+    SyncConfig {
+        timing: Timing {
+            base: Duration::from_secs(1),
+            inter: Duration::from_secs(5),
+            max: Duration::from_secs(600),
+            check: Duration::from_secs(10),
+            ..Timing::once()
+        },
+        syncer: Syncer {
+            program: Program::Command(Command {
+                words: vec!["sync".into(), "%f".into()],
+                all: None,
+                naming: Naming::Utf8,
+                separator: None,
+                prefix: None,
+                per_folder: true,
+            }),
+            search: Vec::new(),
+            environment: Vec::new(),
+            directory: None,
+            input: Vec::new(),
+            success: Vec::new(),
+            pulls_only: false,
+            per_run: false,
+        },
     }
 }
 
@@ -72,6 +108,7 @@ impl Bench {
             jobs: Vec::new(),
             opened: Vec::new(),
             runs: Vec::new(),
+            origins: false,
             closed: Vec::new(),
         };
         bench.give(Input::Attach(1, MUCH));
@@ -115,12 +152,24 @@ impl Bench {
             let fields: Vec<&str> = match record {
                 "change" => take(7),
                 "state" => take(3),
+                "sync" => take(5),
+                "syncing" | "synced" => {
+                    let fixed: Vec<&str> = take(if record == "syncing" { 4 } else { 13 });
+                    let count = fixed[fixed.len() - 1].parse().unwrap();
+                    [fixed, (0..count).map(|_| fields.next().unwrap()).collect()].concat()
+                }
                 _ => take(2),
             };
             self.told.push(match record {
+                "change" if self.origins => {
+                    format!("{} {} {} {}", fields[0], fields[1], fields[4], fields[5])
+                }
                 "change" => format!("{} {} {}", fields[0], fields[2], fields[4]),
                 "state" => format!("{} is {}", fields[0], fields[1]),
                 "ready" => format!("{} ready", fields[1]),
+                "sync" => format!("{} {}", fields[0], fields[1]),
+                "syncing" => format!("syncing {}", fields[4..].join(" ")),
+                "synced" => format!("{} for {:?}", fields[2], fields[6]),
                 _ => fields.join(" "),
             });
         }
@@ -814,4 +863,132 @@ fn folders_of_an_inner_root_that_is_given_up_go_to_the_outer_one() {
     assert_eq!(bench.jobs(), [(0, anew)]);
     bench.report(0, scanned("/m", &["/m/in"]));
     assert_eq!(bench.told(), ["work /m/in nc"]);
+}
+
+/// An account that is synced, with these folders, and the lock.
+fn synced(folders: &[&str]) -> Bench {
+    let mut bench = Bench::settled(folders);
+    let mut configured = accounts(&[("work", &["/m"])]);
+    configured[0].sync = Some(sync());
+    bench.give(Input::Configure(configured));
+    bench.give(Input::Locked(AccountId(0), Lock::Ours));
+    bench.told();
+    bench
+}
+
+impl Bench {
+    /// What the syncer writes, as the backend tells it.
+    fn event(&mut self, event: crate::watch::inbox::Event) {
+        let inbox = crate::watch::inbox::Inbox::new(|| {});
+        inbox.put(event);
+        self.give(Input::Dirty(RootId(0), inbox.take(self.now)));
+    }
+
+    fn ran(&mut self, event: Event) {
+        self.give(Input::Ran(AccountId(0), event));
+    }
+
+    fn ended(&mut self, run: u64, outcome: Outcome) {
+        let ended = Ended::never_began(outcome, "why".to_owned(), Memory::default());
+        let (run, ended) = (RunId(run), Box::new(ended));
+        self.ran(Event::Ended { run, ended });
+    }
+
+    /// So many seconds, with a look at each tenth; what was told.
+    fn pass(&mut self, seconds: u64) -> Vec<String> {
+        let mut told = Vec::new();
+        for _ in 0..seconds * 10 {
+            self.now += Duration::from_millis(100);
+            self.give(Input::Tick);
+            told.append(&mut self.told);
+        }
+        told
+    }
+}
+
+#[test]
+fn a_change_is_checked_and_then_synced() {
+    let mut bench = synced(&["/m/a"]);
+    bench.messages(0, "/m/a/cur", Kinds::FLAGS);
+    let told = bench.pass(3);
+    assert!(told.contains(&"work /m/a f".to_owned()), "{told:?}");
+    assert!(bench.runs.is_empty(), "nobody has checked it");
+    bench.give(Input::Checked("work".to_owned(), vec![("/m/a".into(), 1)]));
+    assert_eq!(bench.runs, ["/m/a"]);
+    bench.ended(1, Outcome::Ok);
+    let told = bench.pass(20);
+    assert!(told.contains(&"syncing /m/a".to_owned()), "{told:?}");
+    assert!(told.contains(&"ok for \"\"".to_owned()), "{told:?}");
+    assert_eq!(bench.runs, ["/m/a"]);
+}
+
+#[test]
+fn what_the_syncer_writes_is_an_echo_and_what_others_write_is_not() {
+    use crate::watch::inbox::Event::{Created, Moved};
+    let pulled = |pid: u32| Created(format!("/m/a/new/17.{pid}_1.host,U=5:2,").into());
+    let pushed = Moved("/m/a/cur/1:2,S".into(), "/m/a/cur/1,U=6:2,S".into());
+    let seen = Moved("/m/a/new/1".into(), "/m/a/cur/1:2,".into());
+    let flagged = Moved("/m/a/cur/1:2,".into(), "/m/a/cur/1:2,F".into());
+    let table = [
+        ("a message that it fetched", pulled(77), "work /m/a n s", 1),
+        (
+            "one that another process did",
+            pulled(78),
+            "work /m/a n l",
+            2,
+        ),
+        ("one that it has sent", pushed, "work /m/a f s", 1),
+        ("one that Gnus has looked at", seen, "work /m/a f l", 1),
+        ("flags", flagged, "work /m/a f l", 2),
+    ];
+    for (what, event, told, runs) in table {
+        let mut bench = synced(&["/m/a"]);
+        bench.give(Input::Sync(Some("work".to_owned()), None, 3));
+        bench.ran(Event::Began {
+            run: RunId(1),
+            pid: 77,
+        });
+        bench.origins = true;
+        bench.event(event);
+        bench.ended(1, Outcome::Ok);
+        let all = bench.pass(20);
+        assert!(all.contains(&told.to_owned()), "{what}: {all:?}");
+        assert!(all.contains(&"ok for \"3\"".to_owned()), "{what}: {all:?}");
+        assert_eq!(bench.runs.len(), runs, "{what}: {:?}", bench.runs);
+    }
+}
+
+#[test]
+fn an_account_that_is_given_up_ends_its_run_and_tells_no_more_of_it() {
+    let mut bench = synced(&["/m/a"]);
+    bench.give(Input::Sync(None, None, 0));
+    assert_eq!(bench.runs, ["*"]);
+    bench.give(Input::Configure(accounts(&[("work", &["/m"])])));
+    assert_eq!(bench.runs, ["*", "end 1 Stop"]);
+    bench.pass(2);
+    bench.ended(1, Outcome::Interrupted);
+    assert_eq!(bench.pass(20), [""; 0]);
+}
+
+#[test]
+fn a_syncer_of_no_account_runs_once_whatever_comes_of_it() {
+    for outcome in [Outcome::Ok, Outcome::Transient, Outcome::Auth] {
+        let mut bench = Bench::new(&[]);
+        bench.give(Input::RunOnce {
+            key: "once".to_owned(),
+            syncer: Box::new(sync().syncer),
+            folders: Some(vec![b"INBOX".to_vec()]),
+            request: 5,
+            silence: Duration::from_secs(9),
+        });
+        bench.give(Input::Locked(AccountId(0), Lock::Ours));
+        assert_eq!(bench.runs, ["INBOX"]);
+        bench.ended(1, outcome);
+        let told = bench.pass(1000);
+        let expected = format!("{} for \"5\"", outcome.name());
+        assert_eq!(told, ["syncing INBOX".to_owned(), expected]);
+        assert_eq!(bench.runs, ["INBOX"]);
+        assert_eq!(bench.core.deadline(), None);
+        assert_eq!(bench.core.held(), 0);
+    }
 }

@@ -12,7 +12,7 @@ use super::super::plan::Plan;
 use super::super::{Order, Outcome, Output, Scope};
 
 /// What means that something has to be configured otherwise, in small letters, and what to do.
-const CONFIG: [(&str, &str); 26] = [
+const CONFIG: [(&str, &str); 27] = [
     (
         "ssl error connecting",
         "correct SSLType, Host or CertificateFile",
@@ -37,6 +37,11 @@ const CONFIG: [(&str, &str); 26] = [
     ("sasl mechanism(s) not available", "correct AuthMechs"),
     ("ssl support not available", "correct SSLType"),
     ("[privacyrequired]", "set SSLType"),
+    (
+        // nnmaildir keeps a `.nnmaildir` in each folder.
+        "does not specify subfolders style",
+        "give SubFolders (Verbatim) in the MaildirStore",
+    ),
     ("cannot open config file", "write it"),
     ("no channel or group named", "define it"),
     ("no channels defined", "define one"),
