@@ -228,8 +228,8 @@ account adds to these."
   (memq value '(auto maildir++ nested)))
 
 (defun mailsync-accounts--syncer-p (value)
-  "Non-nil if VALUE is a syncer."
-  (or (functionp value) (and (consp value) (symbolp (car value)))))
+  "Non-nil if VALUE may be a syncer; what it is worth is found out later."
+  (or (functionp value) (symbolp value) (consp value)))
 
 (defun mailsync-accounts--groups-p (value)
   "Non-nil if VALUE can say which groups a folder has."
