@@ -178,12 +178,13 @@ values" plist)
 (defun mailsync-syncers--call (account syncer extra)
   "What SYNCER, a function or a list, returns for ACCOUNT.
 EXTRA are arguments that go before its own."
-  (let ((function (if (functionp syncer) syncer (car-safe syncer)))
-        (args (if (functionp syncer) nil (cdr-safe syncer))))
+  (let* ((listed (and (consp syncer) (not (functionp syncer))))
+         (function (if listed (car syncer) syncer))
+         (args (and listed (cdr syncer))))
     (unless (functionp function)
       (signal 'mailsync-syncer-error
               (list (format "there is no function `%S'" function))))
-    (apply function account (append extra args))))
+    (apply function account (append extra args nil))))
 
 (defun mailsync-syncers-describe (account syncer &optional folders per-run)
   "Have SYNCER describe how ACCOUNT is synced; return (VECTOR . TIMEOUT).
@@ -212,9 +213,12 @@ a `mailsync-syncer-error' whose data is one sentence."
   "Signal that SYNCER of ACCOUNT cannot be used, and WHY."
   (signal 'mailsync-syncer-error
           (list (format "account \"%s\", :syncer %s: %s" account
-                        (if (functionp syncer)
-                            (if (symbolp syncer) syncer "(a function)")
-                          (format "%S" (car-safe syncer)))
+                        (cond
+                         ((symbolp syncer) syncer)
+                         ((and (consp syncer) (symbolp (car syncer))
+                               (not (functionp syncer)))
+                          (car syncer))
+                         (t "(a function)"))
                         why))))
 
 (defun mailsync-syncers--vector (plist per-run)
