@@ -226,7 +226,7 @@ impl Payload {
         self.text(result.status);
         self.text(&result.exit.map_or(String::new(), |code| code.to_string()));
         self.number(format!("{:.3}", started.as_secs_f64()));
-        self.number(format!("{:.3}", result.took.as_secs_f64()));
+        self.number(format!("{:.6}", result.took.as_secs_f64()));
         let requests: Vec<String> = result.requests.iter().map(i64::to_string).collect();
         self.text(&requests.join(" "));
         self.text(&result.text);

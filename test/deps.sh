@@ -58,6 +58,8 @@ bench)
     need python3 python3
     need inotifywait inotify-tools
     need emacsclient emacs-bin-common
+    need mbsync isync
+    need offlineimap offlineimap3
     need dovecot dovecot-imapd
     need strace strace
     ;;

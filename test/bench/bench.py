@@ -20,6 +20,7 @@ PARTS = {
     "arrival": "A message arrives",
     "watching": "Watching many folders",
     "gnus": "Checking groups of Gnus",
+    "sync": "Syncing",
 }
 
 

@@ -11,9 +11,13 @@ client=${EMACSCLIENT:-emacsclient}
 limit=1500
 [ -z "${BENCH_QUICK:-}" ] || limit=500
 lisp=$(test/stage.sh)
-BENCH_WATCHING=$("${CARGO:-cargo}" bench --quiet --locked --bench watching --no-run --message-format=json |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
-export BENCH_WATCHING
+program() {
+    "${CARGO:-cargo}" bench --quiet --locked --bench "$1" --no-run --message-format=json |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}
+BENCH_WATCHING=$(program watching)
+BENCH_SCHEDULE=$(program schedule)
+export BENCH_WATCHING BENCH_SCHEDULE
 # A short name: that of a socket may have 107 characters.
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-bench.XXXXXX")
 trap 'rm -rf "$top"' EXIT

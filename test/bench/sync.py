@@ -1,0 +1,194 @@
+"""How soon a change here is on the server, and what it costs to sync one folder.
+
+A private Dovecot on loopback with 300 folders of 10 messages; mbsync and OfflineIMAP are real, run by a
+real mailsync in an interactive Emacs.  Everything is synced before anything is measured.
+
+A flag.  A message in the maildir is renamed as a mail reader does that sets a flag; the time until the
+server has the flag (asked every 5 ms on a connection of its own).  "At defaults" waits for
+`mailsync-base-delay', 2 s; "without delay" has that at 0, so that what remains is the second for which
+a folder has to be quiet.  The alternative is what a timer comes to that runs the syncer for the whole
+account once a minute, on average: half a minute and the time of such a run, measured here.
+
+A run.  /bin/true, started by mailsync and by Emacs's own `make-process', from an Emacs with a heap of
+300 MB: for how long the main thread was busy with starting it, and how long it was until the program
+had ended, and that was known.
+
+One folder.  `mailsync-run' for one folder and for the whole account, as mailsync tells their duration;
+the alternative is the whole account.  "Far" adds 20 ms in each direction.
+"""
+import imaplib
+import os
+import re
+import socket
+import statistics
+import subprocess
+import time
+
+from harness import (QUICK, TOP, Emacs, Failed, Table, goal, lisp_string, new_name, progress, undo, wait_for)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FIXTURES = os.path.join(HERE, "..", "fixtures")
+FOLDERS = 20 if QUICK else 300
+TIMES = 2 if QUICK else 7
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """A Dovecot with many folders, and configurations of both syncers for it, near and far."""
+
+    def __init__(self):
+        self.dir = new_name("server")
+        self.port = free_port()
+        os.chmod(TOP, 0o711)
+        subprocess.run([FIXTURES + "/sync-dovecot.sh", "start", self.dir, str(self.port)], check=True)
+        undo.append(lambda: subprocess.run([FIXTURES + "/sync-dovecot.sh", "stop", self.dir], check=False))
+        self.far = free_port()
+        proxy = subprocess.Popen(["python3", FIXTURES + "/delay-proxy.py", str(self.far), str(self.port), "20"],
+                                 stdout=subprocess.PIPE)
+        undo.append(proxy.kill)
+        proxy.stdout.readline()
+        self.names = [f"f{number}" for number in range(FOLDERS)]
+        subprocess.run([FIXTURES + "/sync-seed.py", "bulk", self.dir + "/mail/alice", "10", "INBOX", *self.names],
+                       check=True)
+        # The same configuration with another port, so that a run from near is one from far, too.
+        self.config = new_name("config")
+        subprocess.run([FIXTURES + "/sync-config.sh", self.config, str(self.port), "alice"], check=True)
+        for name in ("mbsyncrc", "offlineimaprc"):
+            with open(os.path.join(self.config, name), encoding="utf-8") as file:
+                text = file.read()
+            with open(os.path.join(self.config, "far-" + name), "w", encoding="utf-8") as file:
+                file.write(re.sub(r"(?i)((?:remote)?port *=? *)\d+", rf"\g<1>{self.far}", text))
+        self.imap = imaplib.IMAP4("127.0.0.1", self.port)
+        self.imap.login("alice", "secret")
+
+    def flagged(self, folder):
+        self.imap.select(folder, readonly=True)
+        return len(self.imap.search(None, "FLAGGED")[1][0].split())
+
+    def syncer(self, name, far=False):
+        there = self.config + ("/far-" if far else "/")
+        if name == "mbsync":
+            return f"(mailsync-mbsync \"verbatim\" :config {lisp_string(there + 'mbsyncrc')})"
+        return f"(mailsync-offlineimap \"slash\" :config {lisp_string(there + 'offlineimaprc')})"
+
+    def local(self, name):
+        return os.path.join(self.config, "local", "verbatim" if name == "mbsync" else "o-slash")
+
+
+def start_run(emacs, syncer, folder):
+    emacs.eval("(setq bench-result nil)")
+    folders = f"'({lisp_string(folder)})" if folder else "nil"
+    emacs.eval(f"(mailsync-run '{syncer} {folders} (lambda (result) (setq bench-result result)))")
+
+
+def duration(emacs, syncer, folder=None):
+    """A run's duration in ms."""
+    start_run(emacs, syncer, folder)
+    wait_for(lambda: emacs.eval("(and bench-result t)") == "t", f"the end of a run of {syncer}", 120, 0.02)
+    status = emacs.eval("(plist-get bench-result :status)")
+    if status != "ok":
+        raise Failed(f"{syncer}: {status}: {emacs.eval('(plist-get bench-result :text)')}")
+    return 1e3 * float(emacs.eval("(plist-get bench-result :duration)"))
+
+
+def one_folder(server, emacs):
+    rows = []
+    for name in ("mbsync", "offlineimap"):
+        duration(emacs, server.syncer(name))  # the first sync brings everything
+        for far in (False, True):
+            syncer = server.syncer(name, far)
+            one = [duration(emacs, syncer, "f7") for _ in range(TIMES)]
+            every = [duration(emacs, syncer) for _ in range(min(TIMES, 3))]
+            label = f"one folder of {FOLDERS}, {name}, {'far' if far else 'near'}, ms"
+            rows.append((label, statistics.median(one), statistics.median(every)))
+            progress(label)
+    return rows
+
+
+def flag(server, name, number):
+    """Flag a message here; ms until the server has that."""
+    where = os.path.join(server.local(name), "f3", "cur")
+    entry = sorted(it for it in os.listdir(where) if "F" not in it.partition(":2,")[2])[number % 3]
+    base, _, flags = entry.partition(":2,")
+    before = server.flagged("f3")
+    began = time.monotonic()
+    os.rename(os.path.join(where, entry), os.path.join(where, base + ":2," + "".join(sorted(flags + "F"))))
+    wait_for(lambda: server.flagged("f3") > before, "the flag on the server", 60, 0.005)
+    return 1e3 * (time.monotonic() - began)
+
+
+def change_to_server(server, emacs, wholes):
+    rows = []
+    for name in ("mbsync", "offlineimap"):
+        for label, base in (("at defaults", 2), ("without delay", 0)):
+            emacs.eval(f"(progn (setq mailsync-accounts '((\"w\" :maildir {lisp_string(server.local(name))} "
+                       f":syncer {server.syncer(name)})) mailsync-base-delay {base} mailsync-sync-at-start nil) "
+                       "(mailsync-mode 1) t)")
+            wait_for(lambda: emacs.eval("(eq (cadr (car mailsync--states)) 'watching)") == "t", "watching")
+            # Somewhat more than the delays: each change is one alone.
+            times = []
+            for number in range(min(TIMES, 5)):
+                time.sleep(6)
+                times.append(flag(server, name, number))
+            emacs.eval("(progn (mailsync-mode -1) t)")
+            wait_for(lambda: emacs.eval("(mailsync-module--threads)") == "0", "the end of the engine")
+            rows.append((f"a flag until it is on the server, {name}, {label}, ms", statistics.median(times),
+                         30_000 + wholes[name]))
+            progress(rows[-1][0])
+    return rows
+
+
+def spawn():
+    """Main thread and whole time in ms of mailsync and of make-process, in a big Emacs."""
+    emacs = Emacs("-l", "mailsync")
+    emacs.eval("(progn (setq bench-ballast nil) (dotimes (_ 300) (push (make-string 1000000 ?x) bench-ballast)) t)")
+    emacs.eval("(progn (setq bench-keep (mailsync-run '(mailsync-command \"sleep\" \"600\"))) t)")
+    ours, theirs = [], []
+    measure = ("(let ((began (float-time)) called ended) {call} (setq called (float-time)) "
+               "(while (not ended) (accept-process-output nil 0.1)) "
+               "(format \"%f %f\" (* 1e3 (- called began)) (* 1e3 (- (float-time) began))))")
+    mailsync = measure.format(call="(mailsync-run '(mailsync-command \"true\") nil (lambda (_) (setq ended t)))")
+    process = measure.format(call="(make-process :name \"true\" :command '(\"true\") :connection-type 'pipe "
+                                  ":sentinel (lambda (&rest _) (setq ended t)))")
+    # The closures have to see their variables.
+    lexical = "(progn (setq lexical-binding t) (eval '{} t))"
+    for _ in range(20 if QUICK else 200):
+        for form, into in ((mailsync, ours), (process, theirs)):
+            into.append([float(it) for it in emacs.eval(lexical.format(form)).strip('"').split()])
+    rss = int(open(f"/proc/{emacs.pid}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    emacs.stop()
+    median = lambda values, at: statistics.median(value[at] for value in values)
+    return rss, [("start a program, main thread, ms", median(ours, 0), median(theirs, 0)),
+                 ("start a program until its end is known, ms", median(ours, 1), median(theirs, 1))]
+
+
+def main():
+    server = Server()
+    progress("server")
+    table = Table("mailsync", "alternative")
+    emacs = Emacs("-l", "mailsync")
+    rows = one_folder(server, emacs)
+    wholes = {name: next(every for label, _, every in rows if name in label and "near" in label)
+              for name in ("mbsync", "offlineimap")}
+    emacs.stop()
+    emacs = Emacs("-l", "mailsync")
+    for what, ours, theirs in change_to_server(server, emacs, wholes):
+        table.row(what, [ours, theirs])
+    emacs.stop()
+    rss, spawned = spawn()
+    for what, ours, theirs in spawned:
+        table.row(what, [ours, theirs], goal("< 1", ours < 1) if "main" in what else "")
+    for what, ours, theirs in rows:
+        table.row(what, [ours, theirs])
+    look, start = map(float, subprocess.run([os.environ["BENCH_SCHEDULE"], "--bench"], capture_output=True, text=True,
+                                            check=True).stdout.split())
+    table.row("an event with 3,000 folders pending, ms", [look, None], goal("< 1", look < 1))
+    table.row("start a run over 3,000 folders, ms", [start, None], goal("< 1", start < 1))
+    table.print()
+    print(f"\nMedians. Alternatives: a timer once a minute for everything; `make-process' (Emacs with {rss:.0f} MB); the "
+          "whole account.")
