@@ -26,7 +26,7 @@ use super::plan::{self, LONGEST, Plan, Refused};
 use super::{Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
-use boxes::{Found, INBOX, Place, View};
+use boxes::{Found, INBOX, Place, View, is_inbox};
 use config::{Channel, Config, Store, World};
 
 pub use judge::judge;
@@ -170,6 +170,8 @@ struct Side {
     /// What goes before the names of boxes here, and at the other end.
     prefix: Vec<u8>,
     other: Vec<u8>,
+    /// What goes before all names of the other store.
+    beyond: Vec<u8>,
     /// The other end is a server that lists INBOX with all others (mbsync then syncs it, whatever
     /// this side lists).
     listed: bool,
@@ -201,12 +203,15 @@ impl<'a> Atlas<'a> {
             let Channel { far, near, .. } = member.channel;
             let ends = [(near, far), (far, near)].into_iter();
             let local = ends.filter_map(|((store, prefix), (other_store, other))| {
+                let mut pathed = config.pathed.iter();
+                let path = pathed.find(|(name, _)| name == other_store);
                 Some(Side {
                     place: places.get(store.as_slice())?.clone(),
                     prefix: prefix.clone(),
                     other: other.clone(),
+                    beyond: path.map(|(_, path)| path.clone()).unwrap_or_default(),
                     listed: other.is_empty()
-                        && !config.pathed.contains(other_store)
+                        && path.is_none()
                         && !places.contains_key(other_store.as_slice()),
                 })
             });
@@ -241,7 +246,10 @@ impl<'a> Atlas<'a> {
             for ((member, sides), said) in members {
                 for side in sides {
                     let found = if guessing && member.channel.patterns.is_some() {
-                        vec![remote(&folder.name)]
+                        // A server's namespace may be called INBOX, and then its boxes are not
+                        // below that to mbsync; only the server tells.
+                        complete &= !folder.name.starts_with(b"INBOX/");
+                        remote(&folder.name, side).into_iter().collect()
                     } else {
                         complete &= !guessing;
                         side.place.boxes(&spellings)
@@ -296,16 +304,24 @@ impl Said {
     }
 }
 
-/// A box by its name alone.
-fn remote(name: &[u8]) -> Found {
+/// A box by its name on the server alone, as it will be called here; `None` where the channel has
+/// no box of that name.
+fn remote(name: &[u8], side: &Side) -> Option<Found> {
     let levels = name.split(|byte| *byte == b'/');
     let levels = levels.map(|level| match str::from_utf8(level) {
         Ok(text) => utf7::encode(text),
         Err(_) => level.to_vec(),
     });
     let name = levels.collect::<Vec<_>>().join(&b'/');
-    let in_inbox = name == INBOX || name.starts_with(b"INBOX/");
-    Found { name, in_inbox }
+    let name = if is_inbox(&name) {
+        name.as_slice()
+    } else {
+        name.strip_prefix(side.beyond.as_slice())?
+    };
+    let name = name.strip_prefix(side.other.as_slice())?;
+    let name = [&side.prefix, name].concat();
+    let in_inbox = is_inbox(&name);
+    Some(Found { name, in_inbox })
 }
 
 /// What a channel calls a box; `None` if it leaves that out, empty if it has no names.

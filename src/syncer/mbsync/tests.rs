@@ -142,7 +142,7 @@ fn folders_become_words() -> Tested {
     let home = Home::new(FILE)?;
     // target, folders, words, the whole target
     type Row<'a> = (Option<&'a str>, &'a [&'a str], &'a [&'a str], bool);
-    let table: [Row; 34] = [
+    let table: [Row; 37] = [
         (Some("all"), &["mail/a"], &["all:a"], false),
         (
             Some("all"),
@@ -201,6 +201,11 @@ fn folders_become_words() -> Tested {
         (Some("one"), &["@INBOX"], &["one"], true),
         (Some("both"), &["@new", "mail/a"], &["both"], true),
         (None, &["@new"], &["-a"], true),
+        // the name is the server's: its prefix goes, that of here comes
+        (Some("pre"), &["@remote/new"], &["pre:new"], false),
+        (Some("pre"), &["@pre/new"], &["pre"], true),
+        // below the inbox, or in a namespace of that name
+        (Some("all"), &["@INBOX/new"], &["all"], true),
     ];
     for (target, folders, expected, everything) in table {
         let plan = planned(&home.order(target, home.folders(folders)))?;
@@ -329,5 +334,25 @@ fn what_cannot_run_is_refused() -> Tested {
         "{}",
         absent.text
     );
+    Ok(())
+}
+
+#[test]
+fn names_of_a_server_are_below_its_path() -> Tested {
+    let home = Home::new(
+        "MaildirStore near\nPath ~/mail/\nInbox ~/mail/INBOX\nSubFolders Verbatim\n\n\
+         IMAPStore top\nPath top/\n\n\
+         Channel deep\nFar :top:\nNear :near:\nPatterns *\n",
+    )?;
+    let table: [(&str, &str, bool); 3] = [
+        ("@top/new", "deep:new", false),
+        ("@INBOX", "deep:INBOX", false),
+        ("@new", "deep", true),
+    ];
+    for (folder, word, everything) in table {
+        let plan = planned(&home.order(Some("deep"), home.folders(&[folder])))?;
+        assert_eq!(words(&plan), [word], "{folder}");
+        assert_eq!(plan.everything, everything, "{folder}");
+    }
     Ok(())
 }
