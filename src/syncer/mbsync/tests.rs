@@ -3,7 +3,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::super::{Memory, RunId, Syncer};
 use super::*;
-use crate::change::AccountId;
 
 type Tested = Result<(), Box<dyn Error>>;
 
@@ -353,6 +352,27 @@ fn names_of_a_server_are_below_its_path() -> Tested {
         let plan = planned(&home.order(Some("deep"), home.folders(&[folder])))?;
         assert_eq!(words(&plan), [word], "{folder}");
         assert_eq!(plan.everything, everything, "{folder}");
+    }
+    Ok(())
+}
+
+#[test]
+fn messages_of_the_whole_target_name_folders() -> Tested {
+    let home = Home::new(FILE)?;
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(home.path().join("mail/pre/x").join(part))?;
+    }
+    let real = home.folder("mail/pre/x").real.clone();
+    // Asked for, or because nothing else can be said.
+    for scope in [Scope::Everything, home.folders(&["mail/a"])] {
+        let mut order = home.order(Some("pre"), scope);
+        order.roots = vec![home.path().join("none"), home.path().join("mail")];
+        let plan = planned(&order)?;
+        assert_eq!(words(&plan), ["pre"]);
+        assert!(plan.everything);
+        for key in [b"pre:pre/x".as_slice(), b"pre:remote/x"] {
+            assert_eq!(plan.names.get(key), Some(&real));
+        }
     }
     Ok(())
 }
