@@ -398,7 +398,7 @@ impl<'a> Court<'a> {
         let explains = |line: &&str| self.boxes.iter().any(|broken| broken.reason == Some(*line));
         let mut errors = self.lines.iter().filter(|line| is_error(line));
         if errors.any(|line| !explains(line)) {
-            failed.extend(self.all());
+            failed.extend(self.anybody());
         }
         failed.sort();
         failed.dedup();
@@ -444,7 +444,7 @@ impl<'a> Court<'a> {
         if !self.failed {
             let what = format!("mbsync did not sync all of account {}", self.order.account);
             let mut finding = tell(Outcome::Partial, &what, line?, "it is tried again later");
-            finding.failed = self.all();
+            finding.failed = self.anybody();
             return Some(finding);
         }
         let code = match self.exit {
@@ -458,6 +458,17 @@ impl<'a> Court<'a> {
             line,
             "it is tried again later",
         ))
+    }
+
+    /// The truenames of all folders that an error which names none may be about.
+    fn anybody(&self) -> Vec<Arc<Path>> {
+        let mut all = self.all();
+        if self.plan.everything {
+            all.extend(self.plan.names.values().cloned());
+        }
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// The truenames of all folders of the order.

@@ -352,7 +352,7 @@ fn boxes_are_folders() {
     let line = |name: &str| format!("Error: channel c: far side box {name} cannot be opened.\n");
     // what it printed, of everything, the folders that failed
     let error = "Maildir error: cannot read /m/x\n";
-    let table: [(String, bool, &[&str]); 9] = [
+    let table: [(String, bool, &[&str]); 10] = [
         (line("a"), false, &["/m/a"]),
         (
             line("b") + &line("a") + &line("a"),
@@ -363,6 +363,7 @@ fn boxes_are_folders() {
         // what is before it is its reason, anything else is about nobody knows which
         (error.to_owned() + &line("a"), false, &["/m/a"]),
         (line("a") + error, false, &["/m/a", "/m/b"]),
+        (line("a") + error, true, &["/m/a", "/m/b"]),
         // a box of which nothing is known
         (line("x"), false, &["/m/a", "/m/b"]),
         (line("x"), true, &[]),
@@ -387,6 +388,8 @@ fn boxes_are_folders() {
         "{}",
         two.text
     );
-    let one = judged(Exit::Code(0), "Maildir error: x\n", false);
-    assert_eq!(one.failed.len(), 2);
+    for everything in [false, true] {
+        let one = judged(Exit::Code(0), "Maildir error: x\n", everything);
+        assert_eq!(one.failed.len(), 2);
+    }
 }
