@@ -12,7 +12,7 @@ use super::super::plan::Plan;
 use super::super::{Order, Outcome, Output, Scope};
 
 /// What means that something has to be configured otherwise, in small letters, and what to do.
-const CONFIG: [(&str, &str); 27] = [
+const CONFIG: [(&str, &str); 32] = [
     (
         "ssl error connecting",
         "correct SSLType, Host or CertificateFile",
@@ -51,6 +51,18 @@ const CONFIG: [(&str, &str); 27] = [
     ("refers to no near side store", "give Near"),
     ("has both pass and passcmd", "keep one of them"),
     ("has both user and usercmd", "keep one of them"),
+    // mbsync makes folders, but not the directory in which they all lie.
+    (
+        "cannot open store '",
+        "make that directory, or correct Path or Inbox",
+    ),
+    ("' has no path", "give Path"),
+    (
+        "does not specify subfolders style",
+        "give SubFolders (Verbatim suits most)",
+    ),
+    ("has neither tunnel nor host", "give Host"),
+    ("cannot create syncstate directory", "correct SyncState"),
     ("invalid syncstate location", "correct SyncState"),
     ("does not support in-box sync state", "correct SyncState"),
     (", no user", "give User or UserCmd"),

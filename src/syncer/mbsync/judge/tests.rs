@@ -393,3 +393,32 @@ fn boxes_are_folders() {
         assert_eq!(one.failed.len(), 2);
     }
 }
+
+#[test]
+fn stores_are_to_be_mended() {
+    let table = [
+        (
+            "Maildir error: cannot open store '/m/'",
+            "make that directory",
+        ),
+        ("Maildir error: store 'near' has no Path", "give Path"),
+        (
+            "Maildir error: found subfolder 'a/b', but store 'near' does not specify SubFolders style",
+            "give SubFolders",
+        ),
+        (
+            "IMAP account 'acc' has neither Tunnel nor Host",
+            "give Host",
+        ),
+        (
+            "Error: cannot create SyncState directory '/none': No such file or directory",
+            "correct SyncState",
+        ),
+    ];
+    for (line, advice) in table {
+        let verdict = judged(Exit::Code(1), &format!("{line}\n"), false);
+        assert_eq!(verdict.outcome, Outcome::Config, "{line}");
+        let advice = format!("; {advice}");
+        assert!(verdict.text.contains(&advice), "{}", verdict.text);
+    }
+}
