@@ -407,6 +407,11 @@ fn stores_with_an_inbox_elsewhere_and_prefixes() -> Tested {
     let (_, _, verdict) = run(&user.order(Some("sub"), scope))?;
     assert_eq!(verdict.outcome, Outcome::Partial);
     assert_eq!(verdict.failed, std::slice::from_ref(&nowhere.real));
+    // The same box by the server's name for it.
+    let scope = Scope::Folders(vec![remote_only("a/b")]);
+    let (plan, _, verdict) = run(&user.order(Some("sub"), scope))?;
+    assert_eq!(verdict.outcome, Outcome::Ok);
+    assert_eq!(plan.argv.last(), Some(&"sub:b".into()));
     Ok(())
 }
 

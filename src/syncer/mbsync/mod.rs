@@ -269,7 +269,7 @@ impl<'a> Atlas<'a> {
                         // A server's namespace may be called INBOX, and then its boxes are not
                         // below that to mbsync; only the server tells.
                         complete &= !folder.name.starts_with(b"INBOX/");
-                        remote(&folder.name, side).into_iter().collect()
+                        vec![remote(&folder.name, side)]
                     } else {
                         complete &= !guessing;
                         side.place.boxes(&spellings)
@@ -324,24 +324,27 @@ impl Said {
     }
 }
 
-/// A box by its name on the server alone, as it will be called here; `None` where the channel has
-/// no box of that name.
-fn remote(name: &[u8], side: &Side) -> Option<Found> {
+/// A box by its name alone, as it is called here.  That is the server's name for it where it begins
+/// as the channel's names there do; otherwise it is taken for a name of here.
+fn remote(name: &[u8], side: &Side) -> Found {
     let levels = name.split(|byte| *byte == b'/');
     let levels = levels.map(|level| match str::from_utf8(level) {
         Ok(text) => utf7::encode(text),
         Err(_) => level.to_vec(),
     });
     let name = levels.collect::<Vec<_>>().join(&b'/');
-    let name = if is_inbox(&name) {
-        name.as_slice()
+    let below = if is_inbox(&name) {
+        Some(name.as_slice())
     } else {
-        name.strip_prefix(side.beyond.as_slice())?
+        name.strip_prefix(side.beyond.as_slice())
     };
-    let name = name.strip_prefix(side.other.as_slice())?;
-    let name = [&side.prefix, name].concat();
+    let named = below.and_then(|name| name.strip_prefix(side.other.as_slice()));
+    let name = match named {
+        Some(rest) => [&side.prefix, rest].concat(),
+        None => name,
+    };
     let in_inbox = is_inbox(&name);
-    Some(Found { name, in_inbox })
+    Found { name, in_inbox }
 }
 
 /// What a channel calls a box; `None` if it leaves that out, empty if it has no names.

@@ -141,7 +141,7 @@ fn folders_become_words() -> Tested {
     let home = Home::new(FILE)?;
     // target, folders, words, the whole target
     type Row<'a> = (Option<&'a str>, &'a [&'a str], &'a [&'a str], bool);
-    let table: [Row; 37] = [
+    let table: [Row; 38] = [
         (Some("all"), &["mail/a"], &["all:a"], false),
         (
             Some("all"),
@@ -200,9 +200,10 @@ fn folders_become_words() -> Tested {
         (Some("one"), &["@INBOX"], &["one"], true),
         (Some("both"), &["@new", "mail/a"], &["both"], true),
         (None, &["@new"], &["-a"], true),
-        // the name is the server's: its prefix goes, that of here comes
+        // the server's name for it, its name here, neither
         (Some("pre"), &["@remote/new"], &["pre:new"], false),
-        (Some("pre"), &["@pre/new"], &["pre"], true),
+        (Some("pre"), &["@pre/new"], &["pre:new"], false),
+        (Some("pre"), &["@new"], &["pre"], true),
         // below the inbox, or in a namespace of that name
         (Some("all"), &["@INBOX/new"], &["all"], true),
     ];
@@ -337,7 +338,7 @@ fn what_cannot_run_is_refused() -> Tested {
 }
 
 #[test]
-fn names_of_a_server_are_below_its_path() -> Tested {
+fn names_of_a_server_may_be_below_its_path() -> Tested {
     let home = Home::new(
         "MaildirStore near\nPath ~/mail/\nInbox ~/mail/INBOX\nSubFolders Verbatim\n\n\
          IMAPStore top\nPath top/\n\n\
@@ -346,7 +347,7 @@ fn names_of_a_server_are_below_its_path() -> Tested {
     let table: [(&str, &str, bool); 3] = [
         ("@top/new", "deep:new", false),
         ("@INBOX", "deep:INBOX", false),
-        ("@new", "deep", true),
+        ("@new", "deep:new", false),
     ];
     for (folder, word, everything) in table {
         let plan = planned(&home.order(Some("deep"), home.folders(&[folder])))?;
