@@ -12,7 +12,7 @@ use super::super::plan::Plan;
 use super::super::{Order, Outcome, Output, Scope};
 
 /// What means that something has to be configured otherwise, in small letters, and what to do.
-const CONFIG: [(&str, &str); 32] = [
+const CONFIG: [(&str, &str); 31] = [
     (
         "ssl error connecting",
         "correct SSLType, Host or CertificateFile",
@@ -57,10 +57,6 @@ const CONFIG: [(&str, &str); 32] = [
         "make that directory, or correct Path or Inbox",
     ),
     ("' has no path", "give Path"),
-    (
-        "does not specify subfolders style",
-        "give SubFolders (Verbatim suits most)",
-    ),
     ("has neither tunnel nor host", "give Host"),
     ("cannot create syncstate directory", "correct SyncState"),
     ("invalid syncstate location", "correct SyncState"),
