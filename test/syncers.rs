@@ -137,7 +137,7 @@ impl User {
             }),
             scope,
             quick: false,
-            roots: Vec::new(),
+            roots: vec![self.home.path().join("local")],
             memory: Memory::default(),
         }
     }
@@ -407,6 +407,11 @@ fn stores_with_an_inbox_elsewhere_and_prefixes() -> Tested {
     let (_, _, verdict) = run(&user.order(Some("sub"), scope))?;
     assert_eq!(verdict.outcome, Outcome::Partial);
     assert_eq!(verdict.failed, std::slice::from_ref(&nowhere.real));
+    // The same box by the server's name for it.
+    let scope = Scope::Folders(vec![remote_only("a/b")]);
+    let (plan, _, verdict) = run(&user.order(Some("sub"), scope))?;
+    assert_eq!(verdict.outcome, Outcome::Ok);
+    assert_eq!(plan.argv.last(), Some(&"sub:b".into()));
     Ok(())
 }
 
@@ -440,7 +445,10 @@ fn failures_are_told_apart() -> Tested {
         port(saying(b"* BYE down\r\n")?),
         port(saying(greeting)?),
     );
-    let table: [(&str, &str, Outcome, &str); 11] = [
+    // It takes connections, and that is all.
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let silent = format!("Timeout 2\n{}", port(listener.local_addr()?.port()));
+    let table: [(&str, &str, Outcome, &str); 13] = [
         (pass, "Pass wrong", Outcome::Auth, "AUTHENTICATIONFAILED"),
         (
             pass,
@@ -458,6 +466,7 @@ fn failures_are_told_apart() -> Tested {
         (&own, &refused.0, Outcome::Transient, "refused"),
         (&own, &refused.1, Outcome::Transient, "BYE"),
         (&own, &refused.2, Outcome::Transient, ""),
+        (&own, &silent, Outcome::Transient, "timeout"),
         (
             "Host 127.0.0.1",
             "Host nowhere.invalid",
@@ -470,6 +479,12 @@ fn failures_are_told_apart() -> Tested {
             "SSLType STARTTLS",
             Outcome::Config,
             "certificate",
+        ),
+        (
+            "/verbatim/\"\n",
+            "/absent/\"\n",
+            Outcome::Config,
+            "make that directory",
         ),
         ("SSLType None", "SSLTyp None", Outcome::Config, "mbsyncrc:"),
     ];
@@ -563,6 +578,9 @@ fn single_folders_are_set_aside() -> Tested {
     }
     let (_, _, verdict) = run(&user.order(Some("verbatim"), Scope::Everything))?;
     assert_eq!(verdict.outcome, Outcome::Partial);
+    let mut failed = [only_here.real.clone(), nested.real.clone()];
+    failed.sort();
+    assert_eq!(verdict.failed, failed);
     assert!(
         verdict.text.contains("and 1 more went wrong"),
         "{}",

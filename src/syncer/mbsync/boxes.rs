@@ -91,7 +91,7 @@ impl Place {
         let found = if let Some(delimiter) = &self.flatten {
             // Even what is below INBOX has its place there.
             below_root
-                .filter(|rest| !rest.contains(&b'/'))
+                .filter(|rest| !rest.contains(&b'/') && *rest != INBOX)
                 .map(|rest| Found::new(&replace(rest, delimiter), false))
         } else if self.style == Style::PlusPlus {
             below_inbox.and_then(plus_plus)
@@ -156,11 +156,12 @@ impl Place {
         matching.unwrap_or(false).then(|| name.to_vec())
     }
 
-    /// INBOX is looked for where it lies in the path, or where a pattern says so.
+    /// INBOX is looked for where it lies in the path, in Maildir++, or where a pattern says so.
     fn looks_for_inbox(&self, prefix: &[u8], patterns: &[Vec<u8>]) -> bool {
         let root = self.written.root.as_deref();
         let inside = root.is_some_and(|root| self.written.inbox.starts_with(root));
         inside
+            || self.style == Style::PlusPlus
             || patterns.iter().any(|pattern| {
                 let pattern = [prefix, pattern].concat();
                 let rest = pattern.strip_prefix(INBOX);
@@ -170,12 +171,12 @@ impl Place {
 }
 
 /// Whether a name in the path looks like INBOX, which mbsync then leaves out.
-fn is_inbox(name: &[u8]) -> bool {
+pub fn is_inbox(name: &[u8]) -> bool {
     let rest = name.strip_prefix(INBOX);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// `.a.b` in the directory of INBOX; below INBOX are those with two dots.
+/// `.a.b` in the directory of INBOX; below INBOX are those with two dots, and not `.INBOX.a`.
 fn plus_plus(entry: &[u8]) -> Option<Found> {
     let name = entry.strip_prefix(b".")?;
     let (name, in_inbox) = match name.strip_prefix(b".") {
@@ -187,7 +188,8 @@ fn plus_plus(entry: &[u8]) -> Option<Found> {
     let whole = name
         .split(|byte| *byte == b'/')
         .all(|level| !level.is_empty());
-    (flat && whole).then_some(Found { name, in_inbox })
+    let ignored = !in_inbox && is_inbox(&name);
+    (flat && whole && !ignored).then_some(Found { name, in_inbox })
 }
 
 fn replace(name: &[u8], delimiter: &[u8]) -> Vec<u8> {
@@ -275,7 +277,8 @@ mod tests {
         let renamed = place(Style::Verbatim, "", "/m/", "/m/in");
         let same = place(Style::Verbatim, "", "/m/", "/m");
         let stem = place(Style::Verbatim, "", "/m/x-", "/in");
-        let table: [(&str, &Place, &str, &str); 48] = [
+        let far_flat = place(Style::Unset, ".", "/m/", "/in");
+        let table: [(&str, &Place, &str, &str); 53] = [
             ("verbatim", &verbatim, "/m/INBOX", "INBOX"),
             ("verbatim", &verbatim, "/m/INBOX/x", "INBOX/x"),
             ("verbatim", &verbatim, "/m/a", "a"),
@@ -301,12 +304,22 @@ mod tests {
             ("Maildir++", &plus, "/m/.a/.b", ""),
             ("Maildir++", &plus, "/m/.a..b", ""),
             ("Maildir++", &plus, "/m/...x", ""),
+            ("Maildir++", &plus, "/m/.INBOX", ""),
+            ("Maildir++", &plus, "/m/.INBOX.x", ""),
+            ("Maildir++", &plus, "/m/.INBOX2.x", "INBOX2/x"),
             ("Maildir++", &plus, "/n/.a", ""),
             ("flatten", &flat, "/m/INBOX", "INBOX"),
             ("flatten", &flat, "/m/INBOX.x", "INBOX/x"),
             ("flatten", &flat, "/m/a.b.c", "a/b/c"),
             ("flatten", &flat, "/m/a/b", ""),
             ("flatten", &flat, "/m/INBOX/x", ""),
+            ("flatten, inbox elsewhere", &far_flat, "/m/INBOX", ""),
+            (
+                "flatten, inbox elsewhere",
+                &far_flat,
+                "/m/INBOX.x",
+                "INBOX/x",
+            ),
             ("unset", &unset, "/m/in", "INBOX"),
             ("unset", &unset, "/m/a", "a"),
             ("unset", &unset, "/m/a.b", "a.b"),
@@ -354,10 +367,11 @@ mod tests {
     fn patterns_select() {
         let inside = place(Style::Verbatim, "", "/m/", "/m/INBOX");
         let outside = place(Style::Verbatim, "", "/m/", "/in");
+        let plus = place(Style::PlusPlus, "", "", "/m");
         let no: Option<&str> = None;
         // INBOX in the path or elsewhere, prefix, patterns, box, its name for the channel
         type Row<'a> = (&'a Place, &'a str, &'a [&'a str], &'a str, Option<&'a str>);
-        let table: [Row; 29] = [
+        let table: [Row; 31] = [
             (&inside, "", &["*"], "a/b", Some("a/b")),
             (&inside, "", &["%"], "a", Some("a")),
             (&inside, "", &["%"], "a/b", no),
@@ -385,6 +399,8 @@ mod tests {
             (&outside, "", &["INBOX*"], "INBOX/x", Some("INBOX/x")),
             (&outside, "", &["INBOX", "!*"], "INBOX", no),
             (&outside, "", &["INBOXES", "*"], "INBOX", no),
+            (&plus, "", &["*"], "INBOX/x", Some("INBOX/x")),
+            (&plus, "", &["*", "!INBOX"], "INBOX", no),
             // prefixes
             (&inside, "pre/", &["*"], "pre/a/b", Some("a/b")),
             (&inside, "pre/", &["*"], "a", no),

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// The local stores.
     pub stores: Vec<Store>,
-    /// Names of the remote stores that have a `Path`, outside of which INBOX is.
-    pub pathed: Vec<Vec<u8>>,
+    /// The `Path` of each remote store that has one, by its name.  INBOX is outside of it.
+    pub pathed: Vec<(Vec<u8>, Vec<u8>)>,
     /// The channels.
     pub channels: Vec<Channel>,
     /// The groups.
@@ -140,7 +140,7 @@ impl Config {
             }
             Section::Remote(name) => {
                 if key == b"path" {
-                    self.pathed.push(name.clone());
+                    self.pathed.push((name.clone(), value.clone()));
                 }
             }
             Section::Other => {}
@@ -438,7 +438,7 @@ Path outside
                     ..Store::default()
                 },
             ],
-            pathed: list(&["far"]),
+            pathed: vec![(b"far".to_vec(), b"x".to_vec())],
             channels: vec![
                 Channel {
                     name: b"c".to_vec(),

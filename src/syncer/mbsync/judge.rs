@@ -12,7 +12,7 @@ use super::super::plan::Plan;
 use super::super::{Order, Outcome, Output, Scope};
 
 /// What means that something has to be configured otherwise, in small letters, and what to do.
-const CONFIG: [(&str, &str); 27] = [
+const CONFIG: [(&str, &str); 31] = [
     (
         "ssl error connecting",
         "correct SSLType, Host or CertificateFile",
@@ -51,6 +51,14 @@ const CONFIG: [(&str, &str); 27] = [
     ("refers to no near side store", "give Near"),
     ("has both pass and passcmd", "keep one of them"),
     ("has both user and usercmd", "keep one of them"),
+    // mbsync makes folders, but not the directory in which they all lie.
+    (
+        "cannot open store '",
+        "make that directory, or correct Path or Inbox",
+    ),
+    ("' has no path", "give Path"),
+    ("has neither tunnel nor host", "give Host"),
+    ("cannot create syncstate directory", "correct SyncState"),
     ("invalid syncstate location", "correct SyncState"),
     ("does not support in-box sync state", "correct SyncState"),
     (", no user", "give User or UserCmd"),
@@ -398,7 +406,7 @@ impl<'a> Court<'a> {
         let explains = |line: &&str| self.boxes.iter().any(|broken| broken.reason == Some(*line));
         let mut errors = self.lines.iter().filter(|line| is_error(line));
         if errors.any(|line| !explains(line)) {
-            failed.extend(self.all());
+            failed.extend(self.anybody());
         }
         failed.sort();
         failed.dedup();
@@ -444,7 +452,7 @@ impl<'a> Court<'a> {
         if !self.failed {
             let what = format!("mbsync did not sync all of account {}", self.order.account);
             let mut finding = tell(Outcome::Partial, &what, line?, "it is tried again later");
-            finding.failed = self.all();
+            finding.failed = self.anybody();
             return Some(finding);
         }
         let code = match self.exit {
@@ -458,6 +466,17 @@ impl<'a> Court<'a> {
             line,
             "it is tried again later",
         ))
+    }
+
+    /// The truenames of all folders that an error which names none may be about.
+    fn anybody(&self) -> Vec<Arc<Path>> {
+        let mut all = self.all();
+        if self.plan.everything {
+            all.extend(self.plan.names.values().cloned());
+        }
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// The truenames of all folders of the order.

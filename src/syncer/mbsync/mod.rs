@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use super::plan::{self, LONGEST, Plan, Refused};
 use super::{Order, Outcome, Program, Scope};
-use crate::change::Folder;
-use crate::maildir::utf7;
-use boxes::{Found, INBOX, Place, View};
+use crate::change::{AccountId, Folder};
+use crate::maildir::{DiskFs, FoundFolder, Layout, discover, utf7};
+use boxes::{Found, INBOX, Place, View, is_inbox};
 use config::{Channel, Config, Store, World};
 
 pub use judge::judge;
@@ -61,6 +61,10 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         Scope::Folders(folders) => atlas.words(folders, &mut names),
         Scope::Everything => None,
     };
+    if words.is_none() {
+        // Its messages may be about any folder.
+        atlas.words(&found_in(&order.roots), &mut names);
+    }
     argv.extend(args.iter().cloned());
     if let Some(given) = given {
         argv.extend(["-c".into(), given.into()]);
@@ -78,6 +82,22 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         memory: order.memory.clone(),
         config: Some(file),
     })
+}
+
+/// The folders that are there now.  Where nothing can be seen, messages name no folder, that is all.
+fn found_in(roots: &[PathBuf]) -> Vec<Arc<Folder>> {
+    let scans = roots.iter();
+    let scans = scans.filter_map(|root| discover(&DiskFs, root, Layout::Auto, &[]).ok());
+    let folder = |found: FoundFolder| {
+        Arc::new(Folder {
+            // Nobody asks for that here.
+            account: AccountId(0),
+            real: found.real,
+            directory: found.directory,
+            name: found.name,
+        })
+    };
+    scans.flat_map(|scan| scan.folders).map(folder).collect()
 }
 
 /// A refusal for the user to mend.
@@ -170,6 +190,8 @@ struct Side {
     /// What goes before the names of boxes here, and at the other end.
     prefix: Vec<u8>,
     other: Vec<u8>,
+    /// What goes before all names of the other store.
+    beyond: Vec<u8>,
     /// The other end is a server that lists INBOX with all others (mbsync then syncs it, whatever
     /// this side lists).
     listed: bool,
@@ -201,12 +223,15 @@ impl<'a> Atlas<'a> {
             let Channel { far, near, .. } = member.channel;
             let ends = [(near, far), (far, near)].into_iter();
             let local = ends.filter_map(|((store, prefix), (other_store, other))| {
+                let mut pathed = config.pathed.iter();
+                let path = pathed.find(|(name, _)| name == other_store);
                 Some(Side {
                     place: places.get(store.as_slice())?.clone(),
                     prefix: prefix.clone(),
                     other: other.clone(),
+                    beyond: path.map(|(_, path)| path.clone()).unwrap_or_default(),
                     listed: other.is_empty()
-                        && !config.pathed.contains(other_store)
+                        && path.is_none()
                         && !places.contains_key(other_store.as_slice()),
                 })
             });
@@ -241,7 +266,10 @@ impl<'a> Atlas<'a> {
             for ((member, sides), said) in members {
                 for side in sides {
                     let found = if guessing && member.channel.patterns.is_some() {
-                        vec![remote(&folder.name)]
+                        // A server's namespace may be called INBOX, and then its boxes are not
+                        // below that to mbsync; only the server tells.
+                        complete &= !folder.name.starts_with(b"INBOX/");
+                        vec![remote(&folder.name, side)]
                     } else {
                         complete &= !guessing;
                         side.place.boxes(&spellings)
@@ -296,15 +324,26 @@ impl Said {
     }
 }
 
-/// A box by its name alone.
-fn remote(name: &[u8]) -> Found {
+/// A box by its name alone, as it is called here.  That is the server's name for it where it begins
+/// as the channel's names there do; otherwise it is taken for a name of here.
+fn remote(name: &[u8], side: &Side) -> Found {
     let levels = name.split(|byte| *byte == b'/');
     let levels = levels.map(|level| match str::from_utf8(level) {
         Ok(text) => utf7::encode(text),
         Err(_) => level.to_vec(),
     });
     let name = levels.collect::<Vec<_>>().join(&b'/');
-    let in_inbox = name == INBOX || name.starts_with(b"INBOX/");
+    let below = if is_inbox(&name) {
+        Some(name.as_slice())
+    } else {
+        name.strip_prefix(side.beyond.as_slice())
+    };
+    let named = below.and_then(|name| name.strip_prefix(side.other.as_slice()));
+    let name = match named {
+        Some(rest) => [&side.prefix, rest].concat(),
+        None => name,
+    };
+    let in_inbox = is_inbox(&name);
     Found { name, in_inbox }
 }
 

@@ -3,7 +3,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::super::{Memory, RunId, Syncer};
 use super::*;
-use crate::change::AccountId;
 
 type Tested = Result<(), Box<dyn Error>>;
 
@@ -142,7 +141,7 @@ fn folders_become_words() -> Tested {
     let home = Home::new(FILE)?;
     // target, folders, words, the whole target
     type Row<'a> = (Option<&'a str>, &'a [&'a str], &'a [&'a str], bool);
-    let table: [Row; 34] = [
+    let table: [Row; 38] = [
         (Some("all"), &["mail/a"], &["all:a"], false),
         (
             Some("all"),
@@ -201,6 +200,12 @@ fn folders_become_words() -> Tested {
         (Some("one"), &["@INBOX"], &["one"], true),
         (Some("both"), &["@new", "mail/a"], &["both"], true),
         (None, &["@new"], &["-a"], true),
+        // the server's name for it, its name here, neither
+        (Some("pre"), &["@remote/new"], &["pre:new"], false),
+        (Some("pre"), &["@pre/new"], &["pre:new"], false),
+        (Some("pre"), &["@new"], &["pre"], true),
+        // below the inbox, or in a namespace of that name
+        (Some("all"), &["@INBOX/new"], &["all"], true),
     ];
     for (target, folders, expected, everything) in table {
         let plan = planned(&home.order(target, home.folders(folders)))?;
@@ -329,5 +334,46 @@ fn what_cannot_run_is_refused() -> Tested {
         "{}",
         absent.text
     );
+    Ok(())
+}
+
+#[test]
+fn names_of_a_server_may_be_below_its_path() -> Tested {
+    let home = Home::new(
+        "MaildirStore near\nPath ~/mail/\nInbox ~/mail/INBOX\nSubFolders Verbatim\n\n\
+         IMAPStore top\nPath top/\n\n\
+         Channel deep\nFar :top:\nNear :near:\nPatterns *\n",
+    )?;
+    let table: [(&str, &str, bool); 3] = [
+        ("@top/new", "deep:new", false),
+        ("@INBOX", "deep:INBOX", false),
+        ("@new", "deep:new", false),
+    ];
+    for (folder, word, everything) in table {
+        let plan = planned(&home.order(Some("deep"), home.folders(&[folder])))?;
+        assert_eq!(words(&plan), [word], "{folder}");
+        assert_eq!(plan.everything, everything, "{folder}");
+    }
+    Ok(())
+}
+
+#[test]
+fn messages_of_the_whole_target_name_folders() -> Tested {
+    let home = Home::new(FILE)?;
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(home.path().join("mail/pre/x").join(part))?;
+    }
+    let real = home.folder("mail/pre/x").real.clone();
+    // Asked for, or because nothing else can be said.
+    for scope in [Scope::Everything, home.folders(&["mail/a"])] {
+        let mut order = home.order(Some("pre"), scope);
+        order.roots = vec![home.path().join("none"), home.path().join("mail")];
+        let plan = planned(&order)?;
+        assert_eq!(words(&plan), ["pre"]);
+        assert!(plan.everything);
+        for key in [b"pre:pre/x".as_slice(), b"pre:remote/x"] {
+            assert_eq!(plan.names.get(key), Some(&real));
+        }
+    }
     Ok(())
 }

@@ -352,7 +352,7 @@ fn boxes_are_folders() {
     let line = |name: &str| format!("Error: channel c: far side box {name} cannot be opened.\n");
     // what it printed, of everything, the folders that failed
     let error = "Maildir error: cannot read /m/x\n";
-    let table: [(String, bool, &[&str]); 9] = [
+    let table: [(String, bool, &[&str]); 10] = [
         (line("a"), false, &["/m/a"]),
         (
             line("b") + &line("a") + &line("a"),
@@ -363,6 +363,7 @@ fn boxes_are_folders() {
         // what is before it is its reason, anything else is about nobody knows which
         (error.to_owned() + &line("a"), false, &["/m/a"]),
         (line("a") + error, false, &["/m/a", "/m/b"]),
+        (line("a") + error, true, &["/m/a", "/m/b"]),
         // a box of which nothing is known
         (line("x"), false, &["/m/a", "/m/b"]),
         (line("x"), true, &[]),
@@ -387,6 +388,37 @@ fn boxes_are_folders() {
         "{}",
         two.text
     );
-    let one = judged(Exit::Code(0), "Maildir error: x\n", false);
-    assert_eq!(one.failed.len(), 2);
+    for everything in [false, true] {
+        let one = judged(Exit::Code(0), "Maildir error: x\n", everything);
+        assert_eq!(one.failed.len(), 2);
+    }
+}
+
+#[test]
+fn stores_are_to_be_mended() {
+    let table = [
+        (
+            "Maildir error: cannot open store '/m/'",
+            "make that directory",
+        ),
+        ("Maildir error: store 'near' has no Path", "give Path"),
+        (
+            "Maildir error: found subfolder 'a/b', but store 'near' does not specify SubFolders style",
+            "give SubFolders",
+        ),
+        (
+            "IMAP account 'acc' has neither Tunnel nor Host",
+            "give Host",
+        ),
+        (
+            "Error: cannot create SyncState directory '/none': No such file or directory",
+            "correct SyncState",
+        ),
+    ];
+    for (line, advice) in table {
+        let verdict = judged(Exit::Code(1), &format!("{line}\n"), false);
+        assert_eq!(verdict.outcome, Outcome::Config, "{line}");
+        let advice = format!("; {advice}");
+        assert!(verdict.text.contains(&advice), "{}", verdict.text);
+    }
 }
