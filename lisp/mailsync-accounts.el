@@ -389,11 +389,23 @@ A delay that it does not have is the option's."
   "What SYNCER says of ACCOUNT, or nil if it cannot be used.
 Then the account is watched all the same."
   (condition-case err
-      (mailsync-syncers-describe account syncer)
+      (mailsync-accounts-describe account syncer)
     (mailsync-syncer-error
      (mailsync-accounts--left-out (list 'syncer account)
                                   (format "%s; it is not synced" (cadr err)))
      nil)))
+
+(defun mailsync-accounts-describe (account syncer &optional folders per-run)
+  "As `mailsync-syncers-describe', with what ACCOUNT says of names.
+SYNCER, FOLDERS and PER-RUN are as there."
+  (let ((described (mailsync-syncers-describe account syncer folders per-run)))
+    (pcase-dolist (`(,key . ,at) '((:separator . 12) (:prefix . 13)))
+      (let ((value (mailsync-account-get account key))
+            (vector (car described)))
+        (when (and value (equal (aref vector 0) "command")
+                   (not (aref vector at)))
+          (aset vector at (mailsync-pipe-encode-text value)))))
+    described))
 
 (defun mailsync-accounts--inter (delay)
   "Split DELAY, seconds or an alist, into the delay for all and the others."

@@ -429,10 +429,12 @@ Another try is neither."
      (mailsync-pipe-encode-text account) run
      (condition-case err
          (let ((inhibit-quit nil))
-           (car (mailsync-syncers-describe account syncer folders t)))
+           (car (mailsync-accounts-describe account syncer folders t)))
        ((error quit)
-        (mailsync--once (list 'plan account) 'error "%s"
-                        (error-message-string err))
+        (mailsync--once (list 'plan account) 'error
+                        "%s; it syncs everything, as before"
+                        (if (stringp (cadr err)) (cadr err)
+                          (error-message-string err)))
         nil)))))
 
 (defun mailsync-sync-keep (accounts)

@@ -41,8 +41,9 @@
 ;;;; The functions
 
 (defun mailsync-syncers--split (args)
-  "Split ARGS into strings and the plist that follows them."
-  (let ((rest args)
+  "Split ARGS into strings and the plist that follows them.
+The folders of a run, which come first, are the module's business."
+  (let ((rest (if (eq (car args) :folders) (cddr args) args))
         strings)
     (while (and rest (not (keywordp (car rest))))
       (push (pop rest) strings))
@@ -233,8 +234,7 @@ PER-RUN non-nil means that it was asked for one run."
                                    (plist-get plist key)))))
          (file (lambda (key)
                  (and (plist-get plist key)
-                      (mailsync-pipe-encode
-                       (expand-file-name (plist-get plist key)))))))
+                      (mailsync-syncers--file (plist-get plist key))))))
     (vector (if program (symbol-name program) "command")
             (cond
              ((null program)
@@ -250,8 +250,9 @@ PER-RUN non-nil means that it was asked for one run."
             (funcall file :config)
             (funcall texts :args)
             (vconcat (mapcar (lambda (directory)
-                               (mailsync-pipe-encode (expand-file-name directory)))
-                             (delq nil (copy-sequence exec-path))))
+                               (mailsync-syncers--file directory))
+                             (delq nil (copy-sequence
+                                        (default-value 'exec-path)))))
             (mailsync-syncers--environment (plist-get plist :environment))
             (funcall file :directory)
             (or (funcall text :input) "")
@@ -268,16 +269,21 @@ PER-RUN non-nil means that it was asked for one run."
 
 (defun mailsync-syncers--executable (name)
   "The program NAME; one with a slash is a file name."
-  (mailsync-pipe-encode (if (string-search "/" name)
-                            (expand-file-name name)
-                          name)))
+  (if (string-search "/" name)
+      (mailsync-syncers--file name)
+    (mailsync-pipe-encode name)))
+
+(defun mailsync-syncers--file (name)
+  "NAME, a file name, as the module wants it.
+Whatever buffer is current, a relative one is below the home directory."
+  (mailsync-pipe-encode (expand-file-name name "~/")))
 
 (defun mailsync-syncers--environment (first)
   "The environment of a syncer: FIRST, then that of Emacs.
 The first entry for a name counts; one without a value is none."
   (let ((seen (make-hash-table :test #'equal))
         entries)
-    (dolist (entry (append first process-environment))
+    (dolist (entry (append first (default-value 'process-environment)))
       (let ((name (car (split-string entry "="))))
         (unless (gethash name seen)
           (puthash name t seen)

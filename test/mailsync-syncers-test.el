@@ -73,16 +73,36 @@
     (mailsync-syncers-describe "w" syncer)
     (should (equal told '("w" "own")))))
 
+(ert-deftest syncers-test-before-a-run-of-a-command ()
+  "The functions that come along are none the wiser."
+  (should (equal (aref (car (mailsync-syncers-describe
+                             "w" '(mailsync-command "p" "%f" :per-run t)
+                             '("a") t))
+                       1)
+                 ["p" "%f"])))
+
+(ert-deftest syncers-test-names-of-the-account ()
+  "What the account says of names holds for a command that says nothing."
+  (pcase-dolist (`(,own ,separator ,prefix)
+                 '((() "." "x/") ((:separator "/" :prefix "") "/" "")))
+    (let ((syncer (aref (syncers-test-sync
+                         `("w" :maildir "/m" :separator "." :prefix "x/"
+                           :syncer (mailsync-command "p" "%f" ,@own)))
+                        9)))
+      (should (equal (list (aref syncer 12) (aref syncer 13))
+                     (list separator prefix))))))
+
 (ert-deftest syncers-test-environment ()
   "The syncer's own entries come first; one without a value removes a variable."
-  (let* ((process-environment '("A=1" "B=2" "C" "C=3" "D=4"))
-         (environment (car (syncers-test-describe
-                            '(mailsync-command "p" :environment ("B=x" "D"))
-                            'environment))))
+  (cl-letf* (((default-value 'process-environment) '("A=1" "B=2" "C" "C=3" "D=4"))
+             (environment (car (syncers-test-describe
+                                '(mailsync-command
+                                  "p" :environment ("B=x" "D"))
+                                'environment))))
     (should (equal environment '("B=x" "A=1")))))
 
 (ert-deftest syncers-test-search ()
-  (let ((exec-path '("/a" nil "/b/")))
+  (cl-letf (((default-value 'exec-path) '("/a" nil "/b/")))
     (should (equal (car (syncers-test-describe 'mailsync-mbsync 'search))
                    '("/a" "/b/")))))
 

@@ -112,13 +112,15 @@ def one_folder(server, emacs):
 
 def flag(server, name, number):
     """Flag a message here; ms until the server has that."""
-    where = os.path.join(server.local(name), "f3", "cur")
+    # Not a folder that the other syncer has flags in.
+    folder = "f3" if name == "mbsync" else "f4"
+    where = os.path.join(server.local(name), folder, "cur")
     entry = sorted(it for it in os.listdir(where) if "F" not in it.partition(":2,")[2])[number % 3]
     base, _, flags = entry.partition(":2,")
-    before = server.flagged("f3")
+    before = server.flagged(folder)
     began = time.monotonic()
     os.rename(os.path.join(where, entry), os.path.join(where, base + ":2," + "".join(sorted(flags + "F"))))
-    wait_for(lambda: server.flagged("f3") > before, "the flag on the server", 60, 0.005)
+    wait_for(lambda: server.flagged(folder) > before, "the flag on the server", 60, 0.005)
     return 1e3 * (time.monotonic() - began)
 
 
