@@ -18,7 +18,7 @@
 //! | `ready` | account, directory of the root |
 //! | `log` | level, text |
 //! | `resolved` | slot, request, part, parts, n, then n pairs of name and truename |
-//! | `sync` | account, phase, pending (`all`: everything), progress, text |
+//! | `sync` | account, phase, paused (`t` or nothing), pending (`all`: everything), progress, text |
 //! | `syncing` | account, run, total (0: everything), n, then n folders |
 //! | `plan` | account, run, n (0: everything), then n folders |
 //! | `synced` | account, run, status, exit code (or nothing), started, duration, requests, text, first, dropped, last, total, n, then n folders |
@@ -177,11 +177,12 @@ impl Payload {
         }
     }
 
-    /// A `sync` record; `pending` is the number of folders that wait, `None` if everything does.
+    /// A `sync` record; `paused` is whether another run may start, `pending` is the number of folders that wait, `None` if everything does.
     pub fn sync(
         &mut self,
         account: &str,
         phase: &str,
+        paused: bool,
         pending: Option<usize>,
         progress: u64,
         text: &str,
@@ -189,6 +190,7 @@ impl Payload {
         self.field(b"sync");
         self.text(account);
         self.text(phase);
+        self.text(if paused { "t" } else { "" });
         match pending {
             Some(pending) => self.number(pending),
             None => self.field(b"all"),

@@ -38,6 +38,8 @@ pub enum Notice {
         account: AccountId,
         /// `idle`, `pending`, `running`, `failing`, `paused` or `elsewhere`.
         phase: &'static str,
+        /// No other run starts.
+        paused: bool,
         /// Folders that wait; `None`: everything.
         pending: Option<usize>,
         /// Messages that came since the run began.
@@ -130,9 +132,10 @@ const MOST_RESULTS: usize = 8;
 
 /// First come, first served, one entry a key; a merged entry keeps its place.
 struct Queue<K, V> {
-    order: BTreeMap<u64, K>,
-    entries: HashMap<K, (u64, V)>,
-    next: u64,
+    order: BTreeMap<i64, K>,
+    entries: HashMap<K, (i64, V)>,
+    first: i64,
+    next: i64,
 }
 
 impl<K: Clone + Eq + Hash, V> Queue<K, V> {
@@ -140,6 +143,7 @@ impl<K: Clone + Eq + Hash, V> Queue<K, V> {
         Queue {
             order: BTreeMap::new(),
             entries: HashMap::new(),
+            first: 0,
             next: 0,
         }
     }
@@ -157,6 +161,13 @@ impl<K: Clone + Eq + Hash, V> Queue<K, V> {
                 self.next += 1;
             }
         }
+    }
+
+    /// Before all others; it is not there yet.
+    fn insert_first(&mut self, key: K, value: V) {
+        self.first -= 1;
+        self.order.insert(self.first, key.clone());
+        self.entries.insert(key, (self.first, value));
     }
 
     fn first(&self) -> Option<&V> {
@@ -251,9 +262,10 @@ impl Notifier {
             }
             self.changes.insert(change.folder.real.clone(), change);
         }
-        for notice in flight.notices {
+        // Before what came later.
+        for notice in flight.notices.into_iter().rev() {
             if self.notices.get_mut(&notice.key()).is_none() {
-                self.notices.insert(notice.key(), notice);
+                self.notices.insert_first(notice.key(), notice);
             }
         }
     }
@@ -302,6 +314,10 @@ impl Notifier {
             if self.notices.entries.keys().filter(lines).count() >= MOST_LOG_LINES {
                 return;
             }
+        }
+        if matches!(notice, Notice::Syncing { .. } | Notice::Plan { .. }) {
+            // Not before what came between the two runs.
+            self.notices.remove(&notice.key());
         }
         let notice = self.bounded(notice);
         self.notices.insert(notice.key(), notice);
@@ -396,10 +412,14 @@ impl Notifier {
             Notice::Sync {
                 account,
                 phase,
+                paused,
                 pending,
                 progress,
                 text,
-            } => record.sync(self.name(*account), phase, *pending, *progress, text),
+            } => {
+                let account = self.name(*account);
+                record.sync(account, phase, *paused, *pending, *progress, text);
+            }
             Notice::Syncing {
                 account,
                 run,

@@ -156,6 +156,7 @@ impl User {
             }),
             scope,
             quick: false,
+            answered: false,
             roots: vec![self.local(account)],
             memory: Memory::default(),
         }

@@ -137,6 +137,7 @@ impl User {
             }),
             scope,
             quick: false,
+            answered: false,
             roots: vec![self.home.path().join("local")],
             memory: Memory::default(),
         }

@@ -1,9 +1,9 @@
 //! The engine's decisions, pure: `(now, input) -> actions`, and the next deadline.
 //!
-//! Owns the coalescers and the notifier, knows each root's folders, gives the workers their jobs.
+//! Owns the coalescers, the schedulers and the notifier, knows each root's folders, gives the workers their jobs.
 //! It does no I/O and reads no clock, so that the simulator can run it as it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,8 +60,8 @@ pub enum Input {
         folders: Option<Vec<Vec<u8>>>,
         /// As in `Sync`.
         request: i64,
-        /// It is ended when it gives no sign of life for so long.
-        silence: Duration,
+        /// It is ended when it gives no sign of life for so long, if ever.
+        silence: Option<Duration>,
     },
     /// A runner's news.
     Ran(AccountId, Event),
@@ -360,7 +360,7 @@ impl<C: Coalesce> Core<C> {
             }
             (Some(syncs), None) => {
                 // Its end will interest nobody; the lock lasts until then.
-                if let Some(run) = syncs.scheduler.running() {
+                if let Some(run) = syncs.abandon(&mut self.notifier) {
                     actions.push(Action::EndSync(run, End::Stop));
                 }
                 account.syncs = None;
@@ -379,7 +379,7 @@ impl<C: Coalesce> Core<C> {
         now: Instant,
         id: AccountId,
         syncer: Syncer,
-        silence: Duration,
+        silence: Option<Duration>,
         actions: &mut Vec<Action>,
     ) {
         if self.listed.contains(&id) {
@@ -420,8 +420,8 @@ impl<C: Coalesce> Core<C> {
     fn act(&mut self, id: AccountId, act: Act) -> Option<Action> {
         let roots = self.roots_of(id).map(|root| root.config.directory.clone());
         let roots: Vec<PathBuf> = roots.collect();
-        let account = &self.accounts[id.0];
-        let syncs = account.syncs.as_ref()?;
+        let account = &mut self.accounts[id.0];
+        let syncs = account.syncs.as_mut()?;
         syncs.act(act, &account.name, &roots, &mut self.notifier)
     }
 
@@ -431,7 +431,7 @@ impl<C: Coalesce> Core<C> {
             if self.accounts[id.0].syncs.is_none() {
                 continue;
             }
-            let away = |root: &Root| root.waits() || root.phase() == Phase::Starting;
+            let away = |root: &Root| matches!(root.phase(), Phase::Starting | Phase::Waiting);
             let ready = !self.roots_of(id).any(away);
             let runs = &mut self.runs;
             let mut next_run = || {
@@ -492,6 +492,9 @@ impl<C: Coalesce> Core<C> {
             }
             self.listed.push(id);
         }
+        let old_accounts = old.iter().map(|id| self.roots[id].account);
+        let changed: HashSet<AccountId> =
+            (old_accounts.chain(new.iter().map(|(_, account, _)| *account))).collect();
         for id in old {
             self.retire(id, actions);
         }
@@ -513,7 +516,16 @@ impl<C: Coalesce> Core<C> {
             }
         }
         for (id, config) in syncs {
+            let had = self.accounts[id.0].syncs.is_some();
             self.resync(now, id, config, actions);
+            // What waited in a root that went, and what happens until another one is looked at for
+            // the first time, nobody tells.
+            if had
+                && changed.contains(&id)
+                && let Some(syncs) = &mut self.accounts[id.0].syncs
+            {
+                syncs.scheduler.want_everything(now, false);
+            }
         }
     }
 
@@ -567,11 +579,9 @@ impl<C: Coalesce> Core<C> {
         if dirty.overflow {
             root.want(Depth::Everything);
         }
-        let life = !dirty.messages.is_empty() || !dirty.places.is_empty();
+        // Mail that others deliver is no sign of life of a syncer.
+        let mut life = !dirty.places.is_empty();
         root.want_places(dirty.places);
-        if life && let Some(syncs) = &mut self.accounts[root.account.0].syncs {
-            syncs.scheduler.sign(now, dirty.arrived);
-        }
         if root.clashing() {
             // The other one tells.
             return;
@@ -588,10 +598,14 @@ impl<C: Coalesce> Core<C> {
                 Some(syncs) => syncs.judge(&claims, believed),
                 None => claims.judge(|_| false),
             };
+            life |= synced || !believed || !(kinds - Kinds::NEW).is_empty();
             let happened = root.limbo.entry(directory).or_default();
             happened.kinds |= kinds;
             happened.open |= open;
             happened.synced |= synced;
+        }
+        if let Some(syncs) = account.syncs.as_mut().filter(|_| life) {
+            syncs.scheduler.sign(now, dirty.arrived);
         }
         self.explain(now, id);
     }

@@ -152,7 +152,7 @@ impl Bench {
             let fields: Vec<&str> = match record {
                 "change" => take(7),
                 "state" => take(3),
-                "sync" => take(5),
+                "sync" => take(6),
                 "syncing" | "synced" => {
                     let fixed: Vec<&str> = take(if record == "syncing" { 4 } else { 13 });
                     let count = fixed[fixed.len() - 1].parse().unwrap();
@@ -979,7 +979,7 @@ fn a_syncer_of_no_account_runs_once_whatever_comes_of_it() {
             syncer: Box::new(sync().syncer),
             folders: Some(vec![b"INBOX".to_vec()]),
             request: 5,
-            silence: Duration::from_secs(9),
+            silence: None,
         });
         bench.give(Input::Locked(AccountId(0), Lock::Ours));
         assert_eq!(bench.runs, ["INBOX"]);

@@ -14,8 +14,8 @@ use crate::change::{AccountId, Change, Folder};
 use crate::echo::Claims;
 use crate::frame::Synced;
 use crate::notifier::{Notice, Notifier};
-use crate::schedule::{Act, Lock, Phase, Scheduler, SyncState};
-use crate::syncer::{Ended, Event, Memory, Order, RunId, Scope, Syncer};
+use crate::schedule::{Act, Done, Lock, Phase, Scheduler, SyncState};
+use crate::syncer::{Ended, Event, Memory, Order, Outcome, RunId, Scope, Syncer};
 
 /// Numbers that only move are told this often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ const MOST_NAMES: usize = 8192;
 struct Told {
     phase: Phase,
     text: String,
+    paused: bool,
     pending: Option<usize>,
     progress: u64,
 }
@@ -37,6 +38,8 @@ pub(super) struct Syncs {
     account: AccountId,
     pub(super) scheduler: Scheduler,
     syncer: Arc<Syncer>,
+    /// What Lisp has said for the run that is about to start.
+    answer: Option<Arc<Syncer>>,
     memory: Memory,
     /// The processes of this run and of the one before, whose last events may still come.
     processes: [Option<u32>; 2],
@@ -52,6 +55,7 @@ impl Syncs {
             account,
             scheduler: Scheduler::new(config.timing, 0x9E37_79B9_7F4A_7C15 ^ account.0 as u64),
             syncer: Arc::new(config.syncer),
+            answer: None,
             memory: Memory::default(),
             processes: [None; 2],
             holder: None,
@@ -68,6 +72,22 @@ impl Syncs {
     /// What of this is not the work of our syncer: kinds that may have to be brought to the
     /// server, and whether a syncer did some of it.  Names are believed only where nothing can
     /// come from another watched place without its being seen.
+    /// It is synced no longer: whoever waits for something is told.
+    pub(super) fn abandon(&mut self, notifier: &mut Notifier) -> Option<RunId> {
+        let run = self.scheduler.running();
+        let requests = self.scheduler.abandon();
+        if !requests.is_empty() || run.is_some() {
+            let text = "the account is not synced any more".to_owned();
+            let ended = Ended::never_began(Outcome::Interrupted, text, Memory::default());
+            let done = Done {
+                folders: Vec::new(),
+                requests,
+            };
+            self.tell_end(run.unwrap_or(RunId(0)), ended, done, notifier);
+        }
+        run
+    }
+
     pub(super) fn judge(&self, claims: &Claims, believed: bool) -> (crate::change::Kinds, bool) {
         claims.judge(|pid| believed && self.processes.contains(&Some(pid)))
     }
@@ -102,7 +122,11 @@ impl Syncs {
         if self.ad_hoc {
             self.scheduler.only_what_is_asked();
         }
-        self.memory = ended.memory;
+        self.memory = ended.memory.clone();
+        self.tell_end(run, ended, done, notifier);
+    }
+
+    fn tell_end(&self, run: RunId, ended: Ended, done: Done, notifier: &mut Notifier) {
         let result = Synced {
             status: ended.outcome.name(),
             exit: ended.exit,
@@ -121,24 +145,22 @@ impl Syncs {
         });
     }
 
-    /// Lisp has said how to run the syncer this time, or that it does not know.
+    /// Lisp has said how to run the syncer this time, or that it does not know: then it is run as
+    /// it is configured, for everything.
     pub(super) fn planned(
         &mut self,
         now: Instant,
         run: RunId,
         syncer: Option<Syncer>,
     ) -> Option<Act> {
-        let known = syncer.is_some();
-        let act = self.scheduler.planned(now, run, known)?;
-        if let Some(syncer) = syncer {
-            self.syncer = Arc::new(syncer);
-        }
+        let act = self.scheduler.planned(now, run, syncer.is_some())?;
+        self.answer = syncer.map(Arc::new);
         Some(act)
     }
 
     /// Do what the scheduler wants done.
     pub(super) fn act(
-        &self,
+        &mut self,
         act: Act,
         name: &str,
         roots: &[PathBuf],
@@ -171,10 +193,12 @@ impl Syncs {
                     total: names.len(),
                     names: as_many_as_fit(names),
                 });
+                let answer = self.answer.take();
                 let order = Order {
                     run,
                     account: name.to_owned(),
-                    syncer: self.syncer.clone(),
+                    answered: answer.is_some(),
+                    syncer: answer.unwrap_or_else(|| self.syncer.clone()),
                     scope,
                     quick,
                     roots: roots.to_vec(),
@@ -191,6 +215,7 @@ impl Syncs {
         let SyncState {
             phase,
             text,
+            paused,
             pending,
             progress,
             ..
@@ -198,11 +223,13 @@ impl Syncs {
         let news = Told {
             phase,
             text,
+            paused,
             pending,
             progress,
         };
         if let Some((told, at)) = &self.told {
-            let moved = told.phase == news.phase && told.text == news.text;
+            let moved =
+                told.phase == news.phase && told.text == news.text && told.paused == news.paused;
             if *told == news || moved && now < *at + TELL_AGAIN {
                 return;
             }
@@ -212,6 +239,7 @@ impl Syncs {
             phase: news.phase.name(),
             pending: news.pending,
             progress: news.progress,
+            paused: news.paused,
             text: news.text.clone(),
         });
         self.told = Some((news, now));

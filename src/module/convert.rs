@@ -60,7 +60,7 @@ fn sync_config(sync: Vector<'_>) -> Result<SyncConfig> {
             max: delay(3, "the longest delay")?,
             poll: Some(delay(4, "the poll period")?).filter(|poll| !poll.is_zero()),
             check: delay(5, "the check timeout")?,
-            silence: delay(6, "the sync timeout")?,
+            silence: Some(delay(6, "the sync timeout")?).filter(|silence| !silence.is_zero()),
             at_start: truth(sync, 7)?,
             ignore: bytes_of(sync.get(8)?)?.into_iter().map(Glob).collect(),
             pulls_only: syncer.pulls_only,

@@ -188,7 +188,8 @@ fn planned(account: Vec<u8>, run: i64, syncer: Option<Vector<'_>>) -> Result<Opt
 
 /// Run SYNCER, which belongs to no account, for FOLDERS (nil: everything).
 /// KEY, a string, names it; runs of one key never overlap.  REQUEST is as for
-/// `mailsync-module--sync'; SILENCE is for how many seconds, a float, it may say nothing.
+/// `mailsync-module--sync'; SILENCE is for how many seconds, a float, it may say nothing (0: for
+/// ever).
 /// Return t, or nil if no engine runs.
 #[defun]
 fn run(
@@ -203,7 +204,7 @@ fn run(
         syncer: Box::new(whole(convert::syncer(syncer))?),
         folders: whole(folders.map(convert::bytes_of).transpose())?,
         request,
-        silence: whole(convert::seconds(silence))?,
+        silence: Some(whole(convert::seconds(silence))?).filter(|it| !it.is_zero()),
     };
     engine(|handle| handle.input(input))
 }

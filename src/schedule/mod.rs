@@ -57,8 +57,8 @@ pub struct Timing {
     pub poll: Option<Duration>,
     /// How long a check is waited for.
     pub check: Duration,
-    /// A run without a sign of life for so long is ended.
-    pub silence: Duration,
+    /// A run without a sign of life for so long is ended; `None`: it never is.
+    pub silence: Option<Duration>,
     /// Everything is synced at the start.
     pub at_start: bool,
     /// Folders whose own changes ask for nothing.
@@ -80,7 +80,7 @@ impl Timing {
             max: Duration::ZERO,
             poll: None,
             check: Duration::from_secs(10),
-            silence: Duration::from_secs(300),
+            silence: Some(Duration::from_secs(300)),
             at_start: false,
             ignore: Vec::new(),
             pulls_only: false,
@@ -295,6 +295,7 @@ impl Scheduler {
         }
         self.timing = timing;
         // The user has done something: what failed is tried anew.
+        self.pause.take_if(|pause| *pause != Pause::User);
         self.retry();
         self.stirred = true;
     }
@@ -315,6 +316,10 @@ impl Scheduler {
     pub fn checked(&mut self, real: &Path, serial: u64) {
         self.silent = false;
         self.queue.checked(real, serial);
+        if let Some(pending) = self.run.as_mut().and_then(|run| run.folders.get_mut(real)) {
+            // Should it fail, it need not wait again.
+            pending.checked(serial);
+        }
         self.stirred = true;
     }
 
@@ -454,9 +459,8 @@ impl Scheduler {
             self.whole.take_if(|whole| whole.since <= run.started);
         }
         for (real, pending) in run.folders {
-            if ended.failed.contains(&real) {
-                self.queue.set_aside(pending);
-            } else {
+            // One that failed alone is left alone until it changes, or everything is synced.
+            if !ended.failed.contains(&real) {
                 self.queue.synced(now, &real, &pending);
             }
         }
@@ -464,7 +468,7 @@ impl Scheduler {
 
     fn failed(&mut self, now: Instant, run: Run, outcome: Outcome, text: &str) {
         let ours = matches!(run.stage, Stage::Ending(End::Interrupt | End::Stop));
-        self.queue.again(run.folders);
+        self.queue.again(run.folders, &self.timing);
         if let Some(whole) = run.whole {
             let whole = Whole {
                 urgent: false,
@@ -500,13 +504,14 @@ impl Scheduler {
     fn backoff(&mut self) -> Duration {
         let first = self.timing.inter.max(LEAST_BACKOFF);
         let doublings = self.failures.saturating_sub(1).min(20);
-        let wait = first.saturating_mul(1 << doublings).min(self.timing.max);
+        let most = self.timing.max.max(LEAST_RETRY);
+        let wait = first.saturating_mul(1 << doublings).min(most);
         // xorshift, 64 bits.
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;
         self.chance ^= self.chance << 17;
         let jitter = (wait / 4).mul_f64((self.chance % 1000) as f64 / 1000.0);
-        (wait + jitter).min(self.timing.max)
+        (wait + jitter).min(most)
     }
 
     /// What failed may go now.
@@ -516,7 +521,9 @@ impl Scheduler {
         self.refusals = 0;
     }
 
-    fn want_everything(&mut self, now: Instant, urgent: bool) {
+    /// Have everything synced; at once if it is urgent.
+    pub fn want_everything(&mut self, now: Instant, urgent: bool) {
+        self.stirred = true;
         let whole = self.whole.get_or_insert(Whole { since: now, urgent });
         whole.urgent |= urgent;
         if urgent {
@@ -556,7 +563,7 @@ impl Scheduler {
         match &self.run {
             Some(run) => match run.stage {
                 Stage::Planning(until) => Some(until),
-                Stage::Running(sign) => Some(sign + self.timing.silence),
+                Stage::Running(sign) => self.timing.silence.map(|silence| sign + silence),
                 Stage::Ending(_) => None,
             },
             None if !self.may_start() => None,
@@ -573,7 +580,7 @@ impl Scheduler {
                 acts.extend(self.planned(now, id, false));
                 self.stirred = false;
             }
-            Stage::Running(sign) if sign + silence <= now => {
+            Stage::Running(sign) if silence.is_some_and(|silence| sign + silence <= now) => {
                 run.stage = Stage::Ending(End::Timeout);
                 acts.push(Act::End(run.id, End::Timeout));
             }
@@ -620,7 +627,8 @@ impl Scheduler {
             }
         }
         let checked = unchecked.filter(|_| !self.silent);
-        let checked = checked.map(|first| first + self.timing.check);
+        // The next one that is unchecked does not extend it.
+        let checked = checked.map(|first| first.min(wanted) + self.timing.check);
         let settled = settled.map(|at| at.min(wanted + SETTLE_MOST));
         let at = later(later(wanted, checked), settled);
         let remote = self.queue.values().filter(|it| it.is_remote());
@@ -676,8 +684,9 @@ impl Scheduler {
         }
         self.queue.remove(&folders);
         let missed = |it: &Pending| {
+            let due = next.why == Why::Due;
             it.unchecked()
-                .is_some_and(|at| at + self.timing.check <= now)
+                .is_some_and(|at| due || at + self.timing.check <= now)
         };
         self.silent |= folders.values().any(missed);
         let quick = !next.everything && folders.values().all(Pending::quick);
@@ -722,6 +731,14 @@ impl Scheduler {
     #[must_use]
     pub fn running(&self) -> Option<RunId> {
         self.run.as_ref().map(|run| run.id)
+    }
+
+    /// It is over; returns the requests that nobody will answer now.
+    pub fn abandon(&mut self) -> Vec<i64> {
+        let run = self.run.take();
+        let mut requests = run.map_or_else(Vec::new, |run| run.requests);
+        requests.append(&mut self.requests);
+        requests
     }
 
     /// Forget what nobody asks for any more: a run that failed is not tried again.

@@ -16,8 +16,10 @@ pub(super) struct Pending {
     pub(super) folder: Arc<Folder>,
     /// The least time between two syncs of it.
     pub(super) inter: Duration,
-    /// Asked for by the user.
+    /// Asked for by the user, and at the front.
     pub(super) urgent: bool,
+    /// Asked for by the user, and not had yet.
+    asked: bool,
     /// A run that names it would undo what was done: it takes one of everything.
     pub(super) whole: bool,
     /// When it was synced last.
@@ -44,6 +46,7 @@ impl Pending {
             inter: inter(&folder, timing),
             folder,
             urgent: false,
+            asked: false,
             whole: false,
             synced: None,
             first: now,
@@ -86,12 +89,20 @@ impl Pending {
 
     /// Whether flags need not be fetched for it.
     pub(super) fn quick(&self) -> bool {
-        !self.urgent && !self.remote.intersects(Kinds::FLAGS | Kinds::UNKNOWN)
+        !self.asked && !self.remote.intersects(Kinds::FLAGS | Kinds::UNKNOWN)
+    }
+
+    /// Gnus has checked it, as of this serial number.
+    pub(super) fn checked(&mut self, serial: u64) {
+        if let Some(local) = self.local.as_mut().filter(|it| serial >= it.serial) {
+            local.unchecked = None;
+        }
     }
 
     /// An entry that was taken, and comes back after a failure, together with what came since.
     fn absorb(&mut self, later: Pending) {
         self.urgent |= later.urgent;
+        self.asked |= later.asked;
         self.whole |= later.whole;
         self.remote |= later.remote;
         self.last = later.last;
@@ -119,16 +130,15 @@ fn inter(folder: &Folder, timing: &Timing) -> Duration {
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: HashMap<Arc<Path>, Pending>,
-    /// Failed alone in a run that succeeded: they wait for their next change.
-    aside: HashMap<Arc<Path>, Arc<Folder>>,
-    /// When each was synced last, as far as an inter-delay of its own makes that matter.
+    /// When each was synced last by a run that named it.
     synced: HashMap<Arc<Path>, Instant>,
+    /// When everything was.
+    all_synced: Option<Instant>,
 }
 
 impl Queue {
     fn entry(&mut self, now: Instant, folder: &Arc<Folder>, timing: &Timing) -> &mut Pending {
-        self.aside.remove(&folder.real);
-        let synced = self.synced.get(&folder.real).copied();
+        let synced = self.synced.get(&folder.real).copied().max(self.all_synced);
         let entry = self.waiting.entry(folder.real.clone());
         let pending = entry.or_insert_with(|| Pending::new(now, folder.clone(), timing));
         pending.folder = folder.clone();
@@ -163,14 +173,13 @@ impl Queue {
     pub(super) fn ask(&mut self, now: Instant, folder: Arc<Folder>, timing: &Timing) {
         let pending = self.entry(now, &folder, timing);
         pending.urgent = true;
+        pending.asked = true;
         pending.last = now;
     }
 
     pub(super) fn checked(&mut self, real: &Path, serial: u64) {
-        if let Some(Some(local)) = self.waiting.get_mut(real).map(|it| it.local.as_mut())
-            && serial >= local.serial
-        {
-            local.unchecked = None;
+        if let Some(pending) = self.waiting.get_mut(real) {
+            pending.checked(serial);
         }
     }
 
@@ -197,21 +206,15 @@ impl Queue {
     }
 
     /// What was taken has to be synced all the same.
-    pub(super) fn again(&mut self, folders: HashMap<Arc<Path>, Pending>) {
+    pub(super) fn again(&mut self, folders: HashMap<Arc<Path>, Pending>, timing: &Timing) {
         for (real, mut pending) in folders {
+            pending.inter = inter(&pending.folder, timing);
             // Its turn at the front is over.
             pending.urgent = false;
             if let Some(later) = self.waiting.remove(&real) {
                 pending.absorb(later);
             }
             self.waiting.insert(real, pending);
-        }
-    }
-
-    pub(super) fn set_aside(&mut self, pending: Pending) {
-        let real = pending.folder.real.clone();
-        if !self.waiting.contains_key(&real) {
-            self.aside.insert(real, pending.folder);
         }
     }
 
@@ -228,7 +231,8 @@ impl Queue {
 
     /// A run over everything that began `since` has succeeded.
     pub(super) fn synced_all(&mut self, now: Instant, since: Instant) {
-        self.aside.clear();
+        self.synced.clear();
+        self.all_synced = Some(now);
         self.waiting.retain(|_, it| it.last >= since);
         for pending in self.waiting.values_mut() {
             pending.synced = Some(now);
@@ -237,10 +241,8 @@ impl Queue {
 
     pub(super) fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
         self.waiting.retain(|_, it| !these(&it.folder));
-        self.aside.retain(|_, it| !these(it));
-        let (waiting, aside) = (&self.waiting, &self.aside);
-        self.synced
-            .retain(|real, _| waiting.contains_key(real) || aside.contains_key(real));
+        let waiting = &self.waiting;
+        self.synced.retain(|real, _| waiting.contains_key(real));
     }
 
     pub(super) fn only_urgent(&mut self) {
@@ -252,6 +254,6 @@ impl Queue {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.waiting.len() + self.aside.len() + self.synced.len()
+        self.waiting.len() + self.synced.len()
     }
 }

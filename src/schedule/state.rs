@@ -42,6 +42,8 @@ impl Phase {
 pub struct SyncState {
     /// What goes on.
     pub phase: Phase,
+    /// No other run starts.
+    pub paused: bool,
     /// Folders that wait; `None`: everything does.
     pub pending: Option<usize>,
     /// Folders that the run covers, if there is one; `Some(None)`: everything.
@@ -80,6 +82,7 @@ impl Scheduler {
         };
         SyncState {
             phase,
+            paused: self.pause.is_some(),
             pending: self.whole.is_none().then(|| self.queue.len()),
             running,
             progress: self.run.as_ref().map_or(0, |run| run.progress),

@@ -26,7 +26,7 @@ fn timing() -> Timing {
         max: seconds(600.0),
         poll: None,
         check: seconds(10.0),
-        silence: seconds(300.0),
+        silence: Some(seconds(300.0)),
         at_start: false,
         ignore: vec![glob("Spam")],
         pulls_only: false,
@@ -372,8 +372,26 @@ fn the_rules() {
             "0 away; 1 far a; 50 back; 50 > a quick; 51 ok; 60 away; 61 ask a; 61 > a; 62 ok",
         ),
         (
+            "a check that is answered while the folder is being synced counts, should that fail",
+            "0 flag a; 10 > a quick; 10.5 checked a; 11 fails; 11.1 flag b; 11.2 checked b; \
+             16 > a,b quick; 17 ok",
+        ),
+        (
+            "folders that change in turn are not waited for for ever",
+            "0 flag a; 0.6 flag b; 1.2 checked a; 1.2 flag a; 1.8 checked b; 1.8 flag b; \
+             2.4 checked a; 2.4 flag a; 3 checked b; 3 flag b; 4 checked a; 4 flag a; \
+             5 checked b; 5 flag b; 6 checked a; 6 flag a; 7 checked b; 7 flag b; 8 checked a; \
+             8 flag a; 9 checked b; 9 flag b; 10 checked a; 10 flag a; 11 checked b; 11 flag b; \
+             12 > a,b quick; 12.1 ok",
+        ),
+        (
+            "a sync of everything is one of each folder",
+            "0 ask *; 0 > *; 1 ok; 2 flag lists/x; 2.1 checked lists/x; 601 > lists/x quick; \
+             602 ok",
+        ),
+        (
             "a folder that is asked for and fails is tried again without hurry",
-            "0 ask a; 0 > a; 1 fails; 6 > a quick; 7 ok",
+            "0 ask a; 0 > a; 1 fails; 6 > a; 7 ok",
         ),
     ];
     for (what, script) in table {

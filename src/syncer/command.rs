@@ -38,6 +38,17 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         ),
         _ => None,
     };
+    if named.is_none() && order.answered && !words.iter().any(|word| names_folders(word)) {
+        // It is an answer for these folders, whatever they are.
+        return Ok(Plan {
+            argv: [vec![program.into_os_string()], words.to_vec()].concat(),
+            environment: plan::environment(order),
+            everything: order.scope == Scope::Everything,
+            names: HashMap::new(),
+            memory: order.memory.clone(),
+            config: None,
+        });
+    }
     let everything = named.is_none();
     let arguments = named.unwrap_or_else(|| {
         let words = command.all.as_deref().unwrap_or(words);

@@ -34,7 +34,7 @@ pub struct Syncer {
     pub search: Vec<PathBuf>,
     /// The whole environment, as `NAME=VALUE`.
     pub environment: Vec<OsString>,
-    /// The working directory; `None`: the root of the file system.
+    /// The working directory; `None`: that of Emacs.
     pub directory: Option<PathBuf>,
     /// What standard input gives; nothing if empty.
     pub input: Vec<u8>,
@@ -131,6 +131,8 @@ pub struct Order {
     /// Only local changes and new remote mail are sought: remote changes of flags may be missed
     /// (OfflineIMAP's `-q`).
     pub quick: bool,
+    /// Lisp has described the syncer for just this run and its folders.
+    pub answered: bool,
     /// The account's maildirs, as the user spells them.
     pub roots: Vec<PathBuf>,
     /// What an earlier run learned.

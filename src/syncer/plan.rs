@@ -224,6 +224,7 @@ mod tests {
             }),
             scope,
             quick: false,
+            answered: false,
             roots: vec!["/m".into(), "/n".into()],
             memory: Memory::default(),
         };

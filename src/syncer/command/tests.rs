@@ -46,6 +46,7 @@ fn order(command: Command, search: &Path, scope: Scope) -> Order {
         }),
         scope,
         quick: false,
+        answered: false,
         roots: Vec::new(),
         memory: Memory::default(),
     }

@@ -99,6 +99,7 @@ impl Home {
             }),
             scope,
             quick: false,
+            answered: false,
             roots: Vec::new(),
             memory: Memory::default(),
         }

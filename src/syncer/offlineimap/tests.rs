@@ -67,6 +67,7 @@ impl Home {
             }),
             scope,
             quick: false,
+            answered: false,
             roots: vec![self.path().join("mail")],
             memory: Memory::default(),
         }

@@ -34,6 +34,7 @@ fn case(everything: bool) -> (Order, Plan) {
         }),
         scope: Scope::Folders(vec![folder("a"), folder("b")]),
         quick: false,
+        answered: false,
         roots: Vec::new(),
         memory: Memory::default(),
     };

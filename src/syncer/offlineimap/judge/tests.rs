@@ -34,6 +34,7 @@ fn order(folders: &[&str]) -> Order {
         }),
         scope: Scope::Folders(folders.collect()),
         quick: false,
+        answered: false,
         roots: Vec::new(),
         memory: Memory::default(),
     }
