@@ -85,6 +85,7 @@ The directory is in bytes.")
 (defvar mailsync-mode)
 (declare-function mailsync-gnus-check-changes "mailsync-gnus")
 (declare-function mailsync-gnus-ready-p "mailsync-gnus")
+(declare-function mailsync--stop "mailsync")
 (declare-function mailsync-status-update "mailsync-status")
 (declare-function mailsync-module--attach "ext:mailsync-engine")
 (declare-function mailsync-module--check "ext:mailsync-engine")
@@ -101,6 +102,10 @@ The directory is in bytes.")
 
 (defun mailsync--engine-ended (why)
   "The engine has ended by itself: show WHY."
+  (unless mailsync-mode
+    ;; It ran a syncer of no account.
+    (mailsync-log-add 'error "the engine ended: %s" why)
+    (mailsync--stop))
   (dolist (account (mailsync--account-names))
     (mailsync--set-state account 'error
                          (format "the engine ended (%s); M-x mailsync-restart \
@@ -187,6 +192,9 @@ An error is reported and stops nothing else."
   (let ((running mailsync--running))
     ;; What was on its way when an account was given up is nobody's.
     (when (member account (mailsync--account-names))
+      (mailsync-sync-heard-of account (mapcar (lambda (change)
+                                                (plist-get change :folder))
+                                              changes))
       (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
       ;; A function may have stopped us, or started anew.
       (when (eq running mailsync--running)

@@ -73,7 +73,6 @@
 (declare-function mailsync-pause "mailsync-sync")
 (declare-function mailsync-resume "mailsync-sync")
 (declare-function mailsync-sync "mailsync-sync")
-(declare-function mailsync-sync--paused-p "mailsync-sync")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 
 ;;;; The mode line
@@ -144,10 +143,11 @@
                   "everything is to be synced"
                 (format "%d folders are to be synced"
                         (plist-get sync :pending))))
-    ('running (if (zerop (plist-get sync :progress))
-                  "is being synced"
-                (format "is being synced, %d messages came so far"
-                        (plist-get sync :progress))))
+    ('running (concat (if (zerop (plist-get sync :progress))
+                          "is being synced"
+                        (format "is being synced, %d messages came so far"
+                                (plist-get sync :progress)))
+                      (if (plist-get sync :paused) ", and then paused" "")))
     ('failing "cannot be synced, and is tried again")
     ('paused "paused")
     ('elsewhere "another Emacs syncs it")))
@@ -206,7 +206,7 @@
   (interactive)
   (let* ((account (mailsync-status--account-here))
          (sync (alist-get account mailsync-sync--states nil nil #'equal)))
-    (if (eq (plist-get sync :phase) 'paused)
+    (if (plist-get sync :paused)
         (mailsync-resume account)
       (mailsync-pause account))))
 

@@ -57,7 +57,7 @@ should know, maybe empty) and `:output-buffer' (nil if nothing was printed)."
 
 (defvar mailsync-sync--states nil
   "Alist from accounts to what their syncs are doing.
-Each is a plist `:phase' `:pending' `:progress' `:text'.")
+Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
 
 (defvar mailsync-sync--results nil
   "Alist from accounts to the result of their last sync.")
@@ -67,6 +67,12 @@ Each is a plist `:phase' `:pending' `:progress' `:text'.")
 
 (defvar mailsync-sync--request 0
   "The number of the last request.")
+
+(defvar mailsync-sync--syncers nil
+  "Alist from keys to syncers that belong to no account, while they run.")
+
+(defvar mailsync-sync--folders nil
+  "Alist from accounts to names of folders that were heard of.")
 
 (defvar mailsync-sync--alone nil
   "Requests for which an engine without accounts was started.")
@@ -130,34 +136,47 @@ Each is a plist `:phase' `:pending' `:progress' `:text'.")
 No delay is waited for, but a sync that is going on.  Interactively, ask for
 the account and for a folder, where empty input means all of them; with a
 prefix argument sync everything.  CALLBACK is called with the result, as
-`mailsync-after-sync-functions' get it."
+`mailsync-after-sync-functions' get it, once for each account."
   (interactive
    (progn
      (mailsync-sync--need nil)
      (unless current-prefix-arg
        (let ((account (mailsync-sync--read-account "Sync account: ")))
          (list account
-               (let ((folder (read-string
-                              (format "Sync folder of %s (all): " account))))
+               (let ((folder (completing-read
+                              (format "Sync folder of %s (all): " account)
+                              (alist-get account mailsync-sync--folders
+                                         nil nil #'equal))))
                  (and (not (equal folder "")) (list folder))))))))
   (mailsync-sync--need account)
-  (mailsync--call #'mailsync-module--sync
-                  (and account (mailsync-pipe-encode-text account))
-                  (mailsync-sync--encode-folders folders)
-                  (mailsync-sync--ask-back callback))
-  (let ((paused (seq-find (lambda (name)
-                            (and (or (null account) (equal name account))
-                                 (mailsync-sync--paused-p name)))
-                          (mailsync-sync--accounts))))
-    (when paused
+  (dolist (name (if account (list account) (mailsync-sync--accounts)))
+    (mailsync--call #'mailsync-module--sync
+                    (mailsync-pipe-encode-text name)
+                    (mailsync-sync--encode-folders folders)
+                    (mailsync-sync--ask-back callback))
+    (cond
+     ((mailsync-sync--paused-p name)
       (message "mailsync: \"%s\" is paused; M-x mailsync-resume lets it sync"
-               paused))))
+               name))
+     ((eq (mailsync-sync--phase name) 'elsewhere)
+      (message "mailsync: another Emacs syncs \"%s\"; this one does when that \
+ends" name)))))
+
+(defun mailsync-sync--phase (account)
+  "What the syncs of ACCOUNT are doing."
+  (plist-get (alist-get account mailsync-sync--states nil nil #'equal) :phase))
 
 (defun mailsync-sync--paused-p (account)
-  "Non-nil if the user has paused ACCOUNT."
-  (let ((state (alist-get account mailsync-sync--states nil nil #'equal)))
-    (and (eq (plist-get state :phase) 'paused)
-         (equal (plist-get state :text) ""))))
+  "Non-nil if no sync of ACCOUNT starts."
+  (plist-get (alist-get account mailsync-sync--states nil nil #'equal) :paused))
+
+(defun mailsync-sync-heard-of (account folders)
+  "Remember that ACCOUNT has FOLDERS, for completion."
+  (let ((known (alist-get account mailsync-sync--folders nil nil #'equal)))
+    (dolist (folder folders)
+      (unless (member folder known)
+        (push folder known)))
+    (setf (alist-get account mailsync-sync--folders nil nil #'equal) known)))
 
 ;;;###autoload
 (defun mailsync-pause (&optional account)
@@ -204,10 +223,11 @@ with the result, as `mailsync-after-sync-functions' get it."
 (defun mailsync-sync--run-alone (syncer folders callback)
   "Run SYNCER, which belongs to no account, for FOLDERS.
 CALLBACK gets the result."
-  (let* ((key (format "%S" syncer))
-         (described (mailsync-syncers-describe key syncer folders))
+  (let* ((key (format "%S" (if (consp syncer) syncer (list syncer))))
+         (described (mailsync-syncers-describe key syncer))
          (alone (not mailsync--running))
          (request (mailsync-sync--ask-back (or callback #'ignore))))
+    (setf (alist-get key mailsync-sync--syncers nil nil #'equal) syncer)
     (when alone
       (mailsync--start-alone))
     (when (or alone mailsync-sync--alone)
@@ -297,6 +317,8 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
 
 (defun mailsync-sync--begins (account total folders)
   "A sync of ACCOUNT over TOTAL folders begins; FOLDERS are some or all of them."
+  (when (assoc account mailsync-sync--states)
+    (mailsync-sync-heard-of account folders))
   (mailsync-log-add 'info "%s: syncing %s" account
                     (mailsync-sync--names total folders))
   (mailsync--run-hook-safely 'mailsync-before-sync-functions account folders))
@@ -336,15 +358,19 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
       (when-let ((callback (alist-get request mailsync-sync--requests)))
         (setq mailsync-sync--requests
               (assq-delete-all request mailsync-sync--requests))
-        (condition-case err
-            (let ((inhibit-quit nil))
-              (funcall callback result))
-          ((error quit)
-           (mailsync--once (list 'callback callback) 'error
-                           "the callback of a sync signals: %s"
-                           (error-message-string err)))))
+        (mailsync-sync--answer callback result))
       (mailsync-sync--alone-done request))
     (mailsync-status-update)))
+
+(defun mailsync-sync--answer (callback result)
+  "Call CALLBACK with RESULT, whatever comes of that."
+  (condition-case err
+      (let ((inhibit-quit nil))
+        (funcall callback result))
+    ((error quit)
+     (mailsync--once (list 'callback callback) 'error
+                     "the callback of a sync signals: %s"
+                     (error-message-string err)))))
 
 (defun mailsync-sync--log (account result total)
   "Log the RESULT of a sync of ACCOUNT over TOTAL folders."
@@ -352,8 +378,15 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
         (text (plist-get result :text))
         (names (mailsync-sync--names total (plist-get result :folders))))
     (pcase status
-      ('ok (mailsync-log-add 'info "%s: synced %s in %.1f s" account names
-                             (plist-get result :duration)))
+      ('ok
+       (mailsync-log-add 'info "%s: synced %s in %.1f s" account names
+                         (plist-get result :duration))
+       ;; What breaks again is news.
+       (dolist (key (seq-filter (lambda (key)
+                                  (and (eq (car-safe key) 'partial)
+                                       (equal (nth 1 key) account)))
+                                mailsync--said))
+         (mailsync--once-clear key)))
       ;; A folder that keeps failing is said once.
       ('partial (mailsync--once (list 'partial account text) 'warning
                                 "\"%s\": synced, but for some: %s" account text))
@@ -361,15 +394,16 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
                            status
                            (if (equal text "") "" (concat ": " text)))))))
 
-(defun mailsync-sync--state (account phase pending progress text)
+(defun mailsync-sync--state (account phase paused pending progress text)
   "The syncs of ACCOUNT are in PHASE; PENDING folders wait.
-PROGRESS messages came by the sync that is going on; TEXT is for the user."
+PAUSED is \"t\" if no other one starts.  PROGRESS messages came by the sync that is going on; TEXT is for the user."
   (let* ((known (assoc account mailsync-sync--states))
          (old (plist-get (cdr known) :phase))
          (phase (intern phase)))
     ;; One that was given up meanwhile is nobody's.
     (when known
       (setcdr known (list :phase phase
+                          :paused (equal paused "t")
                           :pending (if (equal pending "all") 'all
                                      (string-to-number pending))
                           :progress (string-to-number progress)
@@ -415,7 +449,8 @@ Another try is neither."
          (told (plist-get (cdr known) :told))
          (new (pcase phase
                 ((or 'paused 'failing) phase)
-                ('running told))))
+                ;; Nothing has gone right so far.
+                ((or 'running 'pending) told))))
     (unless (eq told new)
       (plist-put (cdr known) :told new)
       (mailsync--run-hook-safely 'mailsync-state-change-functions account
@@ -423,7 +458,9 @@ Another try is neither."
 
 (defun mailsync-sync--plan (account run folders)
   "Say how ACCOUNT is synced in RUN over FOLDERS, nil for everything."
-  (let ((syncer (mailsync-account-get account :syncer)))
+  (when-let ((syncer (or (mailsync-account-get account :syncer)
+                         (alist-get account mailsync-sync--syncers
+                                    nil nil #'equal))))
     (mailsync--call
      #'mailsync-module--planned
      (mailsync-pipe-encode-text account) run
@@ -447,19 +484,28 @@ They are a vector as the module wants it."
     (setq mailsync-sync--states
           (mapcar (lambda (name)
                     (or (assoc name mailsync-sync--states)
-                        (list name :phase 'idle :pending 0 :progress 0
+                        (list name :phase 'idle :paused nil :pending 0
+                              :progress 0
                               :text "" :told nil)))
                   names)
           mailsync-sync--results
           (seq-filter (lambda (result) (member (car result) names))
                       mailsync-sync--results))))
 
-(defun mailsync-sync-forget ()
-  "Nothing is synced any more."
-  (setq mailsync-sync--states nil
-        mailsync-sync--results nil
-        mailsync-sync--requests nil
-        mailsync-sync--alone nil))
+(defun mailsync-sync-forget (why)
+  "Nothing is synced any more, and WHY; those who wait for a result are told."
+  (let ((requests (nreverse mailsync-sync--requests)))
+    (setq mailsync-sync--states nil
+          mailsync-sync--results nil
+          mailsync-sync--requests nil
+          mailsync-sync--syncers nil
+          mailsync-sync--folders nil
+          mailsync-sync--alone nil)
+    (pcase-dolist (`(,_ . ,callback) requests)
+      (mailsync-sync--answer callback
+                             (list :status 'interrupted :exit-code nil
+                                   :folders nil :started (current-time)
+                                   :duration 0 :text why :output-buffer nil)))))
 
 (provide 'mailsync-sync)
 ;;; mailsync-sync.el ends here

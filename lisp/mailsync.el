@@ -103,6 +103,9 @@ is synced, `paused' and `failing', and then `watching' when that is over."
 
 ;;;; Internal variables
 
+(defvar mailsync--watching nil
+  "Non-nil while accounts are watched.")
+
 (defvar mailsync--configure-timer nil
   "The timer that goes over to a new configuration, or nil.")
 
@@ -118,7 +121,7 @@ is synced, `paused' and `failing', and then `watching' when that is over."
    ((not mailsync-mode)
     (mailsync--stop))
    ;; Gnus reads .gnus.el, and so turns this on, each time it starts.
-   ((and mailsync--running (not mailsync-sync--alone))
+   (mailsync--watching
     (mailsync--meet-gnus))
    (t
     (condition-case err
@@ -226,6 +229,7 @@ Return nil if there is no engine that could."
                                      (list (car account) 'starting))
                                    accounts))
     (mailsync-sync-keep vector)
+    (setq mailsync--watching t)
     (if mailsync--pipe
         (mailsync-module--configure vector)
       (mailsync--start-engine vector)))
@@ -276,7 +280,7 @@ Return nil if there is no engine that could."
   (mailsync--cancel-reconfigure)
   (when (fboundp 'mailsync-module--stop)
     (mailsync-module--stop))
-  (mailsync-sync-forget)
+  (setq mailsync--watching nil)
   (mailsync-pipe-close mailsync--pipe)
   (when (timerp mailsync--timer)
     (cancel-timer mailsync--timer))
@@ -290,6 +294,7 @@ Return nil if there is no engine that could."
         mailsync--skipped nil
         mailsync--checking nil
         mailsync--states nil)
+  (mailsync-sync-forget "mailsync was stopped")
   (when (featurep 'mailsync-gnus)
     (mailsync-gnus-teardown))
   (mailsync-status-update))

@@ -118,11 +118,11 @@ the account's maildir is `mail'.  Delays are short."
       (test-wait (lambda () (eq (sync-test-phase) 'idle))))))
 
 (ert-deftest sync-test-at-start-everything ()
-  (let ((mailsync-sync-at-start t))
-    (sync-test-with "" `(mailsync-command ,program "%f" :all-args ("all"))
-      ;; The macro turned it off.
-      (should-not (sync-test-calls root))
-      (mailsync-sync)
+  (sync-test-with "" `(mailsync-command ,program "%f" :all-args ("all"))
+    (should-not (sync-test-calls root))
+    (mailsync-mode -1)
+    (let ((mailsync-sync-at-start t))
+      (mailsync-mode 1)
       (sync-test-wait 1)
       (should (equal (sync-test-calls root) '("run <all>"))))))
 
@@ -224,6 +224,63 @@ the account's maildir is `mail'.  Delays are short."
       (sync-test-wait 1)
       (should (equal (sync-test-calls root) '("run <(\"a\")>")))
       (should (equal (car asked) '("w" :folders ("a")))))))
+
+(ert-deftest sync-test-an-answer-covers-its-folders-only ()
+  "What a function says before a run is for those folders; others stay to be synced."
+  (let ((fail nil))
+    (sync-test-with ""
+        (lambda (_ &rest args)
+          (when fail
+            (setq fail nil)
+            (error "On purpose"))
+          (list :command (cons program (or (plist-get args :folders) '("all")))
+                :per-run t))
+      (mailsync-sync "w" '("a"))
+      (sync-test-wait 1)
+      (setq fail t)
+      (mailsync-sync "w" '("b c"))
+      (sync-test-wait 2)
+      (mailsync-sync "w" '("b c"))
+      (sync-test-wait 3)
+      (should (equal (sync-test-calls root)
+                     '("run <a>" "run <all>" "run <b c>"))))))
+
+(ert-deftest sync-test-stop-answers-those-who-wait ()
+  (let (answers)
+    (sync-test-with "sleep 1000" `(mailsync-command ,program)
+      (mailsync-sync "w" nil (lambda (result)
+                               (push (plist-get result :status) answers)))
+      (test-wait (lambda () (eq (sync-test-phase) 'running)))
+      (mailsync-pause)
+      (test-wait (lambda () (mailsync-sync--paused-p "w")))
+      (should (eq (sync-test-phase) 'running))
+      (setq mailsync-accounts (list (list "w" :maildir mail)))
+      (mailsync-restart)
+      (test-wait (lambda () answers))
+      (setq mailsync-accounts (list (list "w" :maildir mail :syncer
+                                          `(mailsync-command ,program))))
+      (mailsync-restart)
+      (mailsync-sync "w" nil (lambda (result)
+                               (push (plist-get result :status) answers)))
+      (test-wait (lambda () (eq (sync-test-phase) 'running)))
+      (mailsync-mode -1)
+      (should (equal answers '(interrupted interrupted))))))
+
+(ert-deftest sync-test-own-function-without-an-account ()
+  (let* ((root (file-truename (make-temp-file "mailsync-sync" t)))
+         (program (sync-test-script root ""))
+         answers)
+    (unwind-protect
+        (progn
+          (mailsync-run (lambda (_ &rest args)
+                          (list :command (cons program (plist-get args :folders))
+                                :per-run t))
+                        '("INBOX")
+                        (lambda (result) (push result answers)))
+          (test-wait (lambda () answers))
+          (should (equal (sync-test-calls root) '("run <INBOX>"))))
+      (mailsync--stop)
+      (delete-directory root t))))
 
 (ert-deftest sync-test-a-syncer-without-an-account ()
   "It needs no account and no mode, and leaves nothing behind."
