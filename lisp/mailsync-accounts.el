@@ -78,10 +78,10 @@ returns such a list for a change, where those cannot be found.  A delay of an
 account goes by the name of the option without its prefix, as in
 `:coalesce-delay'.
 
-`:syncer' says how the account is synced: a function, or a list of one and its
-arguments, as in (mailsync-mbsync \"work\"), (mailsync-offlineimap \"Home\") or
-\(mailsync-command \"program\" \"%f\").  `:ignore' is a list of folders whose own
-changes ask for no sync.
+`:syncer' says how the account is synced: a function, or a list of one and
+its arguments, as in (mailsync-mbsync \"work\"), (mailsync-command \"program\"
+\"%f\") or (mailsync-offlineimap \"Home\").  `:ignore' is a list of folders
+whose own changes ask for no sync.
 
 A change by Customize is in force at once, one by `setq' after
 \\[mailsync-restart]; what stays as it was goes on being watched."

@@ -396,7 +396,8 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
 
 (defun mailsync-sync--state (account phase paused pending progress text)
   "The syncs of ACCOUNT are in PHASE; PENDING folders wait.
-PAUSED is \"t\" if no other one starts.  PROGRESS messages came by the sync that is going on; TEXT is for the user."
+PAUSED is \"t\" if no other one starts.  PROGRESS messages came by the
+sync that is going on; TEXT is for the user."
   (let* ((known (assoc account mailsync-sync--states))
          (old (plist-get (cdr known) :phase))
          (phase (intern phase)))

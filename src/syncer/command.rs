@@ -38,7 +38,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         ),
         _ => None,
     };
-    if named.is_none() && order.answered && !words.iter().any(|word| names_folders(word)) {
+    if named.is_none() && order.answered && !words.iter().any(names_folders) {
         // It is an answer for these folders, whatever they are.
         return Ok(Plan {
             argv: [vec![program.into_os_string()], words.to_vec()].concat(),
