@@ -77,8 +77,9 @@
                                               (not (eq kind last))))
                                        kinds))))))
     (setq merged (plist-put merged :kinds kinds)
-          merged (plist-put merged :serial (max (plist-get earlier :serial)
-                                                (plist-get later :serial))))
+          merged (plist-put merged :serial
+                            (max (or (plist-get earlier :serial) 0)
+                                 (or (plist-get later :serial) 0))))
     (plist-put merged :origins
                (seq-uniq (append (plist-get earlier :origins)
                                  (plist-get later :origins))))))
