@@ -1,0 +1,517 @@
+//! What the scheduler may do, and must, written down a second time, from the design and not from
+//! its code: each run is held against what has happened so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mailsync_module::schedule::Timing;
+use mailsync_module::syncer::Outcome;
+
+type Broken = Result<(), String>;
+
+const SETTLE_MOST: Duration = Duration::from_secs(10);
+/// How late something may be.
+const SLACK: Duration = Duration::from_millis(1_500);
+
+/// Why a folder has to be synced.
+#[derive(Clone, Debug)]
+struct Need {
+    first: Duration,
+    /// The moment of the last change, as a number of moments.
+    moment: u64,
+    /// It was made or removed.
+    structural: bool,
+    asked: bool,
+    /// Of the last change, as Lisp is told.
+    serial: u64,
+    /// The first change that Lisp has not answered for.
+    unanswered: Option<Duration>,
+    /// The first change that Lisp has not looked at, whatever it says.
+    unseen: Option<Duration>,
+}
+
+impl Need {
+    fn new(now: Duration) -> Self {
+        Need {
+            first: now,
+            moment: 0,
+            structural: false,
+            asked: false,
+            serial: 0,
+            unanswered: None,
+            unseen: None,
+        }
+    }
+
+    fn absorb(&mut self, later: Need) {
+        let first = |one: Option<Duration>, two| [one, two].into_iter().flatten().min();
+        self.structural |= later.structural;
+        self.asked |= later.asked;
+        self.moment = self.moment.max(later.moment);
+        self.serial = self.serial.max(later.serial);
+        self.unanswered = first(self.unanswered, later.unanswered);
+        self.unseen = first(self.unseen, later.unseen);
+    }
+}
+
+/// A sync of everything is wanted.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    since: Duration,
+    urgent: bool,
+}
+
+#[derive(Debug)]
+struct Run {
+    started: Duration,
+    /// The moment of its start.
+    moment: u64,
+    /// `None`: everything.
+    scope: Option<BTreeSet<String>>,
+    taken: BTreeMap<String, Need>,
+    wish: Option<Wish>,
+    requests: Vec<i64>,
+}
+
+/// A run that Lisp is asked about before it starts.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    at: Duration,
+    moment: u64,
+}
+
+#[derive(Debug)]
+pub struct Rules {
+    pub timing: Timing,
+    needs: BTreeMap<String, Need>,
+    wish: Option<Wish>,
+    run: Option<Run>,
+    planned: Option<Planned>,
+    /// Since when a sync of everything is due for its own sake.
+    poll_from: Duration,
+    requests: Vec<i64>,
+    pub answers_due: BTreeSet<i64>,
+    /// Folders that failed alone.
+    pub aside: BTreeSet<String>,
+    synced: BTreeMap<String, Duration>,
+    last_end: Option<Duration>,
+    failures: u32,
+    refusals: u32,
+    /// Nothing starts before the first, and by the second something does.
+    gate: Option<(Duration, Duration)>,
+    /// Lisp has missed a deadline.
+    silent: bool,
+    pub paused: bool,
+    refused: bool,
+    pub locked: bool,
+    pub ready: bool,
+    begun: bool,
+    /// When something last stood in the way of a run.
+    hindered: Duration,
+    moment: u64,
+    pub runs: u64,
+    pub full_syncs: u64,
+}
+
+impl Rules {
+    pub fn new(timing: Timing) -> Self {
+        Rules {
+            timing,
+            needs: BTreeMap::new(),
+            wish: None,
+            run: None,
+            planned: None,
+            poll_from: Duration::ZERO,
+            requests: Vec::new(),
+            answers_due: BTreeSet::new(),
+            aside: BTreeSet::new(),
+            synced: BTreeMap::new(),
+            last_end: None,
+            failures: 0,
+            refusals: 0,
+            gate: None,
+            silent: false,
+            paused: false,
+            refused: false,
+            locked: false,
+            ready: false,
+            begun: false,
+            hindered: Duration::ZERO,
+            moment: 0,
+            runs: 0,
+            full_syncs: 0,
+        }
+    }
+
+    /// Another point in time: what comes later comes after it, also where clocks do not differ.
+    pub fn moment(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
+    }
+
+    pub fn begin(&mut self, now: Duration) {
+        self.begun = true;
+        self.poll_from = now;
+        if self.timing.at_start {
+            self.wish = Some(Wish {
+                since: now,
+                urgent: false,
+            });
+        }
+    }
+
+    fn inter(&self, folder: &str) -> Duration {
+        let mut overrides = self.timing.overrides.iter();
+        let own = overrides.find(|(glob, _)| glob.matches(folder.as_bytes()));
+        own.map_or(self.timing.inter, |(_, inter)| *inter)
+    }
+
+    pub fn ignores(&self, folder: &str) -> bool {
+        let ignore = &self.timing.ignore;
+        ignore.iter().any(|glob| glob.matches(folder.as_bytes()))
+    }
+
+    /// The core has learned of a change that is nobody's, or the user's.
+    pub fn changed(&mut self, now: Duration, folder: &str, structural: bool, serial: u64) {
+        if self.ignores(folder) || self.timing.pulls_only {
+            return;
+        }
+        self.aside.remove(folder);
+        let moment = self.moment();
+        let need = self.needs.entry(folder.to_owned());
+        let need = need.or_insert_with(|| Need::new(now));
+        need.moment = moment;
+        need.structural |= structural;
+        need.serial = need.serial.max(serial);
+        need.unanswered.get_or_insert(now);
+        need.unseen.get_or_insert(now);
+    }
+
+    /// Lisp says that it has checked a folder, which it really began to do at this moment.
+    pub fn checked(&mut self, folder: &str, serial: u64, moment: Option<u64>) {
+        self.silent = false;
+        let taken = self.run.iter_mut().flat_map(|run| run.taken.get_mut(folder));
+        for need in self.needs.get_mut(folder).into_iter().chain(taken) {
+            if serial >= need.serial {
+                need.unanswered = None;
+            }
+            if moment.is_some_and(|moment| moment > need.moment) {
+                need.unseen = None;
+            }
+        }
+    }
+
+    pub fn asked(&mut self, now: Duration, folders: Option<&[String]>, request: i64) {
+        let moment = self.moment();
+        match folders {
+            None => {
+                let since = now;
+                let urgent = true;
+                self.wish = Some(Wish { since, urgent });
+            }
+            Some(folders) => {
+                for folder in folders {
+                    self.aside.remove(folder);
+                    let need = self.needs.entry(folder.clone());
+                    let need = need.or_insert_with(|| Need::new(now));
+                    need.asked = true;
+                    need.moment = moment;
+                }
+            }
+        }
+        self.requests.push(request);
+        self.answers_due.insert(request);
+        if self.refused {
+            self.refused = false;
+            self.reset();
+        }
+    }
+
+    /// What failed may be tried again.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+        self.refusals = 0;
+        self.gate = None;
+    }
+
+    pub fn pause(&mut self, pause: bool) {
+        self.paused = pause;
+        self.refused = false;
+        if !pause {
+            self.reset();
+        }
+    }
+
+    pub fn slept(&mut self, slept: Duration) {
+        // The machine's clock stood still.
+        self.poll_from = self.poll_from.saturating_sub(slept);
+        self.reset();
+    }
+
+    pub fn retimed(&mut self, now: Duration, timing: Timing) {
+        if self.timing.poll != timing.poll {
+            self.poll_from = now;
+        }
+        self.timing = timing;
+        self.reset();
+    }
+
+    /// Time was lost to something else.
+    pub fn hindered(&mut self, now: Duration) {
+        self.hindered = now;
+    }
+
+    pub fn running(&self) -> bool {
+        self.run.is_some()
+    }
+
+    pub fn pending(&self) -> bool {
+        self.run.is_some() || self.wish.is_some() || !self.needs.is_empty()
+    }
+
+    /// Lisp is asked how to run.
+    pub fn plans(&mut self, now: Duration) {
+        if self.planned.is_none() && self.run.is_none() {
+            let moment = self.moment();
+            self.planned = Some(Planned { at: now, moment });
+        }
+    }
+
+    pub fn plans_nothing(&mut self) {
+        self.planned = None;
+    }
+
+    /// A run starts.
+    pub fn starts(&mut self, now: Duration, scope: Option<BTreeSet<String>>) -> Broken {
+        if self.run.is_some() {
+            return Err("I5: two runs at once".to_owned());
+        }
+        if !self.locked {
+            return Err("I5: a run without the lock".to_owned());
+        }
+        if self.paused || self.refused {
+            return Err("I5: a run while paused".to_owned());
+        }
+        if scope.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err("a run that is asked for nothing".to_owned());
+        }
+        self.runs += 1;
+        let planned = self.planned.take();
+        let at = planned.map_or(now, |it| it.at);
+        let urgent = self.wish.is_some_and(|it| it.urgent);
+        let asked = urgent || self.needs.values().any(|it| it.asked);
+        if !asked && planned.is_none() {
+            self.may_start(now, scope.as_ref())?;
+        }
+        self.is_needed(at, scope.as_ref(), planned.is_some())?;
+        let moment = planned.map_or_else(|| self.moment(), |it| it.moment);
+        let mut taken = BTreeMap::new();
+        let needs = std::mem::take(&mut self.needs);
+        for (folder, need) in needs {
+            let mine = scope.as_ref().is_none_or(|scope| scope.contains(&folder));
+            // What came while Lisp was asked is for the next one.
+            if mine && need.moment <= moment {
+                taken.insert(folder, need);
+            } else if planned.is_none() && need.asked {
+                return Err(format!("{folder} is asked for, and not synced"));
+            } else {
+                self.needs.insert(folder, need);
+            }
+        }
+        let check = self.timing.check;
+        if planned.is_none() {
+            let missed = |it: &Need| it.unanswered.is_some_and(|first| first + check <= now);
+            self.silent |= taken.values().any(missed);
+        }
+        self.run = Some(Run {
+            started: at,
+            moment,
+            wish: self.wish.take_if(|_| scope.is_none()),
+            scope,
+            taken,
+            requests: std::mem::take(&mut self.requests),
+        });
+        Ok(())
+    }
+
+    /// A run that nobody has asked for keeps its distance, and waits for checks.
+    fn may_start(&self, now: Duration, scope: Option<&BTreeSet<String>>) -> Broken {
+        if !self.ready {
+            return Err("a run over maildirs that may be away".to_owned());
+        }
+        if let Some((gate, _)) = self.gate
+            && now < gate
+        {
+            return Err(format!(
+                "I6: after {} failures, {:?} too early",
+                self.failures,
+                gate - now
+            ));
+        }
+        let own = |folder: &String| self.inter(folder);
+        let covered = |folder: &&String| scope.is_none_or(|scope| scope.contains(*folder));
+        let inter = match scope {
+            Some(scope) => scope.iter().map(own).max(),
+            None => self.needs.keys().map(own).min(),
+        };
+        let inter = inter.unwrap_or(self.timing.inter).min(self.timing.inter);
+        if let Some(end) = self.last_end
+            && now < end + inter
+        {
+            return Err(format!("{:?} after the last run", now - end));
+        }
+        for folder in scope.into_iter().flatten() {
+            if let Some(at) = self.synced.get(folder)
+                && now < *at + self.inter(folder)
+            {
+                return Err(format!("{folder}: {:?} after it was synced", now - *at));
+            }
+        }
+        let since = self.needs.values().map(|it| it.first + self.timing.base);
+        let since = since.chain(self.wish.map(|it| it.since)).min();
+        let patient = since.is_some_and(|since| now < since + self.timing.check);
+        for (folder, need) in self.needs.iter().filter(|(name, _)| covered(name)) {
+            if let Some(first) = need.unseen
+                && patient
+                && !self.silent
+                && now < first + self.timing.check
+            {
+                return Err(format!(
+                    "I4: {folder} has not been checked, and is waited for only since {first:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each run has a reason.
+    fn is_needed(
+        &self,
+        now: Duration,
+        scope: Option<&BTreeSet<String>>,
+        planned: bool,
+    ) -> Broken {
+        let Some(scope) = scope else {
+            let polled = (self.timing.poll).is_some_and(|poll| now >= self.poll_from + poll);
+            let structural = self.needs.values().any(|it| it.structural);
+            let unknown = planned && !self.needs.is_empty();
+            return if self.wish.is_some() || polled || structural || unknown {
+                Ok(())
+            } else {
+                Err("I3: a sync of everything that nobody needs".to_owned())
+            };
+        };
+        for folder in scope {
+            match self.needs.get(folder) {
+                None => return Err(format!("I3: a sync of {folder} that nobody needs")),
+                Some(need) if need.structural => {
+                    return Err(format!("{folder} was made or removed, and is named"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A run is over; `ours`: we have cut it.
+    pub fn ended(
+        &mut self,
+        now: Duration,
+        outcome: Outcome,
+        failed: &BTreeSet<String>,
+        everything: bool,
+        ours: bool,
+    ) {
+        let Some(run) = self.run.take() else { return };
+        self.last_end = Some(now);
+        self.hindered = now;
+        if let Outcome::Ok | Outcome::Partial = outcome {
+            self.reset();
+            let everything = everything || run.scope.is_none();
+            if everything {
+                self.full_syncs += 1;
+                self.poll_from = now;
+                self.wish.take_if(|wish| wish.since < run.started);
+                self.needs.retain(|_, need| need.moment > run.moment);
+                self.aside.clear();
+            }
+            for folder in run.taken.keys().filter(|it| !failed.contains(*it)) {
+                self.synced.insert(folder.clone(), now);
+            }
+            for folder in failed.iter().filter(|it| !self.needs.contains_key(*it)) {
+                self.aside.insert(folder.clone());
+            }
+            return;
+        }
+        for (folder, mut need) in run.taken {
+            need.asked = false;
+            if let Some(later) = self.needs.remove(&folder) {
+                need.absorb(later);
+            }
+            self.needs.insert(folder, need);
+        }
+        if let Some(wish) = run.wish {
+            let urgent = self.wish.is_some_and(|later| later.urgent);
+            self.wish = Some(Wish { urgent, ..wish });
+        }
+        let short = now + self.timing.inter.max(Duration::from_secs(1));
+        self.gate = match outcome {
+            Outcome::Interrupted if ours => None,
+            Outcome::Locked => Some((short, short)),
+            Outcome::Auth => {
+                self.refusals += 1;
+                self.refused |= self.refusals > 1 && !self.paused;
+                Some((short, short))
+            }
+            _ => {
+                self.failures += 1;
+                let first = self.timing.inter.max(Duration::from_secs(5));
+                let wait = first * (1 << (self.failures - 1).min(20));
+                let wait = wait.min(self.timing.max);
+                Some((now + wait, now + (wait + wait / 4).min(self.timing.max)))
+            }
+        };
+    }
+
+    /// What has to have happened by now.
+    pub fn overdue(&mut self, now: Duration) -> Broken {
+        let may_start = self.begun && self.locked && !self.paused && !self.refused;
+        let free = may_start && self.run.is_none() && self.planned.is_none();
+        let asked = self.needs.values().any(|it| it.asked);
+        if free && (asked || self.wish.is_some_and(|wish| wish.urgent)) {
+            return Err("what the user asks for does not start".to_owned());
+        }
+        if !free || !self.ready {
+            self.hindered = now;
+            return Ok(());
+        }
+        if let Some((_, by)) = self.gate {
+            self.hindered = self.hindered.max(by);
+        }
+        let wait = self.timing.check.max(SETTLE_MOST) + SLACK;
+        if let Some(wish) = self.wish {
+            let by = wish.since.max(self.hindered) + self.timing.inter + wait;
+            if now > by {
+                return Err(format!("a sync of everything, wanted since {:?}", wish.since));
+            }
+        }
+        for (folder, need) in &self.needs {
+            let inter = self.inter(folder).max(self.timing.inter);
+            let delay = self.timing.base.max(inter);
+            let by = need.first.max(self.hindered) + delay + wait;
+            if now > by {
+                return Err(format!("I2, I4: {folder} has waited since {:?}", need.first));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rules {
+    /// What has been counted before.
+    pub fn go_on(&mut self, runs: u64, full_syncs: u64, moment: u64) {
+        self.runs = runs;
+        self.full_syncs = full_syncs;
+        self.moment = moment;
+    }
+}
