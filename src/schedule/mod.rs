@@ -620,7 +620,8 @@ impl Scheduler {
             }
         }
         let checked = unchecked.filter(|_| !self.silent);
-        let checked = checked.map(|first| first + self.timing.check);
+        // Others that change while one is being checked do not hold it up for ever.
+        let checked = checked.map(|first| first.min(wanted) + self.timing.check);
         let settled = settled.map(|at| at.min(wanted + SETTLE_MOST));
         let at = later(later(wanted, checked), settled);
         let remote = self.queue.values().filter(|it| it.is_remote());

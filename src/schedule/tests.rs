@@ -234,6 +234,10 @@ fn the_rules() {
              30 flag a; 40 > a quick; 40.1 ok",
         ),
         (
+            "others that change while one is checked do not hold up the run for ever",
+            "0 flag a; 8 flag b; 9 checked a; 10 flag a; 12 > a,b quick; 12.1 ok",
+        ),
+        (
             "a check that began before the last change does not count",
             "0 flag a; 0.5 flag a; 0.6 stale a; 1 checked a; 2 > a quick; 2.1 ok",
         ),
