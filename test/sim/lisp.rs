@@ -40,12 +40,9 @@ pub enum Record {
     Sync,
     Syncing,
     Plan {
-        account: String,
         run: u64,
     },
     Synced {
-        run: u64,
-        status: String,
         requests: Vec<i64>,
     },
     Bye,
@@ -170,17 +167,16 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 Record::Syncing
             }
             b"plan" => {
-                let (account, run) = (text(field()?)?, number(text(field()?)?)?);
+                field()?;
+                let run = number(text(field()?)?)?;
                 let names = number(text(field()?)?)?;
                 for _ in 0..names {
                     field()?;
                 }
-                Record::Plan { account, run }
+                Record::Plan { run }
             }
             b"synced" => {
-                field()?;
-                let (run, status) = (number(text(field()?)?)?, text(field()?)?);
-                for _ in 0..3 {
+                for _ in 0..6 {
                     field()?;
                 }
                 let requests = text(field()?)?;
@@ -193,8 +189,6 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 }
                 let requests = requests.split_terminator(' ');
                 Record::Synced {
-                    run,
-                    status,
                     requests: requests
                         .map(|it| it.parse().map_err(|_| format!("request {it:?}")))
                         .collect::<Result<_, _>>()?,

@@ -278,12 +278,6 @@ impl Mail {
         letters.map(|(id, it)| (*id, it.flags)).collect()
     }
 
-    /// Whether a run that names the folder would bring back what the user deleted.
-    pub fn would_come_back(&self, folder: &str) -> bool {
-        let mailbox = &self.folders[folder];
-        mailbox.known && !mailbox.exists
-    }
-
     /// A run over everything makes and deletes folders on the server.
     pub fn sync_folder(&mut self, folder: &str) {
         let mailbox = self.mailbox(folder);

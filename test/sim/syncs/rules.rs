@@ -70,14 +70,15 @@ struct Run {
     scope: Option<BTreeSet<String>>,
     taken: BTreeMap<String, Need>,
     wish: Option<Wish>,
-    requests: Vec<i64>,
 }
 
 /// A run that Lisp is asked about before it starts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Planned {
     at: Duration,
     moment: u64,
+    needs: BTreeMap<String, Need>,
+    wish: Option<Wish>,
 }
 
 #[derive(Debug)]
@@ -89,7 +90,8 @@ pub struct Rules {
     planned: Option<Planned>,
     /// Since when a sync of everything is due for its own sake.
     poll_from: Duration,
-    requests: Vec<i64>,
+    /// The machine has slept for so long since then.
+    slept: Duration,
     pub answers_due: BTreeSet<i64>,
     /// Folders that failed alone.
     pub aside: BTreeSet<String>,
@@ -122,7 +124,7 @@ impl Rules {
             run: None,
             planned: None,
             poll_from: Duration::ZERO,
-            requests: Vec::new(),
+            slept: Duration::ZERO,
             answers_due: BTreeSet::new(),
             aside: BTreeSet::new(),
             synced: BTreeMap::new(),
@@ -191,7 +193,10 @@ impl Rules {
     pub fn checked(&mut self, folder: &str, serial: u64, moment: Option<u64>) {
         self.silent = false;
         let taken = self.run.iter_mut().flat_map(|run| run.taken.get_mut(folder));
-        for need in self.needs.get_mut(folder).into_iter().chain(taken) {
+        let planned = self.planned.iter_mut();
+        let planned = planned.flat_map(|it| it.needs.get_mut(folder));
+        let waiting = self.needs.get_mut(folder).into_iter();
+        for need in waiting.chain(taken).chain(planned) {
             if serial >= need.serial {
                 need.unanswered = None;
             }
@@ -219,7 +224,6 @@ impl Rules {
                 }
             }
         }
-        self.requests.push(request);
         self.answers_due.insert(request);
         if self.refused {
             self.refused = false;
@@ -244,13 +248,14 @@ impl Rules {
 
     pub fn slept(&mut self, slept: Duration) {
         // The machine's clock stood still.
-        self.poll_from = self.poll_from.saturating_sub(slept);
+        self.slept += slept;
         self.reset();
     }
 
     pub fn retimed(&mut self, now: Duration, timing: Timing) {
         if self.timing.poll != timing.poll {
             self.poll_from = now;
+            self.slept = Duration::ZERO;
         }
         self.timing = timing;
         self.reset();
@@ -261,24 +266,43 @@ impl Rules {
         self.hindered = now;
     }
 
-    pub fn running(&self) -> bool {
-        self.run.is_some()
-    }
-
     pub fn pending(&self) -> bool {
-        self.run.is_some() || self.wish.is_some() || !self.needs.is_empty()
+        let going = self.run.is_some() || self.planned.is_some();
+        going || self.wish.is_some() || !self.needs.is_empty()
     }
 
     /// Lisp is asked how to run.
     pub fn plans(&mut self, now: Duration) {
         if self.planned.is_none() && self.run.is_none() {
-            let moment = self.moment();
-            self.planned = Some(Planned { at: now, moment });
+            self.planned = Some(Planned {
+                at: now,
+                moment: self.moment(),
+                needs: std::mem::take(&mut self.needs),
+                wish: self.wish.take(),
+            });
         }
     }
 
+    /// It is not run after all.
     pub fn plans_nothing(&mut self) {
-        self.planned = None;
+        if let Some(planned) = self.planned.take() {
+            planned.needs.into_iter().for_each(|it| self.again(it));
+            self.wish_again(planned.wish, true);
+        }
+    }
+
+    fn again(&mut self, (folder, mut need): (String, Need)) {
+        if let Some(later) = self.needs.remove(&folder) {
+            need.absorb(later);
+        }
+        self.needs.insert(folder, need);
+    }
+
+    fn wish_again(&mut self, wish: Option<Wish>, keen: bool) {
+        if let Some(wish) = wish {
+            let urgent = self.wish.is_some_and(|later| later.urgent) || keen && wish.urgent;
+            self.wish = Some(Wish { urgent, ..wish });
+        }
     }
 
     /// A run starts.
@@ -297,45 +321,54 @@ impl Rules {
         }
         self.runs += 1;
         let planned = self.planned.take();
-        let at = planned.map_or(now, |it| it.at);
-        let urgent = self.wish.is_some_and(|it| it.urgent);
-        let asked = urgent || self.needs.values().any(|it| it.asked);
-        if !asked && planned.is_none() {
-            self.may_start(now, scope.as_ref())?;
+        let known = planned.is_none();
+        let planned = planned.unwrap_or_else(|| Planned {
+            at: now,
+            moment: self.moment(),
+            needs: std::mem::take(&mut self.needs),
+            wish: self.wish.take(),
+        });
+        let Planned { needs, wish, .. } = &planned;
+        let urgent = wish.is_some_and(|it| it.urgent);
+        let asked = urgent || needs.values().any(|it| it.asked);
+        if !asked && known {
+            self.may_start(&planned, scope.as_ref())?;
         }
-        self.is_needed(at, scope.as_ref(), planned.is_some())?;
-        let moment = planned.map_or_else(|| self.moment(), |it| it.moment);
+        self.is_needed(&planned, scope.as_ref(), known)?;
+        let Planned { at, moment, .. } = planned;
         let mut taken = BTreeMap::new();
-        let needs = std::mem::take(&mut self.needs);
-        for (folder, need) in needs {
-            let mine = scope.as_ref().is_none_or(|scope| scope.contains(&folder));
-            // What came while Lisp was asked is for the next one.
-            if mine && need.moment <= moment {
+        for (folder, need) in planned.needs {
+            if scope.as_ref().is_none_or(|scope| scope.contains(&folder)) {
                 taken.insert(folder, need);
-            } else if planned.is_none() && need.asked {
+            } else if need.asked {
                 return Err(format!("{folder} is asked for, and not synced"));
             } else {
-                self.needs.insert(folder, need);
+                self.again((folder, need));
             }
         }
         let check = self.timing.check;
-        if planned.is_none() {
-            let missed = |it: &Need| it.unanswered.is_some_and(|first| first + check <= now);
+        let missed = |it: &Need| it.unanswered.is_some_and(|first| first + check <= at);
+        if known {
             self.silent |= taken.values().any(missed);
+        }
+        let mut wish = planned.wish;
+        if scope.is_some() {
+            self.wish_again(wish.take(), true);
         }
         self.run = Some(Run {
             started: at,
             moment,
-            wish: self.wish.take_if(|_| scope.is_none()),
             scope,
             taken,
-            requests: std::mem::take(&mut self.requests),
+            wish,
         });
         Ok(())
     }
 
     /// A run that nobody has asked for keeps its distance, and waits for checks.
-    fn may_start(&self, now: Duration, scope: Option<&BTreeSet<String>>) -> Broken {
+    fn may_start(&self, planned: &Planned, scope: Option<&BTreeSet<String>>) -> Broken {
+        let Planned { at: now, needs, wish, .. } = planned;
+        let now = *now;
         if !self.ready {
             return Err("a run over maildirs that may be away".to_owned());
         }
@@ -352,7 +385,7 @@ impl Rules {
         let covered = |folder: &&String| scope.is_none_or(|scope| scope.contains(*folder));
         let inter = match scope {
             Some(scope) => scope.iter().map(own).max(),
-            None => self.needs.keys().map(own).min(),
+            None => needs.keys().map(own).min(),
         };
         let inter = inter.unwrap_or(self.timing.inter).min(self.timing.inter);
         if let Some(end) = self.last_end
@@ -367,10 +400,10 @@ impl Rules {
                 return Err(format!("{folder}: {:?} after it was synced", now - *at));
             }
         }
-        let since = self.needs.values().map(|it| it.first + self.timing.base);
-        let since = since.chain(self.wish.map(|it| it.since)).min();
+        let since = needs.values().map(|it| it.first + self.timing.base);
+        let since = since.chain(wish.map(|it| it.since)).min();
         let patient = since.is_some_and(|since| now < since + self.timing.check);
-        for (folder, need) in self.needs.iter().filter(|(name, _)| covered(name)) {
+        for (folder, need) in needs.iter().filter(|(name, _)| covered(name)) {
             if let Some(first) = need.unseen
                 && patient
                 && !self.silent
@@ -387,22 +420,23 @@ impl Rules {
     /// Each run has a reason.
     fn is_needed(
         &self,
-        now: Duration,
+        planned: &Planned,
         scope: Option<&BTreeSet<String>>,
-        planned: bool,
+        known: bool,
     ) -> Broken {
+        let Planned { at: now, needs, wish, .. } = planned;
         let Some(scope) = scope else {
-            let polled = (self.timing.poll).is_some_and(|poll| now >= self.poll_from + poll);
-            let structural = self.needs.values().any(|it| it.structural);
-            let unknown = planned && !self.needs.is_empty();
-            return if self.wish.is_some() || polled || structural || unknown {
+            let polled = (self.timing.poll).is_some_and(|poll| *now + self.slept >= self.poll_from + poll);
+            let structural = needs.values().any(|it| it.structural);
+            let unknown = !known && !needs.is_empty();
+            return if wish.is_some() || polled || structural || unknown {
                 Ok(())
             } else {
                 Err("I3: a sync of everything that nobody needs".to_owned())
             };
         };
         for folder in scope {
-            match self.needs.get(folder) {
+            match needs.get(folder) {
                 None => return Err(format!("I3: a sync of {folder} that nobody needs")),
                 Some(need) if need.structural => {
                     return Err(format!("{folder} was made or removed, and is named"));
@@ -431,6 +465,7 @@ impl Rules {
             if everything {
                 self.full_syncs += 1;
                 self.poll_from = now;
+                self.slept = Duration::ZERO;
                 self.wish.take_if(|wish| wish.since < run.started);
                 self.needs.retain(|_, need| need.moment > run.moment);
                 self.aside.clear();
@@ -445,15 +480,9 @@ impl Rules {
         }
         for (folder, mut need) in run.taken {
             need.asked = false;
-            if let Some(later) = self.needs.remove(&folder) {
-                need.absorb(later);
-            }
-            self.needs.insert(folder, need);
+            self.again((folder, need));
         }
-        if let Some(wish) = run.wish {
-            let urgent = self.wish.is_some_and(|later| later.urgent);
-            self.wish = Some(Wish { urgent, ..wish });
-        }
+        self.wish_again(run.wish, false);
         let short = now + self.timing.inter.max(Duration::from_secs(1));
         self.gate = match outcome {
             Outcome::Interrupted if ours => None,

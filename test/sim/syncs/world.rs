@@ -291,7 +291,6 @@ enum Fate {
 struct Process {
     run: RunId,
     pid: u32,
-    names: Vec<&'static str>,
     all: bool,
     todo: Vec<&'static str>,
     seen: Option<(&'static str, Snapshot)>,
@@ -460,9 +459,11 @@ impl World {
         self.pause(false)?;
         let (began, polls) = (self.now, self.rules.full_syncs);
         let polls = polls + u64::from(self.setup.timing.poll.is_some());
+        let polled = self.setup.timing.poll.is_some();
         while !self.agenda.is_empty()
-            || self.core.deadline().is_some()
-                && (self.rules.full_syncs < polls || self.rules.pending())
+            || self.rules.pending()
+            || self.rules.full_syncs < polls
+            || !polled && self.core.deadline().is_some()
         {
             if self.now > began + seconds(20_000) {
                 return Err("it does not come to rest".to_owned());
@@ -1063,7 +1064,6 @@ impl World {
         self.processes.push(Process {
             run: order.run,
             pid: self.pids,
-            names,
             all,
             todo,
             seen: None,
