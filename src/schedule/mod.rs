@@ -315,6 +315,11 @@ impl Scheduler {
     pub fn checked(&mut self, real: &Path, serial: u64) {
         self.silent = false;
         self.queue.checked(real, serial);
+        // It may come back, if the run fails.
+        let taken = self.run.as_mut();
+        if let Some(taken) = taken.and_then(|run| run.folders.get_mut(real)) {
+            taken.checked(serial);
+        }
         self.stirred = true;
     }
 

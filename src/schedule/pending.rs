@@ -89,6 +89,13 @@ impl Pending {
         !self.urgent && !self.remote.intersects(Kinds::FLAGS | Kinds::UNKNOWN)
     }
 
+    /// Gnus has checked it, as of this serial number.
+    pub(super) fn checked(&mut self, serial: u64) {
+        if let Some(local) = self.local.as_mut().filter(|it| serial >= it.serial) {
+            local.unchecked = None;
+        }
+    }
+
     /// An entry that was taken, and comes back after a failure, together with what came since.
     fn absorb(&mut self, later: Pending) {
         self.urgent |= later.urgent;
@@ -167,10 +174,8 @@ impl Queue {
     }
 
     pub(super) fn checked(&mut self, real: &Path, serial: u64) {
-        if let Some(Some(local)) = self.waiting.get_mut(real).map(|it| it.local.as_mut())
-            && serial >= local.serial
-        {
-            local.unchecked = None;
+        if let Some(pending) = self.waiting.get_mut(real) {
+            pending.checked(serial);
         }
     }
 

@@ -238,6 +238,11 @@ fn the_rules() {
             "0 flag a; 8 flag b; 9 checked a; 10 flag a; 12 > a,b quick; 12.1 ok",
         ),
         (
+            "a check during a run counts, should that fail: Lisp is not taken for silent",
+            "0 flag a; 0.1 ask a; 0.1 > a; 0.5 checked a; 12 fails; 17 > a quick; 18 ok; \
+             20 flag b; 30 > b quick; 31 ok",
+        ),
+        (
             "a check that began before the last change does not count",
             "0 flag a; 0.5 flag a; 0.6 stale a; 1 checked a; 2 > a quick; 2.1 ok",
         ),

@@ -403,16 +403,17 @@ impl Rules {
         let since = needs.values().map(|it| it.first + self.timing.base);
         let since = since.chain(wish.map(|it| it.since)).min();
         let patient = since.is_some_and(|since| now < since + self.timing.check);
-        for (folder, need) in needs.iter().filter(|(name, _)| covered(name)) {
-            if let Some(first) = need.unseen
-                && patient
-                && !self.silent
-                && now < first + self.timing.check
-            {
-                return Err(format!(
-                    "I4: {folder} has not been checked, and is waited for only since {first:?}"
-                ));
-            }
+        // The wait is for the run, and begins with the first change in it.
+        let unseen = needs.iter().filter(|(name, _)| covered(name));
+        let unseen = unseen.filter_map(|(name, need)| Some((need.unseen?, name)));
+        if let Some((first, folder)) = unseen.min()
+            && patient
+            && !self.silent
+            && now < first + self.timing.check
+        {
+            return Err(format!(
+                "I4: {folder} has not been checked, and is waited for only since {first:?}"
+            ));
         }
         Ok(())
     }
