@@ -591,6 +591,12 @@ impl Scheduler {
         self.begun && self.pause.is_none() && self.lock == Lock::Ours
     }
 
+    /// Whether the user asks for it, and can have it now: what takes a run of everything waits
+    /// until the maildirs are there.
+    fn presses(&self, it: &Pending) -> bool {
+        it.urgent && (self.ready || !it.whole)
+    }
+
     /// Whether everything has to be synced, and not only some folders.
     fn wants_everything(&self) -> bool {
         self.whole.is_some() || self.queue.wants_everything()
@@ -602,10 +608,11 @@ impl Scheduler {
             return None;
         }
         let whole = self.whole.is_some_and(|whole| whole.urgent);
-        if whole || self.queue.urgent() {
+        let mut asked = self.queue.values().filter(|it| self.presses(it)).peekable();
+        if whole || asked.peek().is_some() {
             return Some(Next {
                 at: now,
-                everything: whole,
+                everything: whole || asked.any(|it| it.whole),
                 why: Why::Asked,
             });
         }
@@ -674,7 +681,7 @@ impl Scheduler {
                     Why::Due => rides,
                     Why::Remote => rides && (it.is_remote() || quiet),
                     // One that asks for everything waits for its turn.
-                    Why::Asked => it.urgent || rides && quiet && !it.whole,
+                    Why::Asked => self.presses(it) || rides && quiet && !it.whole,
                 };
             if takes {
                 folders.insert(it.folder.real.clone(), it.clone());
@@ -706,6 +713,12 @@ impl Scheduler {
             };
             (Stage::Running(now), act)
         };
+        // Who asked for what has to wait is answered by another run.
+        let requests = if self.queue.urgent() {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.requests)
+        };
         self.run = Some(Run {
             id,
             scope,
@@ -718,7 +731,7 @@ impl Scheduler {
             } else {
                 None
             },
-            requests: std::mem::take(&mut self.requests),
+            requests,
             progress: 0,
         });
         act

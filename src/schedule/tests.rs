@@ -301,6 +301,11 @@ fn the_rules() {
             "0 ask a; 0 > a; 0.1 ok; 0.2 ask a; 0.2 > a; 0.3 ok; 0.4 ask *; 0.4 > *; 0.5 ok",
         ),
         (
+            "a folder that was made or removed takes everything also when it is asked for",
+            "0 made a; 0 flag b; 1 ask a; 1 > *; 2 ok; 10 removed a; 10 away; 11 ask a; 12 ask b; \
+             12 > b; 13 ok; 50 back; 50 > *; 51 ok",
+        ),
+        (
             "but never beside another run",
             "0 ask a; 0 > a; 1 ask b; 1 ask *; 3 ok; 3 > *; 4 ok",
         ),

@@ -340,7 +340,7 @@ impl Rules {
         for (folder, need) in planned.needs {
             if scope.as_ref().is_none_or(|scope| scope.contains(&folder)) {
                 taken.insert(folder, need);
-            } else if need.asked {
+            } else if need.asked && !self.waits(&need) {
                 return Err(format!("{folder} is asked for, and not synced"));
             } else {
                 self.again((folder, need));
@@ -405,9 +405,13 @@ impl Rules {
         let patient = since.is_some_and(|since| now < since + self.timing.check);
         // The wait is for the run, and begins with the first change in it.
         let unseen = needs.iter().filter(|(name, _)| covered(name));
+        // Lisp may have looked, and its answer is lost: the machine knows what it is told.
+        let mut late = unseen.clone().filter_map(|(_, need)| need.unanswered);
+        let late = late.any(|first| first + self.timing.check <= now);
         let unseen = unseen.filter_map(|(name, need)| Some((need.unseen?, name)));
         if let Some((first, folder)) = unseen.min()
             && patient
+            && !late
             && !self.silent
             && now < first + self.timing.check
         {
@@ -503,11 +507,17 @@ impl Rules {
         };
     }
 
+    /// What takes a run of everything waits for the maildirs, whoever asks for it.
+    fn waits(&self, need: &Need) -> bool {
+        need.structural && !self.ready
+    }
+
     /// What has to have happened by now.
     pub fn overdue(&mut self, now: Duration) -> Broken {
         let may_start = self.begun && self.locked && !self.paused && !self.refused;
         let free = may_start && self.run.is_none() && self.planned.is_none();
-        let asked = self.needs.values().any(|it| it.asked);
+        let asked = |it: &Need| it.asked && !self.waits(it);
+        let asked = self.needs.values().any(asked);
         if free && (asked || self.wish.is_some_and(|wish| wish.urgent)) {
             return Err("what the user asks for does not start".to_owned());
         }
