@@ -346,6 +346,12 @@ impl Scheduler {
     /// No sync starts from now on.
     pub fn pause(&mut self) {
         self.pause = Some(Pause::User);
+        // What Lisp is still asked about has not started.
+        if let Some(mut run) = (self.run).take_if(|run| matches!(run.stage, Stage::Planning(_))) {
+            run.requests.append(&mut self.requests);
+            self.requests = std::mem::take(&mut run.requests);
+            self.take_back(run);
+        }
         self.stirred = true;
     }
 
@@ -456,7 +462,7 @@ impl Scheduler {
         if everything {
             self.poll_at = self.timing.poll.map(|poll| now + poll);
             self.queue.synced_all(now, run.started);
-            self.whole.take_if(|whole| whole.since <= run.started);
+            self.whole.take_if(|whole| whole.since < run.started);
         }
         for (real, pending) in run.folders {
             if ended.failed.contains(&real) {
@@ -467,19 +473,23 @@ impl Scheduler {
         }
     }
 
-    fn failed(&mut self, now: Instant, run: Run, outcome: Outcome, text: &str) {
-        let ours = matches!(run.stage, Stage::Ending(End::Interrupt | End::Stop));
-        self.queue.again(run.folders);
+    /// What a run had taken has to be synced all the same.
+    fn take_back(&mut self, run: Run) {
+        self.queue.again(run.folders, &self.timing);
         if let Some(whole) = run.whole {
-            let whole = Whole {
-                urgent: false,
-                ..whole
-            };
             self.whole = Some(self.whole.map_or(whole, |later| Whole {
                 since: whole.since,
-                urgent: later.urgent,
+                urgent: whole.urgent || later.urgent,
             }));
         }
+    }
+
+    fn failed(&mut self, now: Instant, mut run: Run, outcome: Outcome, text: &str) {
+        let ours = matches!(run.stage, Stage::Ending(End::Interrupt | End::Stop));
+        // Its turn at the front is over.
+        run.folders.values_mut().for_each(|it| it.urgent = false);
+        run.whole.iter_mut().for_each(|it| it.urgent = false);
+        self.take_back(run);
         if !(ours && outcome == Outcome::Interrupted) {
             self.trouble = text.to_owned();
         }

@@ -202,10 +202,9 @@ impl Queue {
     }
 
     /// What was taken has to be synced all the same.
-    pub(super) fn again(&mut self, folders: HashMap<Arc<Path>, Pending>) {
+    pub(super) fn again(&mut self, folders: HashMap<Arc<Path>, Pending>, timing: &Timing) {
         for (real, mut pending) in folders {
-            // Its turn at the front is over.
-            pending.urgent = false;
+            pending.inter = inter(&pending.folder, timing);
             if let Some(later) = self.waiting.remove(&real) {
                 pending.absorb(later);
             }

@@ -162,6 +162,15 @@ impl Bench {
             "away" => self.scheduler.ready(false),
             "back" => self.scheduler.ready(true),
             "sign" => self.scheduler.sign(now, 1),
+            "slower" => {
+                let inter = seconds(name.parse().unwrap());
+                let overrides = vec![(glob("*"), inter)];
+                let timing = Timing {
+                    overrides,
+                    ..self.scheduler.timing.clone()
+                };
+                self.scheduler.retime(now, timing);
+            }
             "planned" => {
                 let run = RunId(self.runs);
                 if let Some(Act::Start { .. }) = self.scheduler.planned(now, run, true) {
@@ -362,6 +371,11 @@ fn the_rules() {
             "0 far b; 0 > b quick; 1 far b; 2 partial b; 7 > b quick; 8 ok",
         ),
         (
+            "what comes back has the delays of now",
+            "0 far fast; 0 > fast quick; 1 ok; 3 far fast; 3 > fast quick; 4 slower 60; 5 fails; \
+             61 > fast quick; 62 ok",
+        ),
+        (
             "a run that is silent is ended, and counts as failed",
             "0 far a; 0 > a quick; 100 sign; 400 > Timeout; 402 silence; 407 > a quick; 408 ok",
         ),
@@ -457,6 +471,16 @@ fn everything_from_time_to_time() {
             },
             90.0,
             "0 far a; 0 > plan a; 1 planned; go; 2 ok; 20 far a; 20 > plan a; 30 > *; 31 ok",
+        ),
+        (
+            "and a pause meanwhile keeps it from starting",
+            Timing {
+                per_run: true,
+                ..timing()
+            },
+            90.0,
+            "0 far a; 0 > plan a; 1 pause; 2 planned; 50 resume; 50 > plan a; 51 planned; go; 52 ok; \
+             53 ask b; 53 > plan b; 54 pause; 60 resume; 60 > plan b; 61 planned; go; 62 ok",
         ),
     ];
     for (what, timing, end, script) in table {
