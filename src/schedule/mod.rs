@@ -316,9 +316,10 @@ impl Scheduler {
     pub fn checked(&mut self, real: &Path, serial: u64) {
         self.silent = false;
         self.queue.checked(real, serial);
-        if let Some(pending) = self.run.as_mut().and_then(|run| run.folders.get_mut(real)) {
-            // Should it fail, it need not wait again.
-            pending.checked(serial);
+        // It may come back, if the run fails.
+        let taken = self.run.as_mut();
+        if let Some(taken) = taken.and_then(|run| run.folders.get_mut(real)) {
+            taken.checked(serial);
         }
         self.stirred = true;
     }
@@ -346,6 +347,12 @@ impl Scheduler {
     /// No sync starts from now on.
     pub fn pause(&mut self) {
         self.pause = Some(Pause::User);
+        // What Lisp is still asked about has not started.
+        if let Some(mut run) = (self.run).take_if(|run| matches!(run.stage, Stage::Planning(_))) {
+            run.requests.append(&mut self.requests);
+            self.requests = std::mem::take(&mut run.requests);
+            self.take_back(run);
+        }
         self.stirred = true;
     }
 
@@ -456,7 +463,7 @@ impl Scheduler {
         if everything {
             self.poll_at = self.timing.poll.map(|poll| now + poll);
             self.queue.synced_all(now, run.started);
-            self.whole.take_if(|whole| whole.since <= run.started);
+            self.whole.take_if(|whole| whole.since < run.started);
         }
         for (real, pending) in run.folders {
             // One that failed alone is left alone until it changes, or everything is synced.
@@ -466,19 +473,23 @@ impl Scheduler {
         }
     }
 
-    fn failed(&mut self, now: Instant, run: Run, outcome: Outcome, text: &str) {
-        let ours = matches!(run.stage, Stage::Ending(End::Interrupt | End::Stop));
+    /// What a run had taken has to be synced all the same.
+    fn take_back(&mut self, run: Run) {
         self.queue.again(run.folders, &self.timing);
         if let Some(whole) = run.whole {
-            let whole = Whole {
-                urgent: false,
-                ..whole
-            };
             self.whole = Some(self.whole.map_or(whole, |later| Whole {
                 since: whole.since,
-                urgent: later.urgent,
+                urgent: whole.urgent || later.urgent,
             }));
         }
+    }
+
+    fn failed(&mut self, now: Instant, mut run: Run, outcome: Outcome, text: &str) {
+        let ours = matches!(run.stage, Stage::Ending(End::Interrupt | End::Stop));
+        // Its turn at the front is over.
+        run.folders.values_mut().for_each(|it| it.urgent = false);
+        run.whole.iter_mut().for_each(|it| it.urgent = false);
+        self.take_back(run);
         if !(ours && outcome == Outcome::Interrupted) {
             self.trouble = text.to_owned();
         }
@@ -593,6 +604,12 @@ impl Scheduler {
         self.begun && self.pause.is_none() && self.lock == Lock::Ours
     }
 
+    /// Whether the user asks for it, and can have it now: what takes a run of everything waits
+    /// until the maildirs are there.
+    fn presses(&self, it: &Pending) -> bool {
+        it.urgent && (self.ready || !it.whole)
+    }
+
     /// Whether everything has to be synced, and not only some folders.
     fn wants_everything(&self) -> bool {
         self.whole.is_some() || self.queue.wants_everything()
@@ -604,10 +621,11 @@ impl Scheduler {
             return None;
         }
         let whole = self.whole.is_some_and(|whole| whole.urgent);
-        if whole || self.queue.urgent() {
+        let mut asked = self.queue.values().filter(|it| self.presses(it)).peekable();
+        if whole || asked.peek().is_some() {
             return Some(Next {
                 at: now,
-                everything: whole,
+                everything: whole || asked.any(|it| it.whole),
                 why: Why::Asked,
             });
         }
@@ -627,7 +645,7 @@ impl Scheduler {
             }
         }
         let checked = unchecked.filter(|_| !self.silent);
-        // The next one that is unchecked does not extend it.
+        // Others that change while one is being checked do not hold it up for ever.
         let checked = checked.map(|first| first.min(wanted) + self.timing.check);
         let settled = settled.map(|at| at.min(wanted + SETTLE_MOST));
         let at = later(later(wanted, checked), settled);
@@ -676,7 +694,7 @@ impl Scheduler {
                     Why::Due => rides,
                     Why::Remote => rides && (it.is_remote() || quiet),
                     // One that asks for everything waits for its turn.
-                    Why::Asked => it.urgent || rides && quiet && !it.whole,
+                    Why::Asked => self.presses(it) || rides && quiet && !it.whole,
                 };
             if takes {
                 folders.insert(it.folder.real.clone(), it.clone());
@@ -684,9 +702,8 @@ impl Scheduler {
         }
         self.queue.remove(&folders);
         let missed = |it: &Pending| {
-            let due = next.why == Why::Due;
             it.unchecked()
-                .is_some_and(|at| due || at + self.timing.check <= now)
+                .is_some_and(|at| at + self.timing.check <= now)
         };
         self.silent |= folders.values().any(missed);
         let quick = !next.everything && folders.values().all(Pending::quick);
@@ -709,6 +726,12 @@ impl Scheduler {
             };
             (Stage::Running(now), act)
         };
+        // Who asked for what has to wait is answered by another run.
+        let requests = if self.queue.urgent() {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.requests)
+        };
         self.run = Some(Run {
             id,
             scope,
@@ -721,7 +744,7 @@ impl Scheduler {
             } else {
                 None
             },
-            requests: std::mem::take(&mut self.requests),
+            requests,
             progress: 0,
         });
         act

@@ -209,8 +209,6 @@ impl Queue {
     pub(super) fn again(&mut self, folders: HashMap<Arc<Path>, Pending>, timing: &Timing) {
         for (real, mut pending) in folders {
             pending.inter = inter(&pending.folder, timing);
-            // Its turn at the front is over.
-            pending.urgent = false;
             if let Some(later) = self.waiting.remove(&real) {
                 pending.absorb(later);
             }

@@ -162,6 +162,15 @@ impl Bench {
             "away" => self.scheduler.ready(false),
             "back" => self.scheduler.ready(true),
             "sign" => self.scheduler.sign(now, 1),
+            "slower" => {
+                let inter = seconds(name.parse().unwrap());
+                let overrides = vec![(glob("*"), inter)];
+                let timing = Timing {
+                    overrides,
+                    ..self.scheduler.timing.clone()
+                };
+                self.scheduler.retime(now, timing);
+            }
             "planned" => {
                 let run = RunId(self.runs);
                 if let Some(Act::Start { .. }) = self.scheduler.planned(now, run, true) {
@@ -234,6 +243,15 @@ fn the_rules() {
              30 flag a; 40 > a quick; 40.1 ok",
         ),
         (
+            "others that change while one is checked do not hold up the run for ever",
+            "0 flag a; 8 flag b; 9 checked a; 10 flag a; 12 > a,b quick; 12.1 ok",
+        ),
+        (
+            "a check during a run counts, should that fail: Lisp is not taken for silent",
+            "0 flag a; 0.1 ask a; 0.1 > a; 0.5 checked a; 12 fails; 17 > a; 18 ok; \
+             20 flag b; 30 > b quick; 31 ok",
+        ),
+        (
             "a check that began before the last change does not count",
             "0 flag a; 0.5 flag a; 0.6 stale a; 1 checked a; 2 > a quick; 2.1 ok",
         ),
@@ -292,6 +310,11 @@ fn the_rules() {
             "0 ask a; 0 > a; 0.1 ok; 0.2 ask a; 0.2 > a; 0.3 ok; 0.4 ask *; 0.4 > *; 0.5 ok",
         ),
         (
+            "a folder that was made or removed takes everything also when it is asked for",
+            "0 made a; 0 flag b; 1 ask a; 1 > *; 2 ok; 10 removed a; 10 away; 11 ask a; 12 ask b; \
+             12 > b; 13 ok; 50 back; 50 > *; 51 ok",
+        ),
+        (
             "but never beside another run",
             "0 ask a; 0 > a; 1 ask b; 1 ask *; 3 ok; 3 > *; 4 ok",
         ),
@@ -346,6 +369,11 @@ fn the_rules() {
         (
             "a change of it during the run counts",
             "0 far b; 0 > b quick; 1 far b; 2 partial b; 7 > b quick; 8 ok",
+        ),
+        (
+            "what comes back has the delays of now",
+            "0 far fast; 0 > fast quick; 1 ok; 3 far fast; 3 > fast quick; 4 slower 60; 5 fails; \
+             61 > fast quick; 62 ok",
         ),
         (
             "a run that is silent is ended, and counts as failed",
@@ -461,6 +489,16 @@ fn everything_from_time_to_time() {
             },
             90.0,
             "0 far a; 0 > plan a; 1 planned; go; 2 ok; 20 far a; 20 > plan a; 30 > *; 31 ok",
+        ),
+        (
+            "and a pause meanwhile keeps it from starting",
+            Timing {
+                per_run: true,
+                ..timing()
+            },
+            90.0,
+            "0 far a; 0 > plan a; 1 pause; 2 planned; 50 resume; 50 > plan a; 51 planned; go; 52 ok; \
+             53 ask b; 53 > plan b; 54 pause; 60 resume; 60 > plan b; 61 planned; go; 62 ok",
         ),
     ];
     for (what, timing, end, script) in table {

@@ -23,6 +23,9 @@ pub enum Record {
         directory: PathBuf,
         real: PathBuf,
         kinds: Kinds,
+        /// Letters.
+        origins: String,
+        serial: u64,
     },
     State {
         account: String,
@@ -34,6 +37,14 @@ pub enum Record {
     },
     Log,
     Resolved,
+    Sync,
+    Syncing,
+    Plan {
+        run: u64,
+    },
+    Synced {
+        requests: Vec<i64>,
+    },
     Bye,
 }
 
@@ -100,10 +111,7 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 let (account, name) = (text(field()?)?, field()?);
                 let (directory, real) = (field()?, field()?);
                 let (kinds, origins) = (text(field()?)?, text(field()?)?);
-                let _serial = field()?;
-                if origins != "l" {
-                    return Err(format!("origins {origins:?}"));
-                }
+                let serial = number(text(field()?)?)?;
                 let real = if real.is_empty() {
                     directory.clone()
                 } else {
@@ -115,6 +123,8 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                     directory: path(directory),
                     real: path(real),
                     kinds: letters(&kinds)?,
+                    origins,
+                    serial,
                 }
             }
             b"state" => {
@@ -140,6 +150,50 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 }
                 Record::Resolved
             }
+            b"sync" => {
+                for _ in 0..6 {
+                    field()?;
+                }
+                Record::Sync
+            }
+            b"syncing" => {
+                for _ in 0..3 {
+                    field()?;
+                }
+                let names = number(text(field()?)?)?;
+                for _ in 0..names {
+                    field()?;
+                }
+                Record::Syncing
+            }
+            b"plan" => {
+                field()?;
+                let run = number(text(field()?)?)?;
+                let names = number(text(field()?)?)?;
+                for _ in 0..names {
+                    field()?;
+                }
+                Record::Plan { run }
+            }
+            b"synced" => {
+                for _ in 0..6 {
+                    field()?;
+                }
+                let requests = text(field()?)?;
+                for _ in 0..5 {
+                    field()?;
+                }
+                let names = number(text(field()?)?)?;
+                for _ in 0..names {
+                    field()?;
+                }
+                let requests = requests.split_terminator(' ');
+                Record::Synced {
+                    requests: requests
+                        .map(|it| it.parse().map_err(|_| format!("request {it:?}")))
+                        .collect::<Result<_, _>>()?,
+                }
+            }
             b"bye" => {
                 field()?;
                 Record::Bye
@@ -148,6 +202,10 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
         });
     }
     Ok(records)
+}
+
+fn number(text: String) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("number {text:?}"))
 }
 
 fn letters(letters: &str) -> Result<Kinds, String> {

@@ -10,6 +10,7 @@ mod lisp;
 mod machine;
 mod rng;
 mod stories;
+mod syncs;
 mod users;
 mod world;
 
@@ -62,29 +63,39 @@ fn live_many<C: Coalesce>(
     sabotage: Sabotage,
     enough: u64,
 ) -> (Option<String>, u64, Stats) {
+    let total = Mutex::new(Stats::default());
+    let (first, failures) = many(seeds, enough, |seed| {
+        let stats = live::<C>(seed, sabotage, false)?;
+        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+        total.add(stats);
+        Ok(())
+    });
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (first, failures, total)
+}
+
+/// Live so many lives, on all processors, until enough of them fail.
+fn many(
+    seeds: u64,
+    enough: u64,
+    live: impl Fn(u64) -> Result<(), String> + Sync,
+) -> (Option<String>, u64) {
     let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
     let first = Mutex::new(None::<(u64, String)>);
-    let total = Mutex::new(Stats::default());
     let work = || {
         while failures.load(Ordering::Relaxed) < enough {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds {
                 return;
             }
-            match live::<C>(seed, sabotage, false) {
-                Ok(stats) => total
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .add(stats),
-                Err(text) => {
-                    failures.fetch_add(1, Ordering::Relaxed);
-                    if enough > 1 {
-                        eprintln!("{}", text.lines().next().unwrap_or_default());
-                    }
-                    let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                    if first.as_ref().is_none_or(|(known, _)| seed < *known) {
-                        *first = Some((seed, text));
-                    }
+            if let Err(text) = live(seed) {
+                failures.fetch_add(1, Ordering::Relaxed);
+                if enough > 1 {
+                    eprintln!("{}", text.lines().next().unwrap_or_default());
+                }
+                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                if first.as_ref().is_none_or(|(known, _)| seed < *known) {
+                    *first = Some((seed, text));
                 }
             }
         }
@@ -95,8 +106,7 @@ fn live_many<C: Coalesce>(
         }
     });
     let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (first.map(|(_, text)| text), failures.into_inner(), total)
+    (first.map(|(_, text)| text), failures.into_inner())
 }
 
 #[test]

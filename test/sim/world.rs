@@ -884,7 +884,10 @@ impl<C: Coalesce> World<C> {
                     directory,
                     real,
                     kinds,
+                    origins,
+                    ..
                 } => {
+                    assert_eq!(origins, "l", "nobody else is here");
                     let forgotten = self.forgotten.get(&account);
                     if forgotten.is_some_and(|at| written < *at)
                         && real.starts_with(&self.setup.specs[1].real)
@@ -913,7 +916,7 @@ impl<C: Coalesce> World<C> {
                     self.lisp.calls.push_back(check);
                     self.lisp.ready.push(directory);
                 }
-                Record::Log | Record::Resolved | Record::Bye => {}
+                _ => {}
             }
         }
     }

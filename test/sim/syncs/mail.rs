@@ -1,0 +1,410 @@
+//! Mail on both sides: messages with flags here and on the server, what the syncer remembers of
+//! both, and the events that the kernel makes of each step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use mailsync_module::watch::inbox::Event;
+
+use crate::rng::Rng;
+
+/// Where all of it is.
+pub const ROOT: &str = "/m";
+
+/// Who did something, as far as the scheduler has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Nobody can tell: it may have to be brought to the server.
+    Open,
+    /// The server does not care.
+    Quiet,
+    /// The name says that a syncer has brought it there.
+    Pushed,
+    /// The name says which process has fetched it.
+    By(u32),
+}
+
+/// What happened in a directory of messages, or among the folders.
+pub struct Happening {
+    pub events: Vec<Event>,
+    /// Folders whose messages it is about, with what it means there.
+    pub marks: Vec<(&'static str, Mark)>,
+}
+
+#[derive(Clone, Debug)]
+struct Letter {
+    base: String,
+    /// It is in `new/`.
+    fresh: bool,
+    flags: u8,
+    /// Its name has the server's number.
+    numbered: bool,
+    /// Gnus has split it, and leaves it where it is.
+    pub split: bool,
+}
+
+const FLAGS: [(u8, char); 3] = [(1, 'F'), (2, 'R'), (4, 'S')];
+
+impl Letter {
+    fn path(&self, folder: &str) -> PathBuf {
+        let Letter { base, .. } = self;
+        let set = FLAGS.iter().filter(|(bit, _)| self.flags & bit != 0);
+        let letters: String = set.map(|(_, letter)| *letter).collect();
+        if self.fresh && !self.numbered {
+            format!("{ROOT}/{folder}/new/{base}").into()
+        } else {
+            let directory = if self.fresh { "new" } else { "cur" };
+            format!("{ROOT}/{folder}/{directory}/{base}:2,{letters}").into()
+        }
+    }
+}
+
+/// One folder, and its counterpart on the server.
+#[derive(Default)]
+pub struct Mailbox {
+    local: BTreeMap<u64, Letter>,
+    server: BTreeMap<u64, u8>,
+    /// What both sides had when they were the same.
+    synced: BTreeMap<u64, u8>,
+    /// It is here.
+    pub exists: bool,
+    /// The syncer knows it.
+    known: bool,
+}
+
+/// What a syncer read of a folder.
+pub type Snapshot = BTreeMap<u64, u8>;
+
+/// Numbers of what a syncer wrote into a folder.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    pub fetched: u64,
+    pub sent: u64,
+    /// Flags and deletions, which nobody can attribute.
+    pub unsigned: u64,
+}
+
+pub struct Mail {
+    pub folders: BTreeMap<&'static str, Mailbox>,
+    made: u64,
+    renames: usize,
+}
+
+impl Mail {
+    pub fn new(names: &[&'static str], absent: &[&'static str]) -> Self {
+        let mailbox = |exists| Mailbox {
+            exists,
+            known: exists,
+            ..Mailbox::default()
+        };
+        let here = names.iter().map(|name| (*name, mailbox(true)));
+        let not = absent.iter().map(|name| (*name, mailbox(false)));
+        Mail {
+            folders: here.chain(not).collect(),
+            made: 0,
+            renames: 0,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.made += 1;
+        self.made
+    }
+
+    fn moved(&mut self, from: PathBuf, to: PathBuf) -> Vec<Event> {
+        self.renames += 1;
+        let number = Some(self.renames);
+        vec![Event::MovedFrom(from, number), Event::MovedTo(to, number)]
+    }
+
+    fn pick(&self, folder: &str, rng: &mut Rng) -> Option<u64> {
+        let ids: Vec<u64> = self.folders[folder].local.keys().copied().collect();
+        (!ids.is_empty()).then(|| *rng.choose(&ids))
+    }
+
+    pub fn existing(&self) -> Vec<&'static str> {
+        let here = self.folders.iter().filter(|(_, it)| it.exists);
+        here.map(|(name, _)| *name).collect()
+    }
+
+    fn mailbox(&mut self, folder: &str) -> &mut Mailbox {
+        self.folders.get_mut(folder).expect("a known folder")
+    }
+
+    /// Somebody delivers a message.
+    pub fn deliver(&mut self, folder: &'static str) -> Happening {
+        let id = self.number();
+        let letter = Letter {
+            base: format!("1700000000.M{id}P1.host"),
+            fresh: true,
+            flags: 0,
+            numbered: false,
+            split: false,
+        };
+        let path = letter.path(folder);
+        self.mailbox(folder).local.insert(id, letter);
+        self.renames += 1;
+        // From tmp/, which nobody watches.
+        let events = vec![Event::MovedTo(path, Some(self.renames))];
+        Happening {
+            events,
+            marks: vec![(folder, Mark::Open)],
+        }
+    }
+
+    /// The user sets flags of a message, or takes some away.
+    pub fn flag(&mut self, folder: &'static str, rng: &mut Rng) -> Option<Happening> {
+        let id = self.pick(folder, rng)?;
+        let flags = rng.below(8) as u8;
+        let letter = self.mailbox(folder).local.get_mut(&id)?;
+        let from = letter.path(folder);
+        let mark = if letter.flags == flags {
+            Mark::Quiet
+        } else {
+            Mark::Open
+        };
+        letter.flags = flags;
+        letter.fresh = false;
+        let to = letter.path(folder);
+        (from != to).then(|| Happening {
+            events: self.moved(from, to),
+            marks: vec![(folder, mark)],
+        })
+    }
+
+    /// The user deletes a message.
+    pub fn delete(&mut self, folder: &'static str, rng: &mut Rng) -> Option<Happening> {
+        let id = self.pick(folder, rng)?;
+        let letter = self.mailbox(folder).local.remove(&id)?;
+        Some(Happening {
+            events: vec![Event::Removed(letter.path(folder))],
+            marks: vec![(folder, Mark::Open)],
+        })
+    }
+
+    /// A mail reader looks: from `new/` to `cur/`.
+    pub fn look(&mut self, folder: &'static str) -> Vec<Happening> {
+        let fresh = self.folders[folder].local.iter();
+        let fresh = fresh.filter(|(_, it)| it.fresh).map(|(id, _)| *id);
+        let mut happenings = Vec::new();
+        for id in fresh.collect::<Vec<u64>>() {
+            if let Some(letter) = self.mailbox(folder).local.get_mut(&id) {
+                let from = letter.path(folder);
+                letter.fresh = false;
+                let to = letter.path(folder);
+                happenings.push(Happening {
+                    events: self.moved(from, to),
+                    marks: vec![(folder, Mark::Quiet)],
+                });
+            }
+        }
+        happenings
+    }
+
+    /// Gnus moves a message that it has not seen to where it belongs.
+    pub fn split(
+        &mut self,
+        folder: &'static str,
+        to: &'static str,
+        rng: &mut Rng,
+    ) -> Option<Happening> {
+        let letters = &self.folders[folder].local;
+        let unseen = letters.iter().find(|(_, it)| !it.split && it.flags == 0);
+        let (id, _) = unseen?;
+        let id = *id;
+        let mut letter = self.mailbox(folder).local.remove(&id)?;
+        letter.split = true;
+        let (other, from) = (self.number(), letter.path(folder));
+        let events = if rng.once_in(3) {
+            let to = letter.path(to);
+            self.moved(from, to)
+        } else {
+            letter.base = format!("1700000001.M{other}P2.host");
+            letter.numbered = false;
+            vec![Event::Created(letter.path(to)), Event::Removed(from)]
+        };
+        self.mailbox(to).local.insert(other, letter);
+        Some(Happening {
+            events,
+            marks: vec![(folder, Mark::Open), (to, Mark::Open)],
+        })
+    }
+
+    /// The user makes a folder.
+    pub fn make(&mut self, folder: &'static str) -> Happening {
+        self.mailbox(folder).exists = true;
+        Happening {
+            events: vec![Event::Created(format!("{ROOT}/{folder}").into())],
+            marks: Vec::new(),
+        }
+    }
+
+    /// The user deletes a folder.
+    pub fn unmake(&mut self, folder: &'static str) -> Happening {
+        let mailbox = self.mailbox(folder);
+        mailbox.exists = false;
+        let letters = std::mem::take(&mut mailbox.local);
+        let paths = letters.values().map(|it| it.path(folder));
+        let mut events: Vec<Event> = paths.map(Event::Removed).collect();
+        events.push(Event::Removed(format!("{ROOT}/{folder}").into()));
+        Happening {
+            marks: letters.values().map(|_| (folder, Mark::Open)).collect(),
+            events,
+        }
+    }
+
+    /// Something happens on the server.
+    pub fn far(&mut self, folder: &'static str, rng: &mut Rng) {
+        let id = self.number();
+        let mailbox = self.mailbox(folder);
+        if !mailbox.known {
+            return;
+        }
+        let ids: Vec<u64> = mailbox.server.keys().copied().collect();
+        match rng.below(3) {
+            1 if !ids.is_empty() => {
+                mailbox.server.insert(*rng.choose(&ids), rng.below(8) as u8);
+            }
+            2 if !ids.is_empty() => drop(mailbox.server.remove(rng.choose(&ids))),
+            _ => drop(mailbox.server.insert(id, 0)),
+        }
+    }
+
+    /// A syncer reads what is here.
+    pub fn read(&self, folder: &str) -> Snapshot {
+        let letters = self.folders[folder].local.iter();
+        letters.map(|(id, it)| (*id, it.flags)).collect()
+    }
+
+    /// A run over everything makes and deletes folders on the server.
+    pub fn sync_folder(&mut self, folder: &str) {
+        let mailbox = self.mailbox(folder);
+        if !mailbox.exists {
+            mailbox.server.clear();
+            mailbox.synced.clear();
+        }
+        mailbox.known = mailbox.exists;
+    }
+
+    /// A syncer that has read `seen` brings both sides together, and gets so many messages far.
+    pub fn sync(
+        &mut self,
+        folder: &'static str,
+        seen: &Snapshot,
+        pid: u32,
+        most: usize,
+    ) -> (Vec<Happening>, Written) {
+        let mut happenings = Vec::new();
+        let mut written = Written::default();
+        if !self.folders[folder].exists {
+            return (happenings, written);
+        }
+        self.mailbox(folder).known = true;
+        let mailbox = &self.folders[folder];
+        let mut ids: BTreeSet<u64> = seen.keys().copied().collect();
+        ids.extend(mailbox.synced.keys());
+        ids.extend(mailbox.server.keys());
+        for id in ids.into_iter().take(most) {
+            let mailbox = self.mailbox(folder);
+            let (here, before) = (seen.get(&id).copied(), mailbox.synced.get(&id).copied());
+            let there = mailbox.server.get(&id).copied();
+            let letter = mailbox.local.get_mut(&id);
+            match (here, before, there) {
+                (Some(here), None, _) => {
+                    mailbox.server.insert(id, here);
+                    mailbox.synced.insert(id, here);
+                    written.sent += 1;
+                }
+                (None, Some(_), _) => {
+                    mailbox.server.remove(&id);
+                    mailbox.synced.remove(&id);
+                    written.sent += 1;
+                    continue;
+                }
+                (None, None, Some(there)) => {
+                    let letter = Letter {
+                        base: format!("1700000002.{pid}_{id}.host,U={id}"),
+                        fresh: there & 4 == 0,
+                        flags: there,
+                        numbered: true,
+                        split: false,
+                    };
+                    let events = vec![Event::Created(letter.path(folder))];
+                    mailbox.local.insert(id, letter);
+                    mailbox.synced.insert(id, there);
+                    written.fetched += 1;
+                    happenings.push(Happening {
+                        events,
+                        marks: vec![(folder, Mark::By(pid))],
+                    });
+                    continue;
+                }
+                (Some(here), Some(before), _) if here != before => {
+                    if there.is_some() {
+                        mailbox.server.insert(id, here);
+                        mailbox.synced.insert(id, here);
+                        written.sent += 1;
+                    }
+                }
+                _ => {}
+            }
+            // What the user has changed in the meantime is left for the next time.
+            let Some(letter) = letter.filter(|it| Some(it.flags) == here) else {
+                continue;
+            };
+            let from = letter.path(folder);
+            match there {
+                None if before.is_some() => {
+                    mailbox.local.remove(&id);
+                    mailbox.synced.remove(&id);
+                    written.unsigned += 1;
+                    happenings.push(Happening {
+                        events: vec![Event::Removed(from)],
+                        marks: vec![(folder, Mark::Open)],
+                    });
+                }
+                Some(there) if before == here && Some(there) != here => {
+                    letter.flags = there;
+                    letter.fresh &= letter.numbered;
+                    mailbox.synced.insert(id, there);
+                    let to = letter.path(folder);
+                    written.unsigned += 1;
+                    happenings.push(Happening {
+                        events: self.moved(from, to),
+                        marks: vec![(folder, Mark::Open)],
+                    });
+                }
+                _ if !letter.numbered || before.is_none() => {
+                    let strange = letter.numbered;
+                    let base = letter.base.split(",U=").next().unwrap_or_default();
+                    letter.base = format!("{base},U={id}");
+                    letter.numbered = true;
+                    let to = letter.path(folder);
+                    // A number of another folder is no proof.
+                    let mark = if strange { Mark::Open } else { Mark::Pushed };
+                    happenings.push(Happening {
+                        events: self.moved(from, to),
+                        marks: vec![(folder, mark)],
+                    });
+                }
+                _ => {}
+            }
+        }
+        (happenings, written)
+    }
+
+    /// What the server has not been told.
+    pub fn unsent(&self, folder: &str) -> Option<String> {
+        let mailbox = &self.folders[folder];
+        if mailbox.exists != mailbox.known {
+            return Some(format!("{folder}: here {}", mailbox.exists));
+        }
+        let here = self.read(folder);
+        (here != mailbox.synced).then(|| {
+            format!(
+                "{folder}: here {here:?}, the syncer knows {:?}",
+                mailbox.synced
+            )
+        })
+    }
+}

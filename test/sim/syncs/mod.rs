@@ -1,0 +1,134 @@
+//! Syncing, simulated: the real core with its scheduler between a model Lisp that checks folders,
+//! a model syncer with its server, and users on both sides.
+//!
+//! What is real: `engine::core` with scheduler, coalescer and notifier; `watch::inbox`, and with
+//! it what names of messages claim; the frames' bytes.  What is modelled: the worker (it only ever
+//! reports folders), the runner with its processes, the lock, Lisp, and the server.  [`mail`] is
+//! what lies where, [`rules`] what the scheduler may do and must; here everything happens.
+//!
+//! Asserted at each step: [`rules`] (I3 to I6), no deadline that has passed, memory bounded by
+//! folders (I7).  Asserted when all has come to rest: the server knows what is here (I2), every
+//! request is answered, and nothing ticks but the poll (I8).
+
+mod mail;
+mod rules;
+mod stories;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::rng::Rng;
+use crate::{from_environment, many};
+use world::{Sabotage, Setup, Stats, World};
+
+const SEEDS: u64 = 400;
+
+/// Live through one world; a failure is told with its last steps.
+fn live(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
+    let mut rng = Rng::new(seed);
+    let setup = Setup::random(&mut rng);
+    let mut world = World::new(rng, setup, sabotage, aloud);
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    });
+    outcome.map(|()| world.stats).map_err(|text| {
+        let (setup, steps) = (&world.setup, world.trace.text());
+        format!("SEED={seed}: {text}\n{setup:?}\nthe last steps:\n{steps}")
+    })
+}
+
+fn live_many(seeds: u64, sabotage: Sabotage, enough: u64) -> (Option<String>, u64, Stats) {
+    let total = Mutex::new(Stats::default());
+    let (first, failures) = many(seeds, enough, |seed| {
+        let stats = live(seed, sabotage, false)?;
+        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+        total.add(stats);
+        Ok(())
+    });
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (first, failures, total)
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = from_environment("SEED") {
+        let outcome = live(seed, Sabotage::None, true);
+        eprintln!("{:?}", outcome.unwrap_or_else(|text| panic!("{text}")));
+        return;
+    }
+    let seeds = from_environment("SEEDS").unwrap_or(SEEDS);
+    let began = Instant::now();
+    let enough = from_environment("ENOUGH").unwrap_or(1);
+    let (failure, count, stats) = live_many(seeds, Sabotage::None, enough);
+    eprintln!("{seeds} seeds in {:.1?}: {stats:?}", began.elapsed());
+    if let Some(text) = failure {
+        panic!("{count} of {seeds} seeds fail, among them\n{text}");
+    }
+    let counts = [
+        stats.runs,
+        stats.failures,
+        stats.partial,
+        stats.ended,
+        stats.checks,
+        stats.lost_checks,
+        stats.splits,
+        stats.fetched,
+        stats.sent,
+        stats.unsigned,
+        stats.restarts,
+    ];
+    assert!(
+        counts.iter().all(|count| *count > seeds / 10),
+        "an idle world: {stats:?}"
+    );
+}
+
+/// The same seed is the same history, to the last step.
+#[test]
+fn seeds_can_be_replayed() {
+    for seed in 0..20 {
+        let [one, two] = [(); 2].map(|()| {
+            let mut rng = Rng::new(seed);
+            let setup = Setup::random(&mut rng);
+            let mut world = World::new(rng, setup, Sabotage::None, false);
+            let outcome = world.run();
+            (outcome, world.trace.text(), world.stats.steps)
+        });
+        assert_eq!(one, two, "seed {seed}");
+    }
+}
+
+// Tests of the test: whatever is broken on purpose must be found.
+
+fn found_out(what: &str, sabotage: Sabotage, expected: &str) {
+    let (failure, ..) = live_many(SEEDS, sabotage, 1);
+    let text = failure.unwrap_or_else(|| panic!("{what}: nobody noticed"));
+    let line = text.lines().next().unwrap_or_default();
+    eprintln!("{what}: {line}");
+    assert!(line.contains(expected), "{what}: {text}");
+}
+
+#[test]
+fn a_world_that_is_not_as_it_says_is_found_out() {
+    use Sabotage::{AnswersUnseen, Lies, LockForAll};
+    found_out("a syncer that only says that it works", Lies, "I2");
+    found_out(
+        "a Lisp that has checked what is to come",
+        AnswersUnseen,
+        "I4",
+    );
+    found_out("a lock that everybody has", LockForAll, "I5");
+}
+
+/// What is told twice does no harm.
+#[test]
+fn echoes_are_harmless() {
+    let (failure, ..) = live_many(SEEDS / 4, Sabotage::Repeats, 1);
+    if let Some(text) = failure {
+        panic!("{text}");
+    }
+}
