@@ -339,12 +339,10 @@ impl Mail {
                     });
                     continue;
                 }
-                (Some(here), Some(before), _) if here != before => {
-                    if there.is_some() {
-                        mailbox.server.insert(id, here);
-                        mailbox.synced.insert(id, here);
-                        written.sent += 1;
-                    }
+                (Some(here), Some(before), _) if here != before && there.is_some() => {
+                    mailbox.server.insert(id, here);
+                    mailbox.synced.insert(id, here);
+                    written.sent += 1;
                 }
                 _ => {}
             }

@@ -12,7 +12,6 @@
 
 mod mail;
 mod rules;
-mod stories;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

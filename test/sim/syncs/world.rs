@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mailsync_module::change::{AccountId, Change, Folder, Kinds};
 use mailsync_module::coalesce::{Coalesce, Coalescer, Delays};
-use mailsync_module::echo::Claims;
 use mailsync_module::engine::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
@@ -35,10 +34,6 @@ pub enum Sabotage {
     None,
     /// The syncer says that all went well, and did nothing.
     Lies,
-    /// Whatever happens is taken for the syncer's work.
-    ClaimsAll,
-    /// What the syncer does is taken for the user's work.
-    ClaimsNothing,
     /// Lisp says that it has checked what it has not seen.
     AnswersUnseen,
     /// Two processes have the lock.
@@ -143,30 +138,6 @@ impl Setup {
             coarse: rng.once_in(6),
             other: rng.once_in(6).then(|| seconds(rng.below(200))),
             folders: rng.once_in(3),
-        }
-    }
-
-    /// Nothing goes wrong, and nobody does anything.
-    pub fn plain(timing: Timing) -> Self {
-        Setup {
-            timing,
-            delays: Delays {
-                quiet: ms(200),
-                longest: ms(2_000),
-            },
-            pipe_limit: 32_768,
-            pace: Duration::ZERO,
-            far_pace: Duration::ZERO,
-            faults: None,
-            lasts: Duration::ZERO,
-            check: (ms(1), ms(1)),
-            loses_checks: 0,
-            splits: false,
-            step: ms(300),
-            fails: 0,
-            coarse: false,
-            other: None,
-            folders: false,
         }
     }
 
@@ -644,7 +615,7 @@ impl World {
         let Some(root) = self.root else {
             return Ok(());
         };
-        let mut dirty = self.inbox.take(self.epoch + self.now);
+        let dirty = self.inbox.take(self.epoch + self.now);
         for (folder, marks) in std::mem::take(&mut self.marks) {
             let open = |mark: &Mark| match mark {
                 Mark::Open => true,
@@ -652,19 +623,6 @@ impl World {
                 Mark::By(pid) => !self.ours.contains(&Some(*pid)),
             };
             *self.limbo.entry(folder).or_default() |= marks.iter().any(open);
-        }
-        match self.sabotage {
-            Sabotage::ClaimsAll => {
-                for (directory, kinds) in &dirty.messages {
-                    let claims = Claims {
-                        pushed: *kinds,
-                        ..Claims::default()
-                    };
-                    dirty.claims.insert(directory.clone(), claims);
-                }
-            }
-            Sabotage::ClaimsNothing => dirty.claims.clear(),
-            _ => {}
         }
         self.losing = self.losing && !dirty.overflow;
         self.handle(Input::Dirty(root, dirty))
@@ -773,10 +731,8 @@ impl World {
                 Record::Ready { directory, .. } => {
                     self.handle(Input::Check(Some(ACCOUNT.to_owned()), Some(directory)))?;
                 }
-                Record::Plan { run, .. } => {
-                    if self.calm || !self.deaf && !self.rng.once_in(8) {
-                        self.later(ms(500), Happens::Plan(run));
-                    }
+                Record::Plan { run, .. } if (self.calm || !self.deaf && !self.rng.once_in(8)) => {
+                    self.later(ms(500), Happens::Plan(run));
                 }
                 Record::Synced { requests, .. } => {
                     for request in requests {

@@ -1,1 +1,0 @@
-//! Lives with a plot.
