@@ -121,6 +121,15 @@ pub struct Claims {
 const MOST_WRITERS: usize = 4;
 
 impl Claims {
+    /// Kinds that nobody claims.
+    #[must_use]
+    pub fn none(open: Kinds) -> Self {
+        Claims {
+            open,
+            ..Claims::default()
+        }
+    }
+
     /// One more.
     pub fn add(&mut self, claim: Claim, kinds: Kinds) {
         match claim {

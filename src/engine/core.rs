@@ -231,7 +231,8 @@ impl<C: Coalesce> Core<C> {
                 self.rouse(Depth::Everything, near);
             }
             Input::Checked(account, folders) => {
-                if let Some(syncs) = self.syncs_of(&account) {
+                let id = self.known(&account);
+                if let Some(syncs) = id.and_then(|id| self.accounts[id.0].syncs.as_mut()) {
                     for (real, serial) in folders {
                         syncs.scheduler.checked(&real, serial);
                     }
@@ -254,8 +255,7 @@ impl<C: Coalesce> Core<C> {
                 }
             }
             Input::Planned(account, run, syncer) => {
-                let at = self.accounts.iter().position(|it| it.name == account);
-                if let Some(id) = at.map(AccountId) {
+                if let Some(id) = self.known(&account) {
                     let syncs = self.accounts[id.0].syncs.as_mut();
                     let act =
                         syncs.and_then(|it| it.planned(now, RunId(run), syncer.map(|it| *it)));
@@ -274,16 +274,14 @@ impl<C: Coalesce> Core<C> {
                 self.ask(now, id, folders.as_deref(), request);
             }
             Input::Ran(id, event) => {
-                if let Some(account) = self.accounts.get_mut(id.0)
-                    && let Some(syncs) = &mut account.syncs
-                {
+                let account = self.accounts.get_mut(id.0);
+                if let Some(syncs) = account.and_then(|it| it.syncs.as_mut()) {
                     syncs.ran(now, event, &mut self.notifier);
                 }
             }
             Input::Locked(id, lock) => {
-                if let Some(account) = self.accounts.get_mut(id.0)
-                    && let Some(syncs) = &mut account.syncs
-                {
+                let account = self.accounts.get_mut(id.0);
+                if let Some(syncs) = account.and_then(|it| it.syncs.as_mut()) {
                     syncs.lock(lock);
                 }
             }
@@ -308,26 +306,24 @@ impl<C: Coalesce> Core<C> {
         accounts.filter_map(|it| it.syncs.as_mut()).for_each(act);
     }
 
-    fn syncs_of(&mut self, account: &str) -> Option<&mut Syncs> {
-        let mut accounts = self.accounts.iter_mut();
-        accounts.find(|it| it.name == account)?.syncs.as_mut()
+    /// The account with this name, if there ever was one.
+    fn known(&self, name: &str) -> Option<AccountId> {
+        let at = self.accounts.iter().position(|it| it.name == name);
+        at.map(AccountId)
     }
 
     /// The account with this name, or all that are configured.
     fn named(&self, name: Option<&str>) -> Vec<AccountId> {
         match name {
             None => self.listed.clone(),
-            Some(name) => {
-                let at = self.accounts.iter().position(|it| it.name == name);
-                at.map(AccountId).into_iter().collect()
-            }
+            Some(name) => self.known(name).into_iter().collect(),
         }
     }
 
-    /// The number of the account with this name.
+    /// The number of the account with this name, which may be new.
     fn account(&mut self, name: String) -> AccountId {
-        if let Some(known) = self.accounts.iter().position(|it| it.name == name) {
-            return AccountId(known);
+        if let Some(known) = self.known(&name) {
+            return known;
         }
         self.notifier.account(name.clone());
         self.accounts.push(Account {
@@ -563,7 +559,7 @@ impl<C: Coalesce> Core<C> {
         }
     }
 
-    fn dirty(&mut self, now: Instant, id: RootId, dirty: Dirty) {
+    fn dirty(&mut self, now: Instant, id: RootId, mut dirty: Dirty) {
         let Some(root) = self.roots.get_mut(&id).filter(|root| !root.closed) else {
             return;
         };
@@ -589,11 +585,8 @@ impl<C: Coalesce> Core<C> {
         let account = &mut self.accounts[root.account.0];
         let believed = account.roots.len() == 1 && root.whole();
         for (directory, kinds) in dirty.messages {
-            let claims = dirty.claims.get(&directory).cloned();
-            let claims = claims.unwrap_or(Claims {
-                open: kinds,
-                ..Claims::default()
-            });
+            let claims = dirty.claims.remove(&directory);
+            let claims = claims.unwrap_or_else(|| Claims::none(kinds));
             let (open, synced) = match &account.syncs {
                 Some(syncs) => syncs.judge(&claims, believed),
                 None => claims.judge(|_| false),
@@ -979,7 +972,7 @@ fn tell<C: Coalesce>(
             origins: Origins::LOCAL,
             ..change.clone()
         };
-        syncs.changed(now, &open);
+        syncs.scheduler.changed(now, &open);
     }
     account.coalescer.add(now, change);
 }

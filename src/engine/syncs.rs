@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use super::config::SyncConfig;
 use super::core::Action;
 use super::status::SyncStatus;
-use crate::change::{AccountId, Change, Folder};
+use crate::change::{AccountId, Folder, Kinds};
 use crate::echo::Claims;
 use crate::frame::Synced;
 use crate::notifier::{Notice, Notifier};
 use crate::schedule::{Act, Done, Lock, Phase, Scheduler, SyncState};
-use crate::syncer::{Ended, Event, Memory, Order, Outcome, RunId, Scope, Syncer};
+use crate::syncer::{Ended, Event, Memory, Order, Outcome, RunId, Syncer};
 
 /// Numbers that only move are told this often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -69,9 +69,6 @@ impl Syncs {
         self.syncer = Arc::new(config.syncer);
     }
 
-    /// What of this is not the work of our syncer: kinds that may have to be brought to the
-    /// server, and whether a syncer did some of it.  Names are believed only where nothing can
-    /// come from another watched place without its being seen.
     /// It is synced no longer: whoever waits for something is told.
     pub(super) fn abandon(&mut self, notifier: &mut Notifier) -> Option<RunId> {
         let run = self.scheduler.running();
@@ -88,7 +85,10 @@ impl Syncs {
         run
     }
 
-    pub(super) fn judge(&self, claims: &Claims, believed: bool) -> (crate::change::Kinds, bool) {
+    /// What of this is not the work of our syncer: kinds that may have to be brought to the
+    /// server, and whether a syncer did some of it.  Names are believed only where nothing can
+    /// come from another watched place without its being seen.
+    pub(super) fn judge(&self, claims: &Claims, believed: bool) -> (Kinds, bool) {
         claims.judge(|pid| believed && self.processes.contains(&Some(pid)))
     }
 
@@ -115,14 +115,14 @@ impl Syncs {
         }
     }
 
-    fn ended(&mut self, now: Instant, run: RunId, ended: Ended, notifier: &mut Notifier) {
+    fn ended(&mut self, now: Instant, run: RunId, mut ended: Ended, notifier: &mut Notifier) {
         let Some(done) = self.scheduler.ended(now, run, &ended) else {
             return;
         };
         if self.ad_hoc {
             self.scheduler.only_what_is_asked();
         }
-        self.memory = ended.memory.clone();
+        self.memory = std::mem::take(&mut ended.memory);
         self.tell_end(run, ended, done, notifier);
     }
 
@@ -169,7 +169,7 @@ impl Syncs {
         let account = self.account;
         match act {
             Act::Plan(run, scope) => {
-                let names = names(&scope);
+                let names = scope.names();
                 let fitting = as_many_as_fit(names.clone());
                 // Whoever cannot be told all is asked for everything.
                 let names = if fitting.len() < names.len() {
@@ -186,7 +186,7 @@ impl Syncs {
                 None
             }
             Act::Start { run, scope, quick } => {
-                let names = names(&scope);
+                let names = scope.names();
                 notifier.notice(Notice::Syncing {
                     account,
                     run: run.0,
@@ -270,10 +270,6 @@ impl Syncs {
             holder: self.holder,
         }
     }
-
-    pub(super) fn changed(&mut self, now: Instant, change: &Change) {
-        self.scheduler.changed(now, change);
-    }
 }
 
 /// A folder that nobody watches, known by its canonical name alone.
@@ -287,13 +283,6 @@ pub(super) fn unwatched(account: AccountId, name: Arc<[u8]>) -> Arc<Folder> {
         directory: Path::new("").into(),
         name,
     })
-}
-
-fn names(scope: &Scope) -> Vec<Arc<[u8]>> {
-    match scope {
-        Scope::Everything => Vec::new(),
-        Scope::Folders(folders) => folders.iter().map(|it| it.name.clone()).collect(),
-    }
 }
 
 fn as_many_as_fit(mut names: Vec<Arc<[u8]>>) -> Vec<Arc<[u8]>> {

@@ -170,6 +170,8 @@ enum Stage {
     Planning(Instant),
     /// It runs, and gave its last sign of life then.
     Running(Instant),
+    /// It runs, and the machine slept meanwhile.
+    Slept,
     /// It runs, and was told to end.
     Ending(End),
 }
@@ -401,7 +403,7 @@ impl Scheduler {
             && let Stage::Running(_) = run.stage
         {
             // Its connections are dead, and it may wait for them for long.
-            run.stage = Stage::Ending(End::Interrupt);
+            run.stage = Stage::Slept;
         }
         self.stirred = true;
     }
@@ -437,10 +439,7 @@ impl Scheduler {
         self.last_end = Some(now);
         self.stirred = true;
         let done = Done {
-            folders: match &run.scope {
-                Scope::Everything => Vec::new(),
-                Scope::Folders(folders) => folders.iter().map(|it| it.name.clone()).collect(),
-            },
+            folders: run.scope.names(),
             requests: run.requests.clone(),
         };
         match ended.outcome {
@@ -485,7 +484,7 @@ impl Scheduler {
     }
 
     fn failed(&mut self, now: Instant, mut run: Run, outcome: Outcome, text: &str) {
-        let ours = matches!(run.stage, Stage::Ending(End::Interrupt | End::Stop));
+        let ours = matches!(run.stage, Stage::Slept | Stage::Ending(End::Interrupt));
         // Its turn at the front is over.
         run.folders.values_mut().for_each(|it| it.urgent = false);
         run.whole.iter_mut().for_each(|it| it.urgent = false);
@@ -575,7 +574,7 @@ impl Scheduler {
             Some(run) => match run.stage {
                 Stage::Planning(until) => Some(until),
                 Stage::Running(sign) => self.timing.silence.map(|silence| sign + silence),
-                Stage::Ending(_) => None,
+                Stage::Slept | Stage::Ending(_) => None,
             },
             None if !self.may_start() => None,
             None => earlier(self.next_run(now).map(|next| next.at), self.poll_at),
@@ -595,7 +594,10 @@ impl Scheduler {
                 run.stage = Stage::Ending(End::Timeout);
                 acts.push(Act::End(run.id, End::Timeout));
             }
-            Stage::Ending(End::Interrupt) => acts.push(Act::End(run.id, End::Interrupt)),
+            Stage::Slept => {
+                run.stage = Stage::Ending(End::Interrupt);
+                acts.push(Act::End(run.id, End::Interrupt));
+            }
             _ => {}
         }
     }

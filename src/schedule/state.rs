@@ -94,7 +94,7 @@ impl Scheduler {
 
     fn ending(&self) -> String {
         match self.run.as_ref().map(|run| &run.stage) {
-            Some(Stage::Ending(_)) => "is being ended".to_owned(),
+            Some(Stage::Slept | Stage::Ending(_)) => "is being ended".to_owned(),
             _ => String::new(),
         }
     }

@@ -16,6 +16,7 @@ pub mod plan;
 mod process;
 mod ready;
 pub mod run;
+mod world;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -111,6 +112,17 @@ pub enum Scope {
     Everything,
     /// These.  A folder without a local directory has an empty `directory`.
     Folders(Vec<Arc<Folder>>),
+}
+
+impl Scope {
+    /// Canonical names of the folders; none for the whole account.
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<[u8]>> {
+        match self {
+            Scope::Everything => Vec::new(),
+            Scope::Folders(folders) => folders.iter().map(|it| it.name.clone()).collect(),
+        }
+    }
 }
 
 /// Counts the runs of all accounts.

@@ -66,7 +66,7 @@ pub(super) fn sentence(what: &str, line: &str, advice: &str) -> String {
 }
 
 /// One line, not too long, without control characters.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let words: Vec<&str> = text
         .split(|letter: char| letter.is_whitespace() || letter.is_control())
         .filter(|word| !word.is_empty())
@@ -111,5 +111,18 @@ mod tests {
             sentence("", &"é".repeat(300), "").chars().count(),
             SHOWN + 3
         );
+    }
+
+    #[test]
+    fn lines_are_shown_shortly() {
+        let long = "é".repeat(1000);
+        let table = [
+            (" a\tb\r\n c\x1b[0m", "a b c [0m".to_owned()),
+            ("", String::new()),
+            (&long, format!("{}…", "é".repeat(SHOWN))),
+        ];
+        for (text, expected) in table {
+            assert_eq!(shown(text), expected);
+        }
     }
 }

@@ -99,11 +99,7 @@ impl Dirty {
             None => self.messages.entry(directory.to_owned()).or_default(),
         };
         if claim != Claim::Nothing && !self.claims.contains_key(directory) {
-            let open = *known;
-            let claims = Claims {
-                open,
-                ..Claims::default()
-            };
+            let claims = Claims::none(*known);
             self.claims.insert(directory.to_owned(), claims);
         }
         *known |= kinds;

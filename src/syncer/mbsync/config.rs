@@ -5,10 +5,12 @@
 //! would complain of is left to it, but for a line that cannot be split into words.  Pure but for
 //! [`find`] and [`load`], which know where the file is.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use super::super::world::{World, expand};
 
 /// A configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -275,38 +277,14 @@ fn word(text: &[u8]) -> Result<(Vec<u8>, &[u8]), &'static str> {
     }
 }
 
-/// What paths depend on: the environment, and the directory in which mbsync will run.
-pub struct World {
-    /// As `NAME=VALUE`.
-    pub environment: Vec<OsString>,
-    /// For paths that are relative.
-    pub directory: PathBuf,
+/// A path in the configuration as bytes, absolute; a slash at its end is kept.
+pub fn path(world: &World, text: &[u8]) -> Vec<u8> {
+    let path = world.absolute(expand(text, world.set(b"HOME")));
+    path.into_os_string().into_vec()
 }
 
-impl World {
-    fn variable(&self, name: &[u8]) -> Option<&OsStr> {
-        self.environment.iter().find_map(|entry| {
-            let value = entry.as_bytes().strip_prefix(name)?.strip_prefix(b"=")?;
-            Some(OsStr::from_bytes(value)).filter(|value| !value.is_empty())
-        })
-    }
-
-    /// A path in the configuration as bytes, absolute; a slash at its end is kept.
-    pub fn path(&self, text: &[u8]) -> Vec<u8> {
-        let home = self.variable(b"HOME").map(OsStr::as_bytes);
-        let path = match (text.strip_prefix(b"~"), home) {
-            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(b"/") => {
-                [home, rest].concat()
-            }
-            _ => text.to_vec(),
-        };
-        let path = self.directory.join(OsString::from_vec(path));
-        path.into_os_string().into_vec()
-    }
-
-    fn file(&self, name: &[u8]) -> PathBuf {
-        PathBuf::from(OsString::from_vec(self.path(name)))
-    }
+fn file(world: &World, name: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(path(world, name)))
 }
 
 /// The configuration file: as it is given, or where mbsync looks for one.
@@ -315,14 +293,14 @@ pub fn find(world: &World, given: Option<&Path>) -> PathBuf {
         // mbsync itself expands nothing there.
         return world.directory.join(given);
     }
-    let newer = match world.variable(b"XDG_CONFIG_HOME") {
+    let newer = match world.set(b"XDG_CONFIG_HOME") {
         Some(base) => world.directory.join(base).join("isyncrc"),
-        None => world.file(b"~/.config/isyncrc"),
+        None => file(world, b"~/.config/isyncrc"),
     };
     if newer.exists() {
         return newer;
     }
-    world.file(b"~/.mbsyncrc")
+    file(world, b"~/.mbsyncrc")
 }
 
 /// Read a configuration file.
@@ -345,6 +323,8 @@ pub fn load(file: &Path) -> Result<Config, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     fn list(words: &[&str]) -> Vec<Vec<u8>> {
@@ -507,11 +487,11 @@ Path outside
         assert_eq!(find(&world, Some(Path::new("/x/rc"))), Path::new("/x/rc"));
         assert_eq!(find(&world, Some(Path::new("rc"))), Path::new("/run/rc"));
         assert_eq!(
-            world.path(b"~/m/"),
+            path(&world, b"~/m/"),
             [home.path().as_os_str().as_bytes(), b"/m/"].concat()
         );
-        assert_eq!(world.path(b"~other/m"), b"/run/~other/m");
-        assert_eq!(world.path(b"m/"), b"/run/m/");
+        assert_eq!(path(&world, b"~other/m"), b"/run/~other/m");
+        assert_eq!(path(&world, b"m/"), b"/run/m/");
         Ok(())
     }
 }

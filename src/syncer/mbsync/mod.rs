@@ -23,11 +23,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::plan::{self, LONGEST, Plan, Refused};
+use super::world::World;
 use super::{Order, Outcome, Program, Scope};
 use crate::change::{AccountId, Folder};
 use crate::maildir::{DiskFs, FoundFolder, Layout, discover, utf7};
 use boxes::{Found, INBOX, Place, View, is_inbox};
-use config::{Channel, Config, Store, World};
+use config::{Channel, Config, Store};
 
 pub use judge::judge;
 
@@ -47,10 +48,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         return Err(refused("this syncer is not mbsync".to_owned()));
     };
     let mut argv = vec![plan::find(program, &order.syncer.search)?.into_os_string()];
-    let world = World {
-        environment: plan::environment(order),
-        directory: order.syncer.directory.clone().unwrap_or_else(|| "/".into()),
-    };
+    let world = World::of(order);
     let file = config::find(&world, given.as_deref());
     let config = config::load(&file).map_err(refused)?;
     let members = members(&config, target.as_deref(), &file)?;
@@ -378,9 +376,9 @@ fn keys(channel: &Channel, side: &Side, found: &Found, name: &[u8]) -> [Vec<u8>;
 
 /// Where a store is.
 fn place(store: &Store, world: &World) -> Place {
-    let inbox = world.path(store.inbox.as_deref().unwrap_or(b"~/Maildir"));
+    let inbox = config::path(world, store.inbox.as_deref().unwrap_or(b"~/Maildir"));
     let inbox = PathBuf::from(OsString::from_vec(inbox));
-    let root = store.path.as_deref().map(|path| world.path(path));
+    let root = store.path.as_deref().map(|path| config::path(world, path));
     // What follows the last slash is the beginning of names.
     let root = root.as_deref().and_then(|root| {
         let slash = root.iter().rposition(|byte| *byte == b'/')?;

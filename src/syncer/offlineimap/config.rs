@@ -10,7 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::plan::{self, Refused};
+use super::super::plan::Refused;
+use super::super::world::{World, expand};
 use super::super::{Order, Outcome, Program};
 use super::ini::Ini;
 
@@ -51,8 +52,8 @@ impl Setup {
                 "this syncer is not OfflineIMAP; use mailsync-offlineimap",
             ));
         };
-        let world = World::of(order);
-        let file = world.file(config.as_deref());
+        let paths = Paths(World::of(order));
+        let file = paths.file(config.as_deref());
         let text = fs::read(&file).map_err(|error| {
             refused(&format!(
                 "OfflineIMAP's configuration {} cannot be read ({error}); \
@@ -64,7 +65,7 @@ impl Setup {
         Reading {
             ini,
             file,
-            world,
+            paths,
             account,
         }
         .setup()
@@ -83,7 +84,7 @@ pub fn refused(text: &str) -> Refused {
 struct Reading<'a> {
     ini: Ini,
     file: PathBuf,
-    world: World,
+    paths: Paths,
     account: &'a str,
 }
 
@@ -115,7 +116,7 @@ impl Reading<'_> {
         let folders = folders.filter(|_| is_maildir);
         let metadata = self.ini.get("general", "metadata");
         let metadata = self
-            .world
+            .paths
             .path(metadata.as_deref().unwrap_or("~/.offlineimap"));
         let expressions = ["nametrans", "folderfilter", "folderincludes"];
         let expressed = [&local, &remote]
@@ -126,7 +127,7 @@ impl Reading<'_> {
             account: self.account.to_owned(),
             changed: self.changed(),
             lock: metadata.join(format!("{}.lock", self.account)),
-            local: folders.map(|folders| self.world.path(&folders)),
+            local: folders.map(|folders| self.paths.path(&folders)),
             separator: self.word(&local, "sep").unwrap_or_else(|| ".".to_owned()),
             translated: expressed || self.yes(&remote, "decodefoldernames"),
             utf8: self.yes(&account, "utf8foldernames"),
@@ -171,68 +172,42 @@ impl Reading<'_> {
     /// The expressions may call functions of a file of Python: its changes count as well.
     fn changed(&self) -> Option<SystemTime> {
         let python = self.ini.get("general", "pythonfile");
-        let python = python.map(|name| self.world.path(&name));
+        let python = python.map(|name| self.paths.path(&name));
         let when = |file: &Path| fs::metadata(file).and_then(|stat| stat.modified()).ok();
         let own = when(&self.file);
         own.max(python.as_deref().and_then(when))
     }
 }
 
-/// What paths depend on: the environment and the directory in which OfflineIMAP will run.
-struct World {
-    environment: Vec<OsString>,
-    directory: PathBuf,
-}
+/// What paths depend on, as OfflineIMAP reads them.
+struct Paths(World);
 
-impl World {
-    fn of(order: &Order) -> Self {
-        World {
-            environment: plan::environment(order),
-            directory: order.syncer.directory.clone().unwrap_or_else(|| "/".into()),
-        }
-    }
-
-    fn variable(&self, name: &[u8]) -> Option<&OsStr> {
-        self.environment.iter().find_map(|entry| {
-            let value = entry.as_bytes().strip_prefix(name)?.strip_prefix(b"=")?;
-            Some(OsStr::from_bytes(value))
-        })
+impl Paths {
+    fn home(&self, path: &[u8]) -> Vec<u8> {
+        expand(path, self.0.variable(b"HOME"))
     }
 
     /// The configuration: as it is given, or where OfflineIMAP looks for one.
     fn file(&self, given: Option<&Path>) -> PathBuf {
         if let Some(given) = given {
-            return self.absolute(self.home(given.as_os_str().as_bytes()));
+            return self.0.absolute(self.home(given.as_os_str().as_bytes()));
         }
-        let base = self.variable(b"XDG_CONFIG_HOME");
-        let base = match base.filter(|base| !base.is_empty()) {
+        let base = match self.0.set(b"XDG_CONFIG_HOME") {
             Some(base) => PathBuf::from(base),
             None => PathBuf::from(OsString::from_vec(self.home(b"~/.config"))),
         };
-        let file = self.absolute(base.join("offlineimap/config").into_os_string().into_vec());
+        let file = self
+            .0
+            .absolute(base.join("offlineimap/config").into_os_string().into_vec());
         if file.exists() {
             return file;
         }
-        self.absolute(self.home(b"~/.offlineimaprc"))
+        self.0.absolute(self.home(b"~/.offlineimaprc"))
     }
 
     /// A path in the configuration, `~` and variables resolved.
     fn path(&self, text: &str) -> PathBuf {
-        self.absolute(self.variables(&self.home(text.as_bytes())))
-    }
-
-    fn absolute(&self, path: Vec<u8>) -> PathBuf {
-        self.directory.join(OsString::from_vec(path))
-    }
-
-    /// `~` at the beginning is the home directory; another user's stays as it is.
-    fn home(&self, path: &[u8]) -> Vec<u8> {
-        match (path.strip_prefix(b"~"), self.variable(b"HOME")) {
-            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(b"/") => {
-                [home.as_bytes(), rest].concat()
-            }
-            _ => path.to_vec(),
-        }
+        self.0.absolute(self.variables(&self.home(text.as_bytes())))
     }
 
     /// `$NAME` and `${NAME}`; unknown ones stay as they are.
@@ -265,6 +240,6 @@ impl World {
                 text.split_at_checked(end.unwrap_or(text.len()))?
             }
         };
-        Some((self.variable(name)?, after))
+        Some((self.0.variable(name)?, after))
     }
 }

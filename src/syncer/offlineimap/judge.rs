@@ -9,15 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::outcome::{Exit, Verdict};
+use super::super::outcome::{Exit, Verdict, shown};
 use super::super::plan::Plan;
 use super::super::{Memory, Order, Outcome, Output, Program, Scope};
 use super::TEACHING;
 use super::config::Setup;
 use super::report::Report;
-
-/// The most of a line that is shown.
-const SHOWN: usize = 240;
 
 /// What in a reason means that something has to be configured otherwise, in small letters.
 const CONFIG: [(&str, &str); 24] = [
@@ -106,12 +103,12 @@ impl Finding {
     }
 
     fn text(&self) -> String {
-        let line = show(&self.line);
+        let line = shown(&self.line);
         let parts = [(": ", line.as_str()), ("; ", self.advice.as_str())];
         parts
             .iter()
             .filter(|(_, part)| !part.is_empty())
-            .fold(show(&self.what), |text, (joint, part)| text + joint + part)
+            .fold(shown(&self.what), |text, (joint, part)| text + joint + part)
     }
 }
 
@@ -513,19 +510,6 @@ fn listed(name: &str, count: usize) -> String {
         0 | 1 => name.to_owned(),
         2 => format!("{name} and another one"),
         _ => format!("{name} and {} others", count - 1),
-    }
-}
-
-/// One line, not too long, without control characters.
-fn show(text: &str) -> String {
-    let words: Vec<&str> = text
-        .split(|letter: char| letter.is_whitespace() || letter.is_control())
-        .filter(|word| !word.is_empty())
-        .collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
-        None => line,
     }
 }
 

@@ -29,16 +29,13 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::plan::{self, Plan, Refused};
+use super::plan::{self, LONGEST, Plan, Refused};
 use super::{Memory, Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
 use config::{Setup, refused};
 
 pub use judge::judge;
-
-/// How long a list of folders may be: one argument can have 128 KiB on Linux.
-const LONGEST: usize = 100_000;
 
 /// The interface that reports each folder's remote and local name; the other is `quiet`.
 const TEACHING: &str = "machineui";

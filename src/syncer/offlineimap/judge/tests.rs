@@ -337,16 +337,3 @@ fn names_are_learned() {
         assert_eq!(verdict.memory, expected, "{text}");
     }
 }
-
-#[test]
-fn lines_are_shown_shortly() {
-    let long = "é".repeat(1000);
-    let table = [
-        (" a\tb\r\n c\x1b[0m", "a b c [0m".to_owned()),
-        ("", String::new()),
-        (&long, format!("{}…", "é".repeat(SHOWN))),
-    ];
-    for (text, shown) in table {
-        assert_eq!(show(text), shown);
-    }
-}

@@ -1,0 +1,54 @@
+//! What the paths in a syncer's configuration depend on: the environment and the directory in which
+//! it will run.  Where a syncer looks for its configuration is its own business.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use super::{Order, plan};
+
+/// The surroundings of a run.
+pub(super) struct World {
+    /// As `NAME=VALUE`.
+    pub(super) environment: Vec<OsString>,
+    /// For paths that are relative.
+    pub(super) directory: PathBuf,
+}
+
+impl World {
+    /// Those of the run that an order asks for.
+    pub(super) fn of(order: &Order) -> Self {
+        World {
+            environment: plan::environment(order),
+            directory: order.syncer.directory.clone().unwrap_or_else(|| "/".into()),
+        }
+    }
+
+    /// The value of a variable, which may be empty.
+    pub(super) fn variable(&self, name: &[u8]) -> Option<&OsStr> {
+        self.environment.iter().find_map(|entry| {
+            let value = entry.as_bytes().strip_prefix(name)?.strip_prefix(b"=")?;
+            Some(OsStr::from_bytes(value))
+        })
+    }
+
+    /// The value of a variable that says something.
+    pub(super) fn set(&self, name: &[u8]) -> Option<&OsStr> {
+        self.variable(name).filter(|value| !value.is_empty())
+    }
+
+    /// An absolute path; a slash at its end is kept.
+    pub(super) fn absolute(&self, path: Vec<u8>) -> PathBuf {
+        self.directory.join(OsString::from_vec(path))
+    }
+}
+
+/// `~` at the beginning is this home directory; another user's stays as it is.
+pub(super) fn expand(path: &[u8], home: Option<&OsStr>) -> Vec<u8> {
+    match (path.strip_prefix(b"~"), home) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(b"/") => {
+            [home.as_bytes(), rest].concat()
+        }
+        _ => path.to_vec(),
+    }
+}
