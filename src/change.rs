@@ -3,6 +3,8 @@
 //! Pure data.  How a change is found is `watch`'s business, when it is told is `coalesce`'s and
 //! `notifier`'s.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +75,20 @@ pub struct Folder {
     /// Its canonical name: Unicode with `/` between levels, `INBOX` for the inbox; bytes that
     /// are not UTF-8 are kept.  Never contains NUL.
     pub name: Arc<[u8]>,
+}
+
+impl Folder {
+    /// A folder that nobody watches, known by its canonical name alone.
+    #[must_use]
+    pub fn by_name(account: AccountId, name: Arc<[u8]>) -> Self {
+        Folder {
+            account,
+            // Relative, and so no folder's truename.
+            real: Path::new(OsStr::from_bytes(&name)).into(),
+            directory: Path::new("").into(),
+            name,
+        }
+    }
 }
 
 /// Something happened in a folder.

@@ -2,34 +2,27 @@
 //! derives are those that it understands, and whether its failures are read right.
 
 use std::error::Error;
-use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
-use mailsync_module::change::{AccountId, Folder};
-use mailsync_module::maildir::{DiskFs, Layout, directory, discover};
-use mailsync_module::syncer::offlineimap::{judge, plan};
-use mailsync_module::syncer::outcome::{Exit, Verdict};
-use mailsync_module::syncer::plan::Plan;
-use mailsync_module::syncer::{Memory, Order, Outcome, Output, Program, RunId, Scope, Syncer};
+use mailsync_module::change::Folder;
+use mailsync_module::syncer::offlineimap::plan;
+use mailsync_module::syncer::outcome::Exit;
+use mailsync_module::syncer::{Order, Outcome, Program, Scope};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-#[path = "support/dovecot.rs"]
-mod dovecot;
+#[path = "support/syncing.rs"]
+mod syncing;
 
-use dovecot::{Server, fixture, free_port, installed, path};
-
-type Tested = Result<(), Box<dyn Error>>;
+use syncing::*;
 
 /// The folders of every user, as the server spells them, the one that `-f` cannot say at the end.
 const FOLDERS: [&str; 8] = [
@@ -65,188 +58,54 @@ remotepass = secret
 nametrans = lambda name: {'INBOX': ''}.get(name, '.' + name)
 ";
 
-/// The server; `None`, and a line, where there is nothing to test.
 fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    if !installed("offlineimap") {
-        println!("skipped: offlineimap is not installed");
-        return None;
-    }
-    Some(SERVER.get_or_init(|| Server::start().expect("a Dovecot")))
+    syncing::server("offlineimap")
 }
 
-/// A user of the server with two messages in each folder, and a home directory with OfflineIMAP's
-/// configuration.
-struct User {
-    home: TempDir,
-    mail: PathBuf,
+/// A user with a third account, `plus`.
+struct User(Home);
+
+impl Deref for User {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.0
+    }
 }
 
 impl User {
     fn new(server: &Server, name: &str) -> Result<Self, Box<dyn Error>> {
-        let home = tempfile::tempdir()?;
-        let mail = server.directory.join("mail").join(name);
-        let seeded = Command::new("python3")
-            .arg(fixture("sync-seed.py"))
-            .arg("bulk")
-            .arg(&mail)
-            .arg("2")
-            .args(FOLDERS)
-            .status()?;
-        let port = server.port.to_string();
-        let configured = Command::new("sh")
-            .arg(fixture("sync-config.sh"))
-            .arg(home.path())
-            .args([&port, name])
-            .status()?;
-        assert!(seeded.success() && configured.success());
+        let user = User(Home::new(server, name, &FOLDERS, "offlineimaprc")?);
         let plus = PLUS_PLUS
-            .replace("DIR", &home.path().display().to_string())
-            .replace("PORT", &port)
+            .replace("DIR", &user.home.path().display().to_string())
+            .replace("PORT", &server.port.to_string())
             .replace("USER", name);
-        let user = User { home, mail };
         fs::write(user.config(), fs::read_to_string(user.config())? + &plus)?;
         fs::create_dir_all(user.local("plus"))?;
         Ok(user)
     }
 
-    fn config(&self) -> PathBuf {
-        self.home.path().join("offlineimaprc")
-    }
-
-    fn edit(&self, from: &str, to: &str) -> io::Result<()> {
-        let text = fs::read_to_string(self.config())?;
-        assert!(text.contains(from), "{from} in {text}");
-        fs::write(self.config(), text.replace(from, to))
-    }
-
     fn local(&self, account: &str) -> PathBuf {
-        self.home.path().join("local").join(format!("o-{account}"))
+        self.tree(&format!("o-{account}"))
     }
 
     fn order(&self, account: &str, scope: Scope) -> Order {
-        let variable = |name: &str, value: &OsStr| {
-            let mut variable = OsString::from(name);
-            variable.push("=");
-            variable.push(value);
-            variable
+        let program = Program::OfflineImap {
+            program: "offlineimap".into(),
+            account: account.to_owned(),
+            config: Some(self.config()),
+            args: Vec::new(),
         };
-        let path_of_ours = env::var_os("PATH").unwrap_or_default();
-        Order {
-            run: RunId(1),
-            account: "test".to_owned(),
-            syncer: Arc::new(Syncer {
-                program: Program::OfflineImap {
-                    program: "offlineimap".into(),
-                    account: account.to_owned(),
-                    config: Some(self.config()),
-                    args: Vec::new(),
-                },
-                search: path(),
-                environment: vec![
-                    variable("HOME", self.home.path().as_os_str()),
-                    variable("PATH", &path_of_ours),
-                    "LC_ALL=C.UTF-8".into(),
-                ],
-                directory: None,
-                input: Vec::new(),
-                success: Vec::new(),
-                pulls_only: false,
-                per_run: false,
-            }),
-            scope,
-            quick: false,
-            answered: false,
-            roots: vec![self.local(account)],
-            memory: Memory::default(),
-        }
+        self.0.order(program, self.local(account), scope)
     }
 
-    /// The folders that mailsync finds, the one with the comma last.
     fn folders(&self, account: &str) -> Result<Vec<Arc<Folder>>, Box<dyn Error>> {
-        let scan = discover(&DiskFs, &self.local(account), Layout::Auto, &[])?;
-        let mut folders: Vec<_> = scan.folders.into_iter().collect();
-        folders.sort_by_key(|folder| folder.name.contains(&b','));
-        let folders = folders.into_iter().map(|found| {
-            Arc::new(Folder {
-                account: AccountId(0),
-                real: found.real,
-                directory: found.directory,
-                name: found.name,
-            })
-        });
-        Ok(folders.collect())
+        self.found(&self.local(account))
     }
-
-    /// How many messages of a folder are flagged on the server.
-    fn flagged(&self, folder: &Folder) -> io::Result<usize> {
-        let name = String::from_utf8_lossy(&folder.name).replace("a.b", "a/b");
-        let place = directory(name.as_bytes(), Layout::MaildirPlusPlus);
-        let place = self.mail.join(place.ok_or(io::ErrorKind::NotFound)?);
-        let mut flagged = 0;
-        for entry in fs::read_dir(place.join("cur"))? {
-            let name = entry?.file_name();
-            let flags = name.as_bytes().rsplit(|byte| *byte == b',').next();
-            flagged += usize::from(flags.is_some_and(|flags| flags.contains(&b'F')));
-        }
-        Ok(flagged)
-    }
-}
-
-/// Flag a message of a local folder.
-fn flag(folder: &Folder) -> Tested {
-    let cur = folder.directory.join("cur");
-    let entry = fs::read_dir(&cur)?.next().ok_or("an empty folder")??;
-    let name = entry.file_name().into_string().map_err(|_| "a name")?;
-    let flagged = name.replace(":2,", ":2,F");
-    assert_ne!(name, flagged);
-    fs::rename(entry.path(), cur.join(flagged))?;
-    Ok(())
 }
 
 fn one(folder: &Arc<Folder>) -> Scope {
     Scope::Folders(vec![folder.clone()])
-}
-
-fn planned(order: &Order) -> Result<Plan, Box<dyn Error>> {
-    Ok(plan(order).map_err(|refused| refused.text)?)
-}
-
-fn spawn(plan: &Plan) -> Result<Child, Box<dyn Error>> {
-    let (program, args) = plan.argv.split_first().ok_or("no program")?;
-    let mut command = Command::new(program);
-    for entry in &plan.environment {
-        let entry = entry.to_str().ok_or("an environment")?;
-        let (name, value) = entry.split_once('=').ok_or("a variable")?;
-        command.env(name, value);
-    }
-    let command = command.args(args).current_dir("/").stdin(Stdio::null());
-    Ok(command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?)
-}
-
-fn ended(order: &Order, plan: &Plan, child: Child) -> Result<(Exit, Verdict), Box<dyn Error>> {
-    let out = child.wait_with_output()?;
-    let exit = match (out.status.code(), out.status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.ok_or("neither code nor signal")?),
-    };
-    let output = Output {
-        first: [out.stdout, out.stderr].concat(),
-        ..Output::default()
-    };
-    let verdict = judge(order, plan, exit, &output);
-    println!("{exit:?} {:?} {}", verdict.outcome, verdict.text);
-    Ok((exit, verdict))
-}
-
-fn run(order: &Order) -> Result<(Plan, Exit, Verdict), Box<dyn Error>> {
-    let plan = planned(order)?;
-    let child = spawn(&plan)?;
-    let (exit, verdict) = ended(order, &plan, child)?;
-    Ok((plan, exit, verdict))
 }
 
 /// Sync everything, flag a message in each folder, and sync one after the other: each run must
@@ -349,22 +208,17 @@ fn a_named_folder_comes_from_the_server() -> Tested {
         return Ok(());
     };
     let user = User::new(server, "remote")?;
-    let absent = |name: &str| {
-        Arc::new(Folder {
-            account: AccountId(0),
-            real: Path::new(name).into(),
-            directory: Path::new("").into(),
-            name: name.as_bytes().into(),
-        })
-    };
-    let order = user.order("slash", Scope::Folders(vec![absent("a/b"), absent("R&D")]));
+    let order = user.order(
+        "slash",
+        Scope::Folders(vec![remote_only("a/b"), remote_only("R&D")]),
+    );
     let (_, _, verdict) = run(&order)?;
     assert_eq!(verdict.outcome, Outcome::Ok);
     let found = user.folders("slash")?;
     let found: Vec<_> = found.iter().map(|folder| &*folder.name).collect();
     assert_eq!(found, [b"R&D".as_slice(), b"a/b"]);
 
-    let order = user.order("slash", one(&absent("nowhere")));
+    let order = user.order("slash", one(&remote_only("nowhere")));
     let (_, exit, verdict) = run(&order)?;
     assert_eq!((exit, verdict.outcome), (Exit::Code(1), Outcome::Partial));
     assert_eq!(verdict.failed, [Arc::from(Path::new("nowhere"))]);
@@ -484,16 +338,7 @@ fn a_lock_is_respected() -> Tested {
     fs::write(&lock, "")?;
     planned(&order)?;
 
-    let script = "import fcntl, sys; file = open(sys.argv[1], 'w'); \
-                  fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()";
-    let mut holder = Command::new("python3")
-        .args(["-c", script])
-        .arg(&lock)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut said = String::new();
-    BufReader::new(holder.stdout.take().ok_or("no output")?).read_line(&mut said)?;
+    let holder = LockHolder::hold(&lock)?;
     // Twice: asking must not end what it asks about.
     for _ in 0..2 {
         let refused = plan(&order).err().ok_or("it was planned")?;
@@ -505,8 +350,7 @@ fn a_lock_is_respected() -> Tested {
     let child = spawn(&before)?;
     let (_, verdict) = ended(&order, &before, child)?;
     assert_eq!(verdict.outcome, Outcome::Locked, "{}", verdict.text);
-    drop(holder.stdin.take());
-    holder.wait()?;
+    holder.release()?;
     planned(&order)?;
     Ok(())
 }

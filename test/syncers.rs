@@ -2,31 +2,24 @@
 //! are those that it understands, in each of its layouts, and whether its failures are read right.
 
 use std::error::Error;
-use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
 use mailsync_module::change::{AccountId, Folder};
-use mailsync_module::maildir::{DiskFs, Layout, directory, discover};
-use mailsync_module::syncer::outcome::{Exit, Verdict, judge};
-use mailsync_module::syncer::plan::{Plan, plan};
-use mailsync_module::syncer::{Memory, Order, Outcome, Output, Program, RunId, Scope, Syncer};
-use tempfile::TempDir;
+use mailsync_module::syncer::outcome::Exit;
+use mailsync_module::syncer::plan::plan;
+use mailsync_module::syncer::{Order, Outcome, Program, Scope};
 
-#[path = "support/dovecot.rs"]
-mod dovecot;
+#[path = "support/syncing.rs"]
+mod syncing;
 
-use dovecot::{Server, fixture, free_port, installed, path};
-
-type Tested = Result<(), Box<dyn Error>>;
+use syncing::*;
 
 /// The folders of every user, as the server spells them.
 const FOLDERS: [&str; 8] = [
@@ -55,188 +48,45 @@ const NAMES: [&str; 8] = [
 /// How long mbsync wants a directory to be left alone, else it sleeps.
 const SETTLED: Duration = Duration::from_millis(1100);
 
-/// The server; `None`, and a line, where there is nothing to test.
 fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    if !installed("mbsync") {
-        println!("skipped: mbsync is not installed");
-        return None;
-    }
-    Some(SERVER.get_or_init(|| Server::start().expect("a Dovecot")))
+    syncing::server("mbsync")
 }
 
-/// A user of the server with two messages in each folder, and a home directory with mbsync's
-/// configuration: channels `verbatim`, `legacy`, `mdpp` and `flat`, a group `two`.
-struct User {
-    home: TempDir,
-    mail: PathBuf,
+/// A user with the channels `verbatim`, `legacy`, `mdpp` and `flat`, and a group `two`.
+struct User(Home);
+
+impl Deref for User {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.0
+    }
 }
 
 impl User {
     fn new(server: &Server, name: &str) -> Result<Self, Box<dyn Error>> {
-        let home = tempfile::tempdir()?;
-        let mail = server.directory.join("mail").join(name);
-        let seeded = Command::new("python3")
-            .arg(fixture("sync-seed.py"))
-            .arg("bulk")
-            .arg(&mail)
-            .arg("2")
-            .args(FOLDERS)
-            .status()?;
-        let configured = Command::new("sh")
-            .arg(fixture("sync-config.sh"))
-            .arg(home.path())
-            .args([&server.port.to_string(), name])
-            .status()?;
-        assert!(seeded.success() && configured.success());
-        Ok(User { home, mail })
-    }
-
-    fn config(&self) -> PathBuf {
-        self.home.path().join("mbsyncrc")
-    }
-
-    fn edit(&self, from: &str, to: &str) -> io::Result<()> {
-        let text = fs::read_to_string(self.config())?;
-        assert!(text.contains(from), "{from} in {text}");
-        fs::write(self.config(), text.replace(from, to))
-    }
-
-    fn local(&self, channel: &str) -> PathBuf {
-        self.home.path().join("local").join(channel)
+        Ok(User(Home::new(server, name, &FOLDERS, "mbsyncrc")?))
     }
 
     fn order(&self, target: Option<&str>, scope: Scope) -> Order {
-        let variable = |name: &str, value: OsString| {
-            let mut variable = OsString::from(name);
-            variable.push("=");
-            variable.push(value);
-            variable
+        let program = Program::Mbsync {
+            program: "mbsync".into(),
+            target: target.map(str::to_owned),
+            config: Some(self.config()),
+            args: Vec::new(),
         };
-        Order {
-            run: RunId(1),
-            account: "test".to_owned(),
-            syncer: Arc::new(Syncer {
-                program: Program::Mbsync {
-                    program: "mbsync".into(),
-                    target: target.map(str::to_owned),
-                    config: Some(self.config()),
-                    args: Vec::new(),
-                },
-                search: path(),
-                environment: vec![
-                    variable("HOME", self.home.path().into()),
-                    variable("PATH", env::var_os("PATH").unwrap_or_default()),
-                    "LC_ALL=C.UTF-8".into(),
-                ],
-                directory: None,
-                input: Vec::new(),
-                success: Vec::new(),
-                pulls_only: false,
-                per_run: false,
-            }),
-            scope,
-            quick: false,
-            answered: false,
-            roots: vec![self.home.path().join("local")],
-            memory: Memory::default(),
-        }
+        self.0.order(program, self.home.path().join("local"), scope)
     }
 
-    /// The folders that mailsync finds, the one with the comma last.
     fn folders(&self, channel: &str) -> Result<Vec<Arc<Folder>>, Box<dyn Error>> {
-        let scan = discover(&DiskFs, &self.local(channel), Layout::Auto, &[])?;
-        let mut folders: Vec<_> = scan.folders.into_iter().collect();
-        folders.sort_by_key(|folder| folder.name.contains(&b','));
-        let folders = folders.into_iter().map(|found| {
-            Arc::new(Folder {
-                account: AccountId(0),
-                real: found.real,
-                directory: found.directory,
-                name: found.name,
-            })
-        });
-        Ok(folders.collect())
+        self.found(&self.tree(channel))
     }
-
-    /// How many messages of a folder are flagged on the server.
-    fn flagged(&self, folder: &Folder) -> io::Result<usize> {
-        // A flat layout has one level, `a.b`.
-        let name = String::from_utf8_lossy(&folder.name).replace("a.b", "a/b");
-        let place = directory(name.as_bytes(), Layout::MaildirPlusPlus);
-        let place = self.mail.join(place.ok_or(io::ErrorKind::NotFound)?);
-        let mut flagged = 0;
-        for entry in fs::read_dir(place.join("cur"))? {
-            let name = entry?.file_name();
-            let flags = name.as_bytes().rsplit(|byte| *byte == b',').next();
-            flagged += usize::from(flags.is_some_and(|flags| flags.contains(&b'F')));
-        }
-        Ok(flagged)
-    }
-}
-
-/// Flag a message of a local folder.
-fn flag(folder: &Folder) -> Tested {
-    let cur = folder.directory.join("cur");
-    let entry = fs::read_dir(&cur)?.next().ok_or("an empty folder")??;
-    let name = entry.file_name().into_string().map_err(|_| "a name")?;
-    let flagged = name.replace(":2,", ":2,F");
-    assert_ne!(name, flagged);
-    fs::rename(entry.path(), cur.join(flagged))?;
-    Ok(())
 }
 
 fn named<'a>(folders: &'a [Arc<Folder>], name: &str) -> Result<&'a Arc<Folder>, String> {
     let mut folders = folders.iter();
     let found = folders.find(|folder| &*folder.name == name.as_bytes());
     found.ok_or_else(|| format!("no folder {name}"))
-}
-
-/// A folder of which only the name is known.
-fn remote_only(name: &str) -> Arc<Folder> {
-    Arc::new(Folder {
-        account: AccountId(0),
-        real: Path::new(name).into(),
-        directory: Path::new("").into(),
-        name: name.as_bytes().into(),
-    })
-}
-
-fn planned(order: &Order) -> Result<Plan, Box<dyn Error>> {
-    Ok(plan(order).map_err(|refused| refused.text)?)
-}
-
-fn perform(order: &Order, plan: &Plan) -> Result<(Exit, Verdict), Box<dyn Error>> {
-    let (program, args) = plan.argv.split_first().ok_or("no program")?;
-    let mut command = Command::new(program);
-    for entry in &plan.environment {
-        let entry = entry.to_str().ok_or("an environment")?;
-        let (name, value) = entry.split_once('=').ok_or("a variable")?;
-        command.env(name, value);
-    }
-    let out = command
-        .args(args)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .output()?;
-    let exit = match (out.status.code(), out.status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.ok_or("neither code nor signal")?),
-    };
-    let output = Output {
-        first: [out.stdout, out.stderr].concat(),
-        ..Output::default()
-    };
-    let verdict = judge(order, plan, exit, &output);
-    println!("{args:?} {exit:?} {:?} {}", verdict.outcome, verdict.text);
-    println!("{}", String::from_utf8_lossy(&output.first));
-    Ok((exit, verdict))
-}
-
-fn run(order: &Order) -> Result<(Plan, Exit, Verdict), Box<dyn Error>> {
-    let plan = planned(order)?;
-    let (exit, verdict) = perform(order, &plan)?;
-    Ok((plan, exit, verdict))
 }
 
 /// Sync everything, flag a message in each folder, and sync one after the other: each run must
@@ -377,8 +227,8 @@ fn stores_with_an_inbox_elsewhere_and_prefixes() -> Tested {
         return Ok(());
     };
     let user = User::new(server, "further")?;
-    fs::create_dir_all(user.local("out"))?;
-    fs::create_dir_all(user.local("sub"))?;
+    fs::create_dir_all(user.tree("out"))?;
+    fs::create_dir_all(user.tree("sub"))?;
     let further = FURTHER.replace("DIR", &user.home.path().display().to_string());
     fs::write(user.config(), fs::read_to_string(user.config())? + &further)?;
     for (channel, entry, name, word) in [
@@ -387,7 +237,7 @@ fn stores_with_an_inbox_elsewhere_and_prefixes() -> Tested {
     ] {
         let (_, _, verdict) = run(&user.order(Some(channel), Scope::Everything))?;
         assert_eq!(verdict.outcome, Outcome::Ok);
-        let directory = user.local(entry);
+        let directory = user.tree(entry);
         let folder = Folder {
             account: AccountId(0),
             real: fs::canonicalize(&directory)?.into(),
@@ -524,7 +374,7 @@ fn what_cannot_run_is_refused_as_mbsync_would() -> Tested {
         let mut plan = good.clone();
         plan.argv.pop();
         plan.argv.push(target.into());
-        let (_, verdict) = perform(&order, &plan)?;
+        let (_, verdict) = ended(&order, &plan, spawn(&plan)?)?;
         assert_eq!(verdict.outcome, Outcome::Config, "{}", verdict.text);
     }
     Ok(())
@@ -537,7 +387,7 @@ fn single_folders_are_set_aside() -> Tested {
     };
     let user = User::new(server, "single")?;
     run(&user.order(Some("verbatim"), Scope::Everything))?;
-    let here = user.local("verbatim").join("only here");
+    let here = user.tree("verbatim").join("only here");
     for part in ["cur", "new", "tmp"] {
         fs::create_dir_all(here.join(part))?;
     }
@@ -599,19 +449,9 @@ fn a_lock_is_met() -> Tested {
     run(&user.order(Some("verbatim"), Scope::Everything))?;
     let folders = user.folders("verbatim")?;
     let folder = named(&folders, "a")?;
-    let script = "import fcntl, sys; file = open(sys.argv[1], 'w'); \
-                  fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()";
-    let mut holder = Command::new("python3")
-        .args(["-c", script])
-        .arg(folder.directory.join(".mbsyncstate.lock"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut said = String::new();
-    BufReader::new(holder.stdout.take().ok_or("no output")?).read_line(&mut said)?;
+    let holder = LockHolder::hold(&folder.directory.join(".mbsyncstate.lock"))?;
     let done = run(&user.order(Some("verbatim"), Scope::Folders(vec![folder.clone()])));
-    drop(holder.stdin.take());
-    holder.wait()?;
+    holder.release()?;
     let (_, _, verdict) = done?;
     assert_eq!(verdict.outcome, Outcome::Locked, "{}", verdict.text);
     Ok(())

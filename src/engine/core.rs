@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use super::root::{Happened, Phase, Root};
 use super::status::{AccountStatus, Status};
-use super::syncs::{Syncs, unwatched};
+use super::syncs::Syncs;
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::{Coalesce, Coalescer, Delays};
 use crate::echo::Claims;
@@ -401,7 +401,7 @@ impl<C: Coalesce> Core<C> {
                 let folders = roots.flat_map(|root| root.folders.values());
                 let mut found: Vec<_> = folders.filter(|it| *it.name == *name).cloned().collect();
                 if found.is_empty() {
-                    found.push(unwatched(id, name.into()));
+                    found.push(Arc::new(Folder::by_name(id, name.into())));
                 }
                 found
             };

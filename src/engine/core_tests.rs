@@ -55,23 +55,14 @@ fn sync() -> SyncConfig {
             check: Duration::from_secs(10),
             ..Timing::once()
         },
-        syncer: Syncer {
-            program: Program::Command(Command {
-                words: vec!["sync".into(), "%f".into()],
-                all: None,
-                naming: Naming::Utf8,
-                separator: None,
-                prefix: None,
-                per_folder: true,
-            }),
-            search: Vec::new(),
-            environment: Vec::new(),
-            directory: None,
-            input: Vec::new(),
-            success: Vec::new(),
-            pulls_only: false,
-            per_run: false,
-        },
+        syncer: Syncer::new(Program::Command(Command {
+            words: vec!["sync".into(), "%f".into()],
+            all: None,
+            naming: Naming::Utf8,
+            separator: None,
+            prefix: None,
+            per_folder: true,
+        })),
     }
 }
 

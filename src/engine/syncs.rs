@@ -3,14 +3,14 @@
 //! Pure, as the core is.  When to sync is `schedule`'s business; here its acts become orders for a
 //! runner and notices for Lisp.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::SyncConfig;
 use super::core::Action;
 use super::status::SyncStatus;
-use crate::change::{AccountId, Folder, Kinds};
+use crate::change::{AccountId, Kinds};
 use crate::echo::Claims;
 use crate::frame::Synced;
 use crate::notifier::{Notice, Notifier};
@@ -196,13 +196,11 @@ impl Syncs {
                 let answer = self.answer.take();
                 let order = Order {
                     run,
-                    account: name.to_owned(),
                     answered: answer.is_some(),
-                    syncer: answer.unwrap_or_else(|| self.syncer.clone()),
-                    scope,
                     quick,
                     roots: roots.to_vec(),
                     memory: self.memory.clone(),
+                    ..Order::new(name, answer.unwrap_or_else(|| self.syncer.clone()), scope)
                 };
                 Some(Action::Sync(account, Box::new(order)))
             }
@@ -270,19 +268,6 @@ impl Syncs {
             holder: self.holder,
         }
     }
-}
-
-/// A folder that nobody watches, known by its canonical name alone.
-pub(super) fn unwatched(account: AccountId, name: Arc<[u8]>) -> Arc<Folder> {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    Arc::new(Folder {
-        account,
-        // Relative, and so no folder's truename.
-        real: Path::new(OsStr::from_bytes(&name)).into(),
-        directory: Path::new("").into(),
-        name,
-    })
 }
 
 fn as_many_as_fit(mut names: Vec<Arc<[u8]>>) -> Vec<Arc<[u8]>> {

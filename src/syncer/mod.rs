@@ -47,6 +47,23 @@ pub struct Syncer {
     pub per_run: bool,
 }
 
+impl Syncer {
+    /// This program and no more: found nowhere, in no environment.
+    #[must_use]
+    pub fn new(program: Program) -> Self {
+        Syncer {
+            program,
+            search: Vec::new(),
+            environment: Vec::new(),
+            directory: None,
+            input: Vec::new(),
+            success: Vec::new(),
+            pulls_only: false,
+            per_run: false,
+        }
+    }
+}
+
 /// What a syncer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -149,6 +166,23 @@ pub struct Order {
     pub roots: Vec<PathBuf>,
     /// What an earlier run learned.
     pub memory: Memory,
+}
+
+impl Order {
+    /// An order for a first run, in which everything may have changed.
+    #[must_use]
+    pub fn new(account: &str, syncer: impl Into<Arc<Syncer>>, scope: Scope) -> Self {
+        Order {
+            run: RunId(1),
+            account: account.to_owned(),
+            syncer: syncer.into(),
+            scope,
+            quick: false,
+            answered: false,
+            roots: Vec::new(),
+            memory: Memory::default(),
+        }
+    }
 }
 
 /// What one run learned for the next.

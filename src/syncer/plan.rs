@@ -155,7 +155,7 @@ fn lines<'a>(items: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::{RunId, Syncer};
+    use super::super::Syncer;
     use super::*;
     use crate::change::{AccountId, Folder};
 
@@ -205,28 +205,20 @@ mod tests {
 
     fn told(scope: Scope, environment: &[&str]) -> Vec<String> {
         let order = Order {
-            run: RunId(1),
-            account: "home".to_owned(),
-            syncer: Arc::new(Syncer {
-                program: Program::OfflineImap {
-                    program: "x".into(),
-                    account: String::new(),
-                    config: None,
-                    args: Vec::new(),
-                },
-                search: Vec::new(),
-                environment: environment.iter().map(OsString::from).collect(),
-                directory: None,
-                input: Vec::new(),
-                success: Vec::new(),
-                pulls_only: false,
-                per_run: false,
-            }),
-            scope,
-            quick: false,
-            answered: false,
             roots: vec!["/m".into(), "/n".into()],
-            memory: Memory::default(),
+            ..Order::new(
+                "home",
+                Syncer {
+                    environment: environment.iter().map(OsString::from).collect(),
+                    ..Syncer::new(Program::OfflineImap {
+                        program: "x".into(),
+                        account: String::new(),
+                        config: None,
+                        args: Vec::new(),
+                    })
+                },
+                scope,
+            )
         };
         let environment = super::environment(&order).into_iter();
         environment

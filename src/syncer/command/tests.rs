@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::{Memory, RunId, Syncer};
+use super::super::Syncer;
 use super::*;
 use crate::change::AccountId;
 
@@ -31,25 +31,15 @@ fn command(words: &[&str]) -> Command {
 }
 
 fn order(command: Command, search: &Path, scope: Scope) -> Order {
-    Order {
-        run: RunId(1),
-        account: "home".to_owned(),
-        syncer: Arc::new(Syncer {
-            program: Program::Command(command),
+    Order::new(
+        "home",
+        Syncer {
             search: vec![search.to_path_buf()],
-            environment: Vec::new(),
-            directory: None,
-            input: Vec::new(),
             success: vec![3],
-            pulls_only: false,
-            per_run: false,
-        }),
+            ..Syncer::new(Program::Command(command))
+        },
         scope,
-        quick: false,
-        answered: false,
-        roots: Vec::new(),
-        memory: Memory::default(),
-    }
+    )
 }
 
 /// A directory with a program `p`.

@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use super::super::{Memory, RunId, Syncer};
+use super::super::Syncer;
 use super::*;
 
 type Tested = Result<(), Box<dyn Error>>;
@@ -79,30 +79,20 @@ impl Home {
     }
 
     fn order(&self, target: Option<&str>, scope: Scope) -> Order {
-        Order {
-            run: RunId(1),
-            account: "mine".to_owned(),
-            syncer: Arc::new(Syncer {
-                program: Program::Mbsync {
+        Order::new(
+            "mine",
+            Syncer {
+                search: vec![self.path().to_path_buf()],
+                environment: vec![format!("HOME={}", self.path().display()).into()],
+                ..Syncer::new(Program::Mbsync {
                     program: "mbsync".into(),
                     target: target.map(str::to_owned),
                     config: None,
                     args: Vec::new(),
-                },
-                search: vec![self.path().to_path_buf()],
-                environment: vec![format!("HOME={}", self.path().display()).into()],
-                directory: None,
-                input: Vec::new(),
-                success: Vec::new(),
-                pulls_only: false,
-                per_run: false,
-            }),
+                })
+            },
             scope,
-            quick: false,
-            answered: false,
-            roots: Vec::new(),
-            memory: Memory::default(),
-        }
+        )
     }
 
     /// A folder in a directory below home; one that is only on the server begins with `@`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::super::{RunId, Syncer};
+use super::super::Syncer;
 use super::*;
 use crate::change::AccountId;
 
@@ -48,28 +48,21 @@ impl Home {
 
     fn order(&self, scope: Scope) -> Order {
         Order {
-            run: RunId(1),
-            account: "mine".to_owned(),
-            syncer: Arc::new(Syncer {
-                program: Program::OfflineImap {
-                    program: "offlineimap".into(),
-                    account: "home".to_owned(),
-                    config: None,
-                    args: Vec::new(),
-                },
-                search: vec![self.path().to_path_buf()],
-                environment: vec![format!("HOME={}", self.path().display()).into()],
-                directory: None,
-                input: Vec::new(),
-                success: Vec::new(),
-                pulls_only: false,
-                per_run: false,
-            }),
-            scope,
-            quick: false,
-            answered: false,
             roots: vec![self.path().join("mail")],
-            memory: Memory::default(),
+            ..Order::new(
+                "mine",
+                Syncer {
+                    search: vec![self.path().to_path_buf()],
+                    environment: vec![format!("HOME={}", self.path().display()).into()],
+                    ..Syncer::new(Program::OfflineImap {
+                        program: "offlineimap".into(),
+                        account: "home".to_owned(),
+                        config: None,
+                        args: Vec::new(),
+                    })
+                },
+                scope,
+            )
         }
     }
 

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::super::super::{Memory, Program, RunId, Syncer};
+use super::super::super::{Memory, Program, Syncer};
 use super::*;
 use crate::change::{AccountId, Folder};
 
@@ -14,30 +14,19 @@ fn case(everything: bool) -> (Order, Plan) {
             name: name.as_bytes().into(),
         })
     };
-    let order = Order {
-        run: RunId(1),
-        account: "mine".to_owned(),
-        syncer: Arc::new(Syncer {
-            program: Program::Mbsync {
+    let order = Order::new(
+        "mine",
+        Syncer {
+            success: vec![9],
+            ..Syncer::new(Program::Mbsync {
                 program: "mbsync".into(),
                 target: None,
                 config: None,
                 args: Vec::new(),
-            },
-            search: Vec::new(),
-            environment: Vec::new(),
-            directory: None,
-            input: Vec::new(),
-            success: vec![9],
-            pulls_only: false,
-            per_run: false,
-        }),
-        scope: Scope::Folders(vec![folder("a"), folder("b")]),
-        quick: false,
-        answered: false,
-        roots: Vec::new(),
-        memory: Memory::default(),
-    };
+            })
+        },
+        Scope::Folders(vec![folder("a"), folder("b")]),
+    );
     let name = |name: &str| {
         (
             format!("c:{name}").into_bytes(),

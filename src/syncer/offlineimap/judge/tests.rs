@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::super::super::{RunId, Syncer};
+use super::super::super::Syncer;
 use super::*;
 use crate::change::{AccountId, Folder};
 
@@ -14,30 +14,19 @@ fn order(folders: &[&str]) -> Order {
             name: name.as_bytes().into(),
         })
     });
-    Order {
-        run: RunId(1),
-        account: "mine".to_owned(),
-        syncer: Arc::new(Syncer {
-            program: Program::OfflineImap {
+    Order::new(
+        "mine",
+        Syncer {
+            success: vec![42],
+            ..Syncer::new(Program::OfflineImap {
                 program: "offlineimap".into(),
                 account: "home".to_owned(),
                 config: Some("/nowhere/rc".into()),
                 args: Vec::new(),
-            },
-            search: Vec::new(),
-            environment: Vec::new(),
-            directory: None,
-            input: Vec::new(),
-            success: vec![42],
-            pulls_only: false,
-            per_run: false,
-        }),
-        scope: Scope::Folders(folders.collect()),
-        quick: false,
-        answered: false,
-        roots: Vec::new(),
-        memory: Memory::default(),
-    }
+            })
+        },
+        Scope::Folders(folders.collect()),
+    )
 }
 
 fn plan(order: &Order, interface: &str) -> Plan {

@@ -1,0 +1,299 @@
+//! A Dovecot of a test's own, its users, and runs of a syncer between them and it.
+#![allow(dead_code)] // each test target uses its part
+
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::{env, fs, io};
+
+use mailsync_module::change::{AccountId, Folder};
+use mailsync_module::maildir::{DiskFs, Layout, directory, discover};
+use mailsync_module::syncer::outcome::{Exit, Verdict, judge};
+use mailsync_module::syncer::plan::{Plan, plan};
+use mailsync_module::syncer::{Order, Output, Program, Scope, Syncer};
+use tempfile::TempDir;
+
+pub type Tested = Result<(), Box<dyn Error>>;
+
+/// A script of the tests.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("test/fixtures")
+        .join(name)
+}
+
+/// Where programs are.
+pub fn path() -> Vec<PathBuf> {
+    env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect()
+}
+
+/// Whether a program is there.
+pub fn installed(program: &str) -> bool {
+    path()
+        .iter()
+        .any(|directory| directory.join(program).is_file())
+}
+
+/// A port where nobody listens.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The server of all tests.  It ends when this process does, however that comes about.
+pub struct Server {
+    /// Its files, of which `mail/USER` is a user's.
+    pub directory: PathBuf,
+    /// Where it listens, without TLS.
+    pub port: u16,
+    _lifeline: ChildStdin,
+}
+
+impl Server {
+    /// Start one.
+    pub fn start() -> io::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("mailsync-dovecot-")
+            .tempdir()?
+            .keep();
+        // Its processes are other users where we are root.
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+        // Ends Dovecot at the end of its input, which is our end; an interrupt is for us.
+        let end = "trap '' INT QUIT TERM HUP; cat >/dev/null; sh \"$0\" stop \"$1\"; rm -rf \"$1\"";
+        let mut guard = Command::new("sh")
+            .args(["-c", end])
+            .arg(fixture("sync-dovecot.sh"))
+            .arg(&directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let lifeline = guard.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let port = free_port()?;
+        let started = Command::new("sh")
+            .arg(fixture("sync-dovecot.sh"))
+            .arg("start")
+            .arg(&directory)
+            .arg(port.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?;
+        assert!(started.success(), "no Dovecot: {started}");
+        Ok(Server {
+            directory,
+            port,
+            _lifeline: lifeline,
+        })
+    }
+}
+
+/// The server; `None`, and a line, where the program to test is not there.
+pub fn server(program: &str) -> Option<&'static Server> {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    if !installed(program) {
+        println!("skipped: {program} is not installed");
+        return None;
+    }
+    Some(SERVER.get_or_init(|| Server::start().expect("a Dovecot")))
+}
+
+/// A user of the server with two messages in each folder, and a home directory with configurations
+/// of both syncers.
+pub struct Home {
+    pub home: TempDir,
+    /// The user's mail on the server.
+    pub mail: PathBuf,
+    config: &'static str,
+}
+
+impl Home {
+    /// `config` is the name of the configuration that matters.
+    pub fn new(
+        server: &Server,
+        name: &str,
+        folders: &[&str],
+        config: &'static str,
+    ) -> Result<Self, Box<dyn Error>> {
+        let home = tempfile::tempdir()?;
+        let mail = server.directory.join("mail").join(name);
+        let seeded = Command::new("python3")
+            .arg(fixture("sync-seed.py"))
+            .arg("bulk")
+            .arg(&mail)
+            .arg("2")
+            .args(folders)
+            .status()?;
+        let configured = Command::new("sh")
+            .arg(fixture("sync-config.sh"))
+            .arg(home.path())
+            .args([&server.port.to_string(), name])
+            .status()?;
+        assert!(seeded.success() && configured.success());
+        Ok(Home { home, mail, config })
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.home.path().join(self.config)
+    }
+
+    pub fn edit(&self, from: &str, to: &str) -> io::Result<()> {
+        let text = fs::read_to_string(self.config())?;
+        assert!(text.contains(from), "{from} in {text}");
+        fs::write(self.config(), text.replace(from, to))
+    }
+
+    /// Where a syncer puts its mail.
+    pub fn tree(&self, name: &str) -> PathBuf {
+        self.home.path().join("local").join(name)
+    }
+
+    pub fn order(&self, program: Program, root: PathBuf, scope: Scope) -> Order {
+        let variable = |name: &str, value: &OsStr| {
+            let mut variable = OsString::from(name);
+            variable.push("=");
+            variable.push(value);
+            variable
+        };
+        let path_of_ours = env::var_os("PATH").unwrap_or_default();
+        Order {
+            roots: vec![root],
+            ..Order::new(
+                "test",
+                Syncer {
+                    search: path(),
+                    environment: vec![
+                        variable("HOME", self.home.path().as_os_str()),
+                        variable("PATH", &path_of_ours),
+                        "LC_ALL=C.UTF-8".into(),
+                    ],
+                    ..Syncer::new(program)
+                },
+                scope,
+            )
+        }
+    }
+
+    /// The folders that mailsync finds in a directory, the one with the comma last.
+    pub fn found(&self, directory: &Path) -> Result<Vec<Arc<Folder>>, Box<dyn Error>> {
+        let scan = discover(&DiskFs, directory, Layout::Auto, &[])?;
+        let mut folders: Vec<_> = scan.folders.into_iter().collect();
+        folders.sort_by_key(|folder| folder.name.contains(&b','));
+        let folders = folders.into_iter().map(|found| {
+            Arc::new(Folder {
+                account: AccountId(0),
+                real: found.real,
+                directory: found.directory,
+                name: found.name,
+            })
+        });
+        Ok(folders.collect())
+    }
+
+    /// How many messages of a folder are flagged on the server.
+    pub fn flagged(&self, folder: &Folder) -> io::Result<usize> {
+        // A flat layout has one level, `a.b`.
+        let name = String::from_utf8_lossy(&folder.name).replace("a.b", "a/b");
+        let place = directory(name.as_bytes(), Layout::MaildirPlusPlus);
+        let place = self.mail.join(place.ok_or(io::ErrorKind::NotFound)?);
+        let mut flagged = 0;
+        for entry in fs::read_dir(place.join("cur"))? {
+            let name = entry?.file_name();
+            let flags = name.as_bytes().rsplit(|byte| *byte == b',').next();
+            flagged += usize::from(flags.is_some_and(|flags| flags.contains(&b'F')));
+        }
+        Ok(flagged)
+    }
+}
+
+/// Flag a message of a local folder.
+pub fn flag(folder: &Folder) -> Tested {
+    let cur = folder.directory.join("cur");
+    let entry = fs::read_dir(&cur)?.next().ok_or("an empty folder")??;
+    let name = entry.file_name().into_string().map_err(|_| "a name")?;
+    let flagged = name.replace(":2,", ":2,F");
+    assert_ne!(name, flagged);
+    fs::rename(entry.path(), cur.join(flagged))?;
+    Ok(())
+}
+
+/// A folder of which only the name is known.
+pub fn remote_only(name: &str) -> Arc<Folder> {
+    Arc::new(Folder::by_name(AccountId(0), name.as_bytes().into()))
+}
+
+pub fn planned(order: &Order) -> Result<Plan, Box<dyn Error>> {
+    Ok(plan(order).map_err(|refused| refused.text)?)
+}
+
+pub fn spawn(plan: &Plan) -> Result<Child, Box<dyn Error>> {
+    let (program, args) = plan.argv.split_first().ok_or("no program")?;
+    let mut command = Command::new(program);
+    for entry in &plan.environment {
+        let entry = entry.to_str().ok_or("an environment")?;
+        let (name, value) = entry.split_once('=').ok_or("a variable")?;
+        command.env(name, value);
+    }
+    let command = command.args(args).current_dir("/").stdin(Stdio::null());
+    Ok(command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?)
+}
+
+pub fn ended(order: &Order, plan: &Plan, child: Child) -> Result<(Exit, Verdict), Box<dyn Error>> {
+    let out = child.wait_with_output()?;
+    let exit = match (out.status.code(), out.status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.ok_or("neither code nor signal")?),
+    };
+    let output = Output {
+        first: [out.stdout, out.stderr].concat(),
+        ..Output::default()
+    };
+    let verdict = judge(order, plan, exit, &output);
+    let argv = &plan.argv;
+    println!("{argv:?} {exit:?} {:?} {}", verdict.outcome, verdict.text);
+    println!("{}", String::from_utf8_lossy(&output.first));
+    Ok((exit, verdict))
+}
+
+pub fn run(order: &Order) -> Result<(Plan, Exit, Verdict), Box<dyn Error>> {
+    let plan = planned(order)?;
+    let child = spawn(&plan)?;
+    let (exit, verdict) = ended(order, &plan, child)?;
+    Ok((plan, exit, verdict))
+}
+
+/// Hold a lock by fcntl(2), as syncers do, in another process.
+pub struct LockHolder(Child);
+
+impl LockHolder {
+    pub fn hold(file: &Path) -> Result<Self, Box<dyn Error>> {
+        let script = "import fcntl, sys; file = open(sys.argv[1], 'w'); \
+                      fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()";
+        let mut holder = Command::new("python3")
+            .args(["-c", script])
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut said = String::new();
+        BufReader::new(holder.stdout.take().ok_or("no output")?).read_line(&mut said)?;
+        Ok(LockHolder(holder))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn release(mut self) -> io::Result<()> {
+        drop(self.0.stdin.take());
+        self.0.wait().map(drop)
+    }
+}
