@@ -14,6 +14,7 @@ mod syncs;
 mod users;
 mod world;
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -42,11 +43,7 @@ fn live<C: Coalesce>(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats
     let mut rng = Rng::new(seed);
     let setup = Setup::random(&mut rng);
     let mut world = World::<C>::new(rng, setup, sabotage, aloud);
-    let outcome = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
-        Err(format!("panic: {}", text.unwrap_or_default()))
-    });
+    let outcome = caught(|| world.run());
     let machine = world.machine.lock();
     let mut stats = world.stats;
     stats.operations = machine.disk.time;
@@ -63,23 +60,28 @@ fn live_many<C: Coalesce>(
     sabotage: Sabotage,
     enough: u64,
 ) -> (Option<String>, u64, Stats) {
-    let total = Mutex::new(Stats::default());
-    let (first, failures) = many(seeds, enough, |seed| {
-        let stats = live::<C>(seed, sabotage, false)?;
-        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-        total.add(stats);
-        Ok(())
-    });
-    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (first, failures, total)
+    let live = |seed| live::<C>(seed, sabotage, false);
+    many(seeds, enough, live, Stats::add)
 }
 
-/// Live so many lives, on all processors, until enough of them fail.
-fn many(
+/// A life; a panic in it is a failure.
+fn caught(life: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(life)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+/// Live so many lives, on all processors, until enough of them fail; the first failure by seed, how
+/// many failed, and the sum of what is counted.
+fn many<S: Default + Send>(
     seeds: u64,
     enough: u64,
-    live: impl Fn(u64) -> Result<(), String> + Sync,
-) -> (Option<String>, u64) {
+    live: impl Fn(u64) -> Result<S, String> + Sync,
+    add: impl Fn(&mut S, S) + Sync,
+) -> (Option<String>, u64, S) {
+    let total = Mutex::new(S::default());
     let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
     let first = Mutex::new(None::<(u64, String)>);
     let work = || {
@@ -88,14 +90,20 @@ fn many(
             if seed >= seeds {
                 return;
             }
-            if let Err(text) = live(seed) {
-                failures.fetch_add(1, Ordering::Relaxed);
-                if enough > 1 {
-                    eprintln!("{}", text.lines().next().unwrap_or_default());
-                }
-                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                if first.as_ref().is_none_or(|(known, _)| seed < *known) {
-                    *first = Some((seed, text));
+            match live(seed) {
+                Ok(stats) => add(
+                    &mut total.lock().unwrap_or_else(PoisonError::into_inner),
+                    stats,
+                ),
+                Err(text) => {
+                    failures.fetch_add(1, Ordering::Relaxed);
+                    if enough > 1 {
+                        eprintln!("{}", text.lines().next().unwrap_or_default());
+                    }
+                    let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                    if first.as_ref().is_none_or(|(known, _)| seed < *known) {
+                        *first = Some((seed, text));
+                    }
                 }
             }
         }
@@ -106,24 +114,40 @@ fn many(
         }
     });
     let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (first.map(|(_, text)| text), failures.into_inner())
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (first.map(|(_, text)| text), failures.into_inner(), total)
 }
 
-#[test]
-fn seeds() {
+/// What SEED and SEEDS ask for: one life aloud, or many, of which none may fail.  How many were
+/// lived, and what they were counted to, if they were many.
+fn asked<S: Debug>(
+    seeds: u64,
+    aloud: impl Fn(u64) -> Result<S, String>,
+    many: impl Fn(u64, u64) -> (Option<String>, u64, S),
+) -> Option<(u64, S)> {
     if let Some(seed) = from_environment("SEED") {
-        let outcome = live::<Coalescer>(seed, Sabotage::default(), true);
+        let outcome = aloud(seed);
         eprintln!("{:?}", outcome.unwrap_or_else(|text| panic!("{text}")));
-        return;
+        return None;
     }
-    let seeds = from_environment("SEEDS").unwrap_or(SEEDS);
+    let seeds = from_environment("SEEDS").unwrap_or(seeds);
     let began = Instant::now();
     let enough = from_environment("ENOUGH").unwrap_or(1);
-    let (failure, count, stats) = live_many::<Coalescer>(seeds, Sabotage::default(), enough);
+    let (failure, count, stats) = many(seeds, enough);
     eprintln!("{seeds} seeds in {:.1?}: {stats:?}", began.elapsed());
     if let Some(text) = failure {
         panic!("{count} of {seeds} seeds fail, among them\n{text}");
     }
+    Some((seeds, stats))
+}
+
+#[test]
+fn seeds() {
+    let aloud = |seed| live::<Coalescer>(seed, Sabotage::default(), true);
+    let many = |seeds, enough| live_many::<Coalescer>(seeds, Sabotage::default(), enough);
+    let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
+        return;
+    };
     let counts = [
         stats.operations,
         stats.scans,

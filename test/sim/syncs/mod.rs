@@ -14,12 +14,8 @@ mod mail;
 mod rules;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
-
 use crate::rng::Rng;
-use crate::{from_environment, many};
+use crate::{asked, caught, many};
 use world::{Sabotage, Setup, Stats, World};
 
 const SEEDS: u64 = 400;
@@ -29,11 +25,7 @@ fn live(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
     let mut rng = Rng::new(seed);
     let setup = Setup::random(&mut rng);
     let mut world = World::new(rng, setup, sabotage, aloud);
-    let outcome = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
-        Err(format!("panic: {}", text.unwrap_or_default()))
-    });
+    let outcome = caught(|| world.run());
     outcome.map(|()| world.stats).map_err(|text| {
         let (setup, steps) = (&world.setup, world.trace.text());
         format!("SEED={seed}: {text}\n{setup:?}\nthe last steps:\n{steps}")
@@ -41,32 +33,21 @@ fn live(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
 }
 
 fn live_many(seeds: u64, sabotage: Sabotage, enough: u64) -> (Option<String>, u64, Stats) {
-    let total = Mutex::new(Stats::default());
-    let (first, failures) = many(seeds, enough, |seed| {
-        let stats = live(seed, sabotage, false)?;
-        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-        total.add(stats);
-        Ok(())
-    });
-    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (first, failures, total)
+    many(
+        seeds,
+        enough,
+        |seed| live(seed, sabotage, false),
+        Stats::add,
+    )
 }
 
 #[test]
 fn seeds() {
-    if let Some(seed) = from_environment("SEED") {
-        let outcome = live(seed, Sabotage::None, true);
-        eprintln!("{:?}", outcome.unwrap_or_else(|text| panic!("{text}")));
+    let aloud = |seed| live(seed, Sabotage::None, true);
+    let many = |seeds, enough| live_many(seeds, Sabotage::None, enough);
+    let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
         return;
-    }
-    let seeds = from_environment("SEEDS").unwrap_or(SEEDS);
-    let began = Instant::now();
-    let enough = from_environment("ENOUGH").unwrap_or(1);
-    let (failure, count, stats) = live_many(seeds, Sabotage::None, enough);
-    eprintln!("{seeds} seeds in {:.1?}: {stats:?}", began.elapsed());
-    if let Some(text) = failure {
-        panic!("{count} of {seeds} seeds fail, among them\n{text}");
-    }
+    };
     let counts = [
         stats.runs,
         stats.failures,
