@@ -73,6 +73,7 @@
 (declare-function mailsync-pause "mailsync-sync")
 (declare-function mailsync-resume "mailsync-sync")
 (declare-function mailsync-sync "mailsync-sync")
+(declare-function mailsync-sync-state "mailsync-sync")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 
 ;;;; The mode line
@@ -129,7 +130,7 @@
 
 (defun mailsync-status--sync-words (account)
   "What the syncs of ACCOUNT are doing, in words for the end of a line."
-  (if-let ((sync (alist-get account mailsync-sync--states nil nil #'equal)))
+  (if-let ((sync (mailsync-sync-state account)))
       (let ((text (plist-get sync :text)))
         (concat "; " (mailsync-status--phase sync)
                 (if (equal text "") "" (concat ": " text))))
@@ -205,7 +206,7 @@
   "Pause the account at point, or resume it if it is paused."
   (interactive)
   (let* ((account (mailsync-status--account-here))
-         (sync (alist-get account mailsync-sync--states nil nil #'equal)))
+         (sync (mailsync-sync-state account)))
     (if (plist-get sync :paused)
         (mailsync-resume account)
       (mailsync-pause account))))
@@ -265,7 +266,7 @@ printed\n")
 
 (defun mailsync-status--sync (account status)
   "Write about the syncs of ACCOUNT, whose STATUS is a plist from the module."
-  (when-let ((sync (alist-get account mailsync-sync--states nil nil #'equal)))
+  (when-let ((sync (mailsync-sync-state account)))
     (let ((text (plist-get sync :text))
           (trouble (memq (plist-get sync :phase) '(failing paused))))
       (insert "  syncs: "

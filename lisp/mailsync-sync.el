@@ -82,7 +82,6 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
 (defvar mailsync-mode)
 (defvar mailsync--running)
 (declare-function mailsync--call "mailsync-dispatch")
-(declare-function mailsync--set-state "mailsync-dispatch")
 (declare-function mailsync--start-alone "mailsync")
 (declare-function mailsync--stop "mailsync")
 (declare-function mailsync-status-update "mailsync-status")
@@ -104,7 +103,7 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
   (cond
    ((and account (not (member account (mailsync--account-names))))
     (user-error "There is no account %S" account))
-   ((and account (not (assoc account mailsync-sync--states)))
+   ((and account (not (mailsync-sync-state account)))
     (user-error "The account %S has no :syncer" account))
    ((null mailsync-sync--states)
     (user-error "No account has a :syncer"))))
@@ -155,20 +154,16 @@ prefix argument sync everything.  CALLBACK is called with the result, as
                     (mailsync-sync--encode-folders folders)
                     (mailsync-sync--ask-back callback))
     (cond
-     ((mailsync-sync--paused-p name)
+     ((plist-get (mailsync-sync-state name) :paused)
       (message "mailsync: \"%s\" is paused; M-x mailsync-resume lets it sync"
                name))
-     ((eq (mailsync-sync--phase name) 'elsewhere)
+     ((eq (plist-get (mailsync-sync-state name) :phase) 'elsewhere)
       (message "mailsync: another Emacs syncs \"%s\"; this one does when that \
 ends" name)))))
 
-(defun mailsync-sync--phase (account)
-  "What the syncs of ACCOUNT are doing."
-  (plist-get (alist-get account mailsync-sync--states nil nil #'equal) :phase))
-
-(defun mailsync-sync--paused-p (account)
-  "Non-nil if no sync of ACCOUNT starts."
-  (plist-get (alist-get account mailsync-sync--states nil nil #'equal) :paused))
+(defun mailsync-sync-state (account)
+  "What the syncs of ACCOUNT are doing, a plist; nil if it is not synced."
+  (alist-get account mailsync-sync--states nil nil #'equal))
 
 (defun mailsync-sync-heard-of (account folders)
   "Remember that ACCOUNT has FOLDERS, for completion."
@@ -270,7 +265,7 @@ CALLBACK gets the result."
 It began with FIRST, ended with LAST, and DROPPED bytes were left out
 between; RESULT is what became of it.  Return nil if there is nothing to show."
   (unless (and (equal first "") (equal last "")
-               (memq (plist-get result :status) '(ok)))
+               (eq (plist-get result :status) 'ok))
     (with-current-buffer (get-buffer-create
                           (mailsync-sync--output-name account))
       (let ((inhibit-read-only t))
@@ -317,7 +312,7 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
 
 (defun mailsync-sync--begins (account total folders)
   "A sync of ACCOUNT over TOTAL folders begins; FOLDERS are some or all of them."
-  (when (assoc account mailsync-sync--states)
+  (when (mailsync-sync-state account)
     (mailsync-sync-heard-of account folders))
   (mailsync-log-add 'info "%s: syncing %s" account
                     (mailsync-sync--names total folders))
@@ -350,7 +345,7 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
     (setq result (plist-put result :output-buffer
                             (mailsync-sync--keep-output account result first
                                                         dropped last)))
-    (when (assoc account mailsync-sync--states)
+    (when (mailsync-sync-state account)
       (setf (alist-get account mailsync-sync--results nil nil #'equal) result))
     (mailsync-sync--log account result (string-to-number total))
     (mailsync--run-hook-safely 'mailsync-after-sync-functions account result)

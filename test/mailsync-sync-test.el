@@ -100,7 +100,7 @@ the account's maildir is `mail'.  Delays are short."
 
 (defun sync-test-phase ()
   "What the syncs of account \"w\" are doing."
-  (plist-get (cdr (assoc "w" mailsync-sync--states)) :phase))
+  (plist-get (mailsync-sync-state "w") :phase))
 
 (ert-deftest sync-test-a-change-is-synced ()
   (sync-test-with "echo hello" `(mailsync-command ,program "x" "%f")
@@ -252,7 +252,7 @@ the account's maildir is `mail'.  Delays are short."
                                (push (plist-get result :status) answers)))
       (test-wait (lambda () (eq (sync-test-phase) 'running)))
       (mailsync-pause)
-      (test-wait (lambda () (mailsync-sync--paused-p "w")))
+      (test-wait (lambda () (plist-get (mailsync-sync-state "w") :paused)))
       (should (eq (sync-test-phase) 'running))
       (setq mailsync-accounts (list (list "w" :maildir mail)))
       (mailsync-restart)
