@@ -8,7 +8,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -212,6 +212,9 @@ fn execute(argv: &[CString], environment: &[CString], files: &Theirs) -> Result<
     for (to, fd) in (0..).zip(files) {
         actions.add_dup2(fd.as_raw_fd(), to)?;
     }
+    for number in inherited() {
+        actions.add_close(number)?;
+    }
     let mut attributes = PosixSpawnAttr::init()?;
     // Ours are all blocked, and Emacs ignores some.
     attributes.set_sigmask(&SigSet::empty())?;
@@ -220,6 +223,20 @@ fn execute(argv: &[CString], environment: &[CString], files: &Theirs) -> Result<
     attributes.set_flags(flags | session())?;
     let pid = posix_spawn(program.as_c_str(), &actions, &attributes, argv, environment)?;
     Pid::from_raw(pid.as_raw()).ok_or(Errno::ESRCH)
+}
+
+/// Descriptors that Emacs, or who started it, has left open for children: its terminal among them,
+/// which a syncer that outlives Emacs would hold.  Known on Linux only (proc(5)).
+fn inherited() -> Vec<RawFd> {
+    let entries = fs::read_dir("/proc/self/fdinfo").into_iter().flatten();
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let open = |number: &RawFd| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+        flags.is_some_and(|flags| flags & OFlags::CLOEXEC.bits() == 0)
+    };
+    numbers.filter(|number| *number > 2).filter(open).collect()
 }
 
 /// A session of its own (nix does not name the flag).

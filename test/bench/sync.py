@@ -154,7 +154,7 @@ def spawn():
     emacs.eval("(progn (setq bench-keep (mailsync-run '(mailsync-command \"sleep\" \"600\"))) t)")
     ours, theirs = [], []
     measure = ("(let ((began (float-time)) called ended) {call} (setq called (float-time)) "
-               "(while (not ended) (accept-process-output nil 0.1)) "
+               "(while (not ended) (accept-process-output nil 0.001)) "
                "(format \"%f %f\" (* 1e3 (- called began)) (* 1e3 (- (float-time) began))))")
     mailsync = measure.format(call="(mailsync-run '(mailsync-command \"true\") nil (lambda (_) (setq ended t)))")
     process = measure.format(call="(make-process :name \"true\" :command '(\"true\") :connection-type 'pipe "
