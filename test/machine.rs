@@ -485,12 +485,10 @@ fn a_hung_file_system_holds_up_only_its_own_root() {
         frames.any(|it| it.text.contains("far has not answered for 10 s"))
     });
     tells(&engine, &roots[0], "2");
-    let status = engine.status();
-    let state = |name: &str| {
-        let mut accounts = status.accounts.iter();
-        accounts.find(|it| it.name == name).unwrap().state
-    };
-    assert_eq!((state("here"), state("far")), ("watching", "waiting"));
+    engine.wait_status(|status| {
+        let states = status.accounts.iter().map(|it| (&*it.name, it.state));
+        states.eq([("here", "watching"), ("far", "waiting")])
+    });
     // Another configuration waits for it no more than this one.
     let mut more = accounts.to_vec();
     maildir(&top.join("more"));

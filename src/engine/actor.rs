@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use crossbeam_channel::{
-    Receiver, Sender, TryRecvError, TrySendError, bounded, never, select, unbounded,
-};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 
 use super::config::{AccountConfig, RootConfig, RootId};
 use super::core::{Action, Core, Input};
@@ -125,7 +123,7 @@ impl Handle {
     ) -> Result<Self> {
         threads::quiet_panics();
         let (messages, inbox) = unbounded();
-        let (publish, status) = bounded(1);
+        let (publish, status) = bounded(2);
         let last_word = Arc::new(Mutex::new(Some((generation, pipe.try_clone()?))));
         let mut actor = Actor {
             core: Core::default(),
@@ -215,7 +213,7 @@ impl Handle {
 
     /// The engine's last snapshot.
     pub fn status(&mut self) -> &Status {
-        if let Ok(status) = self.status.try_recv() {
+        while let Ok(status) = self.status.try_recv() {
             self.last = status;
         }
         &self.last
@@ -268,13 +266,13 @@ fn say_bye(pipe: &mut Pipe, generation: i64, text: &str) {
     pipe.write(&payload.frame(generation, 0));
 }
 
-/// Put a value into a channel of one, in place of what nobody has read.
-fn replace<T>(publish: &Sender<T>, unread: &Receiver<T>, mut value: T) {
-    while let Err(TrySendError::Full(back)) = publish.try_send(value) {
-        value = back;
-        if let Err(TryRecvError::Disconnected) = unread.try_recv() {
-            return;
-        }
+/// Put a value into a channel of two, and take out the older one that nobody has read: a reader
+/// who comes meanwhile finds one of them, never nothing.
+fn replace<T>(publish: &Sender<T>, unread: &Receiver<T>, value: T) {
+    // It is never full: the one before was alone in it.
+    let _ = publish.try_send(value);
+    if unread.len() > 1 {
+        let _ = unread.try_recv();
     }
 }
 

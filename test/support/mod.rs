@@ -327,19 +327,25 @@ impl Engine {
         self.with(|handle| handle.status().clone())
     }
 
-    /// Wait until the snapshot of the first root is like this: it comes a little later than what
-    /// is told.
-    pub fn wait_root(&self, enough: impl Fn(&RootStatus) -> bool) {
+    /// Wait until the snapshot is like this: it comes a little later than what is told.
+    pub fn wait_status(&self, enough: impl Fn(&Status) -> bool) {
         let end = Instant::now() + LONG;
         loop {
             let status = self.status();
-            let root = status.accounts.first().and_then(|it| it.roots.first());
-            if root.is_some_and(&enough) {
+            if enough(&status) {
                 return;
             }
-            assert!(Instant::now() < end, "it never comes to that: {root:?}");
+            assert!(Instant::now() < end, "it never comes to that: {status:?}");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Wait until the snapshot of the first root is like this.
+    pub fn wait_root(&self, enough: impl Fn(&RootStatus) -> bool) {
+        self.wait_status(|status| {
+            let root = status.accounts.first().and_then(|it| it.roots.first());
+            root.is_some_and(&enough)
+        });
     }
 
     /// The last snapshot of the only root.
