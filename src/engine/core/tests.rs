@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::{AccountConfig, RootConfig, RootId, SyncConfig};
-use super::core::{Action, Core, Input};
 use super::root::{POLL, SILENCE};
+use super::{Action, Core, Input};
 use crate::change::AccountId;
 use crate::change::Kinds;
 use crate::coalesce::Delays;
+use crate::engine::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::schedule::{Lock, Timing};
 use crate::syncer::{

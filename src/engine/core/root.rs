@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::RootConfig;
-use super::status::RootStatus;
 use crate::change::{AccountId, Folder, Kinds};
+use crate::engine::config::RootConfig;
+use crate::engine::status::RootStatus;
 use crate::watch::inbox::Names;
 use crate::watch::job::{Absent, Depth, Job, Scanned};
 

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::SyncConfig;
-use super::core::Action;
-use super::status::SyncStatus;
+use super::Action;
 use crate::change::{AccountId, Kinds};
 use crate::echo::Claims;
+use crate::engine::config::SyncConfig;
+use crate::engine::status::SyncStatus;
 use crate::frame::Synced;
 use crate::notifier::{Notice, Notifier};
 use crate::schedule::{Act, Done, Lock, Phase, Scheduler, SyncState};
@@ -46,7 +46,7 @@ pub(super) struct Syncs {
     holder: Option<u32>,
     told: Option<(Told, Instant)>,
     /// It is no account's, but was called for once.
-    pub(super) ad_hoc: bool,
+    pub(super) once: bool,
 }
 
 impl Syncs {
@@ -60,7 +60,7 @@ impl Syncs {
             processes: [None; 2],
             holder: None,
             told: None,
-            ad_hoc: false,
+            once: false,
         }
     }
 
@@ -119,7 +119,7 @@ impl Syncs {
         let Some(done) = self.scheduler.ended(now, run, &ended) else {
             return;
         };
-        if self.ad_hoc {
+        if self.once {
             self.scheduler.only_what_is_asked();
         }
         self.memory = std::mem::take(&mut ended.memory);

@@ -1,0 +1,324 @@
+//! The engine's decisions, pure: `(now, input) -> actions`, and the next deadline.
+//!
+//! Owns the coalescers, the schedulers and the notifier, knows each root's folders, gives the
+//! workers their jobs.  It does no I/O and reads no clock, so that the simulator can run it as it
+//! is.  [`configure`] goes over to other accounts, [`watching`] takes in what happens in the roots
+//! (each is a [`root`]), [`syncing`] has accounts synced (each by its [`syncs`]).
+
+mod configure;
+mod root;
+mod syncing;
+mod syncs;
+#[cfg(test)]
+mod tests;
+mod watching;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::RootId;
+pub use super::messages::{Action, Input};
+use super::status::{AccountStatus, Status};
+use crate::change::{AccountId, Kinds};
+use crate::coalesce::{Coalesce, Coalescer};
+use crate::notifier::{Notice, Notifier};
+use crate::syncer::RunId;
+use crate::watch::job::{Depth, Job};
+use root::{Phase, Root};
+use syncs::Syncs;
+
+struct Account<C> {
+    name: String,
+    coalescer: C,
+    /// The state that Lisp was told last.
+    told: Option<(Phase, String)>,
+    /// As configured; none when it is configured no longer.
+    roots: Vec<RootId>,
+    /// None if it has no syncer.
+    syncs: Option<Syncs>,
+}
+
+/// The engine's state.  The coalescer is a parameter for the simulator's sake only.
+pub struct Core<C = Coalescer> {
+    /// All that ever were: their numbers travel with changes.
+    accounts: Vec<Account<C>>,
+    /// Those of the present configuration, in its order.
+    listed: Vec<AccountId>,
+    roots: BTreeMap<RootId, Root>,
+    /// Roots made so far.
+    made: usize,
+    notifier: Notifier,
+    delivered: u64,
+    /// Changes so far.
+    serial: u64,
+    /// Runs so far.
+    runs: u64,
+    mounts_are_told: bool,
+    /// What was not told of folders when their roots were given up: whoever has them now tells.
+    owed: HashMap<Arc<Path>, Kinds>,
+}
+
+impl<C: Coalesce> Default for Core<C> {
+    fn default() -> Self {
+        Core {
+            accounts: Vec::new(),
+            listed: Vec::new(),
+            roots: BTreeMap::new(),
+            made: 0,
+            notifier: Notifier::default(),
+            delivered: 0,
+            serial: 0,
+            runs: 0,
+            mounts_are_told: false,
+            owed: HashMap::new(),
+        }
+    }
+}
+
+impl<C: Coalesce> Core<C> {
+    /// Take in what happened; returns what to do.
+    pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Configure(accounts) => self.configure(now, accounts, &mut actions),
+            Input::Dirty(id, dirty) => self.dirty(now, id, dirty),
+            Input::Report(id, report) => self.report(now, id, report),
+            Input::WorkerDied(id, text) => self.worker_died(id, &text),
+            Input::Attach(generation, limit) => self.attach(generation, limit),
+            Input::Detach => self.notifier.detach(),
+            Input::Acknowledge(generation, sequence) => {
+                self.notifier.acknowledge(generation, sequence);
+            }
+            Input::Check(account, directory) => {
+                self.doubt(account.as_deref(), directory.as_deref());
+            }
+            Input::Resolved(slot, request, pairs) => self.resolved(slot, request, pairs),
+            Input::Log(level, text) => self.notifier.notice(Notice::Log { level, text }),
+            Input::Woke(slept) => self.woke(slept),
+            // Only where stamps are all there is does their clock matter.
+            Input::ClockSet => self.rouse(Depth::Everything, Root::swept),
+            Input::NetworkChanged => {
+                self.rouse(Depth::Sweep, Root::remote);
+                self.rouse(Depth::Everything, Root::waits);
+                self.each_syncs(|syncs| syncs.scheduler.network());
+            }
+            Input::MountsAreTold(told) => {
+                self.mounts_are_told = told;
+                if !told {
+                    let alone = |root: &Root| root.waits() || root.empty();
+                    self.rouse(Depth::Everything, alone);
+                }
+            }
+            Input::Mounts(points) => {
+                let near = |root: &Root| points.iter().any(|point| root.near(point));
+                self.rouse(Depth::Everything, near);
+            }
+            Input::Checked(account, folders) => {
+                if let Some(syncs) = self.known(&account).and_then(|id| self.syncs(id)) {
+                    for (real, serial) in folders {
+                        syncs.scheduler.checked(&real, serial);
+                    }
+                }
+            }
+            Input::Sync(account, folders, request) => {
+                for id in self.named(account.as_deref()) {
+                    self.ask(now, id, folders.as_deref(), request);
+                }
+            }
+            Input::Pause(account, pause) => {
+                for id in self.named(account.as_deref()) {
+                    match self.syncs(id) {
+                        Some(syncs) if pause => syncs.scheduler.pause(),
+                        Some(syncs) => syncs.scheduler.resume(),
+                        None => {}
+                    }
+                }
+            }
+            Input::Planned(account, run, syncer) => {
+                if let Some(id) = self.known(&account) {
+                    let syncer = syncer.map(|it| *it);
+                    let act = (self.syncs(id)).and_then(|it| it.planned(now, RunId(run), syncer));
+                    actions.extend(act.and_then(|act| self.act(id, act)));
+                }
+            }
+            Input::RunOnce {
+                key,
+                syncer,
+                folders,
+                request,
+                silence,
+            } => {
+                let id = self.account(key);
+                self.run_once(now, id, *syncer, silence, &mut actions);
+                self.ask(now, id, folders.as_deref(), request);
+            }
+            Input::Ran(id, event) => self.ran(now, id, event),
+            Input::Locked(id, lock) => {
+                if let Some(syncs) = self.syncs(id) {
+                    syncs.lock(lock);
+                }
+            }
+            Input::Tick => {}
+        }
+        self.pump(now, &mut actions);
+        actions
+    }
+
+    /// There is a pipe to Lisp, or another one.
+    fn attach(&mut self, generation: i64, limit: usize) {
+        // Whatever an earlier pipe carried (the first has generation 1) may be lost: everything
+        // is in doubt.
+        if generation > 1 {
+            self.doubt(None, None);
+        }
+        for account in &mut self.accounts {
+            account.told = None;
+        }
+        self.each_syncs(Syncs::untold);
+        self.notifier.attach(generation, limit);
+    }
+
+    fn woke(&mut self, slept: Duration) {
+        let text = format!(
+            "the machine slept for {} s: everything is looked at again",
+            slept.as_secs()
+        );
+        let level = "info";
+        self.notifier.notice(Notice::Log { level, text });
+        self.rouse(Depth::Everything, |_| true);
+        self.each_syncs(|syncs| syncs.scheduler.woke(slept));
+    }
+
+    /// When to call `handle` with a `Tick` at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let accounts = self.accounts.iter();
+        let coalescers = accounts.map(|account| account.coalescer.deadline());
+        let roots = self.roots.values().map(Root::deadline);
+        let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
+        let syncs = syncs.map(Syncs::deadline);
+        coalescers.chain(roots).chain(syncs).flatten().min()
+    }
+
+    fn resolved(&mut self, slot: String, request: i64, pairs: Vec<(PathBuf, PathBuf)>) {
+        let mut parts = vec![Vec::new()];
+        let mut bytes = 0;
+        for pair in pairs {
+            bytes += pair.0.as_os_str().len() + pair.1.as_os_str().len() + 2;
+            if bytes > BYTES_A_PART {
+                parts.push(Vec::new());
+                bytes = 0;
+            }
+            if let Some(part) = parts.last_mut() {
+                part.push(pair);
+            }
+        }
+        let count = parts.len();
+        for (part, pairs) in parts.into_iter().enumerate() {
+            self.notifier.notice(Notice::Resolved {
+                slot: slot.clone(),
+                request,
+                part: (part, count),
+                pairs,
+            });
+        }
+    }
+
+    /// Whatever became possible or due, done.
+    fn pump(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let ids: Vec<RootId> = self.roots.keys().copied().collect();
+        for id in ids {
+            let Some(root) = self.roots.get_mut(&id) else {
+                continue;
+            };
+            if root.next_take.take_if(|at| *at <= now).is_some() {
+                actions.push(Action::Take(id));
+            }
+            root.tick(now);
+            if let Some(job) = root.begin(now) {
+                let exclude = self.inner(id);
+                actions.push(Action::Run(id, Job { exclude, ..job }));
+            }
+        }
+        // When all have looked, what nobody has told is of folders that nobody has.
+        if self.roots.values().all(Root::idle) {
+            self.owed.clear();
+        }
+        for account in &mut self.accounts {
+            for change in account.coalescer.due(now) {
+                self.delivered += 1;
+                self.notifier.change(change);
+            }
+        }
+        self.tell_states();
+        self.sync(now, actions);
+        actions.extend(self.notifier.frame().map(Action::Send));
+    }
+
+    /// The roots of an account, in its order.
+    fn roots_of(&self, account: AccountId) -> impl Iterator<Item = &Root> + Clone {
+        let roots = self.accounts[account.0].roots.iter();
+        roots.filter_map(|id| self.roots.get(id))
+    }
+
+    fn state(&self, account: AccountId) -> (Phase, String) {
+        let roots = self.roots_of(account);
+        let worst = roots.clone().map(Root::phase).max();
+        let phase = worst.unwrap_or(Phase::Watching);
+        let mut texts = (roots.filter(|root| root.phase() == phase)).map(Root::text);
+        let text = texts.find(|text| !text.is_empty());
+        (phase, text.unwrap_or_default())
+    }
+
+    fn tell_states(&mut self) {
+        for account in self.listed.clone() {
+            let now = self.state(account);
+            let told = &mut self.accounts[account.0].told;
+            if told.as_ref() != Some(&now) {
+                self.notifier.notice(Notice::State {
+                    account,
+                    state: now.0.name(),
+                    text: now.1.clone(),
+                });
+                *told = Some(now);
+            }
+        }
+    }
+
+    /// What a user may want to see.
+    pub fn status(&self) -> Status {
+        let accounts = self.listed.iter().map(|id| {
+            let account = &self.accounts[id.0];
+            let (phase, text) = self.state(*id);
+            AccountStatus {
+                name: account.name.clone(),
+                state: phase.name(),
+                text,
+                pending: account.coalescer.len() + self.notifier.pending(*id),
+                roots: self.roots_of(*id).map(Root::status).collect(),
+                sync: account.syncs.as_ref().map(Syncs::status),
+            }
+        });
+        Status {
+            accounts: accounts.collect(),
+            in_flight: self.notifier.in_flight(),
+            delivered: self.delivered,
+            held: self.held(),
+            dead: None,
+        }
+    }
+
+    /// Entries held in memory, which must not grow with the number of events.
+    pub fn held(&self) -> usize {
+        let coalescers = self.accounts.iter().map(|account| account.coalescer.len());
+        let roots = self.roots.values().map(Root::held);
+        let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
+        let syncs = syncs.map(|it| it.scheduler.held());
+        let entries = coalescers.chain(roots).chain(syncs);
+        entries.sum::<usize>() + self.notifier.len() + self.owed.len()
+    }
+}
+
+/// Bytes of names in one part of an answer: it has to fit into a frame with room to spare.
+const BYTES_A_PART: usize = 8192;

@@ -1,0 +1,158 @@
+//! Having accounts synced: wishes and configurations for their schedulers, and what these want done.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::root::{Phase, Root};
+use super::syncs::Syncs;
+use super::{Action, Core};
+use crate::change::{AccountId, Folder};
+use crate::coalesce::Coalesce;
+use crate::engine::config::SyncConfig;
+use crate::schedule::{Act, Timing};
+use crate::syncer::{End, Event, RunId, Syncer};
+
+impl<C: Coalesce> Core<C> {
+    pub(super) fn each_syncs(&mut self, act: impl Fn(&mut Syncs)) {
+        let accounts = self.accounts.iter_mut();
+        accounts.filter_map(|it| it.syncs.as_mut()).for_each(act);
+    }
+
+    /// Have an account synced from now on as is configured, or not at all.
+    pub(super) fn resync(
+        &mut self,
+        now: Instant,
+        id: AccountId,
+        config: Option<SyncConfig>,
+        actions: &mut Vec<Action>,
+    ) {
+        let account = &mut self.accounts[id.0];
+        match (&mut account.syncs, config) {
+            (Some(syncs), Some(config)) => {
+                syncs.once = false;
+                syncs.reconfigure(now, config);
+            }
+            (None, Some(config)) => {
+                account.syncs = Some(Syncs::new(id, config));
+                actions.push(Action::SeekLock(id, account.name.clone()));
+            }
+            (Some(syncs), None) => {
+                // Its end will interest nobody; the lock lasts until then.
+                if let Some(run) = syncs.abandon(&mut self.notifier) {
+                    actions.push(Action::EndSync(run, End::Stop));
+                }
+                account.syncs = None;
+                actions.push(Action::DropLock(id));
+            }
+            (None, None) => {}
+        }
+        if let Some(syncs) = &mut account.syncs {
+            syncs.scheduler.begin(now);
+        }
+    }
+
+    /// Have a syncer that is no account's ready to be asked.
+    pub(super) fn run_once(
+        &mut self,
+        now: Instant,
+        id: AccountId,
+        syncer: Syncer,
+        silence: Option<Duration>,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.listed.contains(&id) {
+            // An account of that name: it is the account's syncer that is asked.
+            return;
+        }
+        let timing = Timing {
+            silence,
+            per_run: syncer.per_run,
+            ..Timing::once()
+        };
+        self.resync(now, id, Some(SyncConfig { timing, syncer }), actions);
+        if let Some(syncs) = &mut self.accounts[id.0].syncs {
+            syncs.once = true;
+        }
+    }
+
+    /// The user wants this synced now.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        id: AccountId,
+        names: Option<&[Vec<u8>]>,
+        request: i64,
+    ) {
+        let folders = names.map(|names| {
+            let known = |name: &[u8]| {
+                let roots = self.roots_of(id);
+                let folders = roots.flat_map(|root| root.folders.values());
+                let mut found: Vec<_> = folders.filter(|it| *it.name == *name).cloned().collect();
+                if found.is_empty() {
+                    found.push(Arc::new(Folder::by_name(id, name.into())));
+                }
+                found
+            };
+            names.iter().flat_map(|name| known(name)).collect()
+        });
+        if let Some(syncs) = &mut self.accounts[id.0].syncs {
+            syncs.scheduler.asked(now, folders, request);
+        }
+    }
+
+    /// Do what a scheduler wants.
+    pub(super) fn act(&mut self, id: AccountId, act: Act) -> Option<Action> {
+        let roots = self.roots_of(id).map(|root| root.config.directory.clone());
+        let roots: Vec<PathBuf> = roots.collect();
+        let account = &mut self.accounts[id.0];
+        let syncs = account.syncs.as_mut()?;
+        syncs.act(act, &account.name, &roots, &mut self.notifier)
+    }
+
+    /// Whatever is to be synced now.
+    pub(super) fn sync(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        for id in (0..self.accounts.len()).map(AccountId) {
+            if self.accounts[id.0].syncs.is_none() {
+                continue;
+            }
+            let away = |root: &Root| matches!(root.phase(), Phase::Starting | Phase::Waiting);
+            let ready = !self.roots_of(id).any(away);
+            let runs = &mut self.runs;
+            let mut next_run = || {
+                *runs += 1;
+                RunId(*runs)
+            };
+            let Some(syncs) = &mut self.accounts[id.0].syncs else {
+                continue;
+            };
+            syncs.scheduler.ready(ready);
+            for act in syncs.scheduler.tick(now, &mut next_run) {
+                actions.extend(self.act(id, act));
+            }
+            let account = &mut self.accounts[id.0];
+            if let Some(syncs) = &mut account.syncs {
+                if syncs.once {
+                    if syncs.scheduler.is_idle() {
+                        account.syncs = None;
+                        actions.push(Action::DropLock(id));
+                    }
+                } else {
+                    syncs.tell(now, &mut self.notifier);
+                }
+            }
+        }
+    }
+
+    /// The syncs of an account, if it has a syncer.
+    pub(super) fn syncs(&mut self, id: AccountId) -> Option<&mut Syncs> {
+        self.accounts.get_mut(id.0)?.syncs.as_mut()
+    }
+
+    pub(super) fn ran(&mut self, now: Instant, id: AccountId, event: Event) {
+        let account = self.accounts.get_mut(id.0);
+        if let Some(syncs) = account.and_then(|it| it.syncs.as_mut()) {
+            syncs.ran(now, event, &mut self.notifier);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What happens in the roots: from events and reports to changes of folders.
+//!
+//! A folder belongs to the innermost root that it is in; roots that nest or clash give up and take
+//! over what is in them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::root::{Happened, Root};
+use super::{Account, Core};
+use crate::change::{AccountId, Change, Folder, Kinds, Origins};
+use crate::coalesce::Coalesce;
+use crate::echo::Claims;
+use crate::engine::config::RootId;
+use crate::maildir::FoundFolder;
+use crate::notifier::Notice;
+use crate::watch::inbox::{Dirty, HALF_LIFE};
+use crate::watch::job::{Depth, Report, Scanned};
+
+impl<C: Coalesce> Core<C> {
+    pub(super) fn dirty(&mut self, now: Instant, id: RootId, mut dirty: Dirty) {
+        let Some(root) = self.roots.get_mut(&id).filter(|root| !root.closed) else {
+            return;
+        };
+        if let Some(text) = dirty.failure {
+            root.deaf(now);
+            let text = format!("watching {}: {text}", root.config.directory.display());
+            let level = "error";
+            self.notifier.notice(Notice::Log { level, text });
+        }
+        if dirty.unsettled {
+            root.next_take.get_or_insert(now + HALF_LIFE);
+        }
+        if dirty.overflow {
+            root.want(Depth::Everything);
+        }
+        // Mail that others deliver is no sign of life of a syncer.
+        let mut life = !dirty.places.is_empty();
+        root.want_places(dirty.places);
+        if root.clashing() {
+            // The other one tells.
+            return;
+        }
+        let account = &mut self.accounts[root.account.0];
+        let believed = account.roots.len() == 1 && root.whole();
+        for (directory, kinds) in dirty.messages {
+            let claims = dirty.claims.remove(&directory);
+            let claims = claims.unwrap_or_else(|| Claims::none(kinds));
+            let (open, synced) = match &account.syncs {
+                Some(syncs) => syncs.judge(&claims, believed),
+                None => claims.judge(|_| false),
+            };
+            life |= synced || !believed || !(kinds - Kinds::NEW).is_empty();
+            let happened = root.limbo.entry(directory).or_default();
+            happened.kinds |= kinds;
+            happened.open |= open;
+            happened.synced |= synced;
+        }
+        if let Some(syncs) = account.syncs.as_mut().filter(|_| life) {
+            syncs.scheduler.sign(now, dirty.arrived);
+        }
+        self.explain(now, id);
+    }
+
+    /// Find the folders of the directories in which something happened.
+    ///
+    /// A directory without one was watched before its report is in, or has a stale name, or is
+    /// a folder that is really called "new": after the next report we know, or the worker does.
+    fn explain(&mut self, now: Instant, id: RootId) {
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let Root { limbo, folders, .. } = root;
+        let serial = &mut self.serial;
+        limbo.retain(|directory, happened| {
+            let folder = directory.parent().and_then(|real| folders.get(real));
+            if let Some(folder) = folder {
+                tell(&mut self.accounts, serial, now, folder, *happened);
+            }
+            folder.is_none()
+        });
+        root.settle_limbo();
+    }
+
+    pub(super) fn report(&mut self, now: Instant, id: RootId, report: Report) {
+        let Some(root) = self.roots.get_mut(&id).filter(|root| !root.closed) else {
+            return;
+        };
+        root.finished();
+        match report {
+            Report::Nothing => root.found_nothing(now),
+            Report::Absent(absent) => root.absent(now, absent, self.mounts_are_told),
+            Report::Scanned(scanned) => match self.taken(id, &scanned.real_root) {
+                Some((other, text)) => self.clash(id, other, text, &scanned.real_root),
+                None => self.scanned(now, id, scanned),
+            },
+        }
+        self.explain(now, id);
+    }
+
+    /// Which root has this truename already, and why no other may have it.
+    fn taken(&self, id: RootId, real: &Path) -> Option<(RootId, String)> {
+        let mut others = self.roots.iter();
+        let (taken, other) = others.find(|(other, root)| {
+            **other != id && !root.closed && !root.waits() && root.real.as_deref() == Some(real)
+        })?;
+        let root = self.roots.get(&id)?;
+        let text = format!(
+            ":maildir {} is the same directory as {} of the account \"{}\": remove one of them \
+             from mailsync-accounts",
+            root.config.directory.display(),
+            other.config.directory.display(),
+            self.accounts[other.account.0].name
+        );
+        Some((*taken, text))
+    }
+
+    /// A root is where another one is, as far as is known: it has no folders until one of them is
+    /// elsewhere.
+    fn clash(&mut self, id: RootId, other: RootId, text: String, real: &Path) {
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let before = root.real.take();
+        // The other one may have moved, and nobody has looked yet: links change places.
+        if root.clash(text, real)
+            && let Some(other) = self.roots.get_mut(&other)
+        {
+            other.want(Depth::Everything);
+        }
+        if let Some(before) = before {
+            self.unnest(&before);
+            self.settle_clashes(&before);
+        }
+    }
+
+    /// No root is there any more: one that wanted to be there can.
+    pub(super) fn settle_clashes(&mut self, real: &Path) {
+        for root in self.roots.values_mut() {
+            if root.clashes_at(real) {
+                root.want_anew(real);
+            }
+        }
+    }
+
+    fn scanned(&mut self, now: Instant, id: RootId, mut scanned: Scanned) {
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let old = root.real.replace(scanned.real_root.clone());
+        let first = old.is_none();
+        if old.as_ref() != Some(&scanned.real_root) {
+            self.nest(&scanned.real_root);
+            if let Some(old) = &old {
+                // The link at the root leads elsewhere now.
+                self.unnest(old);
+                self.settle_clashes(old);
+            }
+        }
+        let inner = self.inner(id);
+        let mine = |real: &Path| !inner.iter().any(|inner| real.starts_with(inner));
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        for real in scanned.deleted.iter().filter(|real| mine(real)) {
+            if let Some(folder) = root.folders.remove(real) {
+                let happened = Happened::by_anyone(Kinds::DELETED);
+                tell(&mut self.accounts, &mut self.serial, now, &folder, happened);
+            }
+        }
+        root.scanned(now, &mut scanned, self.mounts_are_told);
+        for found in scanned.created {
+            if !mine(&found.real) {
+                continue;
+            }
+            let folder = Arc::new(folder(root.account, found));
+            root.folders.insert(folder.real.clone(), folder.clone());
+            // What the first scan finds is no news; Lisp asks for a check of it all.
+            let owed = self.owed.remove(&folder.real);
+            let news = (!first).then_some(Kinds::CREATED | Kinds::NEW);
+            let kinds = owed.into_iter().chain(news).reduce(Kinds::union);
+            if let Some(kinds) = kinds {
+                let happened = Happened::by_anyone(kinds);
+                tell(&mut self.accounts, &mut self.serial, now, &folder, happened);
+            }
+        }
+        for real in &scanned.changed {
+            if let Some(folder) = root.folders.get(real) {
+                let happened = Happened::by_anyone(Kinds::UNKNOWN);
+                tell(&mut self.accounts, &mut self.serial, now, folder, happened);
+            }
+        }
+        if first {
+            let account = root.account;
+            let directory = root.config.directory.clone();
+            self.notifier.notice(Notice::Ready { account, directory });
+        }
+    }
+
+    /// Truenames of other roots inside this one: the longest root has a folder.
+    pub(super) fn inner(&self, id: RootId) -> Vec<PathBuf> {
+        let Some(mine) = self.roots.get(&id).and_then(|root| root.real.as_ref()) else {
+            return Vec::new();
+        };
+        let others = self.roots.values().filter(|root| !root.closed);
+        let reals = others.filter_map(|root| root.real.as_ref());
+        let inner = reals.filter(|real| *real != mine && real.starts_with(mine));
+        inner.cloned().collect()
+    }
+
+    /// A root has told its truename: roots around it give up what is inside, without a word.
+    fn nest(&mut self, real: &Path) {
+        let mut accounts = Vec::new();
+        for root in self.around(real) {
+            root.folders.retain(|folder, _| !folder.starts_with(real));
+            root.want(Depth::Everything);
+            accounts.push(root.account);
+        }
+        for account in accounts {
+            self.forget(account, &|folder| folder.real.starts_with(real));
+        }
+    }
+
+    /// What was a root's has gone over to the roots around it, who have to look at it now.
+    pub(super) fn unnest(&mut self, real: &Path) {
+        for root in self.around(real) {
+            root.want_anew(real);
+        }
+    }
+
+    /// The roots in which this directory lies.
+    fn around(&mut self, real: &Path) -> impl Iterator<Item = &mut Root> {
+        let open = self.roots.values_mut().filter(|root| !root.closed);
+        open.filter(move |root| {
+            (root.real.as_ref()).is_some_and(|out| out != real && real.starts_with(out))
+        })
+    }
+
+    /// Everything (of one account, of one root of it) may have changed.
+    pub(super) fn doubt(&mut self, account: Option<&str>, directory: Option<&Path>) {
+        for root in self.roots.values() {
+            let wanted = account.is_none_or(|name| name == self.accounts[root.account.0].name)
+                && directory.is_none_or(|directory| directory == root.config.directory);
+            if wanted {
+                for folder in root.folders.values() {
+                    self.notifier.change(Change {
+                        folder: folder.clone(),
+                        kinds: Kinds::UNKNOWN,
+                        origins: Origins::LOCAL,
+                        serial: self.serial,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Have these roots looked at, those that were given up for a while included.
+    pub(super) fn rouse(&mut self, depth: Depth, which: impl Fn(&Root) -> bool) {
+        for root in self.roots.values_mut().filter(|root| which(root)) {
+            root.rouse(depth);
+        }
+    }
+
+    pub(super) fn worker_died(&mut self, id: RootId, text: &str) {
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let directory = root.config.directory.display();
+        root.fail(format!(
+            "internal error while looking at {directory}: {text}; M-x mailsync-restart starts it \
+             again, please report this"
+        ));
+        if let Some(real) = root.real.take() {
+            self.unnest(&real);
+            self.settle_clashes(&real);
+        }
+    }
+}
+
+/// Something happened in a folder: whoever wants to know of it does.
+fn tell<C: Coalesce>(
+    accounts: &mut [Account<C>],
+    serial: &mut u64,
+    now: Instant,
+    folder: &Arc<Folder>,
+    happened: Happened,
+) {
+    let Some(account) = accounts.get_mut(folder.account.0) else {
+        return;
+    };
+    *serial += 1;
+    let Happened {
+        kinds,
+        open,
+        synced,
+    } = happened;
+    let local = !synced || !open.is_empty();
+    let mut change = Change {
+        folder: folder.clone(),
+        kinds,
+        origins: Origins::empty(),
+        serial: *serial,
+    };
+    change.origins.set(Origins::LOCAL, local);
+    change.origins.set(Origins::SYNC, synced);
+    if let Some(syncs) = account.syncs.as_mut().filter(|_| !open.is_empty()) {
+        let open = Change {
+            kinds: open,
+            origins: Origins::LOCAL,
+            ..change.clone()
+        };
+        syncs.scheduler.changed(now, &open);
+    }
+    account.coalescer.add(now, change);
+}
+
+fn folder(account: AccountId, found: FoundFolder) -> Folder {
+    Folder {
+        account,
+        real: found.real,
+        directory: found.directory,
+        name: found.name,
+    }
+}

@@ -1,0 +1,97 @@
+//! What the engine's core learns, and what it wants done: the words between it and its threads.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::config::{AccountConfig, RootConfig, RootId};
+use crate::change::AccountId;
+use crate::schedule::Lock;
+use crate::syncer::{End, Event, Order, RunId, Syncer};
+use crate::watch::inbox::Dirty;
+use crate::watch::job::{Job, Report};
+
+/// What the engine learns.
+#[derive(Debug)]
+pub enum Input {
+    /// These accounts shall be watched, and no others: the difference is what is done.
+    Configure(Vec<AccountConfig>),
+    /// A backend's events.
+    Dirty(RootId, Dirty),
+    /// A worker's answer.
+    Report(RootId, Report),
+    /// A worker died.
+    WorkerDied(RootId, String),
+    /// Lisp made a pipe that takes this many bytes without waiting.
+    Attach(i64, usize),
+    /// The pipe is closed.
+    Detach,
+    /// Lisp has read a frame (generation and sequence).
+    Acknowledge(i64, u64),
+    /// Lisp wants every folder of an account (all accounts), or of one root of it, checked.
+    Check(Option<String>, Option<PathBuf>),
+    /// Gnus has checked folders of an account, by truename, as of these serial numbers.
+    Checked(String, Vec<(PathBuf, u64)>),
+    /// The user wants an account (`None`: all) synced now: these folders (`None`: everything); a
+    /// request that is not 0 is answered.
+    Sync(Option<String>, Option<Vec<Vec<u8>>>, i64),
+    /// Pause the syncs of an account (`None`: all), or resume them.
+    Pause(Option<String>, bool),
+    /// Lisp's answer to how a syncer is run this time.
+    Planned(String, u64, Option<Box<Syncer>>),
+    /// Run a syncer that is no account's: its key, folders and request.
+    RunOnce {
+        /// Runs of one key never overlap.
+        key: String,
+        /// What to run.
+        syncer: Box<Syncer>,
+        /// `None`: everything.
+        folders: Option<Vec<Vec<u8>>>,
+        /// As in `Sync`.
+        request: i64,
+        /// It is ended when it gives no sign of life for so long, if ever.
+        silence: Option<Duration>,
+    },
+    /// A runner's news.
+    Ran(AccountId, Event),
+    /// Who may sync an account.
+    Locked(AccountId, Lock),
+    /// File names were resolved: slot, number of the request, names with truenames.
+    Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
+    /// Something for the log: its level and text.
+    Log(&'static str, String),
+    /// The machine slept, for so long.
+    Woke(Duration),
+    /// The wall clock was set, which stamps are compared by.
+    ClockSet,
+    /// An address or a route came or went.
+    NetworkChanged,
+    /// From now on `Mounts` comes when something is mounted or unmounted, or does not.
+    MountsAreTold(bool),
+    /// Something was mounted or unmounted here.
+    Mounts(Vec<PathBuf>),
+    /// Only time has passed.
+    Tick,
+}
+
+/// What the engine wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a worker for a new root.
+    Open(RootId, RootConfig),
+    /// Give a worker a job; it has none.
+    Run(RootId, Job),
+    /// End a worker.
+    Close(RootId),
+    /// Look into the root's inbox again.
+    Take(RootId),
+    /// Write a frame; the pipe has room for it.
+    Send(Vec<u8>),
+    /// Run a syncer.
+    Sync(AccountId, Box<Order>),
+    /// End a run.
+    EndSync(RunId, End),
+    /// Seek the lock of an account with this name, and say who has it.
+    SeekLock(AccountId, String),
+    /// Give it up.
+    DropLock(AccountId),
+}
