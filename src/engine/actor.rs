@@ -22,7 +22,7 @@ use crate::change::AccountId;
 use crate::frame::Payload;
 use crate::maildir::{DiskFs, Fs};
 use crate::schedule::Lock;
-use crate::syncer::lock::{Held, Holder, Seeker};
+use crate::syncer::lock::{Held, Holder, Key, Seeker};
 use crate::syncer::run::{self, Running};
 use crate::syncer::{End, Ended, Event, Order, Outcome, RunId};
 use crate::threads;
@@ -446,7 +446,7 @@ impl Actor {
                         running.end(why);
                     }
                 }
-                Action::SeekLock(id, name) => self.seek_lock(id, &name),
+                Action::SeekLock(id, key) => self.seek_lock(id, key),
                 // A run that lasts keeps it for so long.
                 Action::DropLock(id) => drop(self.locks.remove(&id)),
                 Action::Send(frame) => {
@@ -585,14 +585,14 @@ impl Actor {
         told.collect()
     }
 
-    fn seek_lock(&mut self, id: AccountId, name: &str) {
+    fn seek_lock(&mut self, id: AccountId, key: Key) {
         self.locks_sought += 1;
         let number = self.locks_sought;
         let messages = self.messages.clone();
         let tell = move |holder| {
             let _ = messages.send(Message::Holder(id, number, holder));
         };
-        let seeker = Seeker::start(name, self.world.runtime.as_deref(), tell);
+        let seeker = Seeker::start(key, self.world.runtime.as_deref(), tell);
         if let Err(error) = &seeker {
             let holder = Holder::Nobody(format!("{error:#}"));
             let _ = self.messages.send(Message::Holder(id, number, holder));
@@ -617,6 +617,7 @@ impl Actor {
                 Lock::Ours
             }
             Holder::Other(pid) => Lock::Other(pid),
+            Holder::Orphan(pid) => Lock::Orphan(pid),
             Holder::Nobody(text) => {
                 let text = format!("two instances of Emacs may sync at the same time: {text}");
                 self.input(Input::Log("warning", text));

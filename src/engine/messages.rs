@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::config::{AccountConfig, RootConfig, RootId};
 use crate::change::AccountId;
 use crate::schedule::Lock;
+use crate::syncer::lock::Key;
 use crate::syncer::{End, Event, Order, RunId, Syncer};
 use crate::watch::inbox::Dirty;
 use crate::watch::job::{Job, Report};
@@ -90,8 +91,8 @@ pub enum Action {
     Sync(AccountId, Box<Order>),
     /// End a run.
     EndSync(RunId, End),
-    /// Seek the lock of an account with this name, and say who has it.
-    SeekLock(AccountId, String),
+    /// Seek the lock of an account, instead of one that it had, and say who has it.
+    SeekLock(AccountId, Key),
     /// Give it up.
     DropLock(AccountId),
 }

@@ -51,8 +51,10 @@ pub enum Lock {
     Sought,
     /// We may.
     Ours,
-    /// Another process does, with this number if it is known.
+    /// Another Emacs does, with this number if it is known.
     Other(Option<u32>),
+    /// A run that an Emacs has left behind does.
+    Orphan(Option<u32>),
 }
 
 /// What is to be done.
@@ -273,13 +275,17 @@ impl Scheduler {
     /// No sync starts from now on.
     pub fn pause(&mut self) {
         self.pause = Some(Pause::User);
-        // What Lisp is still asked about has not started.
+        self.not_yet();
+        self.stirred = true;
+    }
+
+    /// What Lisp is still asked about has not started, and shall not.
+    fn not_yet(&mut self) {
         if let Some(mut run) = (self.run).take_if(|run| matches!(run.stage, Stage::Planning(_))) {
             run.requests.append(&mut self.requests);
             self.requests = std::mem::take(&mut run.requests);
             self.take_back(run);
         }
-        self.stirred = true;
     }
 
     /// Syncs start again.
@@ -292,6 +298,9 @@ impl Scheduler {
     /// Who may sync.
     pub fn lock(&mut self, lock: Lock) {
         self.lock = lock;
+        if self.lock != Lock::Ours {
+            self.not_yet();
+        }
         self.stirred = true;
     }
 

@@ -72,6 +72,7 @@ impl Scheduler {
             (Some(Pause::Auth(text)), _) => (Phase::Paused, text.clone()),
             (Some(Pause::User), _) => (Phase::Paused, String::new()),
             (None, Lock::Other(pid)) => (Phase::Elsewhere, elsewhere(*pid)),
+            (None, Lock::Orphan(pid)) => (Phase::Elsewhere, orphan(*pid)),
             _ if self.failures > 0 || self.refusals > 0 => (Phase::Failing, self.trouble.clone()),
             _ if waits && self.begun && !self.ready => {
                 let text = "waits for its maildir".to_owned();
@@ -105,4 +106,12 @@ fn elsewhere(pid: Option<u32>) -> String {
         Some(pid) => format!("synced by pid {pid}"),
         None => "synced by another process".to_owned(),
     }
+}
+
+fn orphan(pid: Option<u32>) -> String {
+    let kill = pid.map_or_else(String::new, |pid| format!(" (kill -9 {pid})"));
+    format!(
+        "{}, which an Emacs that is gone has started; if it hangs, end it{kill}",
+        elsewhere(pid)
+    )
 }

@@ -498,7 +498,8 @@ fn everything_from_time_to_time() {
             },
             90.0,
             "0 far a; 0 > plan a; 1 pause; 2 planned; 50 resume; 50 > plan a; 51 planned; go; 52 ok; \
-             53 ask b; 53 > plan b; 54 pause; 60 resume; 60 > plan b; 61 planned; go; 62 ok",
+             53 ask b; 53 > plan b; 54 pause; 60 resume; 60 > plan b; 61 planned; go; 62 ok; \
+             63 ask c; 63 > plan c; 64 other; 65 planned; 70 ours; 70 > plan c; 71 planned; go",
         ),
     ];
     for (what, timing, end, script) in table {

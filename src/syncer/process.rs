@@ -36,6 +36,8 @@ pub struct Recipe<'a> {
     pub directory: Option<&'a Path>,
     /// It is to be given input.
     pub feed: bool,
+    /// Files that it and what it starts keep open.
+    pub keeps: &'a [BorrowedFd<'a>],
 }
 
 /// A child that has not been waited for, so that its number is its own.  When this is dropped, it
@@ -78,7 +80,8 @@ pub fn spawn(recipe: &Recipe) -> Result<(Process, Pipes), Refused> {
         Some(code) => reason(Errno::from_raw(code), program),
         None => transient(format!("{} is not started: {error}", program.display())),
     })?;
-    let pid = execute(&argv, &environment, &theirs).map_err(|errno| reason(errno, program))?;
+    let pid = execute(&argv, &environment, &theirs, recipe.keeps)
+        .map_err(|errno| reason(errno, program))?;
     let over = end_of(pid).map_err(|error| {
         // Nobody could tell when it ends.
         kill(pid, Signal::KILL);
@@ -206,11 +209,20 @@ pub fn waits_not(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn execute(argv: &[CString], environment: &[CString], files: &Theirs) -> Result<Pid, Errno> {
+fn execute(
+    argv: &[CString],
+    environment: &[CString],
+    files: &Theirs,
+    keeps: &[BorrowedFd],
+) -> Result<Pid, Errno> {
     let program = argv.first().ok_or(Errno::ENOENT)?;
     let mut actions = PosixSpawnFileActions::init()?;
     for (to, fd) in (0..).zip(files) {
         actions.add_dup2(fd.as_raw_fd(), to)?;
+    }
+    for kept in keeps {
+        // The same number: that it is closed by exec is taken back (posix_spawn(3)).
+        actions.add_dup2(kept.as_raw_fd(), kept.as_raw_fd())?;
     }
     for number in inherited() {
         actions.add_close(number)?;
@@ -370,6 +382,7 @@ mod tests {
             environment: &[],
             directory: None,
             feed: false,
+            keeps: &[],
         };
         spawn(&recipe).unwrap().0
     }

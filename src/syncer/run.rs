@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::capture::Capture;
-use super::lock::Held;
+use super::lock::{Held, RunLock};
 use super::outcome::{Exit, Verdict, judge};
 use super::plan::{Plan, Refused, plan};
 use super::process::{self, Pipes, Process, Recipe};
@@ -145,7 +145,7 @@ fn begin(
     let at_work = shared.clone();
     let body = move || {
         let mut ended = blank();
-        if let Err(refused) = perform(job, &at_work, &teller, &mut ended) {
+        if let Err(refused) = perform(job, held.as_deref(), &at_work, &teller, &mut ended) {
             ended.outcome = refused.outcome;
             ended.text = refused.text;
         }
@@ -179,22 +179,34 @@ fn line(text: &str) -> String {
 }
 
 /// Plan, run and judge, and write down how it went.
-fn perform(job: Job, shared: &Shared, teller: &Teller, ended: &mut Ended) -> Result<(), Refused> {
+fn perform(
+    job: Job,
+    held: Option<&Held>,
+    shared: &Shared,
+    teller: &Teller,
+    ended: &mut Ended,
+) -> Result<(), Refused> {
     let plan = (job.plan)()?;
     ended.everything = plan.everything;
     ended.memory.clone_from(&plan.memory);
     if let Some(why) = shared.starting() {
         return Err(by_us(why, &plan));
     }
+    let lock = held.map_or_else(|| Ok(RunLock::default()), Held::run);
+    let lock = lock.map_err(beside)?;
+    let keeps: Vec<_> = lock.files().collect();
     let process = process::spawn(&Recipe {
         argv: &plan.argv,
         environment: &marked(&plan.environment, job.run),
         directory: job.directory.as_deref(),
         feed: !job.input.is_empty(),
+        keeps: &keeps,
     });
     let (process, pipes) = process?;
     let child = shared.runs(process);
-    teller.began(child.process.pid());
+    let pid = child.process.pid().as_raw_nonzero().get().unsigned_abs();
+    lock.sign(pid);
+    teller.began(pid);
     let watch = Watch::new(&child, pipes, job.input, job.ladder, teller);
     let rest = watch.until_over().map_err(|error| Refused {
         outcome: Outcome::Transient,
@@ -222,6 +234,15 @@ fn perform(job: Job, shared: &Shared, teller: &Teller, ended: &mut Ended) -> Res
     ended.failed = verdict.failed;
     ended.memory = verdict.memory;
     Ok(())
+}
+
+/// Another run has the lock, of which nobody knew.
+fn beside(pid: Option<u32>) -> Refused {
+    let who = pid.map_or_else(|| "a process".to_owned(), |pid| format!("pid {pid}"));
+    Refused {
+        outcome: Outcome::Locked,
+        text: format!("{who} that another run has left behind syncs it"),
+    }
 }
 
 /// The outcome of a run that we ended, or never let start.
@@ -292,8 +313,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn began(&self, pid: Pid) {
-        let pid = pid.as_raw_nonzero().get().unsigned_abs();
+    fn began(&self, pid: u32) {
         (self.tell)(Event::Began { run: self.run, pid });
     }
 

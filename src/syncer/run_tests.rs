@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver as Events};
 
+use crate::syncer::lock::{Holder, Key, Seeker};
+
 /// Far longer than anything takes here.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -548,20 +550,31 @@ fn a_run_without_an_owner_goes_on() {
     assert_eq!((ended.exit, text(&ended.output).as_str()), (Some(8), "x"));
 }
 
+/// Seek a lock there.
+fn seek(runtime: &Path) -> (Seeker, Events<Holder>) {
+    let (told, holders) = mpsc::channel();
+    let tell = move |holder| drop(told.send(holder));
+    let key = Key::Name("a".to_owned());
+    let seeker = Seeker::start(key, Some(runtime), tell).unwrap();
+    (seeker, holders)
+}
+
+fn next_holder(holders: &Events<Holder>) -> Holder {
+    holders.recv_timeout(LONG).unwrap()
+}
+
+fn lock_held(holders: &Events<Holder>) -> Arc<Held> {
+    match next_holder(holders) {
+        Holder::Us(held) => held,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn the_lock_is_kept_until_the_end_and_free_when_that_is_told() {
-    use crate::syncer::lock::{Holder, Seeker};
     let top = tempfile::tempdir().unwrap();
-    let seek = || {
-        let (told, holders) = mpsc::channel();
-        let tell = move |holder| drop(told.send(holder));
-        let seeker = Seeker::start("a", Some(top.path()), tell).unwrap();
-        (seeker, holders)
-    };
-    let (_one, holders) = seek();
-    let Ok(Holder::Us(held)) = holders.recv_timeout(LONG) else {
-        panic!("not had")
-    };
+    let (_one, holders) = seek(top.path());
+    let held = lock_held(&holders);
     let (told, events) = mpsc::channel();
     let kept = Arc::downgrade(&held);
     let tell = move |event| {
@@ -572,17 +585,68 @@ fn the_lock_is_kept_until_the_end_and_free_when_that_is_told() {
     let running = begin(shell("exec sleep 300"), Some(held), tell).unwrap();
     let began = events.recv_timeout(LONG).unwrap();
     assert!(matches!(began, Event::Began { .. }));
-    let (two, holders) = seek();
-    let holder = holders.recv_timeout(LONG).unwrap();
+    let (two, holders) = seek(top.path());
+    let holder = next_holder(&holders);
     assert!(matches!(holder, Holder::Other(Some(_))), "{holder:?}");
     drop(two);
     assert!(holders.recv_timeout(LONG).is_err());
     running.end(End::Stop);
     let end = events.recv_timeout(LONG).unwrap();
     assert!(matches!(end, Event::Ended { .. }));
-    let (_three, holders) = seek();
-    let holder = holders.recv_timeout(LONG).unwrap();
-    assert!(matches!(holder, Holder::Us(_)), "{holder:?}");
+    let (_three, holders) = seek(top.path());
+    lock_held(&holders);
+}
+
+#[test]
+#[ignore = "another test runs it, in a process of its own"]
+fn an_emacs_that_will_be_killed() {
+    let Some(runtime) = std::env::var_os("MAILSYNC_TEST_RUNTIME") else {
+        return;
+    };
+    let (_seeker, holders) = seek(Path::new(&runtime));
+    let tell = |event| {
+        if let Event::Began { pid, .. } = event {
+            println!("began {pid}");
+        }
+    };
+    let script = shell("sleep 300 & wait");
+    let _running = begin(script, Some(lock_held(&holders)), tell).unwrap();
+    std::thread::sleep(LONG);
+}
+
+#[test]
+fn a_run_that_has_lost_its_emacs_is_waited_for() {
+    use std::io::{BufRead, BufReader};
+    let top = tempfile::tempdir().unwrap();
+    let mut emacs = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "--test-threads=1"])
+        .arg("syncer::run::tests::an_emacs_that_will_be_killed")
+        .env("MAILSYNC_TEST_RUNTIME", top.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(emacs.stdout.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let orphan: u32 = lines
+        .find_map(|line| line.rsplit_once("began ")?.1.trim().parse().ok())
+        .expect("a run");
+    let (_one, first) = seek(top.path());
+    let holder = next_holder(&first);
+    assert!(matches!(holder, Holder::Other(_)), "{holder:?}");
+    emacs.kill().unwrap();
+    emacs.wait().unwrap();
+    let holder = first.iter().find(|it| matches!(it, Holder::Orphan(_)));
+    assert!(
+        matches!(holder, Some(Holder::Orphan(Some(pid))) if pid == orphan),
+        "{holder:?}"
+    );
+    // It counts as running as long as anything of it does.
+    let group = Pid::from_raw(orphan.cast_signed()).unwrap();
+    rustix::process::kill_process(group, Signal::KILL).unwrap();
+    assert!(first.recv_timeout(Duration::from_millis(300)).is_err());
+    process::kill(group, Signal::KILL);
+    let held = lock_held(&first);
+    drop(held.run().unwrap());
 }
 
 #[test]
@@ -689,6 +753,7 @@ fn spawned() -> Duration {
         environment: &[],
         directory: None,
         feed: false,
+        keeps: &[],
     };
     let began = Instant::now();
     let (process, _pipes) = process::spawn(&recipe).unwrap();

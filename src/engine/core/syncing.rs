@@ -10,7 +10,8 @@ use super::{Action, Core};
 use crate::change::{AccountId, Folder};
 use crate::coalesce::Coalesce;
 use crate::engine::config::SyncConfig;
-use crate::schedule::{Act, Timing};
+use crate::schedule::{Act, Lock, Timing};
+use crate::syncer::lock::Key;
 use crate::syncer::{End, Event, RunId, Syncer};
 
 impl<C: Coalesce> Core<C> {
@@ -27,15 +28,27 @@ impl<C: Coalesce> Core<C> {
         config: Option<SyncConfig>,
         actions: &mut Vec<Action>,
     ) {
+        let roots = self.roots_of(id).map(|root| root.config.directory.clone());
+        let roots: Vec<PathBuf> = roots.collect();
         let account = &mut self.accounts[id.0];
+        let key = if roots.is_empty() {
+            Key::Name(account.name.clone())
+        } else {
+            Key::Maildirs(roots)
+        };
         match (&mut account.syncs, config) {
             (Some(syncs), Some(config)) => {
                 syncs.once = false;
                 syncs.reconfigure(now, config);
+                if syncs.key != key {
+                    syncs.key = key.clone();
+                    syncs.lock(Lock::Sought);
+                    actions.push(Action::SeekLock(id, key));
+                }
             }
             (None, Some(config)) => {
-                account.syncs = Some(Syncs::new(id, config));
-                actions.push(Action::SeekLock(id, account.name.clone()));
+                account.syncs = Some(Syncs::new(id, key.clone(), config));
+                actions.push(Action::SeekLock(id, key));
             }
             (Some(syncs), None) => {
                 // Its end will interest nobody; the lock lasts until then.

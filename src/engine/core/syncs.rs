@@ -15,6 +15,7 @@ use crate::engine::status::SyncStatus;
 use crate::frame::Synced;
 use crate::notifier::{Notice, Notifier};
 use crate::schedule::{Act, Done, Lock, Phase, Scheduler, SyncState};
+use crate::syncer::lock::Key;
 use crate::syncer::{Ended, Event, Memory, Order, Outcome, RunId, Syncer};
 
 /// Numbers that only move are told this often.
@@ -36,6 +37,8 @@ struct Told {
 /// The syncs of one account.
 pub(super) struct Syncs {
     account: AccountId,
+    /// What its lock is of.
+    pub(super) key: Key,
     pub(super) scheduler: Scheduler,
     syncer: Arc<Syncer>,
     /// What Lisp has said for the run that is about to start.
@@ -50,9 +53,10 @@ pub(super) struct Syncs {
 }
 
 impl Syncs {
-    pub(super) fn new(account: AccountId, config: SyncConfig) -> Self {
+    pub(super) fn new(account: AccountId, key: Key, config: SyncConfig) -> Self {
         Syncs {
             account,
+            key,
             scheduler: Scheduler::new(config.timing, 0x9E37_79B9_7F4A_7C15 ^ account.0 as u64),
             syncer: Arc::new(config.syncer),
             answer: None,
@@ -94,8 +98,8 @@ impl Syncs {
 
     pub(super) fn lock(&mut self, lock: Lock) {
         self.holder = match lock {
-            Lock::Other(pid) => pid,
-            _ => None,
+            Lock::Other(pid) | Lock::Orphan(pid) => pid,
+            Lock::Sought | Lock::Ours => None,
         };
         self.scheduler.lock(lock);
     }

@@ -13,6 +13,7 @@ use crate::coalesce::Delays;
 use crate::engine::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::schedule::{Lock, Timing};
+use crate::syncer::lock::Key;
 use crate::syncer::{
     Command, Ended, Event, Memory, Naming, Outcome, Program, RunId, Scope, Syncer,
 };
@@ -32,6 +33,7 @@ struct Bench {
     opened: Vec<usize>,
     /// Runs that were started, by the folders that they name.
     runs: Vec<String>,
+    locks: Vec<Key>,
     /// Changes are told by name and with their origins.
     origins: bool,
     closed: Vec<usize>,
@@ -99,6 +101,7 @@ impl Bench {
             jobs: Vec::new(),
             opened: Vec::new(),
             runs: Vec::new(),
+            locks: Vec::new(),
             origins: false,
             closed: Vec::new(),
         };
@@ -123,7 +126,8 @@ impl Bench {
                 Action::Run(RootId(root), job) => self.jobs.push((root, job)),
                 Action::Open(RootId(root), _) => self.opened.push(root),
                 Action::Close(RootId(root)) => self.closed.push(root),
-                Action::Take(_) | Action::SeekLock(..) | Action::DropLock(_) => {}
+                Action::SeekLock(_, key) => self.locks.push(key),
+                Action::Take(_) | Action::DropLock(_) => {}
                 Action::Sync(_, order) => self.runs.push(scope(&order.scope)),
                 Action::EndSync(run, why) => self.runs.push(format!("end {} {why:?}", run.0)),
                 Action::Send(frame) => {
@@ -959,6 +963,29 @@ fn an_account_that_is_given_up_ends_its_run_and_tells_no_more_of_it() {
     bench.pass(2);
     bench.ended(1, Outcome::Interrupted);
     assert_eq!(bench.pass(20), [""; 0]);
+}
+
+#[test]
+fn a_lock_is_of_maildirs_whatever_the_account_is_called() {
+    let maildirs = |them: &[&str]| Key::Maildirs(them.iter().map(PathBuf::from).collect());
+    let table: [(&str, &[&str], &[Key]); 4] = [
+        ("work", &["/m"], &[]),
+        ("job", &["/m"], &[maildirs(&["/m"])]),
+        ("work", &["/m", "/n"], &[maildirs(&["/m", "/n"])]),
+        ("work", &["/n"], &[maildirs(&["/n"])]),
+    ];
+    for (name, roots, locks) in table {
+        let mut bench = synced(&["/m/a"]);
+        assert_eq!(bench.locks, [maildirs(&["/m"])]);
+        bench.locks.clear();
+        let mut configured = accounts(&[(name, roots)]);
+        configured[0].sync = Some(sync());
+        bench.give(Input::Configure(configured));
+        assert_eq!(bench.locks, locks, "{name} {roots:?}");
+        // Without the lock nothing starts.
+        bench.give(Input::Sync(Some(name.to_owned()), None, 3));
+        assert_eq!(bench.runs.len(), usize::from(locks.is_empty()));
+    }
 }
 
 #[test]

@@ -1,12 +1,18 @@
 //! Locks among threads, and among processes.
 
 use super::*;
-use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use rustix::fs::{Mode, open};
+
+use super::directory::{Candidate, DIRECTORY};
+use super::search::{AGAIN, Watch};
 
 /// Far longer than anything takes here.
 const LONG: Duration = Duration::from_secs(60);
@@ -14,7 +20,8 @@ const LONG: Duration = Duration::from_secs(60);
 fn seek(account: &str, runtime: &Path) -> (Seeker, Receiver<Holder>) {
     let (told, holders) = mpsc::channel();
     let tell = move |holder| drop(told.send(holder));
-    let seeker = Seeker::start(account, Some(runtime), tell).unwrap();
+    let key = Key::Name(account.to_owned());
+    let seeker = Seeker::start(key, Some(runtime), tell).unwrap();
     (seeker, holders)
 }
 
@@ -49,8 +56,7 @@ fn nobody_holds(holders: &Receiver<Holder>) -> String {
 }
 
 fn file(runtime: &Path, account: &str) -> PathBuf {
-    let name = format!("{}.lock", file_name(account));
-    runtime.join("mailsync").join(name)
+    runtime.join("mailsync").join(format!("={account}.lock"))
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn many_get_it_one_after_the_other() {
                     told.send(held).unwrap();
                 }
             };
-            Seeker::start("a", Some(top.path()), tell).unwrap()
+            Seeker::start(Key::Name("a".to_owned()), Some(top.path()), tell).unwrap()
         })
         .collect();
     for _ in &seekers {
@@ -207,11 +213,10 @@ fn without_notification_it_is_tried_for() {
     let (stopped, _stop) = io::pipe().unwrap();
     let search = Search {
         every: Duration::from_millis(1),
-        directory: Directory {
+        directory: Arc::new(Directory {
             fd: open(top.path().join("mailsync"), DIRECTORY, Mode::empty()).unwrap(),
             path: top.path().join("mailsync"),
-        },
-        name: "a.lock".to_owned(),
+        }),
         stopped,
     };
     let mut tries = 0;
@@ -222,7 +227,7 @@ fn without_notification_it_is_tried_for() {
             lock.take();
         }
     };
-    let file = search.open().unwrap();
+    let file = search.directory.file("=a.lock").unwrap();
     let mut watch = Watch { inotify: None };
     assert!(search.locked(&file, &mut watch, &mut tell).unwrap());
 }
@@ -237,8 +242,8 @@ fn directories_that_are_not_safe() {
             fs::create_dir(ours).unwrap();
             fs::set_permissions(ours, fs::Permissions::from_mode(0o777)).unwrap();
         }),
-        ("a.lock", |ours| {
-            fs::create_dir_all(ours.join("a.lock")).unwrap();
+        ("=a.lock", |ours| {
+            fs::create_dir_all(ours.join("=a.lock")).unwrap();
         }),
     ];
     for (expected, make) in table {
@@ -301,44 +306,54 @@ fn the_first_directory_that_is_ours() {
     assert_eq!(paths(Some("relative")), given[1..]);
 }
 
-#[test]
-fn names_of_files() {
-    let table = [
-        ("work", "work"),
-        ("Work", "^work"),
-        ("me@example.org", "me@example.org"),
-        ("a b", "a%20b"),
-        ("a/b", "a%2fb"),
-        ("a\nb", "a%0ab"),
-        ("..", "%2e."),
-        ("", "%"),
-        ("%", "%25"),
-        ("^", "%5e"),
-        ("ä", "%c3%a4"),
-    ];
-    for (account, expected) in table {
-        assert_eq!(file_name(account), expected);
+/// A program that inherits the lock of a run, and lasts until its standard input is closed.
+fn left_behind(lock: &RunLock) -> Child {
+    let mut command = Command::new("cat");
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    for fd in lock.files() {
+        // As `process` has it, which cannot be used here: it would end what is started.
+        let flags = rustix::io::FdFlags::empty();
+        rustix::io::fcntl_setfd(fd, flags).unwrap();
     }
+    let child = command.spawn().unwrap();
+    lock.sign(child.id());
+    child
 }
 
 #[test]
-fn odd_names_have_locks_of_their_own() {
+fn a_daemon_that_outlives_its_run_keeps_nothing() {
     let top = tempfile::tempdir().unwrap();
-    let long = "x".repeat(300);
-    let longer = "x".repeat(301);
-    let wide = "ä/".repeat(100);
-    let names = [
-        "", ".", "..", "/", "a/b", "a%2fb", "A", "a", "a\nb", "\0", "ä", &long, &longer, &wide,
-    ];
-    let locks: Vec<_> = names
-        .iter()
-        .map(|name| held(&seek(name, top.path()).1))
-        .collect();
-    assert_eq!(locks.len(), names.len());
-    let files = fs::read_dir(top.path().join("mailsync")).unwrap();
-    let files: HashSet<_> = files
-        .map(|it| it.unwrap().file_name().to_str().unwrap().to_lowercase())
-        .collect();
-    assert_eq!(files.len(), names.len());
-    assert!(files.iter().all(|name| name.len() <= LONGEST + 5));
+    let (_one, first) = seek("a", top.path());
+    let lock = held(&first);
+    let run = lock.run().unwrap();
+    let mut daemon = left_behind(&run);
+    // While it lasts there is no other one.
+    assert_eq!(lock.run().err(), Some(Some(daemon.id())));
+    drop(run);
+    drop(lock.run().unwrap());
+    drop(lock);
+    let (_two, second) = seek("a", top.path());
+    held(&second);
+    drop(daemon.stdin.take());
+    daemon.wait().unwrap();
+}
+
+#[test]
+fn accounts_that_share_a_maildir_exclude_each_other() {
+    let top = tempfile::tempdir().unwrap();
+    let seek = |maildirs: &[&str]| {
+        let (told, holders) = mpsc::channel();
+        let key = Key::Maildirs(maildirs.iter().map(|it| top.path().join(it)).collect());
+        let tell = move |holder| drop(told.send(holder));
+        (Seeker::start(key, Some(top.path()), tell).unwrap(), holders)
+    };
+    let (_one, first) = seek(&["a", "b"]);
+    let lock = held(&first);
+    let (_two, second) = seek(&["c", "b"]);
+    other(&second, std::process::id());
+    // It has got the first of its files, and waits for the second.
+    let (_three, third) = seek(&["d"]);
+    held(&third);
+    drop(lock);
+    held(&second);
 }

@@ -1,0 +1,112 @@
+//! The directory of the locks: one that goes with the user's session where there is one, in which
+//! nobody else can put files.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, open, openat};
+use rustix::io::Errno;
+
+/// A directory in which ours may be.
+pub(super) struct Candidate {
+    pub(super) path: PathBuf,
+    /// We are the ones to make it, and the last to try.
+    pub(super) ours: bool,
+}
+
+/// The directories that go with the user's session, and one that anybody has.
+pub(super) fn candidates(runtime: Option<&Path>) -> Vec<Candidate> {
+    let user = rustix::process::geteuid().as_raw();
+    let session = PathBuf::from(format!("/run/user/{user}"));
+    let given = runtime.filter(|it| it.is_absolute()).map(Path::to_owned);
+    let there = [given, Some(session)].into_iter().flatten();
+    let there = there.map(|path| Candidate { path, ours: false });
+    let last = Candidate {
+        path: std::env::temp_dir().join(format!("mailsync-{user}")),
+        ours: true,
+    };
+    there.chain([last]).collect()
+}
+
+/// Where the locks are.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) fd: OwnedFd,
+    pub(super) path: PathBuf,
+}
+
+impl Directory {
+    /// Open a file in it, which may be new.
+    pub(super) fn file(&self, name: &str) -> Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let opened = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
+        let file = opened.with_context(|| format!("opening {}", self.says(name)))?;
+        Ok(File::from(file))
+    }
+
+    /// The whole name of a file in it, for the user.
+    pub(super) fn says(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+}
+
+/// Make and open the directory of the locks, in the first of these that is ours.
+pub(super) fn directory(candidates: &[Candidate]) -> Result<Directory> {
+    let mut last = Err(Errno::NOENT).context("no directory for locks");
+    for candidate in candidates {
+        let path = &candidate.path;
+        let found = if candidate.ours {
+            made(rustix::fs::CWD, path, path)
+        } else {
+            // A runtime directory may be a link; whoever makes it watches over that.
+            open(path, DIRECTORY, Mode::empty())
+                .with_context(|| path.display().to_string())
+                .and_then(|fd| verified(fd, path))
+        };
+        match found {
+            Ok(fd) => {
+                let path = path.join("mailsync");
+                let fd = made(fd, Path::new("mailsync"), &path)?;
+                return Ok(Directory { fd, path });
+            }
+            Err(error) => last = Err(error),
+        }
+    }
+    last
+}
+
+pub(super) const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::RDONLY)
+    .union(OFlags::CLOEXEC);
+
+/// Make a directory that only we can enter, and open it.
+fn made(parent: impl AsFd, name: &Path, path: &Path) -> Result<OwnedFd> {
+    match mkdirat(&parent, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error).with_context(|| format!("making {}", path.display())),
+    }
+    let flags = DIRECTORY | OFlags::NOFOLLOW;
+    let fd = openat(parent, name, flags, Mode::empty());
+    let fd = fd.with_context(|| format!("opening {}", path.display()))?;
+    verified(fd, path)
+}
+
+/// Nobody else may put files there.
+fn verified(fd: OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let found = fstat(&fd).with_context(|| path.display().to_string())?;
+    let user = rustix::process::geteuid().as_raw();
+    let mode = Mode::from_raw_mode(found.st_mode);
+    anyhow::ensure!(
+        found.st_uid == user && FileType::from_raw_mode(found.st_mode) == FileType::Directory,
+        "{} is not a directory of yours",
+        path.display()
+    );
+    anyhow::ensure!(
+        !mode.intersects(Mode::WGRP | Mode::WOTH),
+        "others may write to {} (chmod go-w forbids it)",
+        path.display()
+    );
+    Ok(fd)
+}
