@@ -387,9 +387,10 @@ fn single_folders_are_set_aside() -> Tested {
     };
     let user = User::new(server, "single")?;
     run(&user.order(Some("verbatim"), Scope::Everything))?;
-    let here = user.tree("verbatim").join("only here");
-    for part in ["cur", "new", "tmp"] {
-        fs::create_dir_all(here.join(part))?;
+    for name in ["only here", "line\nbreak"] {
+        for part in ["cur", "new", "tmp"] {
+            fs::create_dir_all(user.tree("verbatim").join(name).join(part))?;
+        }
     }
     let folders = user.folders("verbatim")?;
     let (only_here, nested, good) = (
@@ -397,6 +398,7 @@ fn single_folders_are_set_aside() -> Tested {
         named(&folders, "a/b")?,
         named(&folders, "a")?,
     );
+    let broken = named(&folders, "line\nbreak")?;
     // The server forgets which message had which number, and has others instead: mbsync finds out
     // by itself if they are the same.
     for entry in fs::read_dir(user.mail.join(".a.b"))? {
@@ -418,6 +420,14 @@ fn single_folders_are_set_aside() -> Tested {
         (only_here.clone(), "`Create Far`"),
         (nested.clone(), "renumbered"),
     ];
+    // A name that no argument can say: everything is synced but this.
+    let scope = Scope::Folders(vec![good.clone(), broken.clone()]);
+    let (plan, exit, verdict) = run(&user.order(Some("verbatim"), scope))?;
+    assert!(plan.everything);
+    assert_eq!((exit, verdict.outcome), (Exit::Code(1), Outcome::Partial));
+    assert!(verdict.failed.contains(&broken.real), "{verdict:?}");
+    assert!(!verdict.failed.contains(&good.real), "{verdict:?}");
+    fs::remove_dir_all(&broken.directory)?;
     for (folder, told) in &table {
         let scope = Scope::Folders(vec![good.clone(), folder.clone()]);
         let (plan, exit, verdict) = run(&user.order(Some("verbatim"), scope))?;

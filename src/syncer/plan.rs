@@ -13,6 +13,8 @@ use std::sync::Arc;
 use rustix::fs::{Access, access};
 
 use super::{Memory, Order, Outcome, Program, Scope, command, mbsync, offlineimap};
+use crate::change::{AccountId, Folder};
+use crate::maildir::{DiskFs, FoundFolder, Layout, discover};
 
 /// How long the arguments, or one variable, may be: one string can have 128 KiB on Linux.
 pub(super) const LONGEST: usize = 100_000;
@@ -143,6 +145,22 @@ pub fn environment(order: &Order) -> Vec<OsString> {
     environment
 }
 
+/// The folders that are there now.  None where nothing can be seen.
+pub(super) fn found_in(roots: &[PathBuf]) -> Vec<Arc<Folder>> {
+    let scans = roots.iter();
+    let scans = scans.filter_map(|root| discover(&DiskFs, root, Layout::Auto, &[]).ok());
+    let folder = |found: FoundFolder| {
+        Arc::new(Folder {
+            // Nobody asks for that here.
+            account: AccountId(0),
+            real: found.real,
+            directory: found.directory,
+            name: found.name,
+        })
+    };
+    scans.flat_map(|scan| scan.folders).map(folder).collect()
+}
+
 /// One item a line; `None` where there is none, or lines cannot say it.
 fn lines<'a>(items: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
     let items: Vec<&[u8]> = items.collect();
@@ -157,7 +175,6 @@ mod tests {
 
     use super::super::Syncer;
     use super::*;
-    use crate::change::{AccountId, Folder};
 
     type Tested = Result<(), Box<dyn std::error::Error>>;
 

@@ -205,7 +205,7 @@ struct Finding {
 /// Judge a run that ended by itself or by somebody else's signal.
 #[must_use]
 pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict {
-    let lines = outcome::lines(output);
+    let lines = outcome::lines(&unbroken(output, plan));
     let court = Court::new(order, plan, exit, &lines);
     let found = court.finding().unwrap_or(Finding {
         outcome: Outcome::Ok,
@@ -217,6 +217,37 @@ pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict
         text: found.text,
         failed: found.failed,
         memory: plan.memory.clone(),
+    }
+}
+
+/// Line breaks in names of folders would break the messages about them: here, what stands for one.
+const BREAKS: [(char, char); 2] = [('\n', '␤'), ('\r', '␍')];
+
+/// The output with such names in one line.
+fn unbroken(output: &Output, plan: &Plan) -> Output {
+    let names = plan.names.keys().filter_map(|key| {
+        // What comes before is the channel.
+        let name = str::from_utf8(key).ok()?.split_once(':')?.1;
+        name.contains(['\n', '\r']).then_some(name)
+    });
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() {
+        return output.clone();
+    }
+    let mend = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let mended = names.iter().fold(text, |text, name| {
+            let shown = (BREAKS.iter()).fold((*name).to_owned(), |name, (from, to)| {
+                name.replace(*from, &to.to_string())
+            });
+            text.replace(name, &shown)
+        });
+        mended.into_bytes()
+    };
+    Output {
+        first: mend(&output.first),
+        dropped: output.dropped,
+        last: mend(&output.last),
     }
 }
 
@@ -397,6 +428,8 @@ impl<'a> Court<'a> {
         let mut failed = Vec::new();
         for broken in &self.boxes {
             let key = format!("{}:{}", broken.channel, broken.name);
+            let key =
+                (BREAKS.iter()).fold(key, |key, (to, from)| key.replace(*from, &to.to_string()));
             match self.plan.names.get(key.as_bytes()) {
                 Some(real) => failed.push(real.clone()),
                 None => failed.extend(self.all()),
@@ -427,6 +460,10 @@ impl<'a> Court<'a> {
         }
         let file = self.config();
         let advice = match first.trouble {
+            Trouble::Far if BREAKS.iter().any(|(_, shown)| name.contains(*shown)) => format!(
+                "no server is told a name with a line break: rename the folder, or leave it out \
+                 by Patterns in {file}"
+            ),
             Trouble::Far => format!(
                 "if it is only here, set `Create Far` or `Create Both` in {file}; \
                  if it was removed on the server, remove it here"

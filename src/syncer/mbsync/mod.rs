@@ -25,8 +25,8 @@ use std::sync::Arc;
 use super::plan::{self, LONGEST, Plan, Refused};
 use super::world::World;
 use super::{Order, Outcome, Program, Scope};
-use crate::change::{AccountId, Folder};
-use crate::maildir::{DiskFs, FoundFolder, Layout, discover, utf7};
+use crate::change::Folder;
+use crate::maildir::utf7;
 use boxes::{Found, INBOX, Place, View, is_inbox};
 use config::{Channel, Config, Store};
 
@@ -61,7 +61,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
     };
     if words.is_none() {
         // Its messages may be about any folder.
-        atlas.words(&found_in(&order.roots), &mut names);
+        atlas.words(&plan::found_in(&order.roots), &mut names);
     }
     argv.extend(args.iter().cloned());
     if let Some(given) = given {
@@ -80,22 +80,6 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         memory: order.memory.clone(),
         config: Some(file),
     })
-}
-
-/// The folders that are there now.  Where nothing can be seen, messages name no folder, that is all.
-fn found_in(roots: &[PathBuf]) -> Vec<Arc<Folder>> {
-    let scans = roots.iter();
-    let scans = scans.filter_map(|root| discover(&DiskFs, root, Layout::Auto, &[]).ok());
-    let folder = |found: FoundFolder| {
-        Arc::new(Folder {
-            // Nobody asks for that here.
-            account: AccountId(0),
-            real: found.real,
-            directory: found.directory,
-            name: found.name,
-        })
-    };
-    scans.flat_map(|scan| scan.folders).map(folder).collect()
 }
 
 /// A refusal for the user to mend.

@@ -3,6 +3,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::super::Syncer;
 use super::*;
+use crate::change::AccountId;
 
 type Tested = Result<(), Box<dyn Error>>;
 

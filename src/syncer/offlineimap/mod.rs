@@ -75,6 +75,9 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         argv.push("-q".into());
     }
     let everything = folders.is_none();
+    if everything && !setup.translated {
+        no_line_breaks(order, &setup)?;
+    }
     if let Some(folders) = folders {
         argv.extend(["-f".into(), folders]);
     }
@@ -86,6 +89,22 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         memory,
         config: Some(setup.file),
     })
+}
+
+/// OfflineIMAP gives up the account (or hangs) at a folder whose name has a line break, unless an
+/// expression leaves it out: only that expression knows.
+fn no_line_breaks(order: &Order, setup: &Setup) -> Result<(), Refused> {
+    let folders = plan::found_in(&order.roots);
+    let broken = folders.iter().find(|folder| folder.name.contains(&b'\n'));
+    match broken {
+        None => Ok(()),
+        Some(folder) => Err(refused(&format!(
+            "OfflineIMAP cannot sync an account with a line break in the name of a folder: rename \
+             {:?}, or leave it out by folderfilter in {}",
+            folder.directory,
+            setup.file.display()
+        ))),
+    }
 }
 
 /// What earlier runs learned, as far as it holds for this configuration.

@@ -367,6 +367,32 @@ fn what_is_missing_is_named() -> Outcome {
 }
 
 #[test]
+fn a_line_break_in_a_name_is_refused_unless_python_decides() -> Outcome {
+    let filtered = FILE.replace(
+        "type = IMAP",
+        "type = IMAP\nfolderfilter = lambda name: True",
+    );
+    for (file, refused) in [(FILE, true), (&filtered, false)] {
+        let home = Home::new(file)?;
+        for part in ["cur", "new", "tmp"] {
+            fs::create_dir_all(home.path().join("mail/a\nb").join(part))?;
+        }
+        let planned = plan(&home.order(Scope::Everything));
+        let text = planned
+            .err()
+            .map_or_else(String::new, |refused| refused.text);
+        assert_eq!(
+            text.contains("rename") && text.contains(r"a\nb"),
+            refused,
+            "{text}"
+        );
+        // Nobody else is kept from anything.
+        assert!(plan(&home.order(home.folders(&["a"]))).is_ok());
+    }
+    Ok(())
+}
+
+#[test]
 fn other_stores_are_synced_as_a_whole() -> Outcome {
     let home = Home::new(&FILE.replace("type = Maildir", "type = IMAP"))?;
     let plan = plan(&home.order(home.folders(&["a"]))).map_err(|refused| refused.text)?;

@@ -371,6 +371,24 @@ fn boxes_are_folders() {
         let found: Vec<_> = verdict.failed.iter().map(|path| &**path).collect();
         assert_eq!(found, failed, "{text}");
     }
+    // A line break in a name is none in the message.
+    let (order, mut plan) = case(true);
+    let real: Arc<Path> = Path::new("/m/l\nb").into();
+    plan.names.insert(b"c:l\nb".to_vec(), real.clone());
+    let output = Output {
+        first: line("l\nb").into_bytes(),
+        ..Output::default()
+    };
+    let verdict = judge(&order, &plan, Exit::Code(1), &output);
+    assert_eq!(
+        (verdict.outcome, verdict.failed),
+        (Outcome::Partial, vec![real])
+    );
+    assert!(
+        verdict.text.contains("folder l␤b") && verdict.text.contains("rename the folder"),
+        "{}",
+        verdict.text
+    );
     let two = judged(Exit::Code(1), &(line("a") + &line("b")), false);
     assert!(
         two.text
