@@ -417,7 +417,7 @@ fn single_folders_are_set_aside() -> Tested {
     let nowhere = remote_only("nowhere");
     let table = [
         (nowhere, "on neither side"),
-        (only_here.clone(), "`Create Far`"),
+        (only_here.clone(), "Create Far"),
         (nested.clone(), "renumbered"),
     ];
     // A name that no argument can say: everything is synced but this.

@@ -28,7 +28,11 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
                 .to_owned(),
         });
     };
-    let program = plan::find(program, &order.syncer.search)?;
+    let program = plan::find(
+        program,
+        &order.syncer.search,
+        "correct the command in :syncer",
+    )?;
     let named = match &order.scope {
         Scope::Folders(folders) if command.per_folder => for_folders(
             command,
@@ -215,9 +219,9 @@ pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict
         Exit::Code(126 | 127) => (
             Outcome::Config,
             "that says a program in it is missing or may not be executed: \
-             install it, or set `exec-path`",
+             install it, or set exec-path",
         ),
-        Exit::Code(_) => (Outcome::Transient, "it is tried again later"),
+        Exit::Code(_) => (Outcome::Transient, ""),
     };
     let what = match exit {
         Exit::Code(code) => format!("{program} exited with {code}"),

@@ -31,7 +31,7 @@ use crate::change::Folder;
 pub struct Syncer {
     /// What is run.
     pub program: Program,
-    /// Where programs are looked for (Lisp's `exec-path`).
+    /// Where programs are looked for (Lisp's exec-path).
     pub search: Vec<PathBuf>,
     /// The whole environment, as `NAME=VALUE`.
     pub environment: Vec<OsString>,

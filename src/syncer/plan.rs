@@ -46,6 +46,9 @@ pub struct Refused {
     pub text: String,
 }
 
+/// What a user can do about a syncer's program but install it.
+pub(super) const OTHERWISE: &str = "set :executable in :syncer";
+
 /// Make a plan.  Reads configurations and may wait for a disk.
 ///
 /// # Errors
@@ -59,11 +62,12 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
 }
 
 /// Where a program is.  A name with a slash says so itself; any other is looked for along
-/// `search`, of which only absolute directories count.
+/// `search`, of which only absolute directories count.  `otherwise` is what a user can do but install
+/// it.
 ///
 /// # Errors
 /// When there is no such file that may be executed.
-pub fn find(program: &OsStr, search: &[PathBuf]) -> Result<PathBuf, Refused> {
+pub fn find(program: &OsStr, search: &[PathBuf], otherwise: &str) -> Result<PathBuf, Refused> {
     let named = program.as_bytes().contains(&b'/');
     if named {
         let path = PathBuf::from(program);
@@ -78,12 +82,12 @@ pub fn find(program: &OsStr, search: &[PathBuf]) -> Result<PathBuf, Refused> {
         }
     }
     let text = format!(
-        "the program {} {}; install it, or set `:program` or `:syncer`",
+        "the program {} {}; install it, or {otherwise}",
         program.display(),
         if named {
             "does not exist, or may not be executed"
         } else {
-            "is in no directory of `exec-path`"
+            "is in no directory of exec-path"
         }
     );
     Err(Refused {
@@ -207,15 +211,17 @@ mod tests {
             ("", None),
         ];
         for (program, found) in table {
-            let result = find(OsStr::new(program), &search);
+            let result = find(OsStr::new(program), &search, OTHERWISE);
             assert_eq!(result.ok(), found.map(place), "{program}");
         }
-        let refused = find(OsStr::new("other"), &search).err().ok_or("found")?;
+        let refused = find(OsStr::new("other"), &search, OTHERWISE)
+            .err()
+            .ok_or("found")?;
         assert_eq!(refused.outcome, Outcome::Config);
         assert_eq!(
             refused.text,
-            "the program other is in no directory of `exec-path`; \
-             install it, or set `:program` or `:syncer`"
+            "the program other is in no directory of exec-path; \
+             install it, or set :executable in :syncer"
         );
         Ok(())
     }

@@ -253,7 +253,7 @@ fn by_us(why: End, plan: &Plan) -> Refused {
             outcome: Outcome::Timeout,
             text: format!(
                 "{name} gave no sign of life for too long and was ended; if it needs longer, \
-                 raise `mailsync-sync-timeout'"
+                 raise mailsync-sync-timeout"
             ),
         },
         End::Interrupt | End::Stop | End::Farewell => Refused {

@@ -235,12 +235,12 @@ fn exit_codes_say_how_it_went() -> Tested {
         (
             Exit::Code(1),
             Outcome::Transient,
-            "p exited with 1: the end; it is tried again later",
+            "p exited with 1: the end",
         ),
         (
             Exit::Code(75),
             Outcome::Transient,
-            "p exited with 75: the end; it is tried again later",
+            "p exited with 75: the end",
         ),
         (Exit::Code(77), Outcome::Auth, "p exited with 77: the end; "),
         (
@@ -275,6 +275,6 @@ fn exit_codes_say_how_it_went() -> Tested {
         assert_eq!(verdict.text.is_empty(), text.is_empty());
     }
     let quiet = judge(&order, &plan, Exit::Code(9), &Output::default());
-    assert_eq!(quiet.text, "p exited with 9; it is tried again later");
+    assert_eq!(quiet.text, "p exited with 9");
     Ok(())
 }

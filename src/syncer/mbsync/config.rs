@@ -312,7 +312,7 @@ pub fn load(file: &Path) -> Result<Config, String> {
     let text = fs::read(file).map_err(|error| {
         format!(
             "mbsync's configuration {shown} cannot be read ({error}); \
-             write it, or name the right file with `:config`"
+             write it, or name the right file with :config"
         )
     })?;
     Config::parse(&text).map_err(|problem| {
@@ -451,7 +451,7 @@ Path outside
         let shown = file.display().to_string();
         let absent = load(&file).expect_err("no file");
         assert!(
-            absent.contains(&shown) && absent.contains("`:config`"),
+            absent.contains(&shown) && absent.contains(":config"),
             "{absent}"
         );
         fs::write(&file, "Channel a\n\nMaildirStore \"x\n")?;

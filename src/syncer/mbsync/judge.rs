@@ -63,7 +63,7 @@ const CONFIG: [(&str, &str); 31] = [
     ("does not support in-box sync state", "correct SyncState"),
     (", no user", "give User or UserCmd"),
     (", no password", "give PassCmd or Pass"),
-    ("unknown option", "correct `:args`; the channels are"),
+    ("unknown option", "correct :args; the channels are"),
 ];
 
 /// What may pass by itself, in small letters.
@@ -380,12 +380,7 @@ impl<'a> Court<'a> {
             "another mbsync syncs folders of account {}",
             self.order.account
         );
-        Some(tell(
-            Outcome::Locked,
-            &what,
-            line,
-            "it is tried again later",
-        ))
+        Some(tell(Outcome::Locked, &what, line, ""))
     }
 
     /// A password that a program should give: whoever keeps it may be locked.
@@ -397,7 +392,7 @@ impl<'a> Court<'a> {
                     .any(|part| line.contains(part))
         })?;
         let what = format!("no password came for account {}", self.order.account);
-        let advice = format!("it is tried again; see PassCmd in {}", self.config());
+        let advice = format!("see PassCmd in {}", self.config());
         Some(tell(Outcome::Transient, &what, line, &advice))
     }
 
@@ -408,18 +403,12 @@ impl<'a> Court<'a> {
             .iter()
             .find(|line| full.iter().any(|part| line.contains(part)))?;
         let what = format!("{}, the disk is full", self.cannot());
-        Some(tell(
-            Outcome::Transient,
-            &what,
-            line,
-            "make room, it is tried again",
-        ))
+        Some(tell(Outcome::Transient, &what, line, "make room"))
     }
 
     fn passing(&self) -> Option<Finding> {
         let line = self.lines.iter().find(|line| passes(line))?;
-        let advice = "it is tried again later";
-        Some(tell(Outcome::Transient, &self.cannot(), line, advice))
+        Some(tell(Outcome::Transient, &self.cannot(), line, ""))
     }
 
     /// Single boxes that went wrong.
@@ -465,17 +454,17 @@ impl<'a> Court<'a> {
                  by Patterns in {file}"
             ),
             Trouble::Far => format!(
-                "if it is only here, set `Create Far` or `Create Both` in {file}; \
+                "if it is only here, set Create Far or Create Both in {file}; \
                  if it was removed on the server, remove it here"
             ),
             Trouble::Near => {
-                format!("if it is only on the server, set `Create Near` or `Create Both` in {file}")
+                format!("if it is only on the server, set Create Near or Create Both in {file}")
             }
             Trouble::Both => format!("it is on neither side; create it, or see Patterns in {file}"),
             Trouble::Renumbered => "mbsync leaves it out until that is mended by hand: move the \
                  local folder and its sync state away, then it is fetched anew"
                 .to_owned(),
-            Trouble::Locked => "it is tried again later".to_owned(),
+            Trouble::Locked => "".to_owned(),
         };
         let line = first.reason.unwrap_or(first.line);
         let mut finding = tell(Outcome::Partial, &what, line, &advice);
@@ -488,7 +477,7 @@ impl<'a> Court<'a> {
         let line = error.or_else(|| self.lines.last()).copied();
         if !self.failed {
             let what = format!("mbsync did not sync all of account {}", self.order.account);
-            let mut finding = tell(Outcome::Partial, &what, line?, "it is tried again later");
+            let mut finding = tell(Outcome::Partial, &what, line?, "");
             finding.failed = self.anybody();
             return Some(finding);
         }
@@ -497,12 +486,7 @@ impl<'a> Court<'a> {
         };
         let what = format!("{} (exit code {code})", self.cannot());
         let line = line.unwrap_or(self.last);
-        Some(tell(
-            Outcome::Transient,
-            &what,
-            line,
-            "it is tried again later",
-        ))
+        Some(tell(Outcome::Transient, &what, line, ""))
     }
 
     /// The truenames of all folders that an error which names none may be about.

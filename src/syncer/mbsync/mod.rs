@@ -22,7 +22,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::plan::{self, LONGEST, Plan, Refused};
+use super::plan::{self, LONGEST, OTHERWISE, Plan, Refused};
 use super::world::World;
 use super::{Order, Outcome, Program, Scope};
 use crate::change::Folder;
@@ -47,7 +47,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
     else {
         return Err(refused("this syncer is not mbsync".to_owned()));
     };
-    let mut argv = vec![plan::find(program, &order.syncer.search)?.into_os_string()];
+    let mut argv = vec![plan::find(program, &order.syncer.search, OTHERWISE)?.into_os_string()];
     let world = World::of(order);
     let file = config::find(&world, given.as_deref());
     let config = config::load(&file).map_err(refused)?;
@@ -135,7 +135,7 @@ fn members<'a>(
         if config.channels.is_empty() {
             return Err(refused(format!(
                 "mbsync's configuration {} defines no channel; define one, or name the right file \
-                 with `:config`",
+                 with :config",
                 file.display()
             )));
         }
@@ -160,7 +160,7 @@ fn members<'a>(
         Some(member) => Ok(vec![member]),
         None => Err(refused(format!(
             "mbsync's configuration {} defines no channel or group {target}; define it, or correct \
-             the name in `:syncer`",
+             the name in :syncer",
             file.display()
         ))),
     }

@@ -283,11 +283,11 @@ fn layouts_have_names() -> Tested {
 #[test]
 fn what_cannot_run_is_refused() -> Tested {
     let table: [(&str, Option<&str>, &[&str]); 5] = [
-        ("", None, &["/.mbsyncrc defines no channel;", "`:config`"]),
+        ("", None, &["/.mbsyncrc defines no channel;", ":config"]),
         (
             FILE,
             Some("none"),
-            &["/.mbsyncrc defines no channel or group none;", "`:syncer`"],
+            &["/.mbsyncrc defines no channel or group none;", ":syncer"],
         ),
         (FILE, Some("-a"), &["channel or group -a;"]),
         (

@@ -99,6 +99,13 @@ impl Reading<'_> {
                 self.file.display()
             )));
         }
+        if let Some(python) = self.python().filter(|file| !file.exists()) {
+            return Err(refused(&format!(
+                "there is no file {}; write it, or correct pythonfile in [general] of {}",
+                python.display(),
+                self.file.display()
+            )));
+        }
         let account = format!("Account {}", self.account);
         if !self.ini.has(&account) {
             return Err(self.lacks(&format!("[{account}]")));
@@ -136,6 +143,11 @@ impl Reading<'_> {
         })
     }
 
+    fn python(&self) -> Option<PathBuf> {
+        let name = self.ini.get("general", "pythonfile")?;
+        Some(self.paths.path(&name))
+    }
+
     /// The section of one of the account's repositories.
     fn repository(&self, account: &str, key: &str) -> Result<String, Refused> {
         let name = self.ini.get(account, key);
@@ -171,8 +183,7 @@ impl Reading<'_> {
 
     /// The expressions may call functions of a file of Python: its changes count as well.
     fn changed(&self) -> Option<SystemTime> {
-        let python = self.ini.get("general", "pythonfile");
-        let python = python.map(|name| self.paths.path(&name));
+        let python = self.python();
         let when = |file: &Path| fs::metadata(file).and_then(|stat| stat.modified()).ok();
         let own = when(&self.file);
         own.max(python.as_deref().and_then(when))

@@ -241,7 +241,7 @@ impl Court<'_> {
                     "another process syncs OfflineIMAP's account {}",
                     self.account()
                 );
-                Finding::new(Outcome::Locked, &what, "", "it is tried again later")
+                Finding::new(Outcome::Locked, &what, "", "")
             })
     }
 
@@ -291,10 +291,7 @@ impl Court<'_> {
         let setup = Setup::load(self.order);
         if setup.is_ok_and(|setup| setup.asks_for_password) {
             let what = format!("no password came for account {}", self.account());
-            let advice = format!(
-                "it is tried again; see remotepasseval or remotepassfile in {}",
-                self.config()
-            );
+            let advice = format!("see remotepasseval or remotepassfile in {}", self.config());
             return Finding::new(Outcome::Transient, &what, "", &advice);
         }
         let what = format!("OfflineIMAP has no password for account {}", self.account());
@@ -308,12 +305,7 @@ impl Court<'_> {
     fn passing(&self, lines: &[&str]) -> Option<Finding> {
         let line = passing_line(lines.iter().copied())?;
         let what = format!("OfflineIMAP could not sync account {}", self.account());
-        Some(Finding::new(
-            Outcome::Transient,
-            &what,
-            line,
-            "it is tried again later",
-        ))
+        Some(Finding::new(Outcome::Transient, &what, line, ""))
     }
 
     fn nothing_named(&self, lines: &[&str]) -> Option<Finding> {
@@ -418,8 +410,7 @@ impl Court<'_> {
         if let Some(error) = report.errors.first() {
             let lines = reason(error);
             let line = lines.last().copied().unwrap_or_default();
-            let advice = "it is tried again later";
-            return Some(Finding::new(Outcome::Transient, &what, line, advice));
+            return Some(Finding::new(Outcome::Transient, &what, line, ""));
         }
         if self.success(code) {
             return None;
@@ -436,7 +427,7 @@ impl Court<'_> {
             let advice = format!("correct {}", self.config());
             Finding::new(Outcome::Config, &what, line, &advice)
         } else {
-            Finding::new(Outcome::Transient, &what, line, "it is tried again later")
+            Finding::new(Outcome::Transient, &what, line, "")
         })
     }
 

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::plan::{self, LONGEST, Plan, Refused};
+use super::plan::{self, LONGEST, OTHERWISE, Plan, Refused};
 use super::{Memory, Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
@@ -56,7 +56,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
     else {
         return Err(refused("this syncer is not OfflineIMAP"));
     };
-    let mut argv = vec![plan::find(program, &order.syncer.search)?.into_os_string()];
+    let mut argv = vec![plan::find(program, &order.syncer.search, OTHERWISE)?.into_os_string()];
     let setup = Setup::load(order)?;
     if let Some(holder) = holder(&setup.lock) {
         return Err(locked(&setup, holder));
@@ -272,7 +272,7 @@ fn locked(setup: &Setup, holder: Option<i32>) -> Refused {
     Refused {
         outcome: Outcome::Locked,
         text: format!(
-            "{who} OfflineIMAP's account {} ({} is locked); it is tried again later",
+            "{who} OfflineIMAP's account {} ({} is locked)",
             setup.account,
             setup.lock.display()
         ),

@@ -333,6 +333,11 @@ fn the_configuration_is_found() -> Outcome {
 #[test]
 fn what_is_missing_is_named() -> Outcome {
     let table = [
+        (
+            "metadata = ~/meta",
+            "pythonfile = ~/none.py",
+            "pythonfile in [general]",
+        ),
         ("[Account home]", "[Account work]", "[Account home]"),
         (
             "remoterepository = r",
