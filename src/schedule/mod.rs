@@ -617,25 +617,22 @@ impl Scheduler {
     }
 
     fn start(&mut self, now: Instant, next: Next, id: RunId) -> Act {
-        let mut folders = HashMap::new();
-        for it in self.queue.values() {
+        let mut queue = std::mem::take(&mut self.queue);
+        let folders = queue.take(|it| {
             let rides = self.not_before(it).is_none_or(|at| at <= now);
             let waits = |first: Instant| !self.silent && now < first + self.timing.check;
             let quiet = !it.is_local()
                 || !it.unchecked().is_some_and(waits)
                     && it.last_local().is_none_or(|last| last + SETTLE <= now);
-            let takes = next.everything
+            next.everything
                 || match next.why {
                     Why::Due => rides,
                     Why::Remote => rides && (it.is_remote() || quiet),
                     // One that asks for everything waits for its turn.
                     Why::Asked => self.presses(it) || rides && quiet && !it.whole,
-                };
-            if takes {
-                folders.insert(it.folder.real.clone(), it.clone());
-            }
-        }
-        self.queue.remove(&folders);
+                }
+        });
+        self.queue = queue;
         let missed = |it: &Pending| {
             it.unchecked()
                 .is_some_and(|at| at + self.timing.check <= now)
@@ -646,7 +643,8 @@ impl Scheduler {
             Scope::Everything
         } else {
             let mut named: Vec<_> = folders.values().map(|it| it.folder.clone()).collect();
-            named.sort();
+            // Names first: paths are slow to compare.
+            named.sort_unstable_by(|a, b| (&a.name, &a.real).cmp(&(&b.name, &b.real)));
             Scope::Folders(named)
         };
         let (stage, act) = if self.timing.per_run {

@@ -201,8 +201,12 @@ impl Queue {
         self.waiting.values().any(|it| it.whole)
     }
 
-    pub(super) fn remove(&mut self, these: &HashMap<Arc<Path>, Pending>) {
-        self.waiting.retain(|real, _| !these.contains_key(real));
+    /// Those that are wanted, which wait no longer.
+    pub(super) fn take(
+        &mut self,
+        wanted: impl Fn(&Pending) -> bool,
+    ) -> HashMap<Arc<Path>, Pending> {
+        self.waiting.extract_if(|_, it| wanted(it)).collect()
     }
 
     /// What was taken has to be synced all the same.
