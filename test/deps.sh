@@ -41,7 +41,8 @@ need make make
 case $part in
 demo)
     need python3 python3
-    [ "${DEMO_BACKEND:-nnmaildir}" != nnimap ] || need dovecot dovecot-imapd
+    need dovecot dovecot-imapd
+    need mbsync isync
     ;;
 test)
     need python3 python3

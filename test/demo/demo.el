@@ -2,9 +2,10 @@
 
 ;;; Commentary:
 
-;; Run by demo.sh, which sets the environment.  A feeder delivers messages; `demo--arrived', on
-;; `mailsync-new-mail-functions', says what mailsync did about each.  Only mailsync's public names
-;; are used here: what stands in `demo' is what a user writes.
+;; Run by demo.sh, which sets the environment.  At first everything is on a server: mailsync has it
+;; fetched.  Then a feeder delivers messages; `demo--arrived', on `mailsync-new-mail-functions',
+;; says what mailsync did about each.  At last a message is marked in Gnus, and looked for on the
+;; server.  Only mailsync's public names are used here: what stands in `demo' is what a user writes.
 
 ;;; Code:
 
@@ -14,6 +15,8 @@
 (require 'gnus-group)
 
 (declare-function fixture-start "../fixtures/gnus-init" (&rest groups))
+(declare-function gnus-summary-exit "gnus-sum")
+(declare-function gnus-summary-tick-article "gnus-sum")
 
 (defvar demo--pending nil
   "The times of the deliveries nobody has seen yet: (GROUP . TIME), oldest first.")
@@ -21,6 +24,8 @@
 (defvar demo--seen 0 "How many of them mailsync brought to Gnus.")
 (defvar demo--delays nil "How many milliseconds each took.")
 (defvar demo--last "" "What arrived last, for the header line.")
+(defvar demo--mbsyncrc (getenv "DEMO_MBSYNCRC") "The configuration of mbsync, if that is shown.")
+(defvar demo--syncs nil "How the syncs ended, the last one first: plists.")
 (defvar demo--feeder nil "The process that delivers.")
 
 (defun demo--project-file (name)
@@ -89,6 +94,36 @@ MORE are further arguments of the feeder."
       (accept-process-output nil 0.05))
     done))
 
+(defun demo--synced (_account result)
+  "Keep the RESULT of a sync."
+  (push result demo--syncs))
+
+(defun demo--first-sync ()
+  "Wait until all that is on the server is here."
+  (message "Fetching everything from the server ...")
+  (demo--wait 120 (lambda () demo--syncs))
+  (let ((result (car demo--syncs)))
+    (demo--check (eq (plist-get result :status) 'ok) "the first sync: %S" result)
+    (message "mbsync has fetched %d folders in %.1f s" (length (demo--names))
+             (plist-get result :duration))))
+
+(defun demo--flagged (name)
+  "How many messages of the folder NAME are flagged on the server."
+  (let ((cur (expand-file-name (concat name "/cur") (getenv "DEMO_FAR"))))
+    (length (directory-files cur nil ":2,[A-EG-Z]*F" t))))
+
+(defun demo--mark (name)
+  "Tick a message of the folder NAME in Gnus, and wait until it is flagged on the server."
+  (let ((old (demo--flagged name))
+        (start (float-time)))
+    (gnus-group-read-group t t (demo--group name))
+    (goto-char (point-min))
+    (gnus-summary-tick-article)
+    (gnus-summary-exit)
+    (demo--check (demo--wait 60 (lambda () (> (demo--flagged name) old)))
+                 "what was marked in Gnus is not on the server: %S" (car demo--syncs))
+    (message "%-14s ! in Gnus, flagged on the server after %.1f s" name (- (float-time) start))))
+
 (defun demo--check (condition format &rest arguments)
   "Unless CONDITION, say FORMAT with ARGUMENTS and exit."
   (unless condition
@@ -111,6 +146,8 @@ MORE are further arguments of the feeder."
       (demo--check (= demo--seen count) "mailsync brought %d of %d messages" demo--seen count)
       (demo--check (null demo--pending) "not seen: %S" demo--pending)
       (demo--check (= after (+ before count)) "%d unread, not %d" after (+ before count)))
+    (when demo--mbsyncrc
+      (demo--mark (cadr (demo--names))))
     ;; Was it mailsync?  Without it nothing rises.
     (mailsync-mode -1)
     (let* ((name (car (demo--names)))
@@ -133,8 +170,14 @@ MORE are further arguments of the feeder."
     (setq gnus-verbose 0 gnus-verbose-backends 0))
   (load (demo--project-file "test/fixtures/gnus-init") nil t)
   ;; The three lines that a user needs, and one for this show.
-  (setq mailsync-accounts `(("demo" :maildir ,(getenv "DEMO_STORE"))))
+  (setq mailsync-accounts
+        `(("demo" :maildir ,(getenv "DEMO_STORE")
+           ,@(when demo--mbsyncrc
+               `(:syncer (mailsync-mbsync "demo" :config ,demo--mbsyncrc))))))
+  (add-hook 'mailsync-after-sync-functions #'demo--synced)
   (mailsync-mode 1)
+  (when demo--mbsyncrc
+    (demo--first-sync))
   (add-hook 'mailsync-new-mail-functions #'demo--arrived)
   (apply #'fixture-start (mapcar #'demo--group (demo--names)))
   (if noninteractive
