@@ -100,13 +100,21 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
   "Signal an error unless ACCOUNT can be synced; nil stands for all."
   (unless mailsync-mode
     (user-error "Mailsync is off; M-x mailsync-start starts it"))
-  (cond
-   ((and account (not (member account (mailsync--account-names))))
-    (user-error "There is no account %S" account))
-   ((and account (not (mailsync-sync-state account)))
-    (user-error "The account %S has no :syncer" account))
-   ((null mailsync-sync--states)
-    (user-error "No account has a :syncer"))))
+  (unless (if account (mailsync-sync-state account) mailsync-sync--states)
+    (pcase-let ((`(,name . ,reason)
+                 (if account
+                     (assoc account mailsync-accounts--reasons)
+                   (car (last mailsync-accounts--reasons)))))
+      (cond
+       (reason
+        (user-error "The account %S is left out of syncs: %s; mend \
+`mailsync-accounts', then M-x mailsync-restart" name reason))
+       ((null account)
+        (user-error "No account has a :syncer; see `mailsync-accounts'"))
+       ((member account (mailsync--account-names))
+        (user-error "The account %S has no :syncer" account))
+       (t
+        (user-error "There is no account %S" account))))))
 
 (defun mailsync-sync--read-account (prompt)
   "Ask for an account with PROMPT, unless there is only one."
@@ -464,11 +472,21 @@ Another try is neither."
          (let ((inhibit-quit nil))
            (car (mailsync-accounts-describe account syncer folders t)))
        ((error quit)
-        (mailsync--once (list 'plan account) 'error
-                        "%s; it syncs everything, as before"
-                        (if (stringp (cadr err)) (cadr err)
-                          (error-message-string err)))
+        (mailsync-sync--no-plan account
+                                (if (eq (car err) 'mailsync-syncer-error)
+                                    (cadr err)
+                                  (error-message-string err)))
         nil)))))
+
+(defun mailsync-sync--no-plan (account why)
+  "The syncer of ACCOUNT did not say how to run it this time, and WHY.
+The same is shown once, and is in the log each time."
+  (let* ((key (list 'plan account why))
+         (text (format "%s; mend that: this sync is of everything, by what the \
+function said when the accounts were read" why)))
+    (if (mailsync--said-p key)
+        (mailsync-log-add 'warning "%s" text)
+      (mailsync--once key 'warning "%s" text))))
 
 (defun mailsync-sync-keep (accounts)
   "From now on ACCOUNTS are synced, as far as they have a syncer.

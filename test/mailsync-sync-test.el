@@ -98,6 +98,11 @@ the account's maildir is `mail'.  Delays are short."
   (test-wait (lambda () (>= (length (sync-test-results)) count)))
   (car (last (sync-test-results))))
 
+(defun sync-test-logged (regexp)
+  "How many lines of the log match REGEXP."
+  (seq-count (lambda (line) (string-match-p regexp line))
+             (split-string (test-log) "\n")))
+
 (defun sync-test-phase ()
   "What the syncs of account \"w\" are doing."
   (plist-get (mailsync-sync-state "w") :phase))
@@ -245,6 +250,30 @@ the account's maildir is `mail'.  Delays are short."
       (should (equal (sync-test-calls root)
                      '("run <a>" "run <all>" "run <b c>"))))))
 
+(ert-deftest sync-test-a-function-that-signals-before-a-run ()
+  "What it signals is shown once, and is in the log each time."
+  (let ((why nil))
+    (sync-test-with ""
+        (lambda (&rest _)
+          (when why
+            (error why))
+          (list :command (list program) :per-run t))
+      (setq why "Oh dear")
+      (mailsync-sync "w" '("a"))
+      (sync-test-wait 1)
+      (mailsync-sync "w" '("a"))
+      (sync-test-wait 2)
+      (setq why "Oh no")
+      (mailsync-sync "w" '("a"))
+      (should (eq (plist-get (sync-test-wait 3) :status) 'ok))
+      (pcase-dolist (`(,text ,shown ,logged) '(("Oh dear" 1 2) ("Oh no" 1 1)))
+        (let ((text (concat "account \"w\", :syncer .*signals: " text
+                            "; mend .* of everything")))
+          (should (= shown (seq-count (lambda (said) (string-match-p text said))
+                                      sync-test-said)))
+          (should (= logged
+                     (sync-test-logged (concat "warning +" text)))))))))
+
 (ert-deftest sync-test-stop-answers-those-who-wait ()
   (let (answers)
     (sync-test-with "sleep 1000" `(mailsync-command ,program)
@@ -375,6 +404,21 @@ the account's maildir is `mail'.  Delays are short."
   (sync-test-with "" nil
     (should-error (mailsync-sync "w") :type 'user-error)
     (should-error (mailsync-sync "nobody") :type 'user-error)))
+
+(ert-deftest sync-test-an-account-that-is-left-out ()
+  "Whoever wants it synced is told why it is not."
+  (sync-test-with "" 'no-such-function
+    (dolist (account '("w" nil))
+      (let ((text (error-message-string
+                   (should-error (mailsync-sync account) :type 'user-error))))
+        (dolist (part '("\"w\" is left out" "no function .no-such-function."
+                        "mailsync-accounts"))
+          (should (string-match-p part text)))))
+    (setq mailsync-accounts (cons '("bad" :maildirs "~/x") mailsync-accounts))
+    (mailsync-restart)
+    (let ((text (error-message-string
+                 (should-error (mailsync-sync "bad") :type 'user-error))))
+      (should (string-match-p "\"bad\" is left out.*:maildirs" text)))))
 
 (provide 'mailsync-sync-test)
 ;;; mailsync-sync-test.el ends here
