@@ -200,7 +200,7 @@
 (defun mailsync-status-sync ()
   "Sync the account at point now."
   (interactive)
-  (mailsync-sync (mailsync-status--account-here)))
+  (mailsync-sync (mailsync-status--account-here) nil t))
 
 (defun mailsync-status-pause ()
   "Pause the account at point, or resume it if it is paused."
