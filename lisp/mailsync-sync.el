@@ -158,8 +158,7 @@ it is interactively, the echo area says how it went."
          (list account
                (let ((folder (completing-read
                               (format "Sync folder of %s (all): " account)
-                              (alist-get account mailsync-sync--folders
-                                         nil nil #'equal))))
+                              (mailsync-sync--known-folders account))))
                  (and (not (equal folder "")) (list folder)))
                t)))))
   (mailsync-sync--need account)
@@ -188,6 +187,14 @@ it is interactively, the echo area says how it went."
       (unless (member folder known)
         (push folder known)))
     (setf (alist-get account mailsync-sync--folders nil nil #'equal) known)))
+
+(defun mailsync-sync--known-folders (account)
+  "Folders of ACCOUNT that were heard of, or that its groups are given for."
+  (let ((groups (mailsync-account-get account :gnus-groups)))
+    (seq-uniq (append (alist-get account mailsync-sync--folders
+                                 nil nil #'equal)
+                      (unless (functionp groups)
+                        (mapcar #'car groups))))))
 
 ;;;###autoload
 (defun mailsync-pause (&optional account)

@@ -4,108 +4,12 @@
 
 ;;; Commentary:
 
-;; The engine runs real programs here, small shell scripts that write down what
-;; they were called with.  Real syncers are sync.sh's business, when what is due
-;; the scheduler's own tests'.
+;; The engine runs real programs here (see mailsync-sync-test-helper.el).  Real
+;; syncers are sync.py's business, when what is due the scheduler's own tests'.
 
 ;;; Code:
 
-(require 'mailsync-test-helper)
-
-(defvar sync-test-said nil
-  "What `message' was asked to say for mailsync, newest first.")
-
-(defvar sync-test-events nil
-  "What the hooks were told, newest first.")
-
-(defun sync-test-note (kind)
-  "A function that notes that a hook of KIND was called."
-  (lambda (account what)
-    (push (list kind account what) sync-test-events)))
-
-(defun sync-test-script (root text)
-  "Make a program below ROOT that runs TEXT by sh, with its calls in `calls'.
-Return its name."
-  (let ((name (expand-file-name "syncer" root)))
-    (with-temp-file name
-      (insert "#!/bin/sh\n"
-              ;; In one go: two of them may do it at the same time.
-              "echo \"run$(printf ' <%s>' \"$@\")\" >> "
-              (shell-quote-argument (expand-file-name "calls" root)) "\n"
-              "cd " (shell-quote-argument root) "\n"
-              text "\n"))
-    (set-file-modes name #o755)
-    name))
-
-(defun sync-test-calls (root)
-  "The calls of the program below ROOT so far, oldest first."
-  (let ((file (expand-file-name "calls" root)))
-    (and (file-exists-p file)
-         (with-temp-buffer
-           (insert-file-contents file)
-           (split-string (buffer-string) "\n" t)))))
-
-(defmacro sync-test-with (script syncer &rest body)
-  "Run BODY with an account \"w\" whose `:syncer' is SYNCER.
-There, and in BODY, `program' is a program that runs SCRIPT, in `root', where
-the account's maildir is `mail'.  Delays are short."
-  (declare (indent 2))
-  `(let* ((root (file-truename (make-temp-file "mailsync-sync" t)))
-          (mail (expand-file-name "mail" root))
-          (program (sync-test-script root ,script))
-          (test-changes nil)
-          (sync-test-events nil)
-          (sync-test-said nil)
-          (mailsync-coalesce-delay 0.02)
-          (mailsync-base-delay 0.1)
-          (mailsync-inter-delay 0.1)
-          (mailsync-sync-at-start nil)
-          (mailsync-changed-functions (list #'test-note-changes))
-          (mailsync-before-sync-functions (list (sync-test-note 'before)))
-          (mailsync-after-sync-functions (list (sync-test-note 'after)))
-          (mailsync-accounts (list (list "w" :maildir mail :syncer ,syncer))))
-     (test-maildir mail)
-     (test-maildir (expand-file-name ".a" mail))
-     (test-maildir (expand-file-name ".b c" mail))
-     (when (get-buffer mailsync-log--buffer)
-       (kill-buffer mailsync-log--buffer))
-     (cl-letf* ((said (symbol-function 'message))
-                ((symbol-function 'message)
-                 (lambda (format &rest args)
-                   (when format
-                     (push (apply #'format format args) sync-test-said))
-                   (apply said format args))))
-       (unwind-protect
-           (progn
-             (mailsync-mode 1)
-             (test-watching "w")
-             ,@body)
-         (mailsync-mode -1)
-         (test-wait (lambda () (zerop (mailsync-module--threads))))
-         (delete-directory root t)))))
-
-(defun sync-test-results (&optional account)
-  "The results of syncs of ACCOUNT (\"w\" by default), oldest first."
-  (nreverse
-   (mapcar #'caddr
-           (seq-filter (lambda (event)
-                         (and (eq (car event) 'after)
-                              (equal (cadr event) (or account "w"))))
-                       sync-test-events))))
-
-(defun sync-test-wait (count)
-  "Wait for COUNT results of account \"w\"; return the last one."
-  (test-wait (lambda () (>= (length (sync-test-results)) count)))
-  (car (last (sync-test-results))))
-
-(defun sync-test-logged (regexp)
-  "How many lines of the log match REGEXP."
-  (seq-count (lambda (line) (string-match-p regexp line))
-             (split-string (test-log) "\n")))
-
-(defun sync-test-phase ()
-  "What the syncs of account \"w\" are doing."
-  (plist-get (mailsync-sync-state "w") :phase))
+(require 'mailsync-sync-test-helper)
 
 (ert-deftest sync-test-a-change-is-synced ()
   (sync-test-with "echo hello" `(mailsync-command ,program "x" "%f")
@@ -274,6 +178,17 @@ the account's maildir is `mail'.  Delays are short."
           (should (= logged
                      (sync-test-logged (concat "warning +" text)))))))))
 
+(ert-deftest sync-test-known-folders ()
+  "Folders are completed that were heard of, and that the account names."
+  (let ((mailsync-sync--folders nil)
+        (mailsync-accounts--valid
+         '(("w" :gnus-groups (("a" "nnml:x") ("b c" "nnml:y")))
+           ("v" :gnus-groups ignore))))
+    (mailsync-sync-heard-of "w" '("INBOX" "a"))
+    (should (equal (sort (mailsync-sync--known-folders "w") #'string<)
+                   '("INBOX" "a" "b c")))
+    (should-not (mailsync-sync--known-folders "v"))))
+
 (ert-deftest sync-test-stop-answers-those-who-wait ()
   (let (answers)
     (sync-test-with "sleep 1000" `(mailsync-command ,program)
@@ -331,59 +246,6 @@ the account's maildir is `mail'.  Delays are short."
     (should (sync-test-phase))
     (mailsync-sync "w")
     (sync-test-wait 2)))
-
-(defun sync-test-told (regexp)
-  "How often REGEXP was said to the user."
-  (seq-count (lambda (said) (string-match-p regexp said)) sync-test-said))
-
-(defun sync-test-wish (&rest args)
-  "Wish a sync as a user does, with ARGS, and wait until all is said of it."
-  (let ((count (length (sync-test-results))))
-    (apply #'funcall-interactively #'mailsync-sync (append args '(t)))
-    (sync-test-wait (1+ count))
-    (test-wait-for 0.6)))
-
-(ert-deftest sync-test-a-wish-says-how-it-went ()
-  "One line, and none of a sync that nobody asked for."
-  (sync-test-with "test -e bad || exit 0; echo The server is gone >&2; exit 3"
-      `(mailsync-command ,program "%f")
-    (let ((file (lambda (name) (expand-file-name name root))))
-      (mailsync-sync "w" '("a"))
-      (sync-test-wait 1)
-      (test-wait-for 0.6)
-      (should-not sync-test-said)
-      (cl-letf (((symbol-function 'completing-read)
-                 (lambda (&rest _) "b c")))
-        (call-interactively #'mailsync-sync))
-      (sync-test-wait 2)
-      (test-wait-for 0.6)
-      (should (equal sync-test-said '("mailsync: \"w\": synced b c")))
-      (let ((current-prefix-arg '(4)))
-        (call-interactively #'mailsync-sync))
-      (sync-test-wait 3)
-      (test-wait-for 0.6)
-      (should (equal (car sync-test-said) "mailsync: \"w\": synced everything"))
-      (write-region "" nil (funcall file "bad") nil 'silent)
-      ;; Its new state says that already, and then only the wish does.
-      (setq sync-test-said nil)
-      (sync-test-wish "w" '("a"))
-      (should (= 1 (length sync-test-said)))
-      (should (= 1 (sync-test-told "cannot be synced.*The server is gone")))
-      (sync-test-wish "w" '("a"))
-      (should (= 2 (length sync-test-said)))
-      (should (= 1 (sync-test-told
-                    "\"w\": not synced (transient): .*The server is gone")))
-      (delete-file (funcall file "bad"))
-      (setq sync-test-said nil)
-      (sync-test-wish "w" '("a"))
-      (should (equal sync-test-said '("mailsync: \"w\" can be synced again"))))))
-
-(ert-deftest sync-test-a-partial-result-in-one-line ()
-  (should (equal (mailsync-sync--result
-                  "w" '(:status partial :text "b is locked\nand so on"))
-                 "\"w\": synced, but for some: b is locked"))
-  (should (equal (mailsync-sync--result "w" '(:status locked :text ""))
-                 "\"w\": not synced (locked)")))
 
 (ert-deftest sync-test-own-function-without-an-account ()
   (let* ((root (file-truename (make-temp-file "mailsync-sync" t)))
