@@ -82,7 +82,7 @@
 (defvar mailsync-mode)
 (declare-function mailsync--pending "mailsync-dispatch")
 (declare-function mailsync-gnus-status "mailsync-gnus")
-(declare-function mailsync-output "mailsync-sync")
+(declare-function mailsync-output "mailsync-sync-say")
 (declare-function mailsync-pause "mailsync-sync")
 (declare-function mailsync-resume "mailsync-sync")
 (declare-function mailsync-sync "mailsync-sync")
