@@ -27,6 +27,7 @@
 ;;; Code:
 
 (require 'seq)
+(require 'subr-x)
 (require 'mailsync-log)
 (require 'mailsync-pipe)
 (require 'mailsync-syncers)
@@ -202,7 +203,10 @@ account adds to these."
   "The accounts that are used: alist from names to plists.")
 
 (defvar mailsync-accounts--faults nil
-  "The accounts that are left out: list of what is wrong, strings.")
+  "What is left out: list of what is wrong, strings.")
+
+(defvar mailsync-accounts--reasons nil
+  "Alist from names of accounts to why they, or their syncers, are left out.")
 
 ;;;; Code
 
@@ -286,11 +290,12 @@ account adds to these."
   "Read `mailsync-accounts'; return those that are right, and remember them."
   (pcase-dolist (`(,_ . ,option) mailsync-accounts--delays)
     (mailsync-accounts--delay option))
-  (setq mailsync-accounts--faults nil)
+  (setq mailsync-accounts--faults nil
+        mailsync-accounts--reasons nil)
   (let (valid)
     (if (not (proper-list-p mailsync-accounts))
-        (mailsync-accounts--left-out '(accounts)
-                                     "`mailsync-accounts' is not a list")
+        (mailsync-accounts--left-out
+         '(accounts) (format-message "`mailsync-accounts' is not a list"))
       (dolist (account (or mailsync-accounts (mailsync-accounts--default)))
         (let ((fault (or (mailsync-accounts--fault account)
                          (and (assoc (car account) valid)
@@ -298,14 +303,19 @@ account adds to these."
           (if fault
               (mailsync-accounts--left-out
                (list 'account account)
-               (format "`mailsync-accounts': the account %S is left out: %s"
-                       (car-safe account) fault))
+               (format-message
+                "`mailsync-accounts': the account %S is left out: %s"
+                (car-safe account) fault)
+               (car-safe account) fault)
             (push account valid)))))
     (setq mailsync-accounts--valid (nreverse valid))))
 
-(defun mailsync-accounts--left-out (key text)
-  "Say TEXT, why an account is left out, once for KEY; remember it."
+(defun mailsync-accounts--left-out (key text &optional account reason)
+  "Say TEXT, why something is left out, once for KEY; remember it.
+It is about ACCOUNT, if that is given, and in short REASON."
   (push text mailsync-accounts--faults)
+  (when account
+    (push (cons account reason) mailsync-accounts--reasons))
   (mailsync--once key 'error "%s" text))
 
 (defun mailsync-accounts--default ()
@@ -392,7 +402,11 @@ Then the account is watched all the same."
       (mailsync-accounts-describe account syncer)
     (mailsync-syncer-error
      (mailsync-accounts--left-out (list 'syncer account)
-                                  (format "%s; it is not synced" (cadr err)))
+                                  (format "%s; it is not synced" (cadr err))
+                                  account
+                                  (string-remove-prefix
+                                   (format "account \"%s\", " account)
+                                   (cadr err)))
      nil)))
 
 (defun mailsync-accounts-describe (account syncer &optional folders per-run)

@@ -141,7 +141,8 @@ It is the first one that would when Gnus looks for mail."
 METHOD is the server that takes mail in."
   (let (status)
     (cond
-     ((not mailsync-gnus-split) "a mail source, but `mailsync-gnus-split' is nil")
+     ((not mailsync-gnus-split)
+      (format-message "a mail source, but `mailsync-gnus-split' is nil"))
      ((null method) "a mail source, but no server takes its mail in")
      ((and (not gnus-plugged)
            (or (gnus-agent-method-p method)

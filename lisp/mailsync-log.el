@@ -75,10 +75,11 @@
 
 (defun mailsync-log-add (level format &rest args)
   "Add a line to the log: FORMAT with ARGS, of importance LEVEL.
-LEVEL is one of the symbols `debug', `info', `warning', `error'."
+LEVEL is one of the symbols `debug', `info', `warning', `error'.  FORMAT is as
+for `format-message'."
   (let ((levels '(debug info warning error)))
     (when (memq level (memq mailsync-log-level levels))
-      (let ((line (apply #'format format args)))
+      (let ((line (apply #'format-message format args)))
         (with-current-buffer (mailsync-log--get)
           (let ((inhibit-read-only t)
                 (end (= (point) (point-max))))
@@ -99,14 +100,19 @@ With nil as LEVEL it is not logged.
 `mailsync--once-clear' makes it new again."
   (unless (member key mailsync--said)
     (push key mailsync--said)
-    (let ((text (apply #'format format args)))
+    (let ((text (apply #'format-message format args)))
       (when level
         (mailsync-log-add level "%s" text))
-      ;; A message would cover what the user is being asked or is typing.
-      (if (or (minibufferp (window-buffer (selected-window)))
-              (> (minibuffer-depth) 0))
-          (run-with-idle-timer 2 nil #'message "mailsync: %s" text)
-        (message "mailsync: %s" text)))))
+      (mailsync--say "%s" text))))
+
+(defun mailsync--say (format &rest args)
+  "Show FORMAT with ARGS in the echo area, without a line in the log."
+  (let ((text (apply #'format-message format args)))
+    ;; A message would cover what the user is being asked or is typing.
+    (if (or (minibufferp (window-buffer (selected-window)))
+            (> (minibuffer-depth) 0))
+        (run-with-idle-timer 2 nil #'message "mailsync: %s" text)
+      (message "mailsync: %s" text))))
 
 (defun mailsync--said-p (key)
   "Non-nil if something was said for KEY, and is not new again."

@@ -20,7 +20,8 @@
 ;;; Commentary:
 
 ;; The text for the mode line, computed when something changes, and the
-;; buffer that `mailsync-status' shows.
+;; buffer that `mailsync-status' shows.  That follows, from a timer, while a
+;; window shows it.
 
 ;;; Code:
 
@@ -53,6 +54,18 @@
   "What the mode line of the Group buffer shows.")
 (put 'mailsync-mode-line 'risky-local-variable t)
 
+(defconst mailsync-status--buffer "*mailsync*"
+  "Name of the buffer that `mailsync-status' shows.")
+
+(defconst mailsync-status--period 1
+  "The buffer is brought up to date once in so many seconds at most.")
+
+(defvar mailsync-status--timer nil
+  "The timer that brings the buffer up to date, or nil.")
+
+(defvar mailsync-status--time 0
+  "When the buffer was last brought up to date.")
+
 (defvar mailsync-status-map
   (let ((map (make-sparse-keymap)))
     (define-key map [mode-line mouse-1] #'mailsync-status)
@@ -69,10 +82,12 @@
 (defvar mailsync-mode)
 (declare-function mailsync--pending "mailsync-dispatch")
 (declare-function mailsync-gnus-status "mailsync-gnus")
-(declare-function mailsync-output "mailsync-sync")
+(declare-function mailsync-output "mailsync-sync-say")
 (declare-function mailsync-pause "mailsync-sync")
 (declare-function mailsync-resume "mailsync-sync")
 (declare-function mailsync-sync "mailsync-sync")
+(declare-function mailsync-sync--need "mailsync-sync" (account))
+(declare-function mailsync-sync--read-account "mailsync-sync" (prompt))
 (declare-function mailsync-sync-state "mailsync-sync")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 
@@ -154,7 +169,8 @@
     ('elsewhere "another Emacs syncs it")))
 
 (defun mailsync-status-update ()
-  "Bring the mode line up to date."
+  "Bring the mode line up to date, and soon the buffer, if it is shown."
+  (mailsync-status--refresh-soon)
   (let ((new (and mailsync-mode mailsync-mode-line-format
                   (pcase-let ((`(,text . ,trouble) (mailsync-status--summary)))
                     (propertize
@@ -184,28 +200,34 @@
   "Major mode of the buffer that shows how mailsync is doing.
 
 \\{mailsync-status-mode-map}"
+  (buffer-disable-undo)
+  ;; While no window showed it, it stayed as it was.
+  (add-hook 'window-buffer-change-functions
+            (lambda (_) (mailsync-status--refresh-soon)) nil t)
   (setq-local revert-buffer-function
               (lambda (&rest _) (mailsync-status--fill))))
 
-(defun mailsync-status--account-here ()
-  "The account that point is at."
+(defun mailsync-status--account-here (prompt)
+  "The account that point is at; ask with PROMPT where there is none."
   (or (get-text-property (point) 'mailsync-account)
-      (user-error "There is no account here")))
+      (progn
+        (mailsync-sync--need nil)
+        (mailsync-sync--read-account prompt))))
 
 (defun mailsync-status-output ()
   "Show what the last sync of the account at point printed."
   (interactive)
-  (mailsync-output (mailsync-status--account-here)))
+  (mailsync-output (mailsync-status--account-here "Output of account: ")))
 
 (defun mailsync-status-sync ()
   "Sync the account at point now."
   (interactive)
-  (mailsync-sync (mailsync-status--account-here)))
+  (mailsync-sync (mailsync-status--account-here "Sync account: ") nil t))
 
 (defun mailsync-status-pause ()
   "Pause the account at point, or resume it if it is paused."
   (interactive)
-  (let* ((account (mailsync-status--account-here))
+  (let* ((account (mailsync-status--account-here "Pause or resume account: "))
          (sync (mailsync-sync-state account)))
     (if (plist-get sync :paused)
         (mailsync-resume account)
@@ -213,18 +235,123 @@
 
 ;;;###autoload
 (defun mailsync-status ()
-  "Show what is watched, how, what is pending, and what went wrong."
+  "Show what is watched, how, what is pending, and what went wrong.
+While it is shown it is kept up to date."
   (interactive)
-  (pop-to-buffer (get-buffer-create "*mailsync*"))
+  (pop-to-buffer (get-buffer-create mailsync-status--buffer))
   (unless (derived-mode-p 'mailsync-status-mode)
     (mailsync-status-mode))
-  (mailsync-status--fill))
+  (mailsync-status--fill)
+  (unless (get-text-property (point) 'mailsync-account)
+    (when-let ((first (next-single-property-change (point-min)
+                                                   'mailsync-account)))
+      ;; An empty line comes first.
+      (goto-char (1+ first)))))
 
 (defun mailsync-status--fill ()
-  "Write the current status into the current buffer."
-  (let ((inhibit-read-only t)
-        (line (line-number-at-pos)))
-    (erase-buffer)
+  "Write the current status into the current buffer, if it is another one.
+Point, mark and what windows show stay at their lines of their accounts."
+  (let ((text (mailsync-status--text))
+        (inhibit-read-only t)
+        deactivate-mark)
+    (setq mailsync-status--time (float-time))
+    (unless (equal text (buffer-substring-no-properties (point-min) (point-max)))
+      (let ((here (mailsync-status--place (point)))
+            (mark (and (mark t) (mailsync-status--place (mark t))))
+            (windows (mapcar (lambda (window)
+                               (list window
+                                     (mailsync-status--place
+                                      (window-point window))
+                                     (mailsync-status--place
+                                      (window-start window))))
+                             (get-buffer-window-list nil nil t))))
+        (erase-buffer)
+        (insert text)
+        (goto-char (mailsync-status--position here))
+        (when mark
+          (set-marker (mark-marker) (mailsync-status--position mark)))
+        (pcase-dolist (`(,window ,point ,start) windows)
+          (set-window-point window (mailsync-status--position point))
+          (set-window-start window (mailsync-status--position start) t))))))
+
+(defun mailsync-status--place (position)
+  "Where POSITION is: (ACCOUNT LINE COLUMN END), its line counted in ACCOUNT.
+Outside of accounts it is counted from the first line, after all of them from
+the END."
+  (save-excursion
+    (goto-char position)
+    (let* ((account (get-text-property (point) 'mailsync-account))
+           (column (current-column))
+           (line (line-beginning-position))
+           (end (and (not account)
+                     (previous-single-property-change (point) 'mailsync-account)
+                     (not (next-single-property-change (point)
+                                                       'mailsync-account)))))
+      (list account
+            (if end
+                (- (count-lines line (point-max)))
+              (count-lines (or (mailsync-status--start account) (point-min))
+                           line))
+            column
+            end))))
+
+(defun mailsync-status--position (place)
+  "The position now of PLACE, or the nearest one that there is."
+  (pcase-let ((`(,account ,line ,column ,end) place))
+    (let ((start (mailsync-status--start account)))
+      (save-excursion
+        (save-restriction
+          (when start
+            (narrow-to-region start
+                              (1- (next-single-char-property-change
+                                   start 'mailsync-account))))
+          (goto-char (if end (point-max) (point-min)))
+          (forward-line line)
+          (move-to-column column)
+          (point))))))
+
+(defun mailsync-status--start (account)
+  "Where the lines of ACCOUNT begin, or nil if there are none."
+  (when account
+    (let ((position (point-min)))
+      (while (and position
+                  (not (equal (get-text-property position 'mailsync-account)
+                              account)))
+        (setq position (next-single-property-change position
+                                                    'mailsync-account)))
+      position)))
+
+(defun mailsync-status--refresh-soon ()
+  "Bring the buffer up to date in a moment, if a window shows it."
+  (when (and (not mailsync-status--timer)
+             (get-buffer-window mailsync-status--buffer 'visible))
+    (setq mailsync-status--timer
+          (run-at-time (max 0.1 (min mailsync-status--period
+                                     (- (+ mailsync-status--time
+                                           mailsync-status--period)
+                                        (float-time))))
+                       nil #'mailsync-status--refresh))))
+
+(defun mailsync-status--refresh ()
+  "Bring the buffer up to date, if a window shows it still."
+  (setq mailsync-status--timer nil)
+  (when (get-buffer-window mailsync-status--buffer 'visible)
+    (with-current-buffer mailsync-status--buffer
+      (if (bound-and-true-p isearch-mode)
+          ;; It would lose its way.
+          (progn
+            (setq mailsync-status--time (float-time))
+            (mailsync-status--refresh-soon))
+        (condition-case err
+            (mailsync-status--fill)
+          (error
+           (mailsync--once '(status) 'error
+                           "`mailsync-status' cannot be brought up to date: %s"
+                           (error-message-string err))))))))
+
+(defun mailsync-status--text ()
+  "The current status, as the buffer shows it."
+  (with-temp-buffer
     (if (not (bound-and-true-p mailsync-mode))
         (insert "mailsync is off; M-x mailsync-start starts it\n")
       (let ((status (mailsync-module--status)))
@@ -244,8 +371,7 @@
     (insert "\ng brings this up to date, l shows what happened, q leaves.  At an \
 account:\ns syncs it now, p pauses or resumes it, o shows what its syncer \
 printed\n")
-    (goto-char (point-min))
-    (forward-line (1- line))))
+    (buffer-string)))
 
 (defun mailsync-status--account (account)
   "Write about ACCOUNT, a plist from the module."
@@ -273,11 +399,11 @@ printed\n")
               (propertize (mailsync-status--phase sync)
                           'face (and trouble 'mailsync-trouble))
               (if-let ((ok (plist-get status :last-ok)))
-                  (format ", last success %s ago" (mailsync-status--time ok))
+                  (format ", last success %s ago" (mailsync-status--seconds ok))
                 "")
               (if-let ((next (and (not (eq (plist-get sync :phase) 'running))
                                   (plist-get status :next))))
-                  (format ", next in %s" (mailsync-status--time next))
+                  (format ", next in %s" (mailsync-status--seconds next))
                 "")
               "\n")
       (unless (equal text "")
@@ -289,7 +415,7 @@ printed\n")
                 (format "%s, %.1f s\n" (plist-get result :status)
                         (plist-get result :duration)))))))
 
-(defun mailsync-status--time (seconds)
+(defun mailsync-status--seconds (seconds)
   "SECONDS in words."
   (cond
    ((< seconds 90) (format "%d s" seconds))

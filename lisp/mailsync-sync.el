@@ -21,8 +21,8 @@
 
 ;; When an account is synced, the module decides; how, its syncer
 ;; (mailsync-syncers.el).  Here are the commands that ask for a sync or forbid
-;; it, the hooks around one, the buffer with what the syncer printed, and what
-;; the user is told: once, when something has changed for better or worse.
+;; it, the hooks around one, and who else is to know what became of it.  What
+;; the user is told of it is mailsync-sync-say.el's business.
 
 ;;; Code:
 
@@ -31,6 +31,7 @@
 (require 'mailsync-accounts)
 (require 'mailsync-pipe)
 (require 'mailsync-syncers)
+(require 'mailsync-sync-say)
 
 ;;;; Customization
 
@@ -61,6 +62,9 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
 
 (defvar mailsync-sync--results nil
   "Alist from accounts to the result of their last sync.")
+
+(defvar mailsync-sync--begun nil
+  "Alist from accounts whose sync has begun to (TIME . FOLDERS).")
 
 (defvar mailsync-sync--requests nil
   "Alist from numbers of requests to functions that get the result.")
@@ -100,13 +104,21 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
   "Signal an error unless ACCOUNT can be synced; nil stands for all."
   (unless mailsync-mode
     (user-error "Mailsync is off; M-x mailsync-start starts it"))
-  (cond
-   ((and account (not (member account (mailsync--account-names))))
-    (user-error "There is no account %S" account))
-   ((and account (not (mailsync-sync-state account)))
-    (user-error "The account %S has no :syncer" account))
-   ((null mailsync-sync--states)
-    (user-error "No account has a :syncer"))))
+  (unless (if account (mailsync-sync-state account) mailsync-sync--states)
+    (pcase-let ((`(,name . ,reason)
+                 (if account
+                     (assoc account mailsync-accounts--reasons)
+                   (car (last mailsync-accounts--reasons)))))
+      (cond
+       (reason
+        (user-error "The account %S is left out of syncs: %s; mend \
+`mailsync-accounts', then M-x mailsync-restart" name reason))
+       ((null account)
+        (user-error "No account has a :syncer; see `mailsync-accounts'"))
+       ((member account (mailsync--account-names))
+        (user-error "The account %S has no :syncer" account))
+       (t
+        (user-error "There is no account %S" account))))))
 
 (defun mailsync-sync--read-account (prompt)
   "Ask for an account with PROMPT, unless there is only one."
@@ -135,31 +147,34 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
 No delay is waited for, but a sync that is going on.  Interactively, ask for
 the account and for a folder, where empty input means all of them; with a
 prefix argument sync everything.  CALLBACK is called with the result, as
-`mailsync-after-sync-functions' get it, once for each account."
+`mailsync-after-sync-functions' get it, once for each account; if it is t, as
+it is interactively, the echo area says how it went."
   (interactive
    (progn
      (mailsync-sync--need nil)
-     (unless current-prefix-arg
+     (if current-prefix-arg
+         (list nil nil t)
        (let ((account (mailsync-sync--read-account "Sync account: ")))
          (list account
                (let ((folder (completing-read
                               (format "Sync folder of %s (all): " account)
-                              (alist-get account mailsync-sync--folders
-                                         nil nil #'equal))))
-                 (and (not (equal folder "")) (list folder))))))))
+                              (mailsync-sync--known-folders account))))
+                 (and (not (equal folder "")) (list folder)))
+               t)))))
   (mailsync-sync--need account)
   (dolist (name (if account (list account) (mailsync-sync--accounts)))
     (mailsync--call #'mailsync-module--sync
                     (mailsync-pipe-encode-text name)
                     (mailsync-sync--encode-folders folders)
-                    (mailsync-sync--ask-back callback))
+                    (mailsync-sync--ask-back (if (eq callback t)
+                                                 (mailsync-sync--wished name)
+                                               callback)))
     (cond
      ((plist-get (mailsync-sync-state name) :paused)
-      (message "mailsync: \"%s\" is paused; M-x mailsync-resume lets it sync"
-               name))
+      (mailsync--say "\"%s\" is paused; M-x mailsync-resume lets it sync" name))
      ((eq (plist-get (mailsync-sync-state name) :phase) 'elsewhere)
-      (message "mailsync: another Emacs syncs \"%s\"; this one does when that \
-ends" name)))))
+      (mailsync--say "another Emacs syncs \"%s\"; this one does when that ends"
+                     name)))))
 
 (defun mailsync-sync-state (account)
   "What the syncs of ACCOUNT are doing, a plist; nil if it is not synced."
@@ -172,6 +187,14 @@ ends" name)))))
       (unless (member folder known)
         (push folder known)))
     (setf (alist-get account mailsync-sync--folders nil nil #'equal) known)))
+
+(defun mailsync-sync--known-folders (account)
+  "Folders of ACCOUNT that were heard of, or that its groups are given for."
+  (let ((groups (mailsync-account-get account :gnus-groups)))
+    (seq-uniq (append (alist-get account mailsync-sync--folders
+                                 nil nil #'equal)
+                      (unless (functionp groups)
+                        (mapcar #'car groups))))))
 
 ;;;###autoload
 (defun mailsync-pause (&optional account)
@@ -242,52 +265,6 @@ CALLBACK gets the result."
     (unless (or mailsync-sync--alone mailsync-mode)
       (mailsync--stop))))
 
-;;;; The output
-
-(define-derived-mode mailsync-output-mode special-mode "Mailsync-Output"
-  "Major mode of buffers that show what a syncer printed.")
-
-(defun mailsync-sync--output-name (account)
-  "The name of the buffer with the last output of ACCOUNT."
-  (format "*mailsync output: %s*" account))
-
-;;;###autoload
-(defun mailsync-output (account)
-  "Show what the last sync of ACCOUNT printed."
-  (interactive (list (mailsync-sync--read-account "Output of account: ")))
-  (let ((buffer (get-buffer (mailsync-sync--output-name account))))
-    (if buffer
-        (display-buffer buffer)
-      (message "The syncer of \"%s\" has printed nothing so far" account))))
-
-(defun mailsync-sync--keep-output (account result first dropped last)
-  "Put what was printed in a sync of ACCOUNT into its buffer; return that.
-It began with FIRST, ended with LAST, and DROPPED bytes were left out
-between; RESULT is what became of it.  Return nil if there is nothing to show."
-  (unless (and (equal first "") (equal last "")
-               (eq (plist-get result :status) 'ok))
-    (with-current-buffer (get-buffer-create
-                          (mailsync-sync--output-name account))
-      (let ((inhibit-read-only t))
-        (erase-buffer)
-        (unless (derived-mode-p 'mailsync-output-mode)
-          (mailsync-output-mode)
-          (buffer-disable-undo))
-        (insert (format-time-string "%F %T, " (plist-get result :started))
-                account ": " (symbol-name (plist-get result :status))
-                (if-let ((code (plist-get result :exit-code)))
-                    (format ", exit code %d" code)
-                  "")
-                "\n")
-        (unless (equal (plist-get result :text) "")
-          (insert (plist-get result :text) "\n"))
-        (insert "\n" (mailsync-pipe-decode-text first))
-        (unless (equal dropped "0")
-          (insert (format "\n[... %s bytes left out ...]\n" dropped)))
-        (insert (mailsync-pipe-decode-text last))
-        (goto-char (point-min)))
-      (current-buffer))))
-
 ;;;; What the module tells
 
 (defun mailsync-sync-notice (record)
@@ -314,17 +291,11 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
   "A sync of ACCOUNT over TOTAL folders begins; FOLDERS are some or all of them."
   (when (mailsync-sync-state account)
     (mailsync-sync-heard-of account folders))
+  (setf (alist-get account mailsync-sync--begun nil nil #'equal)
+        (cons (current-time) folders))
   (mailsync-log-add 'info "%s: syncing %s" account
                     (mailsync-sync--names total folders))
   (mailsync--run-hook-safely 'mailsync-before-sync-functions account folders))
-
-(defun mailsync-sync--names (total folders)
-  "TOTAL folders, among them FOLDERS, in words."
-  (cond
-   ((zerop total) "everything")
-   ((> total 5)
-    (format "%d folders" total))
-   (t (mapconcat #'identity folders ", "))))
 
 (defun mailsync-sync--done (record)
   "A sync has ended; see to its RECORD."
@@ -342,7 +313,8 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
                                        (string-to-number started))
                              :duration (string-to-number duration)
                              :text text)))
-    (setq result (plist-put result :output-buffer
+    (setq mailsync-sync--begun (assoc-delete-all account mailsync-sync--begun)
+          result (plist-put result :output-buffer
                             (mailsync-sync--keep-output account result first
                                                         dropped last)))
     (when (mailsync-sync-state account)
@@ -367,28 +339,6 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
                      "the callback of a sync signals: %s"
                      (error-message-string err)))))
 
-(defun mailsync-sync--log (account result total)
-  "Log the RESULT of a sync of ACCOUNT over TOTAL folders."
-  (let ((status (plist-get result :status))
-        (text (plist-get result :text))
-        (names (mailsync-sync--names total (plist-get result :folders))))
-    (pcase status
-      ('ok
-       (mailsync-log-add 'info "%s: synced %s in %.1f s" account names
-                         (plist-get result :duration))
-       ;; What breaks again is news.
-       (dolist (key (seq-filter (lambda (key)
-                                  (and (eq (car-safe key) 'partial)
-                                       (equal (nth 1 key) account)))
-                                mailsync--said))
-         (mailsync--once-clear key)))
-      ;; A folder that keeps failing is said once.
-      ('partial (mailsync--once (list 'partial account text) 'warning
-                                "\"%s\": synced, but for some: %s" account text))
-      (_ (mailsync-log-add 'warning "%s: sync of %s failed (%s)%s" account names
-                           status
-                           (if (equal text "") "" (concat ": " text)))))))
-
 (defun mailsync-sync--state (account phase paused pending progress text)
   "The syncs of ACCOUNT are in PHASE; PENDING folders wait.
 PAUSED is \"t\" if no other one starts.  PROGRESS messages came by the
@@ -408,50 +358,6 @@ sync that is going on; TEXT is for the user."
       (mailsync-sync--say account old phase text)
       (mailsync-status-update))))
 
-(defun mailsync-sync--say (account old phase text)
-  "Tell the user, if it is news, that ACCOUNT went from OLD to PHASE, with TEXT."
-  (let ((key (list 'sync account)))
-    (pcase phase
-      ('failing
-       ;; The log has it already, and will have the next one.
-       (mailsync--once (cons 'failing key) nil
-                       "\"%s\" cannot be synced, and is tried again: %s" account
-                       text))
-      ('paused
-       (if (equal text "")
-           (unless (eq old 'paused)
-             (mailsync-log-add 'info "%s: paused" account))
-         (mailsync--once (cons 'paused key) 'error
-                         "\"%s\" is paused: %s; mend it, then M-x mailsync-resume"
-                         account text)))
-      ('elsewhere
-       (unless (eq old 'elsewhere)
-         (mailsync-log-add 'info "%s: %s" account text)))
-      ('idle
-       (when (mailsync--said-p (cons 'failing key))
-         (mailsync--once-clear (cons 'failing key))
-         (mailsync-log-add 'info "%s: can be synced again" account)
-         (message "mailsync: \"%s\" can be synced again" account))
-       (mailsync--once-clear (cons 'paused key))))
-    (when (and (eq old 'paused) (not (eq phase 'paused)))
-      (mailsync--once-clear (cons 'paused key))
-      (mailsync-log-add 'info "%s: resumed" account))
-    (mailsync-sync--tell-state account phase)))
-
-(defun mailsync-sync--tell-state (account phase)
-  "Tell the hook when ACCOUNT, in PHASE, gets into trouble or out of it.
-Another try is neither."
-  (let* ((known (assoc account mailsync-sync--states))
-         (told (plist-get (cdr known) :told))
-         (new (pcase phase
-                ((or 'paused 'failing) phase)
-                ;; Nothing has gone right so far.
-                ((or 'running 'pending) told))))
-    (unless (eq told new)
-      (plist-put (cdr known) :told new)
-      (mailsync--run-hook-safely 'mailsync-state-change-functions account
-                                 (or new 'watching)))))
-
 (defun mailsync-sync--plan (account run folders)
   "Say how ACCOUNT is synced in RUN over FOLDERS, nil for everything."
   (when-let ((syncer (or (mailsync-account-get account :syncer)
@@ -464,10 +370,10 @@ Another try is neither."
          (let ((inhibit-quit nil))
            (car (mailsync-accounts-describe account syncer folders t)))
        ((error quit)
-        (mailsync--once (list 'plan account) 'error
-                        "%s; it syncs everything, as before"
-                        (if (stringp (cadr err)) (cadr err)
-                          (error-message-string err)))
+        (mailsync-sync--no-plan account
+                                (if (eq (car err) 'mailsync-syncer-error)
+                                    (cadr err)
+                                  (error-message-string err)))
         nil)))))
 
 (defun mailsync-sync-keep (accounts)
@@ -489,19 +395,29 @@ They are a vector as the module wants it."
                       mailsync-sync--results))))
 
 (defun mailsync-sync-forget (why)
-  "Nothing is synced any more, and WHY; those who wait for a result are told."
-  (let ((requests (nreverse mailsync-sync--requests)))
+  "Nothing is synced any more, and WHY; those who wait for a result are told.
+So are the hooks, of syncs that had begun."
+  (let ((requests (nreverse mailsync-sync--requests))
+        (begun (nreverse mailsync-sync--begun)))
     (setq mailsync-sync--states nil
+          mailsync-sync--begun nil
+          mailsync-sync--heard nil
           mailsync-sync--results nil
           mailsync-sync--requests nil
           mailsync-sync--syncers nil
           mailsync-sync--folders nil
           mailsync-sync--alone nil)
+    (pcase-dolist (`(,account ,time . ,folders) begun)
+      (mailsync--run-hook-safely 'mailsync-after-sync-functions account
+                                 (mailsync-sync--cut-off why time folders)))
     (pcase-dolist (`(,_ . ,callback) requests)
       (mailsync-sync--answer callback
-                             (list :status 'interrupted :exit-code nil
-                                   :folders nil :started (current-time)
-                                   :duration 0 :text why :output-buffer nil)))))
+                             (mailsync-sync--cut-off why (current-time) nil)))))
+
+(defun mailsync-sync--cut-off (why time folders)
+  "The result of a sync of FOLDERS that began at TIME and was ended, and WHY."
+  (list :status 'interrupted :exit-code nil :folders folders :started time
+        :duration (float-time (time-since time)) :text why :output-buffer nil))
 
 (provide 'mailsync-sync)
 ;;; mailsync-sync.el ends here

@@ -29,6 +29,9 @@
 ;; `offlineimap') with `:target', `:config', `:args' and `:executable'; besides
 ;; `:environment' `:directory' `:input' `:timeout' `:success' `:naming'
 ;; `:separator' `:prefix' `:all-args' `:per-folder' `:pulls-only' `:per-run'.
+;;
+;; In what the user is told a key stands as it is, and what else he may have
+;; written in Lisp is quoted as `format-message' does it.
 
 ;;; Code:
 
@@ -59,7 +62,8 @@ further options; `:executable', the program, where it is not \"mbsync\"; and
   (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
     (when (cdr strings)
       (signal 'mailsync-syncer-error
-              (list "`mailsync-mbsync' takes one channel or group")))
+              (list (format-message
+                     "`mailsync-mbsync' takes one channel or group"))))
     (append (list :program 'mbsync :target (car strings)) keys)))
 
 (defun mailsync-offlineimap (_account &rest args)
@@ -69,10 +73,11 @@ then keys and values as for `mailsync-mbsync'."
   (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
     (unless (and strings (null (cdr strings)))
       (signal 'mailsync-syncer-error
-              (list "`mailsync-offlineimap' takes the name of one account")))
+              (list (format-message
+                     "`mailsync-offlineimap' takes the name of one account"))))
     (when (plist-get keys :persistent)
       (signal 'mailsync-syncer-error
-              (list "`:persistent' is for a version to come")))
+              (list ":persistent is for a version to come")))
     (append (list :program 'offlineimap :target (car strings)) keys)))
 
 (defun mailsync-command (_account &rest args)
@@ -104,7 +109,8 @@ out.  The keys:
 
 (defconst mailsync-syncers--keys
   '((:command mailsync-syncers--words-p "a list of strings that begins with the program")
-    (:program mailsync-syncers--program-p "`mbsync' or `offlineimap'")
+    (:program mailsync-syncers--program-p
+              "`mbsync' or `offlineimap' (:executable is its file)")
     (:target mailsync-syncers--string-p "a string")
     (:config mailsync-syncers--string-p "the name of a file")
     (:args mailsync-syncers--strings-p "a list of strings")
@@ -167,14 +173,19 @@ values" plist)
                                              (symbol-name (car entry)))
                                            mailsync-syncers--keys " ")))
                        ((and value (not (funcall (nth 1 known) value)))
-                        (format "%S is %S, but has to be %s" key value
-                                (nth 2 known))))))
+                        (format-message
+                         (concat "%S is %S, but has to be " (nth 2 known))
+                         key value)))))
                   (seq-partition plist 2))
-        (unless (or (plist-get plist :command) (plist-get plist :program))
+        (cond
+         ((not (or (plist-get plist :command) (plist-get plist :program)))
           ":command is missing")
-        (when (and (eq (plist-get plist :program) 'offlineimap)
-                   (not (plist-get plist :target)))
-          ":target, an account of OfflineIMAP, is missing"))))
+         ((and (plist-get plist :command) (plist-get plist :program))
+          ":command and :program exclude each other: leave one out (the file of \
+the program is :executable)")
+         ((and (eq (plist-get plist :program) 'offlineimap)
+               (not (plist-get plist :target)))
+          ":target, an account of OfflineIMAP, is missing")))))
 
 (defun mailsync-syncers--call (account syncer extra)
   "What SYNCER, a function or a list, returns for ACCOUNT.
@@ -184,7 +195,7 @@ EXTRA are arguments that go before its own."
          (args (and listed (cdr syncer))))
     (unless (functionp function)
       (signal 'mailsync-syncer-error
-              (list (format "there is no function `%S'" function))))
+              (list (format-message "there is no function `%S'" function))))
     (apply function account (append extra args nil))))
 
 (defun mailsync-syncers-describe (account syncer &optional folders per-run)

@@ -294,9 +294,10 @@ Return nil if there is no engine that could."
         mailsync--skipped nil
         mailsync--checking nil
         mailsync--states nil)
-  (mailsync-sync-forget "mailsync was stopped")
   (when (featurep 'mailsync-gnus)
     (mailsync-gnus-teardown))
+  ;; Last, since those who are told may start us anew.
+  (mailsync-sync-forget "mailsync was stopped")
   (mailsync-status-update))
 
 (defun mailsync--meet-gnus ()

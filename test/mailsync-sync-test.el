@@ -4,103 +4,12 @@
 
 ;;; Commentary:
 
-;; The engine runs real programs here, small shell scripts that write down what
-;; they were called with.  Real syncers are sync.sh's business, when what is due
-;; the scheduler's own tests'.
+;; The engine runs real programs here (see mailsync-sync-test-helper.el).  Real
+;; syncers are sync.py's business, when what is due the scheduler's own tests'.
 
 ;;; Code:
 
-(require 'mailsync-test-helper)
-
-(defvar sync-test-said nil
-  "What `message' was asked to say for mailsync, newest first.")
-
-(defvar sync-test-events nil
-  "What the hooks were told, newest first.")
-
-(defun sync-test-note (kind)
-  "A function that notes that a hook of KIND was called."
-  (lambda (account what)
-    (push (list kind account what) sync-test-events)))
-
-(defun sync-test-script (root text)
-  "Make a program below ROOT that runs TEXT by sh, with its calls in `calls'.
-Return its name."
-  (let ((name (expand-file-name "syncer" root)))
-    (with-temp-file name
-      (insert "#!/bin/sh\n"
-              ;; In one go: two of them may do it at the same time.
-              "echo \"run$(printf ' <%s>' \"$@\")\" >> "
-              (shell-quote-argument (expand-file-name "calls" root)) "\n"
-              "cd " (shell-quote-argument root) "\n"
-              text "\n"))
-    (set-file-modes name #o755)
-    name))
-
-(defun sync-test-calls (root)
-  "The calls of the program below ROOT so far, oldest first."
-  (let ((file (expand-file-name "calls" root)))
-    (and (file-exists-p file)
-         (with-temp-buffer
-           (insert-file-contents file)
-           (split-string (buffer-string) "\n" t)))))
-
-(defmacro sync-test-with (script syncer &rest body)
-  "Run BODY with an account \"w\" whose `:syncer' is SYNCER.
-There, and in BODY, `program' is a program that runs SCRIPT, in `root', where
-the account's maildir is `mail'.  Delays are short."
-  (declare (indent 2))
-  `(let* ((root (file-truename (make-temp-file "mailsync-sync" t)))
-          (mail (expand-file-name "mail" root))
-          (program (sync-test-script root ,script))
-          (test-changes nil)
-          (sync-test-events nil)
-          (sync-test-said nil)
-          (mailsync-coalesce-delay 0.02)
-          (mailsync-base-delay 0.1)
-          (mailsync-inter-delay 0.1)
-          (mailsync-sync-at-start nil)
-          (mailsync-changed-functions (list #'test-note-changes))
-          (mailsync-before-sync-functions (list (sync-test-note 'before)))
-          (mailsync-after-sync-functions (list (sync-test-note 'after)))
-          (mailsync-accounts (list (list "w" :maildir mail :syncer ,syncer))))
-     (test-maildir mail)
-     (test-maildir (expand-file-name ".a" mail))
-     (test-maildir (expand-file-name ".b c" mail))
-     (when (get-buffer mailsync-log--buffer)
-       (kill-buffer mailsync-log--buffer))
-     (cl-letf* ((said (symbol-function 'message))
-                ((symbol-function 'message)
-                 (lambda (format &rest args)
-                   (when format
-                     (push (apply #'format format args) sync-test-said))
-                   (apply said format args))))
-       (unwind-protect
-           (progn
-             (mailsync-mode 1)
-             (test-watching "w")
-             ,@body)
-         (mailsync-mode -1)
-         (test-wait (lambda () (zerop (mailsync-module--threads))))
-         (delete-directory root t)))))
-
-(defun sync-test-results (&optional account)
-  "The results of syncs of ACCOUNT (\"w\" by default), oldest first."
-  (nreverse
-   (mapcar #'caddr
-           (seq-filter (lambda (event)
-                         (and (eq (car event) 'after)
-                              (equal (cadr event) (or account "w"))))
-                       sync-test-events))))
-
-(defun sync-test-wait (count)
-  "Wait for COUNT results of account \"w\"; return the last one."
-  (test-wait (lambda () (>= (length (sync-test-results)) count)))
-  (car (last (sync-test-results))))
-
-(defun sync-test-phase ()
-  "What the syncs of account \"w\" are doing."
-  (plist-get (mailsync-sync-state "w") :phase))
+(require 'mailsync-sync-test-helper)
 
 (ert-deftest sync-test-a-change-is-synced ()
   (sync-test-with "echo hello" `(mailsync-command ,program "x" "%f")
@@ -245,6 +154,41 @@ the account's maildir is `mail'.  Delays are short."
       (should (equal (sync-test-calls root)
                      '("run <a>" "run <all>" "run <b c>"))))))
 
+(ert-deftest sync-test-a-function-that-signals-before-a-run ()
+  "What it signals is shown once, and is in the log each time."
+  (let ((why nil))
+    (sync-test-with ""
+        (lambda (&rest _)
+          (when why
+            (error why))
+          (list :command (list program) :per-run t))
+      (setq why "Oh dear")
+      (mailsync-sync "w" '("a"))
+      (sync-test-wait 1)
+      (mailsync-sync "w" '("a"))
+      (sync-test-wait 2)
+      (setq why "Oh no")
+      (mailsync-sync "w" '("a"))
+      (should (eq (plist-get (sync-test-wait 3) :status) 'ok))
+      (pcase-dolist (`(,text ,shown ,logged) '(("Oh dear" 1 2) ("Oh no" 1 1)))
+        (let ((text (concat "account \"w\", :syncer .*signals: " text
+                            "; mend .* of everything")))
+          (should (= shown (seq-count (lambda (said) (string-match-p text said))
+                                      sync-test-said)))
+          (should (= logged
+                     (sync-test-logged (concat "warning +" text)))))))))
+
+(ert-deftest sync-test-known-folders ()
+  "Folders are completed that were heard of, and that the account names."
+  (let ((mailsync-sync--folders nil)
+        (mailsync-accounts--valid
+         '(("w" :gnus-groups (("a" "nnml:x") ("b c" "nnml:y")))
+           ("v" :gnus-groups ignore))))
+    (mailsync-sync-heard-of "w" '("INBOX" "a"))
+    (should (equal (sort (mailsync-sync--known-folders "w") #'string<)
+                   '("INBOX" "a" "b c")))
+    (should-not (mailsync-sync--known-folders "v"))))
+
 (ert-deftest sync-test-stop-answers-those-who-wait ()
   (let (answers)
     (sync-test-with "sleep 1000" `(mailsync-command ,program)
@@ -265,6 +209,43 @@ the account's maildir is `mail'.  Delays are short."
       (test-wait (lambda () (eq (sync-test-phase) 'running)))
       (mailsync-mode -1)
       (should (equal answers '(interrupted interrupted))))))
+
+(ert-deftest sync-test-stop-ends-what-began ()
+  "The hooks hear of the end of each sync whose beginning they were told, once."
+  (sync-test-with "test -e fine || sleep 1000" `(mailsync-command ,program)
+    (write-region "" nil (expand-file-name "fine" root) nil 'silent)
+    (mailsync-sync "w")
+    (sync-test-wait 1)
+    (delete-file (expand-file-name "fine" root))
+    (let ((mailsync-after-sync-functions
+           (cons (lambda (&rest _) (error "On purpose"))
+                 mailsync-after-sync-functions)))
+      (mailsync-sync "w" '("a" "b c"))
+      (test-wait (lambda () (eq (caar sync-test-events) 'before)))
+      (mailsync-mode -1)
+      (mailsync--stop)
+      (let ((results (sync-test-results)))
+        (should (equal (mapcar (lambda (result) (plist-get result :status))
+                               results)
+                       '(ok interrupted)))
+        (should (equal (plist-get (cadr results) :folders) '("a" "b c")))
+        (should (string-match-p "stopped" (plist-get (cadr results) :text)))))
+    (mailsync-mode 1)
+    (test-watching "w")
+    (mailsync-mode -1)
+    (should (= (length (sync-test-results)) 2))))
+
+(ert-deftest sync-test-started-anew-by-who-is-told-of-the-stop ()
+  (sync-test-with "test -e fine || { touch fine; sleep 1000; }"
+      `(mailsync-command ,program)
+    (mailsync-sync "w" nil (lambda (_) (mailsync-mode 1)))
+    (test-wait (lambda () (file-exists-p (expand-file-name "fine" root))))
+    (mailsync-stop)
+    (should mailsync-mode)
+    (test-watching "w")
+    (should (sync-test-phase))
+    (mailsync-sync "w")
+    (sync-test-wait 2)))
 
 (ert-deftest sync-test-own-function-without-an-account ()
   (let* ((root (file-truename (make-temp-file "mailsync-sync" t)))
@@ -375,6 +356,21 @@ the account's maildir is `mail'.  Delays are short."
   (sync-test-with "" nil
     (should-error (mailsync-sync "w") :type 'user-error)
     (should-error (mailsync-sync "nobody") :type 'user-error)))
+
+(ert-deftest sync-test-an-account-that-is-left-out ()
+  "Whoever wants it synced is told why it is not."
+  (sync-test-with "" 'no-such-function
+    (dolist (account '("w" nil))
+      (let ((text (error-message-string
+                   (should-error (mailsync-sync account) :type 'user-error))))
+        (dolist (part '("\"w\" is left out" "no function .no-such-function."
+                        "mailsync-accounts"))
+          (should (string-match-p part text)))))
+    (setq mailsync-accounts (cons '("bad" :maildirs "~/x") mailsync-accounts))
+    (mailsync-restart)
+    (let ((text (error-message-string
+                 (should-error (mailsync-sync "bad") :type 'user-error))))
+      (should (string-match-p "\"bad\" is left out.*:maildirs" text)))))
 
 (provide 'mailsync-sync-test)
 ;;; mailsync-sync-test.el ends here

@@ -120,6 +120,10 @@
          (,(lambda (_) '("x" . "y")) ":command is")
          (,(lambda (_) '(:input "x")) ":command is missing")
          ((mailsync-command) ":command is missing")
+         (,(lambda (_) '(:command ("x") :program mbsync)) ":command and :program")
+         ((mailsync-command "p" :program mbsync) ":command and :program")
+         ((mailsync-mbsync "a" :command ("x")) ":command and :program")
+         ((mailsync-mbsync "a" :program "/opt/mbsync") ":executable")
          ((mailsync-command "") ":command is")
          ((mailsync-command "p" :naming latin) ":naming is latin")
          ((mailsync-command "p" :success 3) ":success is 3")
@@ -182,6 +186,21 @@
     (should (= said 1))
     (should (string-match-p "no-such-function.*not synced"
                             (car mailsync-accounts--faults)))))
+
+(ert-deftest syncers-test-quotes ()
+  "Keys stand as they are; what else is Lisp is quoted as the user likes it."
+  (let ((text-quoting-style 'curve))
+    (pcase-dolist (`(,syncer ,text)
+                   '((no-such-function "‘no-such-function’")
+                     ((mailsync-mbsync "a" "b") "‘mailsync-mbsync’")
+                     ((mailsync-offlineimap) "‘mailsync-offlineimap’")
+                     ((mailsync-offlineimap "a" :persistent t) ": :persistent is")
+                     ((mailsync-command "p" :naming latin)
+                      ":naming is latin, but has to be ‘utf-8’ or ‘imap’")))
+      (let ((err (should-error (mailsync-syncers-describe "w" syncer)
+                               :type 'mailsync-syncer-error)))
+        (should (string-match-p (regexp-quote text) (cadr err)))
+        (should-not (string-match-p "[`']" (cadr err)))))))
 
 (ert-deftest syncers-test-bad-options ()
   "An option that cannot be used is said, and its standard value is."

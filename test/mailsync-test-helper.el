@@ -23,6 +23,11 @@ After SECONDS (10 by default) it is an error."
       (accept-process-output nil 0.02))
     value))
 
+(defun test-wait-for (seconds)
+  "Wait for SECONDS, and let happen what happens."
+  (let ((end (+ (float-time) seconds)))
+    (test-wait (lambda () (> (float-time) end)))))
+
 (defun test-emacs (&rest args)
   "Run another Emacs of this kind with ARGS in batch, its output into this buffer.
 Return its exit status."

@@ -596,7 +596,7 @@ open('done', 'w').close()"))
     (should (string-match-p "error" mailsync-mode-line))
     (save-window-excursion
       (mailsync-status)
-      (should (string-match-p "^`mailsync-accounts': the account \"y\" is left out"
+      (should (string-match-p "^.mailsync-accounts.: the account \"y\" is left out"
                               (buffer-string))))
     (customize-set-variable 'mailsync-accounts
                             `(("y" :maildir ,(concat root "/a"))))

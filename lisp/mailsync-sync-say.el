@@ -1,0 +1,222 @@
+;;; mailsync-sync-say.el --- What the user is told of syncs  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This program is free software; you can redistribute it and/or modify
+;; it under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+
+;; This program is distributed in the hope that it will be useful,
+;; but WITHOUT ANY WARRANTY; without even the implied warranty of
+;; MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+;; GNU General Public License for more details.
+
+;; You should have received a copy of the GNU General Public License
+;; along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; The buffer with what a syncer printed, the lines in the log, and what the
+;; echo area says: once, when something has changed for better or worse, and
+;; how it went when the user asked for a sync.
+
+;;; Code:
+
+(require 'seq)
+(require 'mailsync-log)
+(require 'mailsync-pipe)
+
+;;;; Internal variables
+
+(defvar mailsync-sync--heard nil
+  "Alist from accounts to when the user was last told of their syncs.")
+
+(defconst mailsync-sync--wish-delay 0.3
+  "Seconds from a wish's end to its line in the echo area.
+Meanwhile the state of its account may have said the same, and what to do.")
+
+;;;; Declarations
+
+(defvar mailsync-sync--states)
+(declare-function mailsync-sync--need "mailsync-sync" (account))
+(declare-function mailsync-sync--read-account "mailsync-sync" (prompt))
+
+;;;; The output
+
+(define-derived-mode mailsync-output-mode special-mode "Mailsync-Output"
+  "Major mode of buffers that show what a syncer printed.")
+
+(defun mailsync-sync--output-name (account)
+  "The name of the buffer with the last output of ACCOUNT."
+  (format "*mailsync output: %s*" account))
+
+;;;###autoload
+(defun mailsync-output (account)
+  "Show what the last sync of ACCOUNT printed."
+  (interactive (progn
+                 (mailsync-sync--need nil)
+                 (list (mailsync-sync--read-account "Output of account: "))))
+  (let ((buffer (get-buffer (mailsync-sync--output-name account))))
+    (if buffer
+        (display-buffer buffer)
+      (message "The syncer of \"%s\" has printed nothing so far" account))))
+
+(defun mailsync-sync--keep-output (account result first dropped last)
+  "Put what was printed in a sync of ACCOUNT into its buffer; return that.
+It began with FIRST, ended with LAST, and DROPPED bytes were left out
+between; RESULT is what became of it.  Return nil if there is nothing to show."
+  (unless (and (equal first "") (equal last "")
+               (eq (plist-get result :status) 'ok))
+    (with-current-buffer (get-buffer-create
+                          (mailsync-sync--output-name account))
+      (let ((inhibit-read-only t))
+        (erase-buffer)
+        (unless (derived-mode-p 'mailsync-output-mode)
+          (mailsync-output-mode)
+          (buffer-disable-undo))
+        (insert (format-time-string "%F %T, " (plist-get result :started))
+                account ": " (symbol-name (plist-get result :status))
+                (if-let ((code (plist-get result :exit-code)))
+                    (format ", exit code %d" code)
+                  "")
+                "\n")
+        (unless (equal (plist-get result :text) "")
+          (insert (plist-get result :text) "\n"))
+        (insert "\n" (mailsync-pipe-decode-text first))
+        (unless (equal dropped "0")
+          (insert (format "\n[... %s bytes left out ...]\n" dropped)))
+        (insert (mailsync-pipe-decode-text last))
+        (goto-char (point-min)))
+      (current-buffer))))
+
+;;;; In words
+
+(defun mailsync-sync--names (total folders)
+  "TOTAL folders, among them FOLDERS, in words."
+  (cond
+   ((zerop total) "everything")
+   ((> total 5)
+    (format "%d folders" total))
+   (t (mapconcat #'identity folders ", "))))
+
+(defun mailsync-sync--result (account result)
+  "How a sync of ACCOUNT went that had this RESULT, in one line."
+  (let ((text (car (split-string (plist-get result :text) "\n")))
+        (folders (plist-get result :folders)))
+    (pcase (plist-get result :status)
+      ('ok (format "\"%s\": synced %s" account
+                   (mailsync-sync--names (length folders) folders)))
+      ('partial (format "\"%s\": synced, but for some: %s" account text))
+      (status (format "\"%s\": not synced (%s)%s" account status
+                      (if (equal text "") "" (concat ": " text)))))))
+
+;;;; In the log and the echo area
+
+(defun mailsync-sync--tell (account key level format &rest args)
+  "Tell the user, once for KEY, of the syncs of ACCOUNT: FORMAT with ARGS.
+LEVEL is as for `mailsync--once'."
+  (unless (mailsync--said-p key)
+    (mailsync-sync--heard account)
+    (apply #'mailsync--once key level format args)))
+
+(defun mailsync-sync--heard (account)
+  "The user is told now of the syncs of ACCOUNT."
+  (setf (alist-get account mailsync-sync--heard nil nil #'equal) (float-time)))
+
+(defun mailsync-sync--wished (account)
+  "A function that says, with its result, how the wished sync of ACCOUNT went."
+  (lambda (result)
+    (run-at-time mailsync-sync--wish-delay nil #'mailsync-sync--say-result
+                 account result)))
+
+(defun mailsync-sync--say-result (account result)
+  "Say that a sync of ACCOUNT ended with RESULT.
+Nothing is said if the user heard of it otherwise since it began."
+  (unless (> (alist-get account mailsync-sync--heard 0 nil #'equal)
+             (float-time (plist-get result :started)))
+    (mailsync--say "%s" (mailsync-sync--result account result))))
+
+(defun mailsync-sync--log (account result total)
+  "Log the RESULT of a sync of ACCOUNT over TOTAL folders."
+  (let ((status (plist-get result :status))
+        (text (plist-get result :text))
+        (names (mailsync-sync--names total (plist-get result :folders))))
+    (pcase status
+      ('ok
+       (mailsync-log-add 'info "%s: synced %s in %.1f s" account names
+                         (plist-get result :duration))
+       ;; What breaks again is news.
+       (dolist (key (seq-filter (lambda (key)
+                                  (and (eq (car-safe key) 'partial)
+                                       (equal (nth 1 key) account)))
+                                mailsync--said))
+         (mailsync--once-clear key)))
+      ;; A folder that keeps failing is said once.
+      ('partial (mailsync-sync--tell
+                 account (list 'partial account text) 'warning
+                 "\"%s\": synced, but for some: %s" account text))
+      (_ (mailsync-log-add 'warning "%s: sync of %s failed (%s)%s" account names
+                           status
+                           (if (equal text "") "" (concat ": " text)))))))
+
+(defun mailsync-sync--say (account old phase text)
+  "Tell the user, if it is news, that ACCOUNT went from OLD to PHASE, with TEXT."
+  (let ((key (list 'sync account)))
+    (pcase phase
+      ('failing
+       ;; The log has it already, and will have the next one.
+       (mailsync-sync--tell account (cons 'failing key) nil
+                            "\"%s\" cannot be synced, and is tried again: %s"
+                            account text))
+      ('paused
+       (if (equal text "")
+           (unless (eq old 'paused)
+             (mailsync-log-add 'info "%s: paused" account))
+         (mailsync-sync--tell
+          account (cons 'paused key) 'error
+          "\"%s\" is paused: %s; mend it, then M-x mailsync-resume"
+          account text)))
+      ('elsewhere
+       (unless (eq old 'elsewhere)
+         (mailsync-log-add 'info "%s: %s" account text)))
+      ('idle
+       (when (mailsync--said-p (cons 'failing key))
+         (mailsync--once-clear (cons 'failing key))
+         (mailsync-log-add 'info "%s: can be synced again" account)
+         (mailsync-sync--heard account)
+         (mailsync--say "\"%s\" can be synced again" account))
+       (mailsync--once-clear (cons 'paused key))))
+    (when (and (eq old 'paused) (not (eq phase 'paused)))
+      (mailsync--once-clear (cons 'paused key))
+      (mailsync-log-add 'info "%s: resumed" account))
+    (mailsync-sync--tell-state account phase)))
+
+(defun mailsync-sync--tell-state (account phase)
+  "Tell the hook when ACCOUNT, in PHASE, gets into trouble or out of it.
+Another try is neither."
+  (let* ((known (assoc account mailsync-sync--states))
+         (told (plist-get (cdr known) :told))
+         (new (pcase phase
+                ((or 'paused 'failing) phase)
+                ;; Nothing has gone right so far.
+                ((or 'running 'pending) told))))
+    (unless (eq told new)
+      (plist-put (cdr known) :told new)
+      (mailsync--run-hook-safely 'mailsync-state-change-functions account
+                                 (or new 'watching)))))
+
+(defun mailsync-sync--no-plan (account why)
+  "The syncer of ACCOUNT did not say how to run it this time, and WHY.
+The same is shown once, and is in the log each time."
+  (let* ((key (list 'plan account why))
+         (text (format "%s; mend that: this sync is of everything, by what the \
+function said when the accounts were read" why)))
+    (if (mailsync--said-p key)
+        (mailsync-log-add 'warning "%s" text)
+      (mailsync-sync--tell account key 'warning "%s" text))))
+
+(provide 'mailsync-sync-say)
+;;; mailsync-sync-say.el ends here

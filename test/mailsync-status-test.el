@@ -1,0 +1,207 @@
+;;; mailsync-status-test.el --- What the user is shown of syncs  -*- lexical-binding: t -*-
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; What the echo area says of a sync that was asked for, and the buffer that
+;; `mailsync-status' shows.
+
+;;; Code:
+
+(require 'mailsync-sync-test-helper)
+
+;;;; The echo area
+
+(defun status-test-told (regexp)
+  "How often REGEXP was said to the user."
+  (seq-count (lambda (said) (string-match-p regexp said)) sync-test-said))
+
+(defun status-test-wish (&rest args)
+  "Wish a sync as a user does, with ARGS, and wait until all is said of it."
+  (let ((count (length (sync-test-results))))
+    (apply #'funcall-interactively #'mailsync-sync (append args '(t)))
+    (sync-test-wait (1+ count))
+    (test-wait-for 0.6)))
+
+(ert-deftest status-test-a-wish-says-how-it-went ()
+  "One line, and none of a sync that nobody asked for."
+  (sync-test-with "test -e bad || exit 0; echo The server is gone >&2; exit 3"
+      `(mailsync-command ,program "%f")
+    (let ((file (lambda (name) (expand-file-name name root))))
+      (mailsync-sync "w" '("a"))
+      (sync-test-wait 1)
+      (test-wait-for 0.6)
+      (should-not sync-test-said)
+      (cl-letf (((symbol-function 'completing-read)
+                 (lambda (&rest _) "b c")))
+        (call-interactively #'mailsync-sync))
+      (sync-test-wait 2)
+      (test-wait-for 0.6)
+      (should (equal sync-test-said '("mailsync: \"w\": synced b c")))
+      (let ((current-prefix-arg '(4)))
+        (call-interactively #'mailsync-sync))
+      (sync-test-wait 3)
+      (test-wait-for 0.6)
+      (should (equal (car sync-test-said) "mailsync: \"w\": synced everything"))
+      (write-region "" nil (funcall file "bad") nil 'silent)
+      ;; Its new state says that already, and then only the wish does.
+      (setq sync-test-said nil)
+      (status-test-wish "w" '("a"))
+      (should (= 1 (length sync-test-said)))
+      (should (= 1 (status-test-told "cannot be synced.*The server is gone")))
+      (status-test-wish "w" '("a"))
+      (should (= 2 (length sync-test-said)))
+      (should (= 1 (status-test-told
+                    "\"w\": not synced (transient): .*The server is gone")))
+      (delete-file (funcall file "bad"))
+      (setq sync-test-said nil)
+      (status-test-wish "w" '("a"))
+      (should (equal sync-test-said '("mailsync: \"w\" can be synced again"))))))
+
+(ert-deftest status-test-a-partial-result-in-one-line ()
+  (should (equal (mailsync-sync--result
+                  "w" '(:status partial :text "b is locked\nand so on"))
+                 "\"w\": synced, but for some: b is locked"))
+  (should (equal (mailsync-sync--result "w" '(:status locked :text ""))
+                 "\"w\": not synced (locked)")))
+
+;;;; The buffer
+
+(defun status-test-line ()
+  "The line at point in the buffer that shows the status."
+  (with-current-buffer mailsync-status--buffer
+    (buffer-substring-no-properties (line-beginning-position)
+                                    (line-end-position))))
+
+(ert-deftest status-test-opens-at-the-first-account ()
+  "Its keys work at once; elsewhere they take the only account, or ask."
+  (sync-test-with "echo hello" `(mailsync-command ,program)
+    (save-window-excursion
+      (let (asked)
+        (cl-letf (((symbol-function 'completing-read)
+                   (lambda (prompt accounts &rest _)
+                     (push (cons prompt accounts) asked)
+                     "w")))
+          (mailsync-status)
+          (should (string-prefix-p "w: watching" (status-test-line)))
+          (funcall (lookup-key mailsync-status-mode-map "s"))
+          (sync-test-wait 1)
+          (goto-char (point-min))
+          (funcall (lookup-key mailsync-status-mode-map "s"))
+          (sync-test-wait 2)
+          (should-not asked)
+          (setq mailsync-accounts
+                (append mailsync-accounts
+                        `(("v" :maildir ,(concat mail "/.a")
+                           :syncer (mailsync-command ,program)))))
+          (mailsync-restart)
+          (goto-char (point-max))
+          (dolist (key '("s" "p" "o"))
+            (funcall (lookup-key mailsync-status-mode-map key)))
+          (sync-test-wait 3)
+          (should (= (length asked) 3))
+          (should (equal (cdar asked) '("w" "v")))
+          (should (plist-get (mailsync-sync-state "w") :paused)))
+        (mailsync-stop)
+        (mailsync-status)
+        (goto-char (point-min))
+        (should-error (mailsync-status-sync) :type 'user-error)))))
+
+(ert-deftest status-test-follows ()
+  "It follows what happens while it is shown, and point stays at its line."
+  (sync-test-with "sleep 1000" `(mailsync-command ,program)
+    (let ((others (mapcar (lambda (name)
+                            (list name :maildir (test-maildir
+                                                 (expand-file-name name root))))
+                          '("u" "v")))
+          (filled 0)
+          (text (lambda ()
+                  (with-current-buffer mailsync-status--buffer
+                    (buffer-string)))))
+      (setq mailsync-accounts (cons (car others) mailsync-accounts))
+      (mailsync-restart)
+      (test-watching "u" "w")
+      (save-window-excursion
+        (mailsync-status)
+        (re-search-forward "^w: wat")
+        (let ((other (split-window)))
+          (set-window-buffer other (get-buffer-create "*scratch*"))
+          (select-window other))
+        (cl-letf* ((fill (symbol-function 'mailsync-status--fill))
+                   ((symbol-function 'mailsync-status--fill)
+                    (lambda ()
+                      (setq filled (1+ filled))
+                      (funcall fill))))
+          ;; An account that comes before it gets more lines, another one goes.
+          (setq mailsync-accounts
+                (cons (append (car others) '(:syncer (mailsync-command "no-such")))
+                      (cons (cadr others) (cdr mailsync-accounts))))
+          (mailsync-restart)
+          (mailsync-sync "w")
+          (dotimes (_ 50)
+            (mailsync-status-update)
+            (accept-process-output nil 0.01))
+          (test-wait (lambda () (string-match-p "is being synced" (funcall text))))
+          (test-wait (lambda () (string-match-p "^v: " (funcall text))))
+          (should (equal (buffer-name (window-buffer)) "*scratch*"))
+          (should (string-prefix-p "w: watching" (status-test-line)))
+          (with-selected-window (get-buffer-window mailsync-status--buffer)
+            (should (looking-back "^w: wat" (line-beginning-position))))
+          (should (<= filled 6))
+          ;; What nobody sees is not kept up to date.
+          (delete-other-windows)
+          (test-wait-for 1.2)
+          (setq filled 0)
+          (mailsync-pause)
+          (test-wait (lambda ()
+                       (plist-get (mailsync-sync-state "w") :paused)))
+          (test-wait-for 1.2)
+          (should (zerop filled)))))))
+
+(ert-deftest status-test-places ()
+  "Point, mark and windows stay, before, in and after the accounts."
+  (let ((account (lambda (name lines)
+                   (propertize (concat "\n" name ": x\n"
+                                       (apply #'concat (make-list lines "  yy\n")))
+                               'mailsync-account (copy-sequence name))))
+        text)
+    (cl-letf (((symbol-function 'mailsync-status--text) (lambda () text)))
+      (with-temp-buffer
+        (setq text (concat "head\n" (funcall account "a" 1) (funcall account "b" 2)
+                           "\nGnus\n\nhelp\n"))
+        (mailsync-status--fill)
+        (should (= (point) (point-min)))
+        (let ((old (mapcar (lambda (position)
+                             (goto-char position)
+                             (list (mailsync-status--place position)
+                                   (get-text-property (point) 'mailsync-account)
+                                   (buffer-substring (line-beginning-position)
+                                                     (line-end-position))))
+                           (number-sequence (point-min) (point-max)))))
+          (goto-char (point-min))
+          (search-forward "b: x\n  y")
+          (push-mark (point-max) t)
+          (setq text (concat "head\n" (funcall account "a" 4) (funcall account "c" 0)
+                             (funcall account "b" 2) "\nGnus\n\nhelp\n"))
+          (mailsync-status--fill)
+          (should (looking-back "b: x\n  y" (point-min)))
+          (should (= (mark t) (point-max)))
+          (pcase-dolist (`(,place ,name ,line) old)
+            (goto-char (mailsync-status--position place))
+            (should (equal (get-text-property (point) 'mailsync-account) name))
+            (should (equal (buffer-substring (line-beginning-position)
+                                             (line-end-position))
+                           line))))
+        ;; An account that has fewer lines, and none.
+        (search-backward "b: x")
+        (forward-line 2)
+        (setq text (concat "head\n" (funcall account "b" 0) "\nGnus\n"))
+        (mailsync-status--fill)
+        (should (equal (get-text-property (point) 'mailsync-account) "b"))
+        (setq text "off\n")
+        (mailsync-status--fill)
+        (should (equal (buffer-string) "off\n"))))))
+
+(provide 'mailsync-status-test)
+;;; mailsync-status-test.el ends here
