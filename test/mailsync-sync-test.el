@@ -42,7 +42,7 @@
       (mailsync-sync "w" '("b c" "Entwürfe") (lambda (result)
                                                (setq answer result)))
       (test-wait (lambda () answer))
-      (should (equal (sync-test-calls root) '("run <b c> <Entw&APw-rfe>")))
+      (should (equal (sync-test-calls root) '("run <Entw&APw-rfe> <b c>")))
       (should (equal (plist-get answer :folders) '("b c" "Entwürfe"))))))
 
 (ert-deftest sync-test-a-failure-is-said-once-with-what-it-printed ()

@@ -24,7 +24,8 @@
 (defvar demo--seen 0 "How many of them mailsync brought to Gnus.")
 (defvar demo--delays nil "How many milliseconds each took.")
 (defvar demo--last "" "What arrived last, for the header line.")
-(defvar demo--mbsyncrc (getenv "DEMO_MBSYNCRC") "The configuration of mbsync, if that is shown.")
+(defvar demo--mbsyncrc (getenv "DEMO_MBSYNCRC")
+  "The configuration of mbsync, if that is shown.")
 (defvar demo--syncs nil "How the syncs ended, the last one first: plists.")
 (defvar demo--feeder nil "The process that delivers.")
 
@@ -113,7 +114,7 @@ MORE are further arguments of the feeder."
     (length (directory-files cur nil ":2,[A-EG-Z]*F" t))))
 
 (defun demo--mark (name)
-  "Tick a message of the folder NAME in Gnus, and wait until it is flagged on the server."
+  "Tick a message of the folder NAME, and wait until it is flagged on the server."
   (let ((old (demo--flagged name))
         (start (float-time)))
     (gnus-group-read-group t t (demo--group name))
