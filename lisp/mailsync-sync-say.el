@@ -31,7 +31,7 @@
 
 ;;;; Internal variables
 
-(defvar mailsync-sync--heard nil
+(defvar mailsync-sync--told-times nil
   "Alist from accounts to when the user was last told of their syncs.")
 
 (defconst mailsync-sync--wish-delay 0.3
@@ -119,12 +119,12 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
   "Tell the user, once for KEY, of the syncs of ACCOUNT: FORMAT with ARGS.
 LEVEL is as for `mailsync--once'."
   (unless (mailsync--said-p key)
-    (mailsync-sync--heard account)
+    (mailsync-sync--note-told account)
     (apply #'mailsync--once key level format args)))
 
-(defun mailsync-sync--heard (account)
+(defun mailsync-sync--note-told (account)
   "The user is told now of the syncs of ACCOUNT."
-  (setf (alist-get account mailsync-sync--heard nil nil #'equal) (float-time)))
+  (setf (alist-get account mailsync-sync--told-times nil nil #'equal) (float-time)))
 
 (defun mailsync-sync--wished (account)
   "A function that says, with its result, how the wished sync of ACCOUNT went."
@@ -135,7 +135,7 @@ LEVEL is as for `mailsync--once'."
 (defun mailsync-sync--say-result (account result)
   "Say that a sync of ACCOUNT ended with RESULT.
 Nothing is said if the user heard of it otherwise since it began."
-  (unless (> (alist-get account mailsync-sync--heard 0 nil #'equal)
+  (unless (> (alist-get account mailsync-sync--told-times 0 nil #'equal)
              (float-time (plist-get result :started)))
     (mailsync--say "%s" (mailsync-sync--result account result))))
 
@@ -186,7 +186,7 @@ Nothing is said if the user heard of it otherwise since it began."
        (when (mailsync--said-p (cons 'failing key))
          (mailsync--once-clear (cons 'failing key))
          (mailsync-log-add 'info "%s: can be synced again" account)
-         (mailsync-sync--heard account)
+         (mailsync-sync--note-told account)
          (mailsync--say "\"%s\" can be synced again" account))
        (mailsync--once-clear (cons 'paused key))))
     (when (and (eq old 'paused) (not (eq phase 'paused)))

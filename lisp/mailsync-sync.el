@@ -401,7 +401,7 @@ So are the hooks, of syncs that had begun."
         (begun (nreverse mailsync-sync--begun)))
     (setq mailsync-sync--states nil
           mailsync-sync--begun nil
-          mailsync-sync--heard nil
+          mailsync-sync--told-times nil
           mailsync-sync--results nil
           mailsync-sync--requests nil
           mailsync-sync--syncers nil

@@ -573,7 +573,8 @@
         (let ((gnus-plugged nil))
           (refused "unplugged"))
         (let ((mailsync-gnus-split nil))
-          (refused "a mail source, but `mailsync-gnus-split' is nil"))
+          (refused (format-message
+                    "a mail source, but `mailsync-gnus-split' is nil")))
         (let ((gnus-secondary-select-methods nil))
           (refused "a mail source, but no server takes its mail in"))
         (gnus-close-server method)

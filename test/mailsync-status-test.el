@@ -78,6 +78,8 @@
   "Its keys work at once; elsewhere they take the only account, or ask."
   (sync-test-with "echo hello" `(mailsync-command ,program)
     (save-window-excursion
+      (when (get-buffer mailsync-status--buffer)
+        (kill-buffer mailsync-status--buffer))
       (let (asked)
         (cl-letf (((symbol-function 'completing-read)
                    (lambda (prompt accounts &rest _)

@@ -232,8 +232,11 @@
         (should (string-match-p "stopped" (plist-get (cadr results) :text)))))
     (mailsync-mode 1)
     (test-watching "w")
+    (write-region "" nil (expand-file-name "fine" root) nil 'silent)
+    (mailsync-sync "w")
+    (sync-test-wait 3)
     (mailsync-mode -1)
-    (should (= (length (sync-test-results)) 2))))
+    (should (= (length (sync-test-results)) 3))))
 
 (ert-deftest sync-test-started-anew-by-who-is-told-of-the-stop ()
   (sync-test-with "test -e fine || { touch fine; sleep 1000; }"

@@ -611,7 +611,11 @@ open('done', 'w').close()"))
     (should (string-match-p "later/Mail.* :maildir" (test-log)))
     (save-window-excursion
       (mailsync-status)
-      (should (string-match-p "the kernel tells when it comes" (buffer-string))))
+      ;; The way to it is watched a moment after it was missed.
+      (test-wait (lambda ()
+                   (revert-buffer)
+                   (string-match-p "the kernel tells when it comes"
+                                   (buffer-string)))))
     (test-maildir (concat root "/later/Mail"))
     (test-watching "w")
     (test-deliver (concat root "/later/Mail"))
