@@ -13,8 +13,9 @@
 //!   `check_timeout` at most; and until they have been quiet for a second (mbsync would wait that
 //!   long itself), for ten at most.
 //! - One run at a time.  What changes meanwhile is queued, what fails is queued again.
-//! - A failure backs off, a refusal by the server pauses the account at the second time; wake and
-//!   network change make it try again.
+//! - A failure backs off, a refusal by the server pauses the account at the second time in a row;
+//!   wake and network change make it try again.  A run that never asked the server (another process
+//!   holds the lock, or we cut it) leaves the row as it is.
 //! - Folders that were made or removed ask for the whole account: a run that names them would
 //!   bring back what the user deleted.
 
@@ -236,6 +237,7 @@ pub struct Scheduler {
     /// A sync of everything is due for its own sake.
     poll_at: Option<Instant>,
     failures: u32,
+    /// In a row.
     refusals: u32,
     /// What went wrong, until something goes right.
     trouble: String,
@@ -381,6 +383,10 @@ impl Scheduler {
     /// These folders are not the account's any more.
     pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
         self.queue.forget(these);
+        // If the run fails, they must not come back.
+        if let Some(run) = &mut self.run {
+            run.folders.retain(|_, it| !these(&it.folder));
+        }
         self.stirred = true;
     }
 
@@ -503,6 +509,8 @@ impl Scheduler {
                 Some(now + self.timing.inter.max(LEAST_RETRY))
             }
             _ => {
+                // Another failure: the next refusal may be as accidental as a first one.
+                self.refusals = 0;
                 self.failures = self.failures.saturating_add(1);
                 Some(now + self.backoff())
             }

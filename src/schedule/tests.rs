@@ -183,6 +183,7 @@ impl Bench {
             "refused" => drop(self.end(now, Outcome::Auth, name)),
             "locked" => drop(self.end(now, Outcome::Locked, name)),
             "cut" => drop(self.end(now, Outcome::Interrupted, name)),
+            "forget" => self.scheduler.forget(&|it| *it.name == *name.as_bytes()),
             "silence" => drop(self.end(now, Outcome::Timeout, name)),
             _ => panic!("no event {what}"),
         }
@@ -356,6 +357,27 @@ fn the_rules() {
         (
             "by a wish for a sync, say",
             "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 refused; 100 ask b; 100 > a,b; 101 ok",
+        ),
+        (
+            "two refusals that a failure parts are none in a row",
+            "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 fails; 12 > a quick; 13 refused; \
+             18 > a quick; 19 refused; 100 resume; 100 > a quick; 101 ok",
+        ),
+        (
+            "nor are those that a success does",
+            "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 ok; 20 far a; 20 > a quick; \
+             21 refused; 26 > a quick; 27 ok; 40 far a; 40 > a quick; 41 refused; 46 > a quick; \
+             47 partial b; 60 far a; 60 > a quick; 61 refused; 66 > a quick; 67 ok",
+        ),
+        (
+            "a run that another process keeps from the server parts nothing",
+            "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 locked; 12 > a quick; 13 refused; \
+             100 resume; 100 > a quick; 101 ok",
+        ),
+        (
+            "folders that leave the account during a run do not come back when it fails",
+            "0 flag a; 0 flag b; 1 checked a,b; 2 > a,b quick; 3 forget a; 4 fails; \
+             9 > b quick; 10 ok; 20 far a; 20 > a quick; 21 forget a; 22 fails",
         ),
         (
             "what another process syncs is asked for again without backing off",

@@ -520,6 +520,7 @@ impl Rules {
                 Some((short, short))
             }
             _ => {
+                self.refusals = 0;
                 self.failures += 1;
                 let first = self.timing.inter.max(Duration::from_secs(5));
                 let wait = first * (1 << (self.failures - 1).min(20));

@@ -633,7 +633,8 @@ impl World {
         if self.root != Some(root) {
             return Ok(());
         }
-        if self.away && job.depth == Depth::Everything {
+        let first = self.reported.is_empty();
+        if self.away && (first || job.depth == Depth::Everything) {
             self.say("the root is away");
             self.rules.ready = false;
             return self.handle(Input::Report(root, Report::Absent(Absent::default())));
@@ -686,7 +687,13 @@ impl World {
         self.reported.extend(created);
         self.reported.retain(|it| !deleted.contains(it));
         self.rules.ready = true;
-        self.handle(Input::Report(root, Report::Scanned(report)))
+        self.handle(Input::Report(root, Report::Scanned(report)))?;
+        if first {
+            // What came before a first look, and is not told by now, is no news: the run of
+            // everything at the start covers it.
+            self.limbo.clear();
+        }
+        Ok(())
     }
 
     // Lisp.
