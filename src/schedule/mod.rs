@@ -163,6 +163,8 @@ enum Pause {
 struct Whole {
     since: Instant,
     urgent: bool,
+    /// Of the last wish for it: a run that began before that is no answer, also at the same instant.
+    number: u64,
 }
 
 /// How far a run is.
@@ -204,6 +206,8 @@ struct Run {
     started: Instant,
     folders: HashMap<Arc<Path>, Pending>,
     whole: Option<Whole>,
+    /// Wishes for everything that there were when it began.
+    wishes: u64,
     requests: Vec<i64>,
     progress: u64,
 }
@@ -222,6 +226,8 @@ pub struct Scheduler {
     timing: Timing,
     queue: Queue,
     whole: Option<Whole>,
+    /// Wishes for everything so far.
+    wishes: u64,
     requests: Vec<i64>,
     run: Option<Run>,
     lock: Lock,
@@ -259,6 +265,7 @@ impl Scheduler {
             timing,
             queue: Queue::default(),
             whole: None,
+            wishes: 0,
             requests: Vec::new(),
             run: None,
             lock: Lock::Sought,
@@ -468,7 +475,7 @@ impl Scheduler {
         if everything {
             self.poll_at = self.timing.poll.map(|poll| now + poll);
             self.queue.synced_all(now, run.started);
-            self.whole.take_if(|whole| whole.since < run.started);
+            self.whole.take_if(|whole| whole.number <= run.wishes);
         }
         for (real, pending) in run.folders {
             // One that failed alone is left alone until it changes, or everything is synced.
@@ -485,6 +492,7 @@ impl Scheduler {
             self.whole = Some(self.whole.map_or(whole, |later| Whole {
                 since: whole.since,
                 urgent: whole.urgent || later.urgent,
+                number: later.number,
             }));
         }
     }
@@ -542,7 +550,14 @@ impl Scheduler {
     /// Have everything synced; at once if it is urgent.
     pub fn want_everything(&mut self, now: Instant, urgent: bool) {
         self.stirred = true;
-        let whole = self.whole.get_or_insert(Whole { since: now, urgent });
+        self.wishes += 1;
+        let number = self.wishes;
+        let whole = self.whole.get_or_insert(Whole {
+            since: now,
+            urgent,
+            number,
+        });
+        whole.number = number;
         whole.urgent |= urgent;
         if urgent {
             // It has to begin after this was asked for.
@@ -754,10 +769,22 @@ impl Scheduler {
             } else {
                 None
             },
+            wishes: self.wishes,
             requests,
             progress: 0,
         });
         act
+    }
+
+    /// What waits, or is being synced, under this name.
+    #[must_use]
+    pub fn called(&self, name: &[u8]) -> Vec<Arc<Folder>> {
+        let taken = self.run.iter().flat_map(|run| run.folders.values());
+        let all = self.queue.values().chain(taken).map(|it| &it.folder);
+        let mut called: Vec<_> = all.filter(|it| *it.name == *name).cloned().collect();
+        called.sort();
+        called.dedup();
+        called
     }
 
     /// The run that is under way.

@@ -126,9 +126,10 @@ impl Bench {
             text: format!("{outcome:?}"),
             failed: failed
                 .split_terminator(',')
+                .filter(|it| *it != "*")
                 .map(|it| Path::new(it).into())
                 .collect(),
-            everything: false,
+            everything: failed == "*",
             output: Output::default(),
             started: SystemTime::now(),
             took: Duration::ZERO,
@@ -487,6 +488,19 @@ fn everything_from_time_to_time() {
             start.clone(),
             90.0,
             "0 sign; 0 > *; 1 fails; 2 flag a; 2.1 checked a; 6 > *; 7 ok",
+        ),
+        (
+            "a period that ends during a run is over with the next one that took everything",
+            start.clone(),
+            204.0,
+            "0 sign; 0 > *; 1 ok; 100 far a; 100 > a quick; 102 ask b; 103 fails; 103 > b; \
+             103.5 ok *; 203.5 > *",
+        ),
+        (
+            "a wish during a run is had by another, though the run took more than it was to",
+            start.clone(),
+            100.0,
+            "0 sign; 0 > *; 1 fails; 2 ask b; 2 > b; 3 ask *; 4 ok *; 4 > *; 5 ok *",
         ),
         (
             "a named run is not everything",
