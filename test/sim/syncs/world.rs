@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mailsync_module::change::{AccountId, Change, Folder, Kinds};
 use mailsync_module::coalesce::{Coalesce, Coalescer, Delays};
+use mailsync_module::echo::Claims;
 use mailsync_module::engine::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
@@ -18,7 +19,7 @@ use mailsync_module::syncer::{
     Command, End, Ended, Event, Memory, Naming, Order, Outcome, Output, Program, RunId, Scope,
     Syncer,
 };
-use mailsync_module::watch::inbox::{Event as Seen, Inbox};
+use mailsync_module::watch::inbox::{Dirty, Event as Seen, Inbox};
 use mailsync_module::watch::job::{Absent, Depth, Job, Report, Scanned};
 
 use super::mail::{Happening, Mail, Mark, ROOT, Snapshot, Written};
@@ -40,6 +41,10 @@ pub enum Sabotage {
     LockForAll,
     /// Much is told twice, which must do no harm.
     Repeats,
+    /// Whatever happens passes for the syncer's own work.
+    ClaimsAll,
+    /// Nothing does: the syncer's own work passes for the user's, which must cost runs only.
+    ClaimsNothing,
 }
 
 const FOLDERS: [&str; 6] = ["INBOX", "Spam", "a", "fast", "lists/x", "lists/y"];
@@ -49,6 +54,8 @@ const PASSING: [&str; 2] = ["t1", "t2"];
 const ACCOUNT: &str = "work";
 const ID: AccountId = AccountId(0);
 
+/// So many runs bring everything to rest, when all of them succeed.
+const MOST_LAST_RUNS: u64 = 40;
 /// A life of more steps than this goes round in circles.
 const MOST_STEPS: u64 = 500_000;
 
@@ -195,6 +202,8 @@ pub struct Stats {
     pub unsigned: u64,
     pub restarts: u64,
     pub requests: u64,
+    /// The most that it took to bring everything to rest.
+    pub last_runs: u64,
 }
 
 impl Stats {
@@ -212,6 +221,7 @@ impl Stats {
         self.unsigned += other.unsigned;
         self.restarts += other.restarts;
         self.requests += other.requests;
+        self.last_runs = self.last_runs.max(other.last_runs);
     }
 }
 
@@ -434,6 +444,7 @@ impl World {
         let (began, polls) = (self.now, self.rules.full_syncs);
         let polls = polls + u64::from(self.setup.timing.poll.is_some());
         let polled = self.setup.timing.poll.is_some();
+        let runs = self.rules.runs;
         while !self.agenda.is_empty()
             || self.rules.pending()
             || self.rules.full_syncs < polls
@@ -447,6 +458,10 @@ impl World {
                 return Err("it does not come to rest".to_owned());
             }
             self.step()?;
+            self.stats.last_runs = self.rules.runs - runs;
+            if self.stats.last_runs > MOST_LAST_RUNS {
+                return Err("I3: nobody does anything, and it syncs on and on".to_owned());
+            }
         }
         Ok(())
     }
@@ -629,17 +644,38 @@ impl World {
         let Some(root) = self.root else {
             return Ok(());
         };
-        let dirty = self.inbox.take(self.epoch + self.now);
+        let mut dirty = self.inbox.take(self.epoch + self.now);
+        self.misjudge(&mut dirty);
         for (folder, marks) in std::mem::take(&mut self.marks) {
             let open = |mark: &Mark| match mark {
                 Mark::Open => true,
                 Mark::Quiet | Mark::Pushed => false,
                 Mark::By(pid) => !self.ours.contains(&Some(*pid)),
             };
+            let open = |mark: &Mark| self.sabotage == Sabotage::ClaimsNothing || open(mark);
             *self.limbo.entry(folder).or_default() |= marks.iter().any(open);
         }
         self.losing = self.losing && !dirty.overflow;
         self.handle(Input::Dirty(root, dirty))
+    }
+
+    /// What names claim, forged.
+    fn misjudge(&self, dirty: &mut Dirty) {
+        match self.sabotage {
+            Sabotage::ClaimsAll => {
+                let claimed = |(directory, kinds): (&PathBuf, &Kinds)| {
+                    let pushed = *kinds;
+                    let claims = Claims {
+                        pushed,
+                        ..Claims::default()
+                    };
+                    (directory.clone(), claims)
+                };
+                dirty.claims = dirty.messages.iter().map(claimed).collect();
+            }
+            Sabotage::ClaimsNothing => dirty.claims.clear(),
+            _ => {}
+        }
     }
 
     /// The worker has done a job.
