@@ -13,8 +13,9 @@
 //!   `check_timeout` at most; and until they have been quiet for a second (mbsync would wait that
 //!   long itself), for ten at most.
 //! - One run at a time.  What changes meanwhile is queued, what fails is queued again.
-//! - A failure backs off, a refusal by the server pauses the account at the second time; wake and
-//!   network change make it try again.
+//! - A failure backs off, a refusal by the server pauses the account at the second time in a row;
+//!   wake and network change make it try again.  A run that never asked the server (another process
+//!   holds the lock, or we cut it) leaves the row as it is.
 //! - Folders that were made or removed ask for the whole account: a run that names them would
 //!   bring back what the user deleted.
 
@@ -88,6 +89,8 @@ enum Pause {
 struct Whole {
     since: Instant,
     urgent: bool,
+    /// Of the last wish for it: a run that began before that is no answer, also at the same instant.
+    number: u64,
 }
 
 /// How far a run is.
@@ -129,6 +132,8 @@ struct Run {
     started: Instant,
     folders: HashMap<Arc<Path>, Pending>,
     whole: Option<Whole>,
+    /// Wishes for everything that there were when it began.
+    wishes: u64,
     requests: Vec<i64>,
     progress: u64,
 }
@@ -147,6 +152,8 @@ pub struct Scheduler {
     timing: Timing,
     queue: Queue,
     whole: Option<Whole>,
+    /// Wishes for everything so far.
+    wishes: u64,
     requests: Vec<i64>,
     run: Option<Run>,
     lock: Lock,
@@ -162,6 +169,7 @@ pub struct Scheduler {
     /// A sync of everything is due for its own sake.
     poll_at: Option<Instant>,
     failures: u32,
+    /// In a row.
     refusals: u32,
     /// What went wrong, until something goes right.
     trouble: String,
@@ -183,6 +191,7 @@ impl Scheduler {
             timing,
             queue: Queue::default(),
             whole: None,
+            wishes: 0,
             requests: Vec::new(),
             run: None,
             lock: Lock::Sought,
@@ -314,6 +323,10 @@ impl Scheduler {
     /// These folders are not the account's any more.
     pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
         self.queue.forget(these);
+        // If the run fails, they must not come back.
+        if let Some(run) = &mut self.run {
+            run.folders.retain(|_, it| !these(&it.folder));
+        }
         self.stirred = true;
     }
 
@@ -395,7 +408,7 @@ impl Scheduler {
         if everything {
             self.poll_at = self.timing.poll.map(|poll| now + poll);
             self.queue.synced_all(now, run.started);
-            self.whole.take_if(|whole| whole.since < run.started);
+            self.whole.take_if(|whole| whole.number <= run.wishes);
         }
         for (real, pending) in run.folders {
             // One that failed alone is left alone until it changes, or everything is synced.
@@ -412,6 +425,7 @@ impl Scheduler {
             self.whole = Some(self.whole.map_or(whole, |later| Whole {
                 since: whole.since,
                 urgent: whole.urgent || later.urgent,
+                number: later.number,
             }));
         }
     }
@@ -436,6 +450,8 @@ impl Scheduler {
                 Some(now + self.timing.inter.max(LEAST_RETRY))
             }
             _ => {
+                // Another failure: the next refusal may be as accidental as a first one.
+                self.refusals = 0;
                 self.failures = self.failures.saturating_add(1);
                 Some(now + self.backoff())
             }
@@ -467,7 +483,14 @@ impl Scheduler {
     /// Have everything synced; at once if it is urgent.
     pub fn want_everything(&mut self, now: Instant, urgent: bool) {
         self.stirred = true;
-        let whole = self.whole.get_or_insert(Whole { since: now, urgent });
+        self.wishes += 1;
+        let number = self.wishes;
+        let whole = self.whole.get_or_insert(Whole {
+            since: now,
+            urgent,
+            number,
+        });
+        whole.number = number;
         whole.urgent |= urgent;
         if urgent {
             // It has to begin after this was asked for.
@@ -677,10 +700,22 @@ impl Scheduler {
             } else {
                 None
             },
+            wishes: self.wishes,
             requests,
             progress: 0,
         });
         act
+    }
+
+    /// What waits, or is being synced, under this name.
+    #[must_use]
+    pub fn called(&self, name: &[u8]) -> Vec<Arc<Folder>> {
+        let taken = self.run.iter().flat_map(|run| run.folders.values());
+        let all = self.queue.values().chain(taken).map(|it| &it.folder);
+        let mut called: Vec<_> = all.filter(|it| *it.name == *name).cloned().collect();
+        called.sort();
+        called.dedup();
+        called
     }
 
     /// The run that is under way.

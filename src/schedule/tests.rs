@@ -126,9 +126,10 @@ impl Bench {
             text: format!("{outcome:?}"),
             failed: failed
                 .split_terminator(',')
+                .filter(|it| *it != "*")
                 .map(|it| Path::new(it).into())
                 .collect(),
-            everything: false,
+            everything: failed == "*",
             output: Output::default(),
             started: SystemTime::now(),
             took: Duration::ZERO,
@@ -183,6 +184,7 @@ impl Bench {
             "refused" => drop(self.end(now, Outcome::Auth, name)),
             "locked" => drop(self.end(now, Outcome::Locked, name)),
             "cut" => drop(self.end(now, Outcome::Interrupted, name)),
+            "forget" => self.scheduler.forget(&|it| *it.name == *name.as_bytes()),
             "silence" => drop(self.end(now, Outcome::Timeout, name)),
             _ => panic!("no event {what}"),
         }
@@ -358,6 +360,27 @@ fn the_rules() {
             "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 refused; 100 ask b; 100 > a,b; 101 ok",
         ),
         (
+            "two refusals that a failure parts are none in a row",
+            "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 fails; 12 > a quick; 13 refused; \
+             18 > a quick; 19 refused; 100 resume; 100 > a quick; 101 ok",
+        ),
+        (
+            "nor are those that a success does",
+            "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 ok; 20 far a; 20 > a quick; \
+             21 refused; 26 > a quick; 27 ok; 40 far a; 40 > a quick; 41 refused; 46 > a quick; \
+             47 partial b; 60 far a; 60 > a quick; 61 refused; 66 > a quick; 67 ok",
+        ),
+        (
+            "a run that another process keeps from the server parts nothing",
+            "0 far a; 0 > a quick; 1 refused; 6 > a quick; 7 locked; 12 > a quick; 13 refused; \
+             100 resume; 100 > a quick; 101 ok",
+        ),
+        (
+            "folders that leave the account during a run do not come back when it fails",
+            "0 flag a; 0 flag b; 1 checked a,b; 2 > a,b quick; 3 forget a; 4 fails; \
+             9 > b quick; 10 ok; 20 far a; 20 > a quick; 21 forget a; 22 fails",
+        ),
+        (
             "what another process syncs is asked for again without backing off",
             "0 far a; 0 > a quick; 1 locked; 6 > a quick; 7 locked; 12 > a quick; 13 ok",
         ),
@@ -465,6 +488,19 @@ fn everything_from_time_to_time() {
             start.clone(),
             90.0,
             "0 sign; 0 > *; 1 fails; 2 flag a; 2.1 checked a; 6 > *; 7 ok",
+        ),
+        (
+            "a period that ends during a run is over with the next one that took everything",
+            start.clone(),
+            204.0,
+            "0 sign; 0 > *; 1 ok; 100 far a; 100 > a quick; 102 ask b; 103 fails; 103 > b; \
+             103.5 ok *; 203.5 > *",
+        ),
+        (
+            "a wish during a run is had by another, though the run took more than it was to",
+            start.clone(),
+            100.0,
+            "0 sign; 0 > *; 1 fails; 2 ask b; 2 > b; 3 ask *; 4 ok *; 4 > *; 5 ok *",
         ),
         (
             "a named run is not everything",

@@ -102,6 +102,13 @@ impl<C: Coalesce> Core<C> {
                 let roots = self.roots_of(id);
                 let folders = roots.flat_map(|root| root.folders.values());
                 let mut found: Vec<_> = folders.filter(|it| *it.name == *name).cloned().collect();
+                if found.is_empty()
+                    && let Some(syncs) = &self.accounts[id.0].syncs
+                {
+                    // One that was deleted is still waited for: a run that names it would bring
+                    // it back.
+                    found = syncs.scheduler.called(name);
+                }
                 if found.is_empty() {
                     found.push(Arc::new(Folder::by_name(id, name.into())));
                 }

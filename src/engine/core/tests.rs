@@ -953,6 +953,45 @@ fn what_the_syncer_writes_is_an_echo_and_what_others_write_is_not() {
     }
 }
 
+/// A run that names it would bring it back.
+#[test]
+fn a_wish_for_a_folder_that_was_deleted_takes_everything() {
+    let mut bench = synced(&[]);
+    // Its name is not where it is.
+    let name = b"a"[..].into();
+    let a = FoundFolder {
+        name,
+        ..found("/m/a")
+    };
+    let made = Scanned {
+        created: vec![a],
+        ..scanned("/m", &[])
+    };
+    bench.report(0, made);
+    bench.pass(30);
+    assert_eq!(bench.runs.pop(), Some("*".to_owned()));
+    bench.ended(1, Outcome::Ok);
+    let wish = || Input::Sync(None, Some(vec![b"a".to_vec()]), 3);
+    let deleted = Scanned {
+        deleted: vec![PathBuf::from("/m/a").into()],
+        ..scanned("/m", &[])
+    };
+    bench.report(0, deleted);
+    bench.give(wish());
+    assert_eq!(bench.runs, ["*"]);
+    // Also while it is being taken from the server, should that fail.
+    bench.give(wish());
+    bench.ended(2, Outcome::Transient);
+    assert_eq!(bench.runs, ["*", "*"]);
+    bench.ended(3, Outcome::Ok);
+    bench.give(wish());
+    assert_eq!(
+        bench.runs,
+        ["*", "*", "a"],
+        "nothing is known of it any more"
+    );
+}
+
 #[test]
 fn an_account_that_is_given_up_ends_its_run_and_tells_no_more_of_it() {
     let mut bench = synced(&["/m/a"]);

@@ -94,21 +94,34 @@ fn found_out(what: &str, sabotage: Sabotage, expected: &str) {
 
 #[test]
 fn a_world_that_is_not_as_it_says_is_found_out() {
-    use Sabotage::{AnswersUnseen, Lies, LockForAll};
+    use Sabotage::{AnswersUnseen, ClaimsAll, Lies, LockForAll};
     found_out("a syncer that only says that it works", Lies, "I2");
     found_out(
         "a Lisp that has checked what is to come",
         AnswersUnseen,
         "I4",
     );
+    found_out("a user who passes for the syncer", ClaimsAll, "I2");
     found_out("a lock that everybody has", LockForAll, "I5");
 }
 
-/// What is told twice does no harm.
+/// What comes of so many lives, none of which may fail.
+fn harmless(sabotage: Sabotage) -> Stats {
+    let (failure, _, stats) = live_many(SEEDS / 4, sabotage, 1);
+    if let Some(text) = failure {
+        panic!("{sabotage:?}: {text}");
+    }
+    stats
+}
+
+/// What is told twice does no harm; nor do echoes that nobody knows for such: they cost some runs
+/// that find nothing, which make no echo.
 #[test]
 fn echoes_are_harmless() {
-    let (failure, ..) = live_many(SEEDS / 4, Sabotage::Repeats, 1);
-    if let Some(text) = failure {
-        panic!("{text}");
-    }
+    let runs = harmless(Sabotage::None).runs;
+    harmless(Sabotage::Repeats);
+    let more = harmless(Sabotage::ClaimsNothing).runs;
+    eprintln!("{runs} runs, {more} if no echo is known for one");
+    assert!(more > runs, "the sabotage does nothing: {more} of {runs}");
+    assert!(more < runs * 2, "echoes of echoes: {more} of {runs}");
 }

@@ -17,8 +17,10 @@ const SLACK: Duration = Duration::from_millis(1_500);
 #[derive(Clone, Debug)]
 struct Need {
     first: Duration,
-    /// The moment of the last change, as a number of moments.
+    /// The moment of the last change or wish, as a number of moments.
     moment: u64,
+    /// Of the last change.
+    changed: u64,
     /// It was made or removed.
     structural: bool,
     asked: bool,
@@ -35,6 +37,7 @@ impl Need {
         Need {
             first: now,
             moment: 0,
+            changed: 0,
             structural: false,
             asked: false,
             serial: 0,
@@ -48,6 +51,7 @@ impl Need {
         self.structural |= later.structural;
         self.asked |= later.asked;
         self.moment = self.moment.max(later.moment);
+        self.changed = self.changed.max(later.changed);
         self.serial = self.serial.max(later.serial);
         self.unanswered = first(self.unanswered, later.unanswered);
         self.unseen = first(self.unseen, later.unseen);
@@ -183,6 +187,7 @@ impl Rules {
         let need = self.needs.entry(folder.to_owned());
         let need = need.or_insert_with(|| Need::new(now));
         need.moment = moment;
+        need.changed = moment;
         need.structural |= structural;
         need.serial = need.serial.max(serial);
         need.unanswered.get_or_insert(now);
@@ -203,7 +208,7 @@ impl Rules {
             if serial >= need.serial {
                 need.unanswered = None;
             }
-            if moment.is_some_and(|moment| moment > need.moment) {
+            if moment.is_some_and(|moment| moment > need.changed) {
                 need.unseen = None;
             }
         }
@@ -259,12 +264,6 @@ impl Rules {
         // The user has done something: what was refused is tried anew.
         self.refused = false;
         if self.timing.poll != timing.poll {
-            // What was due by the old one, and failed, is wanted all the same.
-            let due = (self.timing.poll).is_some_and(|it| now + self.slept >= self.poll_from + it);
-            if due && self.wish.is_none() {
-                let (since, urgent) = (now, false);
-                self.wish = Some(Wish { since, urgent });
-            }
             self.poll_from = now;
             self.slept = Duration::ZERO;
         }
@@ -282,8 +281,19 @@ impl Rules {
         going || self.wish.is_some() || !self.needs.is_empty()
     }
 
+    /// A sync of everything that is due for its own sake is a wish as soon as no run is under way.
+    fn poll(&mut self, now: Duration) {
+        let free = self.run.is_none() && self.planned.is_none();
+        let due = (self.timing.poll).is_some_and(|it| now + self.slept >= self.poll_from + it);
+        if self.begun && free && due {
+            let (since, urgent) = (now, false);
+            self.wish.get_or_insert(Wish { since, urgent });
+        }
+    }
+
     /// Lisp is asked how to run.
     pub fn plans(&mut self, now: Duration) {
+        self.poll(now);
         if self.planned.is_none() && self.run.is_none() {
             self.planned = Some(Planned {
                 at: now,
@@ -331,6 +341,7 @@ impl Rules {
             return Err("a run that is asked for nothing".to_owned());
         }
         self.runs += 1;
+        self.poll(now);
         let planned = self.planned.take();
         let known = planned.is_none();
         let planned = planned.unwrap_or_else(|| Planned {
@@ -445,18 +456,11 @@ impl Rules {
         scope: Option<&BTreeSet<String>>,
         known: bool,
     ) -> Broken {
-        let Planned {
-            at: now,
-            needs,
-            wish,
-            ..
-        } = planned;
+        let Planned { needs, wish, .. } = planned;
         let Some(scope) = scope else {
-            let polled =
-                (self.timing.poll).is_some_and(|poll| *now + self.slept >= self.poll_from + poll);
             let structural = needs.values().any(|it| it.structural);
             let unknown = !known && !needs.is_empty();
-            return if wish.is_some() || polled || structural || unknown {
+            return if wish.is_some() || structural || unknown {
                 Ok(())
             } else {
                 Err("I3: a sync of everything that nobody needs".to_owned())
@@ -520,6 +524,7 @@ impl Rules {
                 Some((short, short))
             }
             _ => {
+                self.refusals = 0;
                 self.failures += 1;
                 let first = self.timing.inter.max(Duration::from_secs(5));
                 let wait = first * (1 << (self.failures - 1).min(20));
@@ -536,6 +541,7 @@ impl Rules {
 
     /// What has to have happened by now.
     pub fn overdue(&mut self, now: Duration) -> Broken {
+        self.poll(now);
         let may_start = self.begun && self.locked && !self.paused && !self.refused;
         let free = may_start && self.run.is_none() && self.planned.is_none();
         let asked = |it: &Need| it.asked && !self.waits(it);

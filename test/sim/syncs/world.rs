@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mailsync_module::change::{AccountId, Change, Folder, Kinds};
 use mailsync_module::coalesce::{Coalesce, Coalescer, Delays};
+use mailsync_module::echo::Claims;
 use mailsync_module::engine::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
@@ -18,7 +19,7 @@ use mailsync_module::syncer::{
     Command, End, Ended, Event, Memory, Naming, Order, Outcome, Output, Program, RunId, Scope,
     Syncer,
 };
-use mailsync_module::watch::inbox::{Event as Seen, Inbox};
+use mailsync_module::watch::inbox::{Dirty, Event as Seen, Inbox};
 use mailsync_module::watch::job::{Absent, Depth, Job, Report, Scanned};
 
 use super::mail::{Happening, Mail, Mark, ROOT, Snapshot, Written};
@@ -40,6 +41,10 @@ pub enum Sabotage {
     LockForAll,
     /// Much is told twice, which must do no harm.
     Repeats,
+    /// Whatever happens passes for the syncer's own work.
+    ClaimsAll,
+    /// Nothing does: the syncer's own work passes for the user's, which must cost runs only.
+    ClaimsNothing,
 }
 
 const FOLDERS: [&str; 6] = ["INBOX", "Spam", "a", "fast", "lists/x", "lists/y"];
@@ -48,6 +53,11 @@ const PASSING: [&str; 2] = ["t1", "t2"];
 
 const ACCOUNT: &str = "work";
 const ID: AccountId = AccountId(0);
+
+/// So many runs bring everything to rest, when all of them succeed.
+const MOST_LAST_RUNS: u64 = 40;
+/// A life of more steps than this goes round in circles.
+const MOST_STEPS: u64 = 500_000;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -192,6 +202,8 @@ pub struct Stats {
     pub unsigned: u64,
     pub restarts: u64,
     pub requests: u64,
+    /// The most that it took to bring everything to rest.
+    pub last_runs: u64,
 }
 
 impl Stats {
@@ -209,6 +221,7 @@ impl Stats {
         self.unsigned += other.unsigned;
         self.restarts += other.restarts;
         self.requests += other.requests;
+        self.last_runs = self.last_runs.max(other.last_runs);
     }
 }
 
@@ -431,15 +444,24 @@ impl World {
         let (began, polls) = (self.now, self.rules.full_syncs);
         let polls = polls + u64::from(self.setup.timing.poll.is_some());
         let polled = self.setup.timing.poll.is_some();
+        let runs = self.rules.runs;
         while !self.agenda.is_empty()
             || self.rules.pending()
             || self.rules.full_syncs < polls
             || !polled && self.core.deadline().is_some()
         {
+            if self.agenda.is_empty() && self.core.deadline().is_none() {
+                // Nothing will ever happen again.
+                return Ok(());
+            }
             if self.now > began + seconds(20_000) {
                 return Err("it does not come to rest".to_owned());
             }
             self.step()?;
+            self.stats.last_runs = self.rules.runs - runs;
+            if self.stats.last_runs > MOST_LAST_RUNS {
+                return Err("I3: nobody does anything, and it syncs on and on".to_owned());
+            }
         }
         Ok(())
     }
@@ -485,6 +507,9 @@ impl World {
 
     fn step(&mut self) -> Verdict {
         self.stats.steps += 1;
+        if self.stats.steps > MOST_STEPS {
+            return Err("I3, I8: it is never done".to_owned());
+        }
         let deadline = self.core.deadline().map(|at| at - self.epoch);
         let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
         match (deadline, next) {
@@ -567,6 +592,10 @@ impl World {
     // The users.
 
     fn user(&mut self) {
+        if !self.setup.timing.at_start && self.reported.is_empty() {
+            // Nobody has asked that what comes before the first look be synced.
+            return;
+        }
         let existing = self.mail.existing();
         let folder = *self.rng.choose(&existing);
         let happening = match self.rng.below(12) {
@@ -615,17 +644,38 @@ impl World {
         let Some(root) = self.root else {
             return Ok(());
         };
-        let dirty = self.inbox.take(self.epoch + self.now);
+        let mut dirty = self.inbox.take(self.epoch + self.now);
+        self.misjudge(&mut dirty);
         for (folder, marks) in std::mem::take(&mut self.marks) {
             let open = |mark: &Mark| match mark {
                 Mark::Open => true,
                 Mark::Quiet | Mark::Pushed => false,
                 Mark::By(pid) => !self.ours.contains(&Some(*pid)),
             };
+            let open = |mark: &Mark| self.sabotage == Sabotage::ClaimsNothing || open(mark);
             *self.limbo.entry(folder).or_default() |= marks.iter().any(open);
         }
         self.losing = self.losing && !dirty.overflow;
         self.handle(Input::Dirty(root, dirty))
+    }
+
+    /// What names claim, forged.
+    fn misjudge(&self, dirty: &mut Dirty) {
+        match self.sabotage {
+            Sabotage::ClaimsAll => {
+                let claimed = |(directory, kinds): (&PathBuf, &Kinds)| {
+                    let pushed = *kinds;
+                    let claims = Claims {
+                        pushed,
+                        ..Claims::default()
+                    };
+                    (directory.clone(), claims)
+                };
+                dirty.claims = dirty.messages.iter().map(claimed).collect();
+            }
+            Sabotage::ClaimsNothing => dirty.claims.clear(),
+            _ => {}
+        }
     }
 
     /// The worker has done a job.
@@ -633,7 +683,8 @@ impl World {
         if self.root != Some(root) {
             return Ok(());
         }
-        if self.away && job.depth == Depth::Everything {
+        let first = self.reported.is_empty();
+        if self.away && (first || job.depth == Depth::Everything) {
             self.say("the root is away");
             self.rules.ready = false;
             return self.handle(Input::Report(root, Report::Absent(Absent::default())));
@@ -686,7 +737,13 @@ impl World {
         self.reported.extend(created);
         self.reported.retain(|it| !deleted.contains(it));
         self.rules.ready = true;
-        self.handle(Input::Report(root, Report::Scanned(report)))
+        self.handle(Input::Report(root, Report::Scanned(report)))?;
+        if first {
+            // What came before a first look, and is not told by now, is no news: the run of
+            // everything at the start covers it.
+            self.limbo.clear();
+        }
+        Ok(())
     }
 
     // Lisp.
