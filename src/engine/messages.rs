@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::config::{AccountConfig, RootConfig, RootId};
+use super::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use crate::change::AccountId;
 use crate::schedule::Lock;
 use crate::syncer::lock::Key;
@@ -44,13 +44,11 @@ pub enum Input {
         /// Runs of one key never overlap.
         key: String,
         /// What to run.
-        syncer: Box<Syncer>,
+        sync: Box<SyncConfig>,
         /// `None`: everything.
         folders: Option<Vec<Vec<u8>>>,
         /// As in `Sync`.
         request: i64,
-        /// It is ended when it gives no sign of life for so long, if ever.
-        silence: Option<Duration>,
     },
     /// A runner's news.
     Ran(AccountId, Event),

@@ -51,7 +51,7 @@ fn sync_config(sync: Vector<'_>) -> Result<SyncConfig> {
         let pair: Vector<'_> = overrides.get(number)?;
         Ok((Glob(pair.get(0)?), seconds(pair.get(1)?)?))
     });
-    let syncer = syncer(sync.get(9)?)?;
+    let described: Vector<'_> = sync.get(9)?;
     Ok(SyncConfig {
         timing: Timing {
             base: delay(0, "the base delay")?,
@@ -63,12 +63,28 @@ fn sync_config(sync: Vector<'_>) -> Result<SyncConfig> {
             silence: Some(delay(6, "the sync timeout")?).filter(|silence| !silence.is_zero()),
             at_start: truth(sync, 7)?,
             ignore: bytes_of(sync.get(8)?)?.into_iter().map(Glob).collect(),
-            pulls_only: syncer.pulls_only,
-            per_run: syncer.per_run,
+            pulls_only: truth(described, PULLS_ONLY)?,
+            per_run: truth(described, PER_RUN)?,
         },
-        syncer,
+        syncer: syncer(described)?,
     })
 }
+
+/// For a syncer that is no account's: it is ended after so many seconds of silence.
+pub(super) fn once(described: Vector<'_>, silence: f64) -> Result<SyncConfig> {
+    Ok(SyncConfig {
+        timing: Timing {
+            silence: Some(seconds(silence)?).filter(|silence| !silence.is_zero()),
+            per_run: truth(described, PER_RUN)?,
+            ..Timing::once()
+        },
+        syncer: syncer(described)?,
+    })
+}
+
+/// What of a syncer's description is about when it is run.
+const PULLS_ONLY: usize = 14;
+const PER_RUN: usize = 15;
 
 pub(super) fn syncer(syncer: Vector<'_>) -> Result<Syncer> {
     let text = |at| -> Result<Option<String>> {
@@ -125,8 +141,6 @@ pub(super) fn syncer(syncer: Vector<'_>) -> Result<Syncer> {
         directory: path(8)?,
         input: syncer.get(9)?,
         success: success.collect::<Result<_>>()?,
-        pulls_only: truth(syncer, 14)?,
-        per_run: truth(syncer, 15)?,
     })
 }
 

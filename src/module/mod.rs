@@ -201,10 +201,9 @@ fn run(
 ) -> Result<Option<bool>> {
     let input = Input::RunOnce {
         key: text(key),
-        syncer: Box::new(whole(convert::syncer(syncer))?),
+        sync: Box::new(whole(convert::once(syncer, silence))?),
         folders: whole(folders.map(convert::bytes_of).transpose())?,
         request,
-        silence: Some(whole(convert::seconds(silence))?).filter(|it| !it.is_zero()),
     };
     engine(|handle| handle.input(input))
 }

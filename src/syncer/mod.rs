@@ -41,10 +41,6 @@ pub struct Syncer {
     pub input: Vec<u8>,
     /// Exit codes that mean success, besides 0.
     pub success: Vec<i32>,
-    /// It only fetches: local changes are no reason to run it.
-    pub pulls_only: bool,
-    /// Lisp is asked for a description before each run.
-    pub per_run: bool,
 }
 
 impl Syncer {
@@ -58,8 +54,6 @@ impl Syncer {
             directory: None,
             input: Vec::new(),
             success: Vec::new(),
-            pulls_only: false,
-            per_run: false,
         }
     }
 }

@@ -145,13 +145,12 @@ impl<C: Coalesce> Core<C> {
             }
             Input::RunOnce {
                 key,
-                syncer,
+                sync,
                 folders,
                 request,
-                silence,
             } => {
                 let id = self.account(key);
-                self.run_once(now, id, *syncer, silence, &mut actions);
+                self.run_once(now, id, *sync, &mut actions);
                 self.ask(now, id, folders.as_deref(), request);
             }
             Input::Ran(id, event) => self.ran(now, id, event),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::root::{Phase, Root};
 use super::syncs::Syncs;
@@ -10,9 +10,9 @@ use super::{Action, Core};
 use crate::change::{AccountId, Folder};
 use crate::coalesce::Coalesce;
 use crate::engine::config::SyncConfig;
-use crate::schedule::{Act, Lock, Timing};
+use crate::schedule::{Act, Lock};
 use crate::syncer::lock::Key;
-use crate::syncer::{End, Event, RunId, Syncer};
+use crate::syncer::{End, Event, RunId};
 
 impl<C: Coalesce> Core<C> {
     pub(super) fn each_syncs(&mut self, act: impl Fn(&mut Syncs)) {
@@ -70,20 +70,14 @@ impl<C: Coalesce> Core<C> {
         &mut self,
         now: Instant,
         id: AccountId,
-        syncer: Syncer,
-        silence: Option<Duration>,
+        config: SyncConfig,
         actions: &mut Vec<Action>,
     ) {
         if self.listed.contains(&id) {
             // An account of that name: it is the account's syncer that is asked.
             return;
         }
-        let timing = Timing {
-            silence,
-            per_run: syncer.per_run,
-            ..Timing::once()
-        };
-        self.resync(now, id, Some(SyncConfig { timing, syncer }), actions);
+        self.resync(now, id, Some(config), actions);
         if let Some(syncs) = &mut self.accounts[id.0].syncs {
             syncs.once = true;
         }

@@ -1033,10 +1033,12 @@ fn a_syncer_of_no_account_runs_once_whatever_comes_of_it() {
         let mut bench = Bench::new(&[]);
         bench.give(Input::RunOnce {
             key: "once".to_owned(),
-            syncer: Box::new(sync().syncer),
+            sync: Box::new(SyncConfig {
+                timing: Timing::once(),
+                ..sync()
+            }),
             folders: Some(vec![b"INBOX".to_vec()]),
             request: 5,
-            silence: None,
         });
         bench.give(Input::Locked(AccountId(0), Lock::Ours));
         assert_eq!(bench.runs, ["INBOX"]);

@@ -177,8 +177,6 @@ impl Setup {
                     directory: None,
                     input: Vec::new(),
                     success: Vec::new(),
-                    pulls_only: self.timing.pulls_only,
-                    per_run: self.timing.per_run,
                 },
             }),
         }
