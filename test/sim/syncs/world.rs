@@ -351,6 +351,8 @@ pub struct World {
     deaf: bool,
     outage: Option<Outcome>,
     requests: i64,
+    /// What had happened on the server when something was asked for.
+    wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     calm: bool,
     /// Each run: when it began, what it covered (empty: everything), and what it wrote.
     pub history: Vec<(Duration, Vec<&'static str>)>,
@@ -391,6 +393,7 @@ impl World {
             deaf: false,
             outage: None,
             requests: 0,
+            wished: BTreeMap::new(),
             calm: true,
             history: Vec::new(),
             setup,
@@ -442,8 +445,10 @@ impl World {
         }
         self.pause(false)?;
         let (began, polls) = (self.now, self.rules.full_syncs);
-        let polls = polls + u64::from(self.setup.timing.poll.is_some());
         let polled = self.setup.timing.poll.is_some();
+        // One that goes on now may have fetched already.
+        let more = u64::from(polled) * (1 + u64::from(!self.processes.is_empty()));
+        let polls = polls + more;
         let runs = self.rules.runs;
         while !self.agenda.is_empty()
             || self.rules.pending()
@@ -477,6 +482,16 @@ impl World {
         if !self.rules.answers_due.is_empty() {
             let due = &self.rules.answers_due;
             return Err(format!("requests without an answer: {due:?}"));
+        }
+        let polled = self.setup.timing.poll.is_some();
+        let far = self.mail.last_far(&[]);
+        let fetched = |it: &&'static str| {
+            self.rules.aside.contains(*it) || self.mail.has_fetched(it, far[it])
+        };
+        if let Some(name) = self.mail.folders.keys().find(|it| polled && !fetched(it)) {
+            return Err(format!(
+                "{name} has not what is on the server, and it polls"
+            ));
         }
         for name in self.mail.folders.keys() {
             let excused = self.rules.ignores(name) || self.rules.aside.contains(*name);
@@ -791,9 +806,11 @@ impl World {
                 Record::Plan { run, .. } if (self.calm || !self.deaf && !self.rng.once_in(8)) => {
                     self.later(ms(500), Happens::Plan(run));
                 }
-                Record::Synced { requests, .. } => {
+                Record::Synced {
+                    status, requests, ..
+                } => {
                     for request in requests {
-                        self.rules.answers_due.remove(&request);
+                        self.answered(request, &status)?;
                     }
                 }
                 _ => {}
@@ -803,6 +820,19 @@ impl World {
             self.handle(Input::Acknowledge(frame.generation, frame.sequence))?;
         }
         Ok(())
+    }
+
+    /// A request is answered: if all went well, what had happened on the server is here.
+    fn answered(&mut self, request: i64, status: &str) -> Verdict {
+        self.rules.answers_due.remove(&request);
+        let wished = self.wished.remove(&request).unwrap_or_default();
+        let missing = (wished.iter()).find(|(name, far)| !self.mail.has_fetched(name, **far));
+        match missing {
+            Some((name, _)) if status == "ok" => Err(format!(
+                "I2: request {request} is answered, and {name} has not what was on the server"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Gnus looks at a folder.
@@ -893,6 +923,8 @@ impl World {
         self.requests += 1;
         self.stats.requests += 1;
         self.say(format!("the user asks for {folder:?}, {}", self.requests));
+        let wished = self.mail.last_far(folder.as_slice());
+        self.wished.insert(self.requests, wished);
         let names = folder.map(|it| vec![it.to_owned()]);
         self.rules.asked(self.now, names.as_deref(), self.requests);
         let names = folder.map(|it| vec![it.as_bytes().to_vec()]);
