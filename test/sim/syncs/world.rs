@@ -23,6 +23,7 @@ use mailsync_module::watch::inbox::{Dirty, Event as Seen, Inbox};
 use mailsync_module::watch::job::{Absent, Depth, Job, Report, Scanned};
 
 use super::mail::{Happening, Mail, Mark, ROOT, Snapshot, Written};
+use super::once::{KEY, Once};
 use super::rules::Rules;
 use crate::lisp::{CAPACITY, Record, decode};
 use crate::machine::Trace;
@@ -151,7 +152,7 @@ impl Setup {
         }
     }
 
-    fn account(&self) -> AccountConfig {
+    fn syncer(&self) -> Syncer {
         let command = Command {
             words: vec!["sync".into()],
             all: None,
@@ -160,6 +161,10 @@ impl Setup {
             prefix: None,
             per_folder: !self.coarse,
         };
+        Syncer::new(Program::Command(command))
+    }
+
+    fn account(&self) -> AccountConfig {
         AccountConfig {
             name: ACCOUNT.to_owned(),
             roots: vec![RootConfig {
@@ -171,14 +176,9 @@ impl Setup {
             sync: Some(SyncConfig {
                 timing: self.timing.clone(),
                 syncer: Syncer {
-                    program: Program::Command(command),
-                    search: Vec::new(),
-                    environment: Vec::new(),
-                    directory: None,
-                    input: Vec::new(),
-                    success: Vec::new(),
                     pulls_only: self.timing.pulls_only,
                     per_run: self.timing.per_run,
+                    ..self.syncer()
                 },
             }),
         }
@@ -202,6 +202,8 @@ pub struct Stats {
     pub unsigned: u64,
     pub restarts: u64,
     pub requests: u64,
+    /// Runs of no account.
+    pub once: u64,
     /// The most that it took to bring everything to rest.
     pub last_runs: u64,
 }
@@ -221,6 +223,7 @@ impl Stats {
         self.unsigned += other.unsigned;
         self.restarts += other.restarts;
         self.requests += other.requests;
+        self.once += other.once;
         self.last_runs = self.last_runs.max(other.last_runs);
     }
 }
@@ -303,6 +306,8 @@ enum Happens {
     Step(RunId),
     Cut(RunId),
     Locks,
+    OnceLocks,
+    OnceEnds(RunId, Outcome),
     OtherSyncs,
     OtherLeaves,
     Resumes,
@@ -351,6 +356,7 @@ pub struct World {
     deaf: bool,
     outage: Option<Outcome>,
     requests: i64,
+    once: Once,
     /// What had happened on the server when something was asked for.
     wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     calm: bool,
@@ -393,6 +399,7 @@ impl World {
             deaf: false,
             outage: None,
             requests: 0,
+            once: Once::default(),
             wished: BTreeMap::new(),
             calm: true,
             history: Vec::new(),
@@ -452,6 +459,7 @@ impl World {
         let runs = self.rules.runs;
         while !self.agenda.is_empty()
             || self.rules.pending()
+            || self.once.audit().is_err()
             || self.rules.full_syncs < polls
             || !polled && self.core.deadline().is_some()
         {
@@ -493,6 +501,7 @@ impl World {
                 "{name} has not what is on the server, and it polls"
             ));
         }
+        self.once.audit()?;
         for name in self.mail.folders.keys() {
             let excused = self.rules.ignores(name) || self.rules.aside.contains(*name);
             if !excused
@@ -584,6 +593,8 @@ impl World {
             Happens::Step(run) => return self.step_of(run),
             Happens::Cut(run) => return self.cut(run),
             Happens::Locks => return self.locks(),
+            Happens::OnceLocks => return self.once_locks(),
+            Happens::OnceEnds(run, outcome) => return self.once_ends(run, outcome),
             Happens::OtherSyncs if self.other && !self.calm => {
                 self.later(seconds(40), Happens::OtherSyncs);
                 self.say("another process syncs");
@@ -803,8 +814,18 @@ impl World {
                 Record::Ready { directory, .. } => {
                     self.handle(Input::Check(Some(ACCOUNT.to_owned()), Some(directory)))?;
                 }
+                Record::Plan { account, .. } if account == KEY => {
+                    return Err("it is asked about, and knows all".to_owned());
+                }
                 Record::Plan { run, .. } if (self.calm || !self.deaf && !self.rng.once_in(8)) => {
                     self.later(ms(500), Happens::Plan(run));
+                }
+                Record::Synced {
+                    account, requests, ..
+                } if account == KEY => {
+                    for request in requests {
+                        self.once.answered(request)?;
+                    }
                 }
                 Record::Synced {
                     status, requests, ..
@@ -932,11 +953,59 @@ impl World {
         self.handle(Input::Sync(account, names, self.requests))
     }
 
+    /// The user wants a syncer run that is no account's.
+    fn ask_once(&mut self) -> Verdict {
+        self.requests += 1;
+        let syncer = self.setup.syncer();
+        let folder = self.rng.once_in(2).then(|| *self.rng.choose(&FOLDERS));
+        self.say(format!("once: {folder:?} is asked for, {}", self.requests));
+        let input = self.once.ask(syncer, folder, self.requests);
+        self.handle(input)
+    }
+
+    fn once_locks(&mut self) -> Verdict {
+        let Some(id) = self.once.id.filter(|_| self.once.wants_lock) else {
+            return Ok(());
+        };
+        let other = !self.calm && self.rng.once_in(4);
+        self.once.has_lock(!other);
+        let lock = if other {
+            self.later(seconds(20), Happens::OnceLocks);
+            Lock::Other(Some(77))
+        } else {
+            Lock::Ours
+        };
+        self.handle(Input::Locked(id, lock))
+    }
+
+    fn once_starts(&mut self, run: RunId) -> Verdict {
+        self.say(format!("once: run {}", run.0));
+        self.once.starts(run)?;
+        self.stats.once += 1;
+        if let Some(outcome) = self.once.fate(&mut self.rng, self.calm) {
+            self.later(self.setup.step * 4, Happens::OnceEnds(run, outcome));
+        }
+        Ok(())
+    }
+
+    fn once_ends(&mut self, run: RunId, outcome: Outcome) -> Verdict {
+        let Some(id) = self.once.id.filter(|_| self.once.ends(run)) else {
+            return Ok(());
+        };
+        self.say(format!("once: run {} ends: {outcome:?}", run.0));
+        for _ in 0..=u8::from(self.sabotage == Sabotage::Repeats) {
+            let ended = Ended::never_began(outcome, String::new(), Memory::default());
+            let ended = Box::new(ended);
+            self.handle(Input::Ran(id, Event::Ended { run, ended }))?;
+        }
+        Ok(())
+    }
+
     fn fault(&mut self) -> Verdict {
         if !self.there {
             return Ok(());
         }
-        match self.rng.below(17) {
+        match self.rng.below(18) {
             0 => {
                 self.say("lisp restarts");
                 self.stats.restarts += 1;
@@ -1015,6 +1084,7 @@ impl World {
                 self.inbox.put(Seen::Overflow);
                 self.take()
             }
+            16 => self.ask_once(),
             15 if self.setup.timing.at_start => {
                 self.unconfigure()?;
                 self.later(seconds(5), Happens::Configures);
@@ -1186,6 +1256,14 @@ impl World {
 
     /// The runner ends a run.
     fn end_sync(&mut self, run: RunId, end: End) {
+        if self.once.running == Some(run) {
+            let outcome = match end {
+                End::Timeout => Outcome::Timeout,
+                _ => Outcome::Interrupted,
+            };
+            self.later(seconds(3), Happens::OnceEnds(run, outcome));
+            return;
+        }
         self.say(format!("run {} is to end: {end:?}", run.0));
         let process = self.processes.iter_mut().find(|it| it.run == run);
         if let Some(process) = process.filter(|it| it.cut.is_none()) {
@@ -1314,6 +1392,12 @@ impl World {
                     let most = if busy { seconds(5) } else { ms(60) };
                     self.later(most, Happens::Read(self.generation));
                 }
+                Action::Sync(id, order) if id != ID => self.once_starts(order.run)?,
+                Action::SeekLock(id, _) if id != ID => {
+                    self.once.seeks_lock(id);
+                    self.later(ms(20), Happens::OnceLocks);
+                }
+                Action::DropLock(id) if id != ID => self.once.drops_lock(),
                 Action::Sync(_, order) => {
                     spawned = true;
                     self.spawn(&order)?;
