@@ -43,7 +43,7 @@
                                                (setq answer result)))
       (test-wait (lambda () answer))
       (should (equal (sync-test-calls root) '("run <Entw&APw-rfe> <b c>")))
-      (should (equal (plist-get answer :folders) '("b c" "Entwürfe"))))))
+      (should (equal (plist-get answer :folders) '("Entwürfe" "b c"))))))
 
 (ert-deftest sync-test-a-failure-is-said-once-with-what-it-printed ()
   (sync-test-with "test -e fine || { echo the server is gone >&2; exit 3; }"

@@ -89,8 +89,8 @@ enum Pause {
 struct Whole {
     since: Instant,
     urgent: bool,
-    /// Of the last wish for it: a run that began before that is no answer, also at the same instant.
-    number: u64,
+    /// Of the last wish for it.
+    moment: u64,
 }
 
 /// How far a run is.
@@ -129,11 +129,10 @@ struct Run {
     scope: Scope,
     quick: bool,
     stage: Stage,
-    started: Instant,
     folders: HashMap<Arc<Path>, Pending>,
     whole: Option<Whole>,
-    /// Wishes for everything that there were when it began.
-    wishes: u64,
+    /// What was queued up to then it covers.
+    moment: u64,
     requests: Vec<i64>,
     progress: u64,
 }
@@ -152,8 +151,6 @@ pub struct Scheduler {
     timing: Timing,
     queue: Queue,
     whole: Option<Whole>,
-    /// Wishes for everything so far.
-    wishes: u64,
     requests: Vec<i64>,
     run: Option<Run>,
     lock: Lock,
@@ -191,7 +188,6 @@ impl Scheduler {
             timing,
             queue: Queue::default(),
             whole: None,
-            wishes: 0,
             requests: Vec::new(),
             run: None,
             lock: Lock::Sought,
@@ -407,8 +403,8 @@ impl Scheduler {
         let everything = ended.everything || run.scope == Scope::Everything;
         if everything {
             self.poll_at = self.timing.poll.map(|poll| now + poll);
-            self.queue.synced_all(now, run.started);
-            self.whole.take_if(|whole| whole.number <= run.wishes);
+            self.queue.synced_all(now, run.moment);
+            self.whole.take_if(|whole| whole.moment <= run.moment);
         }
         for (real, pending) in run.folders {
             // One that failed alone is left alone until it changes, or everything is synced.
@@ -425,7 +421,7 @@ impl Scheduler {
             self.whole = Some(self.whole.map_or(whole, |later| Whole {
                 since: whole.since,
                 urgent: whole.urgent || later.urgent,
-                number: later.number,
+                moment: later.moment,
             }));
         }
     }
@@ -483,14 +479,13 @@ impl Scheduler {
     /// Have everything synced; at once if it is urgent.
     pub fn want_everything(&mut self, now: Instant, urgent: bool) {
         self.stirred = true;
-        self.wishes += 1;
-        let number = self.wishes;
+        let moment = self.queue.next_moment();
         let whole = self.whole.get_or_insert(Whole {
             since: now,
             urgent,
-            number,
+            moment,
         });
-        whole.number = number;
+        whole.moment = moment;
         whole.urgent |= urgent;
         if urgent {
             // It has to begin after this was asked for.
@@ -640,6 +635,7 @@ impl Scheduler {
     }
 
     fn start(&mut self, now: Instant, next: Next, id: RunId) -> Act {
+        let moment = self.queue.moment();
         let mut queue = std::mem::take(&mut self.queue);
         let folders = queue.take(|it| {
             let rides = self.not_before(it).is_none_or(|at| at <= now);
@@ -693,14 +689,13 @@ impl Scheduler {
             scope,
             quick,
             stage,
-            started: now,
             folders,
             whole: if next.everything {
                 self.whole.take()
             } else {
                 None
             },
-            wishes: self.wishes,
+            moment,
             requests,
             progress: 0,
         });

@@ -25,8 +25,8 @@ pub(super) struct Pending {
     /// When it was synced last.
     synced: Option<Instant>,
     first: Instant,
-    /// The last change of any origin.
-    last: Instant,
+    /// The moment of the last change of any origin.
+    last: u64,
     local: Option<Local>,
     remote: Kinds,
 }
@@ -50,7 +50,7 @@ impl Pending {
             whole: false,
             synced: None,
             first: now,
-            last: now,
+            last: 0,
             local: None,
             remote: Kinds::empty(),
         }
@@ -130,6 +130,9 @@ fn inter(folder: &Folder, timing: &Timing) -> Duration {
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: HashMap<Arc<Path>, Pending>,
+    /// Each thing that is queued has a moment of its own: a clock does not tell what came before a
+    /// run that began at the same instant.
+    moments: u64,
     /// When each was synced last by a run that named it.
     synced: HashMap<Arc<Path>, Instant>,
     /// When everything was.
@@ -137,6 +140,16 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// The last moment.
+    pub(super) fn moment(&self) -> u64 {
+        self.moments
+    }
+
+    pub(super) fn next_moment(&mut self) -> u64 {
+        self.moments += 1;
+        self.moments
+    }
+
     fn entry(&mut self, now: Instant, folder: &Arc<Folder>, timing: &Timing) -> &mut Pending {
         let synced = self.synced.get(&folder.real).copied().max(self.all_synced);
         let entry = self.waiting.entry(folder.real.clone());
@@ -154,8 +167,9 @@ impl Queue {
         remote: bool,
         timing: &Timing,
     ) {
+        let moment = self.next_moment();
         let pending = self.entry(now, &change.folder, timing);
-        pending.last = now;
+        pending.last = moment;
         pending.whole |= structural(change.kinds);
         if local {
             let before = pending.local.and_then(|local| local.unchecked);
@@ -171,10 +185,11 @@ impl Queue {
     }
 
     pub(super) fn ask(&mut self, now: Instant, folder: Arc<Folder>, timing: &Timing) {
+        let moment = self.next_moment();
         let pending = self.entry(now, &folder, timing);
         pending.urgent = true;
         pending.asked = true;
-        pending.last = now;
+        pending.last = moment;
     }
 
     pub(super) fn checked(&mut self, real: &Path, serial: u64) {
@@ -231,11 +246,11 @@ impl Queue {
         }
     }
 
-    /// A run over everything that began `since` has succeeded.
-    pub(super) fn synced_all(&mut self, now: Instant, since: Instant) {
+    /// A run over everything that began after this moment, and before the next, has succeeded.
+    pub(super) fn synced_all(&mut self, now: Instant, moment: u64) {
         self.synced.clear();
         self.all_synced = Some(now);
-        self.waiting.retain(|_, it| it.last >= since);
+        self.waiting.retain(|_, it| it.last > moment);
         for pending in self.waiting.values_mut() {
             pending.synced = Some(now);
         }

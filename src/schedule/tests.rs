@@ -441,6 +441,11 @@ fn the_rules() {
              602 ok",
         ),
         (
+            "a run that takes everything covers what was queued before it, also at its instant",
+            "0 far a; 0 > a quick; 1 ok; 2 far a; 6 flag b; 6 > a quick; 6 flag c; 6.1 checked c; \
+             7 ok *; 12 > c quick; 13 ok",
+        ),
+        (
             "a folder that is asked for and fails is tried again without hurry",
             "0 ask a; 0 > a; 1 fails; 6 > a; 7 ok",
         ),

@@ -40,9 +40,12 @@ pub enum Record {
     Sync,
     Syncing,
     Plan {
+        account: String,
         run: u64,
     },
     Synced {
+        account: String,
+        status: String,
         requests: Vec<i64>,
     },
     Bye,
@@ -167,16 +170,19 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 Record::Syncing
             }
             b"plan" => {
-                field()?;
+                let account = text(field()?)?.to_owned();
                 let run = number(text(field()?)?)?;
                 let names = number(text(field()?)?)?;
                 for _ in 0..names {
                     field()?;
                 }
-                Record::Plan { run }
+                Record::Plan { account, run }
             }
             b"synced" => {
-                for _ in 0..6 {
+                let account = text(field()?)?.to_owned();
+                field()?;
+                let status = text(field()?)?.to_owned();
+                for _ in 0..3 {
                     field()?;
                 }
                 let requests = text(field()?)?;
@@ -189,6 +195,8 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 }
                 let requests = requests.split_terminator(' ');
                 Record::Synced {
+                    account,
+                    status,
                     requests: requests
                         .map(|it| it.parse().map_err(|_| format!("request {it:?}")))
                         .collect::<Result<_, _>>()?,

@@ -70,6 +70,9 @@ pub struct Mailbox {
     pub exists: bool,
     /// The syncer knows it.
     known: bool,
+    /// The last change on the server, counted over all folders, and the last one that is here.
+    far: u64,
+    got: u64,
 }
 
 /// What a syncer read of a folder.
@@ -260,6 +263,7 @@ impl Mail {
         if !mailbox.known {
             return;
         }
+        mailbox.far = id;
         let ids: Vec<u64> = mailbox.server.keys().copied().collect();
         match rng.below(3) {
             1 if !ids.is_empty() => {
@@ -299,7 +303,11 @@ impl Mail {
         if !self.folders[folder].exists {
             return (happenings, written);
         }
-        self.mailbox(folder).known = true;
+        let mailbox = self.mailbox(folder);
+        mailbox.known = true;
+        if most == usize::MAX {
+            mailbox.got = mailbox.far;
+        }
         let mailbox = &self.folders[folder];
         let mut ids: BTreeSet<u64> = seen.keys().copied().collect();
         ids.extend(mailbox.synced.keys());
@@ -389,6 +397,19 @@ impl Mail {
             }
         }
         (happenings, written)
+    }
+
+    /// The last change on the server in these folders (none: in all that are here).
+    pub fn last_far(&self, names: &[&str]) -> BTreeMap<&'static str, u64> {
+        let wanted = |name: &str| names.is_empty() || names.contains(&name);
+        let these = self.folders.iter().filter(|(name, _)| wanted(name));
+        these.map(|(name, it)| (*name, it.far)).collect()
+    }
+
+    /// Whether what happened on the server up to then is here.
+    pub fn has_fetched(&self, folder: &str, far: u64) -> bool {
+        let mailbox = &self.folders[folder];
+        !mailbox.exists || mailbox.got >= far
     }
 
     /// What the server has not been told.

@@ -23,6 +23,7 @@ use mailsync_module::watch::inbox::{Dirty, Event as Seen, Inbox};
 use mailsync_module::watch::job::{Absent, Depth, Job, Report, Scanned};
 
 use super::mail::{Happening, Mail, Mark, ROOT, Snapshot, Written};
+use super::once::{KEY, Once};
 use super::rules::Rules;
 use crate::lisp::{CAPACITY, Record, decode};
 use crate::machine::Trace;
@@ -151,7 +152,7 @@ impl Setup {
         }
     }
 
-    fn account(&self) -> AccountConfig {
+    fn syncer(&self) -> Syncer {
         let command = Command {
             words: vec!["sync".into()],
             all: None,
@@ -160,6 +161,10 @@ impl Setup {
             prefix: None,
             per_folder: !self.coarse,
         };
+        Syncer::new(Program::Command(command))
+    }
+
+    fn account(&self) -> AccountConfig {
         AccountConfig {
             name: ACCOUNT.to_owned(),
             roots: vec![RootConfig {
@@ -170,14 +175,7 @@ impl Setup {
             delays: self.delays,
             sync: Some(SyncConfig {
                 timing: self.timing.clone(),
-                syncer: Syncer {
-                    program: Program::Command(command),
-                    search: Vec::new(),
-                    environment: Vec::new(),
-                    directory: None,
-                    input: Vec::new(),
-                    success: Vec::new(),
-                },
+                syncer: self.syncer(),
             }),
         }
     }
@@ -200,6 +198,8 @@ pub struct Stats {
     pub unsigned: u64,
     pub restarts: u64,
     pub requests: u64,
+    /// Runs of no account.
+    pub once: u64,
     /// The most that it took to bring everything to rest.
     pub last_runs: u64,
 }
@@ -219,6 +219,7 @@ impl Stats {
         self.unsigned += other.unsigned;
         self.restarts += other.restarts;
         self.requests += other.requests;
+        self.once += other.once;
         self.last_runs = self.last_runs.max(other.last_runs);
     }
 }
@@ -301,6 +302,8 @@ enum Happens {
     Step(RunId),
     Cut(RunId),
     Locks,
+    OnceLocks,
+    OnceEnds(RunId, Outcome),
     OtherSyncs,
     OtherLeaves,
     Resumes,
@@ -349,6 +352,9 @@ pub struct World {
     deaf: bool,
     outage: Option<Outcome>,
     requests: i64,
+    once: Once,
+    /// What had happened on the server when something was asked for.
+    wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     calm: bool,
     /// Each run: when it began, what it covered (empty: everything), and what it wrote.
     pub history: Vec<(Duration, Vec<&'static str>)>,
@@ -389,6 +395,8 @@ impl World {
             deaf: false,
             outage: None,
             requests: 0,
+            once: Once::default(),
+            wished: BTreeMap::new(),
             calm: true,
             history: Vec::new(),
             setup,
@@ -440,11 +448,14 @@ impl World {
         }
         self.pause(false)?;
         let (began, polls) = (self.now, self.rules.full_syncs);
-        let polls = polls + u64::from(self.setup.timing.poll.is_some());
         let polled = self.setup.timing.poll.is_some();
+        // One that goes on now may have fetched already.
+        let more = u64::from(polled) * (1 + u64::from(!self.processes.is_empty()));
+        let polls = polls + more;
         let runs = self.rules.runs;
         while !self.agenda.is_empty()
             || self.rules.pending()
+            || self.once.audit().is_err()
             || self.rules.full_syncs < polls
             || !polled && self.core.deadline().is_some()
         {
@@ -476,6 +487,17 @@ impl World {
             let due = &self.rules.answers_due;
             return Err(format!("requests without an answer: {due:?}"));
         }
+        let polled = self.setup.timing.poll.is_some();
+        let far = self.mail.last_far(&[]);
+        let fetched = |it: &&'static str| {
+            self.rules.aside.contains(*it) || self.mail.has_fetched(it, far[it])
+        };
+        if let Some(name) = self.mail.folders.keys().find(|it| polled && !fetched(it)) {
+            return Err(format!(
+                "{name} has not what is on the server, and it polls"
+            ));
+        }
+        self.once.audit()?;
         for name in self.mail.folders.keys() {
             let excused = self.rules.ignores(name) || self.rules.aside.contains(*name);
             if !excused
@@ -567,6 +589,8 @@ impl World {
             Happens::Step(run) => return self.step_of(run),
             Happens::Cut(run) => return self.cut(run),
             Happens::Locks => return self.locks(),
+            Happens::OnceLocks => return self.once_locks(),
+            Happens::OnceEnds(run, outcome) => return self.once_ends(run, outcome),
             Happens::OtherSyncs if self.other && !self.calm => {
                 self.later(seconds(40), Happens::OtherSyncs);
                 self.say("another process syncs");
@@ -786,12 +810,24 @@ impl World {
                 Record::Ready { directory, .. } => {
                     self.handle(Input::Check(Some(ACCOUNT.to_owned()), Some(directory)))?;
                 }
+                Record::Plan { account, .. } if account == KEY => {
+                    return Err("it is asked about, and knows all".to_owned());
+                }
                 Record::Plan { run, .. } if (self.calm || !self.deaf && !self.rng.once_in(8)) => {
                     self.later(ms(500), Happens::Plan(run));
                 }
-                Record::Synced { requests, .. } => {
+                Record::Synced {
+                    account, requests, ..
+                } if account == KEY => {
                     for request in requests {
-                        self.rules.answers_due.remove(&request);
+                        self.once.answered(request)?;
+                    }
+                }
+                Record::Synced {
+                    status, requests, ..
+                } => {
+                    for request in requests {
+                        self.answered(request, &status)?;
                     }
                 }
                 _ => {}
@@ -801,6 +837,19 @@ impl World {
             self.handle(Input::Acknowledge(frame.generation, frame.sequence))?;
         }
         Ok(())
+    }
+
+    /// A request is answered: if all went well, what had happened on the server is here.
+    fn answered(&mut self, request: i64, status: &str) -> Verdict {
+        self.rules.answers_due.remove(&request);
+        let wished = self.wished.remove(&request).unwrap_or_default();
+        let missing = (wished.iter()).find(|(name, far)| !self.mail.has_fetched(name, **far));
+        match missing {
+            Some((name, _)) if status == "ok" => Err(format!(
+                "I2: request {request} is answered, and {name} has not what was on the server"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Gnus looks at a folder.
@@ -891,6 +940,8 @@ impl World {
         self.requests += 1;
         self.stats.requests += 1;
         self.say(format!("the user asks for {folder:?}, {}", self.requests));
+        let wished = self.mail.last_far(folder.as_slice());
+        self.wished.insert(self.requests, wished);
         let names = folder.map(|it| vec![it.to_owned()]);
         self.rules.asked(self.now, names.as_deref(), self.requests);
         let names = folder.map(|it| vec![it.as_bytes().to_vec()]);
@@ -898,11 +949,59 @@ impl World {
         self.handle(Input::Sync(account, names, self.requests))
     }
 
+    /// The user wants a syncer run that is no account's.
+    fn ask_once(&mut self) -> Verdict {
+        self.requests += 1;
+        let syncer = self.setup.syncer();
+        let folder = self.rng.once_in(2).then(|| *self.rng.choose(&FOLDERS));
+        self.say(format!("once: {folder:?} is asked for, {}", self.requests));
+        let input = self.once.ask(syncer, folder, self.requests);
+        self.handle(input)
+    }
+
+    fn once_locks(&mut self) -> Verdict {
+        let Some(id) = self.once.id.filter(|_| self.once.wants_lock) else {
+            return Ok(());
+        };
+        let other = !self.calm && self.rng.once_in(4);
+        self.once.has_lock(!other);
+        let lock = if other {
+            self.later(seconds(20), Happens::OnceLocks);
+            Lock::Other(Some(77))
+        } else {
+            Lock::Ours
+        };
+        self.handle(Input::Locked(id, lock))
+    }
+
+    fn once_starts(&mut self, run: RunId) -> Verdict {
+        self.say(format!("once: run {}", run.0));
+        self.once.starts(run)?;
+        self.stats.once += 1;
+        if let Some(outcome) = self.once.fate(&mut self.rng, self.calm) {
+            self.later(self.setup.step * 4, Happens::OnceEnds(run, outcome));
+        }
+        Ok(())
+    }
+
+    fn once_ends(&mut self, run: RunId, outcome: Outcome) -> Verdict {
+        let Some(id) = self.once.id.filter(|_| self.once.ends(run)) else {
+            return Ok(());
+        };
+        self.say(format!("once: run {} ends: {outcome:?}", run.0));
+        for _ in 0..=u8::from(self.sabotage == Sabotage::Repeats) {
+            let ended = Ended::never_began(outcome, String::new(), Memory::default());
+            let ended = Box::new(ended);
+            self.handle(Input::Ran(id, Event::Ended { run, ended }))?;
+        }
+        Ok(())
+    }
+
     fn fault(&mut self) -> Verdict {
         if !self.there {
             return Ok(());
         }
-        match self.rng.below(17) {
+        match self.rng.below(18) {
             0 => {
                 self.say("lisp restarts");
                 self.stats.restarts += 1;
@@ -981,6 +1080,7 @@ impl World {
                 self.inbox.put(Seen::Overflow);
                 self.take()
             }
+            16 => self.ask_once(),
             15 if self.setup.timing.at_start => {
                 self.unconfigure()?;
                 self.later(seconds(5), Happens::Configures);
@@ -1152,6 +1252,14 @@ impl World {
 
     /// The runner ends a run.
     fn end_sync(&mut self, run: RunId, end: End) {
+        if self.once.running == Some(run) {
+            let outcome = match end {
+                End::Timeout => Outcome::Timeout,
+                _ => Outcome::Interrupted,
+            };
+            self.later(seconds(3), Happens::OnceEnds(run, outcome));
+            return;
+        }
         self.say(format!("run {} is to end: {end:?}", run.0));
         let process = self.processes.iter_mut().find(|it| it.run == run);
         if let Some(process) = process.filter(|it| it.cut.is_none()) {
@@ -1280,6 +1388,12 @@ impl World {
                     let most = if busy { seconds(5) } else { ms(60) };
                     self.later(most, Happens::Read(self.generation));
                 }
+                Action::Sync(id, order) if id != ID => self.once_starts(order.run)?,
+                Action::SeekLock(id, _) if id != ID => {
+                    self.once.seeks_lock(id);
+                    self.later(ms(20), Happens::OnceLocks);
+                }
+                Action::DropLock(id) if id != ID => self.once.drops_lock(),
                 Action::Sync(_, order) => {
                     spawned = true;
                     self.spawn(&order)?;
