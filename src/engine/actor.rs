@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select, unbounded};
 
 use super::config::{AccountConfig, RootConfig, RootId};
 use super::core::{Action, Core, Input};
@@ -266,12 +266,12 @@ fn say_bye(pipe: &mut Pipe, generation: i64, text: &str) {
     pipe.write(&payload.frame(generation, 0));
 }
 
-/// Put a value into a channel of two, and take out the older one that nobody has read: a reader
-/// who comes meanwhile finds one of them, never nothing.
-fn replace<T>(publish: &Sender<T>, unread: &Receiver<T>, value: T) {
-    // It is never full: the one before was alone in it.
-    let _ = publish.try_send(value);
-    if unread.len() > 1 {
+/// Put a value into a channel of two, in place of the oldest that nobody has read: a reader who
+/// comes meanwhile finds an older one or a newer one, never nothing, and the last one at last.
+fn replace<T>(publish: &Sender<T>, unread: &Receiver<T>, mut value: T) {
+    while let Err(TrySendError::Full(back)) = publish.try_send(value) {
+        value = back;
+        // Nobody there any more, or all read: then there is room.
         let _ = unread.try_recv();
     }
 }
@@ -619,7 +619,6 @@ impl Actor {
             Holder::Other(pid) => Lock::Other(pid),
             Holder::Orphan(pid) => Lock::Orphan(pid),
             Holder::Nobody(text) => {
-                let text = format!("two instances of Emacs may sync at the same time: {text}");
                 self.input(Input::Log("warning", text));
                 Lock::Ours
             }

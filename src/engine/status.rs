@@ -33,16 +33,7 @@ pub struct AccountStatus {
     /// Its roots.
     pub roots: Vec<RootStatus>,
     /// How its syncs stand, if it is synced.
-    pub sync: Option<SyncStatus>,
-}
-
-/// The syncs of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyncStatus {
-    /// What goes on, and when; its times are those of the engine.
-    pub state: SyncState,
-    /// The process that has the account's lock, if it is not this one.
-    pub holder: Option<u32>,
+    pub sync: Option<SyncState>,
 }
 
 /// One root of an account.

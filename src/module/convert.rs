@@ -11,9 +11,9 @@ use emacs::{Env, IntoLisp, Value, Vector};
 
 use crate::coalesce::Delays;
 use crate::engine::config::{AccountConfig, RootConfig, SyncConfig};
-use crate::engine::status::{AccountStatus, RootStatus, Status, SyncStatus};
+use crate::engine::status::{AccountStatus, RootStatus, Status};
 use crate::maildir::Layout;
-use crate::schedule::{Glob, Timing};
+use crate::schedule::{Glob, SyncState, Timing};
 use crate::syncer::{Command, Naming, Program, Syncer};
 
 pub(super) fn accounts(accounts: Vector<'_>) -> Result<Vec<AccountConfig>> {
@@ -234,48 +234,15 @@ fn account_status<'e>(env: &'e Env, status: &AccountStatus) -> Result<Value<'e>>
     )
 }
 
-fn sync_status<'e>(env: &'e Env, status: &SyncStatus) -> Result<Value<'e>> {
+fn sync_status<'e>(env: &'e Env, state: &SyncState) -> Result<Value<'e>> {
     let now = Instant::now();
-    let state = &status.state;
-    let number = |number: Option<usize>| match number {
-        Some(number) => i64::try_from(number)?.into_lisp(env),
-        None => env.intern("all"),
-    };
     let time = |time: Option<Duration>| match time {
         Some(time) => time.as_secs_f64().into_lisp(env),
         None => env.intern("nil"),
     };
-    plist(
-        env,
-        [
-            (":phase", env.intern(state.phase.name())?),
-            (":pending", number(state.pending)?),
-            (
-                ":running",
-                match state.running {
-                    Some(folders) => number(folders)?,
-                    None => env.intern("nil")?,
-                },
-            ),
-            (":progress", i64::try_from(state.progress)?.into_lisp(env)?),
-            (":text", bytes(env, state.text.as_bytes())?),
-            (
-                ":last-ok",
-                time(state.last_ok.map(|at| now.saturating_duration_since(at)))?,
-            ),
-            (
-                ":next",
-                time(state.next.map(|at| at.saturating_duration_since(now)))?,
-            ),
-            (
-                ":holder",
-                match status.holder {
-                    Some(pid) => i64::from(pid).into_lisp(env)?,
-                    None => env.intern("nil")?,
-                },
-            ),
-        ],
-    )
+    let last_ok = state.last_ok.map(|at| now.saturating_duration_since(at));
+    let next = state.next.map(|at| at.saturating_duration_since(now));
+    plist(env, [(":last-ok", time(last_ok)?), (":next", time(next)?)])
 }
 
 fn root_status<'e>(env: &'e Env, status: &RootStatus) -> Result<Value<'e>> {

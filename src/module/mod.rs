@@ -131,8 +131,8 @@ fn resolve(slot: Vec<u8>, request: i64, names: Vector<'_>) -> Result<Option<bool
 /// Its keys: `:accounts' `:in-flight' `:delivered' `:held' `:threads' `:dead'.  An account is a
 /// plist of `:name' `:state' `:text' `:pending' `:roots' `:sync', a root one of `:directory' `:state'
 /// `:text' `:how' `:folders' `:watches' `:unwatched' `:problems'.  An account that is synced has
-/// `:sync', a plist of `:phase' `:pending' `:running' `:progress' `:text' `:last-ok' `:next'
-/// `:holder'.  Names and texts are unibyte strings.
+/// `:sync', a plist of `:last-ok' and `:next': how many seconds ago its last success was, and in how
+/// many the next sync may start (nil: none).  Names and texts are unibyte strings.
 #[defun]
 fn status(env: &Env) -> Result<Value<'_>> {
     ENGINE.with_borrow_mut(|engine| match engine {

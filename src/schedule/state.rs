@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::{Lock, Pause, Scheduler, Stage};
-use crate::syncer::Scope;
 
 /// What syncing an account is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +45,6 @@ pub struct SyncState {
     pub paused: bool,
     /// Folders that wait; `None`: everything does.
     pub pending: Option<usize>,
-    /// Folders that the run covers, if there is one; `Some(None)`: everything.
-    pub running: Option<Option<usize>>,
     /// Messages that came since the run began.
     pub progress: u64,
     /// What the user should know.
@@ -62,13 +59,9 @@ impl Scheduler {
     /// How it stands.
     #[must_use]
     pub fn state(&self) -> SyncState {
-        let running = self.run.as_ref().map(|run| match &run.scope {
-            Scope::Everything => None,
-            Scope::Folders(folders) => Some(folders.len()),
-        });
         let waits = self.whole.is_some() || self.queue.len() > 0;
         let (phase, text) = match (&self.pause, &self.lock) {
-            _ if running.is_some() => (Phase::Running, self.ending()),
+            _ if self.run.is_some() => (Phase::Running, self.ending()),
             (Some(Pause::Auth(text)), _) => (Phase::Paused, text.clone()),
             (Some(Pause::User), _) => (Phase::Paused, String::new()),
             (None, Lock::Other(pid)) => (Phase::Elsewhere, elsewhere(*pid)),
@@ -85,7 +78,6 @@ impl Scheduler {
             phase,
             paused: self.pause.is_some(),
             pending: self.whole.is_none().then(|| self.queue.len()),
-            running,
             progress: self.run.as_ref().map_or(0, |run| run.progress),
             text,
             last_ok: self.last_ok,

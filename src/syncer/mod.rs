@@ -6,14 +6,12 @@
 //! went; [`lock`] keeps two instances of Emacs from syncing one account.  All of it runs on
 //! threads of its own and may wait for disks; when to sync is `schedule`'s business.
 
-mod capture;
 pub mod command;
 pub mod lock;
 pub mod mbsync;
 pub mod offlineimap;
 pub mod outcome;
 pub mod plan;
-mod process;
 mod ready;
 pub mod run;
 mod world;

@@ -20,7 +20,9 @@ impl World {
     pub(super) fn of(order: &Order) -> Self {
         World {
             environment: plan::environment(order),
-            directory: order.syncer.directory.clone().unwrap_or_else(|| "/".into()),
+            directory: (order.syncer.directory.clone())
+                .or_else(|| std::env::current_dir().ok())
+                .unwrap_or_else(|| "/".into()),
         }
     }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::account::Account;
 use super::root::Root;
-use super::{Account, Action, Core};
+use super::{Action, Core};
 use crate::change::{AccountId, Change, Folder, Kinds};
 use crate::coalesce::{Coalesce, Delays};
 use crate::engine::config::{AccountConfig, RootId};

@@ -2,13 +2,13 @@
 //!
 //! Owns the coalescers, the schedulers and the notifier, knows each root's folders, gives the
 //! workers their jobs.  It does no I/O and reads no clock, so that the simulator can run it as it
-//! is.  [`configure`] goes over to other accounts, [`watching`] takes in what happens in the roots
-//! (each is a [`root`]), [`syncing`] has accounts synced (each by its [`syncs`]).
+//! is.  [`configure`] goes over to other accounts, [`watching`] takes in what happens in the roots,
+//! [`syncing`] has accounts synced; [`account`] and [`root`] are single ones.
 
+mod account;
 mod configure;
 mod root;
 mod syncing;
-mod syncs;
 #[cfg(test)]
 mod tests;
 mod watching;
@@ -26,19 +26,8 @@ use crate::coalesce::{Coalesce, Coalescer};
 use crate::notifier::{Notice, Notifier};
 use crate::syncer::RunId;
 use crate::watch::job::{Depth, Job};
+use account::{Account, Syncs};
 use root::{Phase, Root};
-use syncs::Syncs;
-
-struct Account<C> {
-    name: String,
-    coalescer: C,
-    /// The state that Lisp was told last.
-    told: Option<(Phase, String)>,
-    /// As configured; none when it is configured no longer.
-    roots: Vec<RootId>,
-    /// None if it has no syncer.
-    syncs: Option<Syncs>,
-}
 
 /// The engine's state.  The coalescer is a parameter for the simulator's sake only.
 pub struct Core<C = Coalescer> {

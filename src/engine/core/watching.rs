@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Core;
+use super::account::Account;
 use super::root::{Happened, Root};
-use super::{Account, Core};
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::Coalesce;
 use crate::echo::Claims;

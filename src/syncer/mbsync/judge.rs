@@ -240,7 +240,21 @@ fn unbroken(output: &Output, plan: &Plan) -> Output {
             let shown = (BREAKS.iter()).fold((*name).to_owned(), |name, (from, to)| {
                 name.replace(*from, &to.to_string())
             });
-            text.replace(name, &shown)
+            // As mbsync tells of it, and nowhere else: it may be as short as one letter.
+            ["box ", "side ", ":"].iter().fold(text, |text, before| {
+                [
+                    " cannot be opened",
+                    " and near side ",
+                    ": ",
+                    "-:",
+                    " is locked",
+                ]
+                .iter()
+                .fold(text, |text, after| {
+                    let place = |name: &str| format!("{before}{name}{after}");
+                    text.replace(&place(name), &place(&shown))
+                })
+            })
         });
         mended.into_bytes()
     };

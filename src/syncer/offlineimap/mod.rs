@@ -76,7 +76,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
     }
     let everything = folders.is_none();
     if everything && !setup.translated {
-        no_line_breaks(order, &setup)?;
+        no_line_breaks(&setup)?;
     }
     if let Some(folders) = folders {
         argv.extend(["-f".into(), folders]);
@@ -93,9 +93,15 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
 
 /// OfflineIMAP gives up the account (or hangs) at a folder whose name has a line break, unless an
 /// expression leaves it out: only that expression knows.
-fn no_line_breaks(order: &Order, setup: &Setup) -> Result<(), Refused> {
-    let folders = plan::found_in(&order.roots);
-    let broken = folders.iter().find(|folder| folder.name.contains(&b'\n'));
+fn no_line_breaks(setup: &Setup) -> Result<(), Refused> {
+    let Some(local) = &setup.local else {
+        return Ok(());
+    };
+    let folders = plan::found_in(std::slice::from_ref(local));
+    let broken = folders.iter().find(|folder| {
+        let below = folder.directory.strip_prefix(local);
+        below.is_ok_and(|below| below.as_os_str().as_bytes().contains(&b'\n'))
+    });
     match broken {
         None => Ok(()),
         Some(folder) => Err(refused(&format!(

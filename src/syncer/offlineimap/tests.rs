@@ -377,10 +377,18 @@ fn a_line_break_in_a_name_is_refused_unless_python_decides() -> Outcome {
         "type = IMAP",
         "type = IMAP\nfolderfilter = lambda name: True",
     );
-    for (file, refused) in [(FILE, true), (&filtered, false)] {
+    let table = [
+        (FILE, "a\nb", true),
+        // In modified UTF-7 it is none.
+        (FILE, "a&AAo-b", false),
+        (&filtered, "a\nb", false),
+    ];
+    for (file, name, refused) in table {
         let home = Home::new(file)?;
         for part in ["cur", "new", "tmp"] {
-            fs::create_dir_all(home.path().join("mail/a\nb").join(part))?;
+            fs::create_dir_all(home.path().join("mail").join(name).join(part))?;
+            // Another account's.
+            fs::create_dir_all(home.path().join("other\nmail").join(part))?;
         }
         let planned = plan(&home.order(Scope::Everything));
         let text = planned

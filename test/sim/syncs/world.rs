@@ -14,7 +14,7 @@ use mailsync_module::echo::Claims;
 use mailsync_module::engine::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
-use mailsync_module::schedule::{Glob, Lock, Timing};
+use mailsync_module::schedule::{Glob, Lock, Phase, Timing};
 use mailsync_module::syncer::{
     Command, End, Ended, Event, Memory, Naming, Order, Outcome, Output, Program, RunId, Scope,
     Syncer,
@@ -1413,7 +1413,7 @@ impl World {
         if self.setup.timing.per_run && !spawned && self.there {
             let status = self.core.status();
             let sync = status.accounts.first().and_then(|it| it.sync.as_ref());
-            if sync.is_some_and(|sync| sync.state.running.is_some()) {
+            if sync.is_some_and(|sync| sync.phase == Phase::Running) {
                 self.rules.plans(self.now);
             } else {
                 self.rules.plans_nothing();

@@ -371,12 +371,14 @@ fn boxes_are_folders() {
         let found: Vec<_> = verdict.failed.iter().map(|path| &**path).collect();
         assert_eq!(found, failed, "{text}");
     }
-    // A line break in a name is none in the message.
+    // A line break in a name is none in the message, and nowhere else one is.
     let (order, mut plan) = case(true);
     let real: Arc<Path> = Path::new("/m/l\nb").into();
     plan.names.insert(b"c:l\nb".to_vec(), real.clone());
+    plan.names
+        .insert(b"c:e\n".to_vec(), Path::new("/m/e\n").into());
     let output = Output {
-        first: line("l\nb").into_bytes(),
+        first: ("Notice: one\n".to_owned() + &line("l\nb")).into_bytes(),
         ..Output::default()
     };
     let verdict = judge(&order, &plan, Exit::Code(1), &output);

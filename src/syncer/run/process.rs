@@ -21,9 +21,9 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid, waitpid,
 };
 
-use super::Outcome;
-use super::outcome::Exit;
-use super::plan::Refused;
+use crate::syncer::Outcome;
+use crate::syncer::outcome::Exit;
+use crate::syncer::plan::Refused;
 use crate::threads;
 
 /// What is to be started.

@@ -1,6 +1,6 @@
 //! What a program prints: its first and last part, whatever it writes, in bounded memory.
 
-use super::Output;
+use crate::syncer::Output;
 
 /// Bytes kept of either part.
 const KEPT: usize = 8 * 1024;

@@ -1,4 +1,5 @@
-//! One account's syncs, as the core sees them: its scheduler, its syncer, and what Lisp was told.
+//! One account as the core sees it: its coalescer and roots, and its syncs, with their scheduler,
+//! their syncer and what Lisp was told.
 //!
 //! Pure, as the core is.  When to sync is `schedule`'s business; here its acts become orders for a
 //! runner and notices for Lisp.
@@ -7,11 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Action;
+use super::{Action, root};
 use crate::change::{AccountId, Kinds};
 use crate::echo::Claims;
-use crate::engine::config::SyncConfig;
-use crate::engine::status::SyncStatus;
+use crate::engine::config::{RootId, SyncConfig};
 use crate::frame::Synced;
 use crate::notifier::{Notice, Notifier};
 use crate::schedule::{Act, Done, Lock, Phase, Scheduler, SyncState};
@@ -23,6 +23,18 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bytes of folder names in one message to Lisp.
 const MOST_NAMES: usize = 8192;
+
+/// An account.
+pub(super) struct Account<C> {
+    pub(super) name: String,
+    pub(super) coalescer: C,
+    /// The state of its roots that Lisp was told last.
+    pub(super) told: Option<(root::Phase, String)>,
+    /// As configured; none when it is configured no longer.
+    pub(super) roots: Vec<RootId>,
+    /// None if it has no syncer.
+    pub(super) syncs: Option<Syncs>,
+}
 
 /// What Lisp was told last.
 #[derive(PartialEq, Eq)]
@@ -46,7 +58,6 @@ pub(super) struct Syncs {
     memory: Memory,
     /// The processes of this run and of the one before, whose last events may still come.
     processes: [Option<u32>; 2],
-    holder: Option<u32>,
     told: Option<(Told, Instant)>,
     /// It is no account's, but was called for once.
     pub(super) once: bool,
@@ -62,7 +73,6 @@ impl Syncs {
             answer: None,
             memory: Memory::default(),
             processes: [None; 2],
-            holder: None,
             told: None,
             once: false,
         }
@@ -97,10 +107,6 @@ impl Syncs {
     }
 
     pub(super) fn lock(&mut self, lock: Lock) {
-        self.holder = match lock {
-            Lock::Other(pid) | Lock::Orphan(pid) => pid,
-            Lock::Sought | Lock::Ours => None,
-        };
         self.scheduler.lock(lock);
     }
 
@@ -266,11 +272,8 @@ impl Syncs {
             .min()
     }
 
-    pub(super) fn status(&self) -> SyncStatus {
-        SyncStatus {
-            state: self.scheduler.state(),
-            holder: self.holder,
-        }
+    pub(super) fn status(&self) -> SyncState {
+        self.scheduler.state()
     }
 }
 

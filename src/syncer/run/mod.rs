@@ -7,6 +7,11 @@
 //! The end of a run is the end of the process that was started, never the end of its output: a
 //! daemon that it leaves behind may hold that for hours.
 
+mod capture;
+mod process;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,13 +28,13 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::capture::Capture;
 use super::lock::{Held, RunLock};
 use super::outcome::{Exit, Verdict, judge};
 use super::plan::{Plan, Refused, plan};
-use super::process::{self, Pipes, Process, Recipe};
 use super::{End, Ended, Event, Memory, Order, Outcome, Output, Program, RunId, ready};
 use crate::threads;
+use capture::Capture;
+use process::{Pipes, Process, Recipe};
 
 /// In the environment of what we start, with the number of the run: by it, processes that have
 /// left the group can be found.
@@ -634,6 +639,3 @@ impl Rest {
 }
 
 // They look into /proc.
-#[cfg(all(test, target_os = "linux"))]
-#[path = "run_tests.rs"]
-mod tests;
