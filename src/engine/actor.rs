@@ -586,6 +586,12 @@ impl Actor {
     }
 
     fn seek_lock(&mut self, id: AccountId, key: Key) {
+        let held = self.locks.get(&id).and_then(|lock| lock.held.as_ref());
+        if held.is_some_and(|held| held.covers(&key)) {
+            let input = Input::Locked(id, Lock::Ours);
+            let _ = self.messages.send(Message::Input(input));
+            return;
+        }
         self.locks_sought += 1;
         let number = self.locks_sought;
         let messages = self.messages.clone();

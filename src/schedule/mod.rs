@@ -168,8 +168,11 @@ pub struct Scheduler {
     failures: u32,
     /// In a row.
     refusals: u32,
-    /// What went wrong, until something goes right.
+    /// What went wrong with the last run.
     trouble: String,
+    /// Folders that failed alone, with the reason, until a run covers them.  The folder is missing
+    /// where nothing of it waited.
+    aside: HashMap<Arc<Path>, (Option<Arc<Folder>>, String)>,
     /// Lisp has missed a deadline, and said nothing since.
     silent: bool,
     chance: u64,
@@ -200,6 +203,7 @@ impl Scheduler {
             failures: 0,
             refusals: 0,
             trouble: String::new(),
+            aside: HashMap::new(),
             silent: false,
             chance: seed,
             begun: false,
@@ -263,7 +267,13 @@ impl Scheduler {
             None => self.want_everything(now, true),
             Some(folders) => {
                 for folder in folders {
-                    self.queue.ask(now, folder, &self.timing);
+                    // What is being made or removed just now is no folder to be named either.
+                    let taken = self
+                        .run
+                        .as_ref()
+                        .and_then(|run| run.folders.get(&folder.real));
+                    let whole = taken.is_some_and(|it| it.whole);
+                    self.queue.ask(now, folder, whole, &self.timing);
                 }
             }
         }
@@ -319,6 +329,8 @@ impl Scheduler {
     /// These folders are not the account's any more.
     pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
         self.queue.forget(these);
+        let others = |folder: &Option<Arc<Folder>>| folder.as_ref().is_some_and(|it| !these(it));
+        self.aside.retain(|_, (folder, _)| others(folder));
         // If the run fails, they must not come back.
         if let Some(run) = &mut self.run {
             run.folders.retain(|_, it| !these(&it.folder));
@@ -396,22 +408,34 @@ impl Scheduler {
         self.refusals = 0;
         self.gate = None;
         self.last_ok = Some(now);
-        self.trouble = match ended.outcome {
-            Outcome::Partial => ended.text.clone(),
-            _ => String::new(),
-        };
         let everything = ended.everything || run.scope == Scope::Everything;
         if everything {
             self.poll_at = self.timing.poll.map(|poll| now + poll);
             self.queue.synced_all(now, run.moment);
             self.whole.take_if(|whole| whole.moment <= run.moment);
+            self.aside.clear();
         }
+        self.aside.retain(|real, _| !run.folders.contains_key(real));
+        self.aside.extend(ended.failed.iter().map(|real| {
+            let folder = run.folders.get(real).map(|it| it.folder.clone());
+            (real.clone(), (folder, ended.text.clone()))
+        }));
+        self.trouble = match ended.outcome {
+            Outcome::Partial => ended.text.clone(),
+            _ => self.aside_text().unwrap_or_default(),
+        };
         for (real, pending) in run.folders {
             // One that failed alone is left alone until it changes, or everything is synced.
             if !ended.failed.contains(&real) {
                 self.queue.synced(now, &real, &pending);
             }
         }
+    }
+
+    /// Why a folder is left alone; of several always the same one.
+    fn aside_text(&self) -> Option<String> {
+        let first = self.aside.iter().min_by_key(|(real, _)| *real);
+        first.map(|(_, (_, text))| text.clone())
     }
 
     /// What a run had taken has to be synced all the same.
@@ -713,6 +737,15 @@ impl Scheduler {
         called
     }
 
+    /// Take the requests for which nothing waits any more, since their folders were forgotten.
+    pub fn unanswerable(&mut self) -> Vec<i64> {
+        let wished = self.whole.is_some_and(|whole| whole.urgent) || self.queue.urgent();
+        if wished || self.requests.is_empty() {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.requests)
+    }
+
     /// The run that is under way.
     #[must_use]
     pub fn running(&self) -> Option<RunId> {
@@ -742,7 +775,7 @@ impl Scheduler {
     /// Entries held, for the bound on memory.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.queue.held() + self.run.as_ref().map_or(0, |run| run.folders.len())
+        self.queue.held() + self.aside.len() + self.run.as_ref().map_or(0, |run| run.folders.len())
     }
 }
 

@@ -134,7 +134,7 @@ pub(super) struct Queue {
     /// run that began at the same instant.
     moments: u64,
     /// When each was synced last by a run that named it.
-    synced: HashMap<Arc<Path>, Instant>,
+    synced: HashMap<Arc<Path>, (Arc<Folder>, Instant)>,
     /// When everything was.
     all_synced: Option<Instant>,
 }
@@ -151,7 +151,8 @@ impl Queue {
     }
 
     fn entry(&mut self, now: Instant, folder: &Arc<Folder>, timing: &Timing) -> &mut Pending {
-        let synced = self.synced.get(&folder.real).copied().max(self.all_synced);
+        let own = self.synced.get(&folder.real).map(|(_, at)| *at);
+        let synced = own.max(self.all_synced);
         let entry = self.waiting.entry(folder.real.clone());
         let pending = entry.or_insert_with(|| Pending::new(now, folder.clone(), timing));
         pending.folder = folder.clone();
@@ -184,11 +185,12 @@ impl Queue {
         }
     }
 
-    pub(super) fn ask(&mut self, now: Instant, folder: Arc<Folder>, timing: &Timing) {
+    pub(super) fn ask(&mut self, now: Instant, folder: Arc<Folder>, whole: bool, timing: &Timing) {
         let moment = self.next_moment();
         let pending = self.entry(now, &folder, timing);
         pending.urgent = true;
         pending.asked = true;
+        pending.whole |= whole;
         pending.last = moment;
     }
 
@@ -236,7 +238,7 @@ impl Queue {
     }
 
     pub(super) fn synced(&mut self, now: Instant, real: &Arc<Path>, pending: &Pending) {
-        self.synced.insert(real.clone(), now);
+        (self.synced).insert(real.clone(), (pending.folder.clone(), now));
         if let Some(later) = self.waiting.get_mut(real) {
             later.synced = Some(now);
         }
@@ -258,8 +260,7 @@ impl Queue {
 
     pub(super) fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
         self.waiting.retain(|_, it| !these(&it.folder));
-        let waiting = &self.waiting;
-        self.synced.retain(|real, _| waiting.contains_key(real));
+        self.synced.retain(|_, (folder, _)| !these(folder));
     }
 
     pub(super) fn only_urgent(&mut self) {

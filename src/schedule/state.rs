@@ -101,7 +101,7 @@ fn elsewhere(pid: Option<u32>) -> String {
 }
 
 fn orphan(pid: Option<u32>) -> String {
-    let kill = pid.map_or_else(String::new, |pid| format!(" (kill -9 {pid})"));
+    let kill = pid.map_or_else(String::new, |pid| format!(" (kill -9 -- -{pid})"));
     format!(
         "{}, which an Emacs that is gone has started; if it hangs, end it{kill}",
         elsewhere(pid)

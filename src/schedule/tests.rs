@@ -394,6 +394,15 @@ fn the_rules() {
             "0 far b; 0 > b quick; 1 far b; 2 partial b; 7 > b quick; 8 ok",
         ),
         (
+            "what leaves the account changes nobody else's delays",
+            "0 far lists/x; 0 > lists/x quick; 1 ok; 2 far a; 6 > a quick; 7 ok; 10 forget a; \
+             20 far lists/x; 601 > lists/x quick; 602 ok",
+        ),
+        (
+            "a wish for what is just being removed takes everything, too",
+            "0 removed a; 0.1 checked a; 2 > *; 3 ask a; 4 ok; 4 > *; 5 ok",
+        ),
+        (
             "what comes back has the delays of now",
             "0 far fast; 0 > fast quick; 1 ok; 3 far fast; 3 > fast quick; 4 slower 60; 5 fails; \
              61 > fast quick; 62 ok",
@@ -623,4 +632,36 @@ fn thousands_of_folders() {
     assert_eq!(seen[0].matches(',').count(), 2999);
     bench.end(bench.epoch + seconds(101.0), Outcome::Ok, "");
     assert!(bench.scheduler.is_idle());
+}
+
+#[test]
+fn what_failed_alone_is_remembered() {
+    let table = [
+        ("0 far a; 1 partial a", "Partial"),
+        // The success of another one says nothing of it.
+        ("0 far a; 1 partial a; 20 far b; 21 ok", "Partial"),
+        ("0 far a; 1 partial a; 20 far a; 21 ok", ""),
+        ("0 far a; 1 partial a; 20 ask *; 21 ok", ""),
+        ("0 far a; 1 partial a; 20 ask *; 21 partial a", "Partial"),
+        (
+            "0 far a; 1 partial a; 20 far b; 21 ok; 22 forget a; 30 far b; 31 ok",
+            "",
+        ),
+    ];
+    for (script, text) in table {
+        let mut bench = Bench::new(timing());
+        bench.play(script, 100.0);
+        let state = bench.scheduler.state();
+        assert_eq!((state.phase, &*state.text), (Phase::Idle, text), "{script}");
+    }
+}
+
+#[test]
+fn requests_for_what_has_left_are_not_kept() {
+    let mut bench = Bench::new(timing());
+    bench.play("0 pause; 1 ask a", 2.0);
+    assert!(bench.scheduler.unanswerable().is_empty());
+    bench.play("3 forget a", 4.0);
+    assert_eq!(bench.scheduler.unanswerable(), [7]);
+    assert!(bench.scheduler.unanswerable().is_empty());
 }

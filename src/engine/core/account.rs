@@ -50,7 +50,9 @@ struct Told {
 pub(super) struct Syncs {
     account: AccountId,
     /// What its lock is of.
-    pub(super) key: Key,
+    key: Key,
+    /// A maildir is somewhere else than it was.
+    pub(super) moved: bool,
     pub(super) scheduler: Scheduler,
     syncer: Arc<Syncer>,
     /// What Lisp has said for the run that is about to start.
@@ -68,6 +70,7 @@ impl Syncs {
         Syncs {
             account,
             key,
+            moved: false,
             scheduler: Scheduler::new(config.timing, 0x9E37_79B9_7F4A_7C15 ^ account.0 as u64),
             syncer: Arc::new(config.syncer),
             answer: None,
@@ -88,15 +91,35 @@ impl Syncs {
         let run = self.scheduler.running();
         let requests = self.scheduler.abandon();
         if !requests.is_empty() || run.is_some() {
-            let text = "the account is not synced any more".to_owned();
-            let ended = Ended::never_began(Outcome::Interrupted, text, Memory::default());
-            let done = Done {
-                folders: Vec::new(),
-                requests,
-            };
-            self.tell_end(run.unwrap_or(RunId(0)), ended, done, notifier);
+            let text = "the account is not synced any more";
+            self.tell_never(run, requests, text, notifier);
         }
         run
+    }
+
+    /// Nobody will sync what some still wait for.
+    pub(super) fn answer_the_rest(&mut self, notifier: &mut Notifier) {
+        let requests = self.scheduler.unanswerable();
+        if !requests.is_empty() {
+            let text = "those folders are not the account's any more";
+            self.tell_never(None, requests, text, notifier);
+        }
+    }
+
+    fn tell_never(
+        &self,
+        run: Option<RunId>,
+        requests: Vec<i64>,
+        text: &str,
+        notifier: &mut Notifier,
+    ) {
+        let text = text.to_owned();
+        let ended = Ended::never_began(Outcome::Interrupted, text, Memory::default());
+        let done = Done {
+            folders: Vec::new(),
+            requests,
+        };
+        self.tell_end(run.unwrap_or(RunId(0)), ended, done, notifier);
     }
 
     /// What of this is not the work of our syncer: kinds that may have to be brought to the
@@ -104,6 +127,16 @@ impl Syncs {
     /// come from another watched place without its being seen.
     pub(super) fn judge(&self, claims: &Claims, believed: bool) -> (Kinds, bool) {
         claims.judge(|pid| believed && self.processes.contains(&Some(pid)))
+    }
+
+    /// Its lock is of this from now on.
+    pub(super) fn relock(&mut self, key: Key) -> Option<Action> {
+        if self.key == key {
+            return None;
+        }
+        self.key = key.clone();
+        self.lock(Lock::Sought);
+        Some(Action::SeekLock(self.account, key))
     }
 
     pub(super) fn lock(&mut self, lock: Lock) {

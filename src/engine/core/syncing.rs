@@ -10,7 +10,7 @@ use super::{Action, Core};
 use crate::change::{AccountId, Folder};
 use crate::coalesce::Coalesce;
 use crate::engine::config::SyncConfig;
-use crate::schedule::{Act, Lock};
+use crate::schedule::Act;
 use crate::syncer::lock::Key;
 use crate::syncer::{End, Event, RunId};
 
@@ -28,23 +28,13 @@ impl<C: Coalesce> Core<C> {
         config: Option<SyncConfig>,
         actions: &mut Vec<Action>,
     ) {
-        let roots = self.roots_of(id).map(|root| root.config.directory.clone());
-        let roots: Vec<PathBuf> = roots.collect();
+        let key = self.key(id);
         let account = &mut self.accounts[id.0];
-        let key = if roots.is_empty() {
-            Key::Name(account.name.clone())
-        } else {
-            Key::Maildirs(roots)
-        };
         match (&mut account.syncs, config) {
             (Some(syncs), Some(config)) => {
                 syncs.once = false;
                 syncs.reconfigure(now, config);
-                if syncs.key != key {
-                    syncs.key = key.clone();
-                    syncs.lock(Lock::Sought);
-                    actions.push(Action::SeekLock(id, key));
-                }
+                actions.extend(syncs.relock(key));
             }
             (None, Some(config)) => {
                 account.syncs = Some(Syncs::new(id, key.clone(), config));
@@ -63,6 +53,16 @@ impl<C: Coalesce> Core<C> {
         if let Some(syncs) = &mut account.syncs {
             syncs.scheduler.begin(now);
         }
+    }
+
+    /// What the lock of an account is of.
+    fn key(&self, id: AccountId) -> Key {
+        if self.accounts[id.0].roots.is_empty() {
+            return Key::Name(self.accounts[id.0].name.clone());
+        }
+        let spelled = self.roots_of(id).map(|root| root.config.directory.clone());
+        let real = self.roots_of(id).filter_map(|root| root.real.clone());
+        Key::Maildirs(spelled.chain(real).collect())
     }
 
     /// Have a syncer that is no account's ready to be asked.
@@ -127,8 +127,12 @@ impl<C: Coalesce> Core<C> {
     /// Whatever is to be synced now.
     pub(super) fn sync(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for id in (0..self.accounts.len()).map(AccountId) {
-            if self.accounts[id.0].syncs.is_none() {
+            let Some(syncs) = self.syncs(id) else {
                 continue;
+            };
+            if std::mem::take(&mut syncs.moved) {
+                let key = self.key(id);
+                actions.extend(self.syncs(id).and_then(|syncs| syncs.relock(key)));
             }
             let away = |root: &Root| matches!(root.phase(), Phase::Starting | Phase::Waiting);
             let ready = !self.roots_of(id).any(away);
@@ -146,6 +150,7 @@ impl<C: Coalesce> Core<C> {
             }
             let account = &mut self.accounts[id.0];
             if let Some(syncs) = &mut account.syncs {
+                syncs.answer_the_rest(&mut self.notifier);
                 if syncs.once {
                     if syncs.scheduler.is_idle() {
                         account.syncs = None;

@@ -1028,6 +1028,38 @@ fn a_lock_is_of_maildirs_whatever_the_account_is_called() {
 }
 
 #[test]
+fn a_maildir_that_is_elsewhere_is_locked_there() {
+    let key = |them: &[&str]| Key::Maildirs(them.iter().map(PathBuf::from).collect());
+    let mut configured = accounts(&[("work", &["/link"])]);
+    configured[0].sync = Some(sync());
+    let mut bench = Bench::new(&[]);
+    bench.give(Input::Configure(configured));
+    bench.give(Input::Locked(AccountId(0), Lock::Ours));
+    bench.report(0, scanned("/disk/m", &[]));
+    bench.report(0, scanned("/disk/m", &[]));
+    assert_eq!(bench.locks, [key(&["/link"]), key(&["/link", "/disk/m"])]);
+    // Until that is had, nothing starts.
+    bench.give(Input::Sync(None, None, 0));
+    assert_eq!(bench.runs, [""; 0]);
+    bench.give(Input::Locked(AccountId(0), Lock::Ours));
+    assert_eq!(bench.runs, ["*"]);
+    bench.report(0, scanned("/other/m", &[]));
+    assert_eq!(bench.locks.last(), Some(&key(&["/link", "/other/m"])));
+}
+
+#[test]
+fn a_wish_for_what_leaves_the_account_is_answered() {
+    let mut bench = synced(&["/m/a"]);
+    bench.give(Input::Pause(None, true));
+    let wish = Some(vec![b"/m/a".to_vec()]);
+    bench.give(Input::Sync(None, wish, 9));
+    let mut configured = accounts(&[("work", &["/n"])]);
+    configured[0].sync = Some(sync());
+    bench.give(Input::Configure(configured));
+    assert!(bench.pass(1).contains(&"interrupted for \"9\"".to_owned()));
+}
+
+#[test]
 fn a_syncer_of_no_account_runs_once_whatever_comes_of_it() {
     for outcome in [Outcome::Ok, Outcome::Transient, Outcome::Auth] {
         let mut bench = Bench::new(&[]);

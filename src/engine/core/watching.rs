@@ -152,6 +152,10 @@ impl<C: Coalesce> Core<C> {
         let old = root.real.replace(scanned.real_root.clone());
         let first = old.is_none();
         if old.as_ref() != Some(&scanned.real_root) {
+            let account = root.account;
+            if let Some(syncs) = self.syncs(account) {
+                syncs.moved = true;
+            }
             self.nest(&scanned.real_root);
             if let Some(old) = &old {
                 // The link at the root leads elsewhere now.

@@ -1,5 +1,6 @@
 //! What a lock is of, and how its files are called.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,29 +11,41 @@ pub(super) const LONGEST: usize = 200;
 /// What a lock is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// An account with these maildirs, whatever it is called.
-    Maildirs(Vec<PathBuf>),
+    /// An account with these maildirs, whatever it is called: as they are spelled, and their
+    /// truenames as far as they are known.
+    Maildirs(BTreeSet<PathBuf>),
     /// Runs of this name, which are no account's.
     Name(String),
 }
 
 impl Key {
-    /// The names of its files, without an ending, in the order in which they are sought.  May wait
-    /// for a disk.
-    pub(super) fn names(&self) -> Vec<String> {
-        match self {
-            Key::Maildirs(maildirs) => {
-                let truenames = maildirs.iter().map(|it| truename(it));
-                let names = truenames.map(|it| file_name(it.as_os_str().as_bytes()));
-                let mut names: Vec<_> = names.collect();
-                names.sort();
-                names.dedup();
-                names
-            }
-            // The sign is in no name of a maildir.
-            Key::Name(name) => vec![format!("={}", file_name(name.as_bytes()))],
+    /// The names of its files, without an ending, in the order in which they are sought: by each
+    /// name of a maildir that is known, since others may know it by one of them only.  May wait for
+    /// a disk.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = self.plain_names().collect();
+        if let Key::Maildirs(maildirs) = self {
+            names.extend(maildirs.iter().map(|it| maildir(&truename(it))));
         }
+        names
     }
+
+    /// Those of them that follow from the key alone.
+    pub(super) fn plain_names(&self) -> impl Iterator<Item = String> {
+        let (maildirs, name) = match self {
+            Key::Maildirs(maildirs) => (Some(maildirs), None),
+            // The sign is in no name of a maildir.
+            Key::Name(name) => (None, Some(format!("={}", file_name(name.as_bytes())))),
+        };
+        let maildirs = maildirs.into_iter().flatten().map(|it| maildir(it));
+        maildirs.chain(name)
+    }
+}
+
+fn maildir(path: &Path) -> String {
+    // Without a slash at its end.
+    let path: PathBuf = path.components().collect();
+    file_name(path.as_os_str().as_bytes())
 }
 
 /// The truename of a directory, as far as it exists.
@@ -119,21 +132,28 @@ mod tests {
     }
 
     #[test]
-    fn a_maildir_has_one_name_however_it_is_spelled() {
+    fn maildirs_have_names_in_common_however_they_are_spelled() {
         let top = tempfile::tempdir().unwrap();
         let top = fs::canonicalize(top.path()).unwrap();
         fs::create_dir(top.join("mail")).unwrap();
         symlink(top.join("mail"), top.join("link")).unwrap();
-        let names =
-            |paths: &[&str]| Key::Maildirs(paths.iter().map(|it| top.join(it)).collect()).names();
-        assert_eq!(names(&["link"]), names(&["mail"]));
-        assert_eq!(names(&["link/"]), names(&["mail", "link"]));
+        symlink(top.join("disk/mail"), top.join("away")).unwrap();
+        let names = |paths: &[&str]| {
+            let paths = paths.iter().map(|it| top.join(it));
+            Key::Maildirs(paths.collect()).names()
+        };
+        let shared = |one: &str, other: &str| !names(&[one]).is_disjoint(&names(&[other]));
+        assert!(shared("link", "mail"));
+        assert!(shared("link/", "mail"));
         // One that does not exist yet.
-        assert_eq!(names(&["link/a/b"]), names(&["mail/a/b"]));
-        assert_ne!(names(&["mail/a"]), names(&["mail"]));
-        // The order in which they are sought is always the same.
-        assert_eq!(names(&["b", "a"]), names(&["a", "b"]));
+        assert!(shared("link/a/b", "mail/a/b"));
+        assert!(!shared("mail/a", "mail"));
+        // One that is not mounted yet, and one that is.
+        let before = names(&["away"]);
+        fs::create_dir_all(top.join("disk/mail")).unwrap();
+        assert!(!before.is_disjoint(&names(&["away"])));
+        assert!(shared("away", "disk/mail"));
         let name = Key::Name(top.join("mail").display().to_string());
-        assert_ne!(name.names(), names(&["mail"]));
+        assert!(name.names().is_disjoint(&names(&["mail"])));
     }
 }

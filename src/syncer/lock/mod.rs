@@ -14,6 +14,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -27,7 +28,7 @@ use rustix::io::Errno;
 use crate::threads;
 use directory::{Directory, candidates, directory};
 pub use key::Key;
-use search::{EVERY, Search};
+use search::{EVERY, Search, Wait};
 
 /// A locked file; free when this is dropped.
 #[derive(Debug)]
@@ -46,11 +47,17 @@ impl Drop for Locked {
 #[derive(Debug)]
 pub struct Held {
     directory: Arc<Directory>,
-    names: Vec<String>,
+    names: BTreeSet<String>,
     _files: Vec<Locked>,
 }
 
 impl Held {
+    /// Whether this is a lock of that too.  Never waits.
+    #[must_use]
+    pub fn covers(&self, key: &Key) -> bool {
+        key.plain_names().all(|name| self.names.contains(&name))
+    }
+
     /// The lock of one run.
     ///
     /// # Errors
@@ -63,7 +70,10 @@ impl Held {
                 continue;
             };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => files.push(Locked(file)),
+                Ok(()) => {
+                    search::unsign(&file);
+                    files.push(Locked(file));
+                }
                 Err(Errno::WOULDBLOCK) => return Err(search::holder(&file)),
                 Err(_) => {}
             }
@@ -160,11 +170,11 @@ impl Seeker {
 
 /// Get all files, always in the same order, so that no two wait for each other; `None` when nobody
 /// wants them any more.
-fn seek(search: &Search, names: Vec<String>, tell: &dyn Fn(Holder)) -> Result<Option<Held>> {
+fn seek(search: &Search, names: BTreeSet<String>, tell: &dyn Fn(Holder)) -> Result<Option<Held>> {
     let mut files = Vec::new();
     for name in &names {
         let other = |pid| tell(Holder::Other(pid));
-        match search.get(&lock_file(name), &other)? {
+        match search.get(&lock_file(name), Wait::Emacs, &other)? {
             Some(file) => {
                 search::sign(&file, std::process::id());
                 files.push(Locked(file));
@@ -175,8 +185,9 @@ fn seek(search: &Search, names: Vec<String>, tell: &dyn Fn(Holder)) -> Result<Op
     // Whoever ran for the one before us is to be over too.
     for name in &names {
         let orphan = |pid| tell(Holder::Orphan(pid));
-        if search.get(&run_file(name), &orphan)?.map(Locked).is_none() {
-            return Ok(None);
+        match search.get(&run_file(name), Wait::Run, &orphan)? {
+            Some(file) => drop(Locked(file)),
+            None => return Ok(None),
         }
     }
     Ok(Some(Held {

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::PollFlags;
-use rustix::fs::{AtFlags, FlockOperation, Mode, Stat, fchmod, flock, fstat, statat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, Stat, fchmod, flock, fstat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process_group};
 
 use super::directory::Directory;
 use crate::syncer::ready;
@@ -37,7 +38,12 @@ pub(super) struct Search {
 impl Search {
     /// Go on until the file of this name is ours, or nobody wants it any more (`None`).  `tell`
     /// hears who has it meanwhile.
-    pub(super) fn get(&self, name: &str, tell: &dyn Fn(Option<u32>)) -> Result<Option<File>> {
+    pub(super) fn get(
+        &self,
+        name: &str,
+        wait: Wait,
+        tell: &dyn Fn(Option<u32>),
+    ) -> Result<Option<File>> {
         let mut told = None;
         let mut tell = |pid: Option<u32>| {
             if told.replace(pid) != Some(pid) {
@@ -51,9 +57,15 @@ impl Search {
             if !self.is_named(&file, name)? {
                 continue;
             }
-            let locked = self.locked(&file, &mut watch, &mut tell);
-            if !locked.with_context(|| self.directory.says(name))? {
-                return Ok(None);
+            let locked = self.locked(&file, wait, &mut watch, &mut tell);
+            match locked.with_context(|| self.directory.says(name))? {
+                Found::Ours => {}
+                Found::Stopped => return Ok(None),
+                Found::Abandoned => {
+                    // Whoever has it is no syncer: another file takes its place.
+                    let _ = unlinkat(&self.directory.fd, name, AtFlags::empty());
+                    continue;
+                }
             }
             // The one before us may have waited for the lock of a file that is gone.
             if self.is_named(&file, name)? {
@@ -75,29 +87,37 @@ impl Search {
         }
     }
 
-    /// Wait for the lock; false if nobody wants it any more.
+    /// Wait for the lock.
     pub(super) fn locked(
         &self,
         file: &File,
+        wait: Wait,
         watch: &mut Watch,
         tell: &mut dyn FnMut(Option<u32>),
-    ) -> Result<bool> {
+    ) -> Result<Found> {
         let mut again = AGAIN.into_iter();
         loop {
             match flock(file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(true),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => tell(holder(file)),
+                Ok(()) => return Ok(Found::Ours),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                    let holder = holder(file);
+                    if wait == Wait::Run && holder.is_some_and(group_is_gone) {
+                        return Ok(Found::Abandoned);
+                    }
+                    tell(holder);
+                }
                 Err(error) => return Err(error).context("locking"),
             }
             let soon = again.next().map(Duration::from_millis);
-            let most = soon.or_else(|| watch.needs_polling().then_some(self.every));
+            let polls = wait == Wait::Run || watch.needs_polling();
+            let most = soon.or_else(|| polls.then_some(self.every));
             let sources = [
                 (Some(self.stopped.as_fd()), PollFlags::IN),
                 (watch.fd(), PollFlags::IN),
             ];
             let [stopped, event] = ready::wait(sources, most)?;
             if stopped {
-                return Ok(false);
+                return Ok(Found::Stopped);
             }
             if event {
                 watch.drain();
@@ -105,6 +125,36 @@ impl Search {
             }
         }
     }
+}
+
+/// Whose lock is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// An Emacs's, until it gives it back.
+    Emacs,
+    /// A run's, until nothing of its group is left.  What it has started may have left the group and
+    /// last for ever: a daemon.
+    Run,
+}
+
+/// How waiting ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Ours,
+    /// Nobody wants it any more.
+    Stopped,
+    /// A run is over, and what it has left behind keeps the lock.
+    Abandoned,
+}
+
+fn group_is_gone(pid: u32) -> bool {
+    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    group.is_some_and(|group| test_kill_process_group(group) == Err(Errno::SRCH))
+}
+
+/// Nobody has said yet who has a file.
+pub(super) fn unsign(file: &File) {
+    let _ = file.set_len(0);
 }
 
 /// Say in a locked file who has it, and keep it from those who clean up: whoever fails to read that

@@ -4,6 +4,7 @@ use super::*;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, open};
 
 use super::directory::{Candidate, DIRECTORY};
-use super::search::{AGAIN, Watch};
+use super::search::{AGAIN, Found, Watch};
 
 /// Far longer than anything takes here.
 const LONG: Duration = Duration::from_secs(60);
@@ -229,7 +230,8 @@ fn without_notification_it_is_tried_for() {
     };
     let file = search.directory.file("=a.lock").unwrap();
     let mut watch = Watch { inotify: None };
-    assert!(search.locked(&file, &mut watch, &mut tell).unwrap());
+    let found = search.locked(&file, Wait::Emacs, &mut watch, &mut tell);
+    assert_eq!(found.unwrap(), Found::Ours);
 }
 
 #[test]
@@ -356,4 +358,26 @@ fn accounts_that_share_a_maildir_exclude_each_other() {
     held(&third);
     drop(lock);
     held(&second);
+}
+
+#[test]
+fn what_a_run_has_left_outside_of_its_group_is_not_waited_for() {
+    let top = tempfile::tempdir().unwrap();
+    let (_one, first) = seek("a", top.path());
+    let lock = held(&first);
+    // As if a daemon had inherited it, and the run and its Emacs were gone.
+    let run = lock.run().unwrap();
+    let mut over = Command::new("true").process_group(0).spawn().unwrap();
+    over.wait().unwrap();
+    run.sign(over.id());
+    drop(lock);
+    let (_two, second) = seek("a", top.path());
+    let lock = held(&second);
+    // The next run has a lock of its own, and is seen.
+    let next = lock.run().unwrap();
+    assert_eq!(lock.run().err(), Some(None));
+    next.sign(4711);
+    assert_eq!(lock.run().err(), Some(Some(4711)));
+    drop(run);
+    assert_eq!(lock.run().err(), Some(Some(4711)));
 }
