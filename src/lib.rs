@@ -1,15 +1,18 @@
-//! mailsync's engine: it watches Maildirs on background threads and tells Emacs which folders
-//! changed.
+//! mailsync's engine: on background threads it watches Maildirs, tells Emacs which folders changed,
+//! and has them synced.
 //!
 //! ```text
 //! Maildir (new/ cur/)          this library                          Emacs (main thread)
 //!   one worker a root --> engine --> coalescer --> notifier ==pipe==> mailsync.el --> Gnus
-//!   (watch, rescan)      (1 thread)                         names     filter
+//!   (watch, rescan)      (1 thread)                         names     filter           |
+//!                          +-> scheduler --> runner --> mbsync, OfflineIMAP ...        |
+//!                                 ^----------------------- "checked" -----------------+
 //! ```
 //!
 //! Start reading at [`change`] (the vocabulary), then [`engine`] (who talks to whom), then the
-//! pure machines [`coalesce`] and [`notifier`].  [`maildir`] knows what a Maildir is, [`watch`]
-//! notices that one changes, [`frame`] is the wire format, [`module`] is all that Lisp sees.
+//! pure machines [`coalesce`], [`notifier`] and [`schedule`].  [`maildir`] knows what a Maildir is,
+//! [`watch`] notices that one changes, [`echo`] who wrote a message, [`syncer`] how syncers are run;
+//! [`frame`] is the wire format, [`module`] is all that Lisp sees.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -109,6 +109,18 @@ enum NoticeKey {
 }
 
 impl Notice {
+    fn account(&self) -> Option<AccountId> {
+        match self {
+            Notice::State { account, .. }
+            | Notice::Ready { account, .. }
+            | Notice::Sync { account, .. }
+            | Notice::Syncing { account, .. }
+            | Notice::Plan { account, .. }
+            | Notice::Synced { account, .. } => Some(*account),
+            Notice::Log { .. } | Notice::Resolved { .. } => None,
+        }
+    }
+
     fn key(&self) -> NoticeKey {
         match self {
             Notice::State { account, .. } => NoticeKey::State(*account),
@@ -278,9 +290,23 @@ impl Notifier {
         }
     }
 
-    /// There is another account, whose number is that of those before it.
-    pub fn account(&mut self, name: String) {
-        self.accounts.push(name);
+    /// An account is called so: a new one, or one whose number had been another's.
+    pub fn account(&mut self, account: AccountId, name: String) {
+        match self.accounts.get_mut(account.0) {
+            Some(old) => *old = name,
+            None => self.accounts.push(name),
+        }
+    }
+
+    /// Whether anything about an account waits to be told, or is being told.
+    #[must_use]
+    pub fn mentions(&self, account: AccountId) -> bool {
+        let flight = self.flight.iter();
+        let mut notices = (self.notices.values())
+            .chain(flight.clone().flat_map(|flight| &flight.notices))
+            .filter_map(Notice::account);
+        let mut changes = (self.changes.values()).chain(flight.flat_map(|flight| &flight.changes));
+        notices.any(|it| it == account) || changes.any(|it| it.folder.account == account)
     }
 
     /// Give back what waits to be told of these folders, or is being told.
@@ -725,7 +751,7 @@ mod tests {
         ];
         for (what, steps) in table {
             let mut notifier = Notifier::default();
-            notifier.account("work".to_owned());
+            notifier.account(AccountId(1), "work".to_owned());
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Change(name, kinds) => notifier.change(change(name, kinds)),
@@ -748,7 +774,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_by_folders_and_by_some_lines() {
         let mut notifier = Notifier::default();
-        notifier.account("work".to_owned());
+        notifier.account(AccountId(1), "work".to_owned());
         notifier.attach(1, 32_768);
         for i in 0..10_000 {
             notifier.change(change(&format!("f{}", i % 10), Kinds::NEW));

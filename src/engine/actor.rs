@@ -1,5 +1,5 @@
-//! The engine's threads: the actor itself, one worker a root, the environment's, and short-lived
-//! resolvers.
+//! The engine's threads: the actor itself, one worker a root, the environment's, one for each run
+//! of a syncer and each lock that is sought, and short-lived resolvers.
 //!
 //! It moves messages and does what [`Core`] says; it decides nothing.  The actor does no file
 //! I/O: what may wait for a disk happens on a worker.

@@ -178,7 +178,7 @@ fn pause(account: Option<Vec<u8>>, flag: Value<'_>) -> Result<Option<bool>> {
 }
 
 /// Answer how ACCOUNT is synced in RUN: SYNCER is a vector as for `mailsync-module--start'.
-/// With nil it is as the last time, for the whole account.  Return t, or nil if no engine runs.
+/// With nil it is as configured, for the whole account.  Return t, or nil if no engine runs.
 #[defun]
 fn planned(account: Vec<u8>, run: i64, syncer: Option<Vector<'_>>) -> Result<Option<bool>> {
     let syncer = whole(syncer.map(convert::syncer).transpose())?.map(Box::new);

@@ -368,7 +368,7 @@ impl Scheduler {
         self.stirred = true;
     }
 
-    /// The run can go on: Lisp has said how, or `None`: as the last time, for everything.
+    /// The run can go on: Lisp has said how, or `None`: as configured, for everything.
     pub fn planned(&mut self, now: Instant, id: RunId, known: bool) -> Option<Act> {
         let run = self.run.as_mut().filter(|run| run.id == id)?;
         let Stage::Planning(_) = run.stage else {

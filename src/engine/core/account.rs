@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{Action, root};
 use crate::change::{AccountId, Kinds};
+use crate::coalesce::{Coalesce, Delays};
 use crate::echo::Claims;
 use crate::engine::config::{RootId, SyncConfig};
 use crate::frame::Synced;
@@ -34,6 +35,23 @@ pub(super) struct Account<C> {
     pub(super) roots: Vec<RootId>,
     /// None if it has no syncer.
     pub(super) syncs: Option<Syncs>,
+}
+
+impl<C: Coalesce> Account<C> {
+    pub(super) fn new(name: String) -> Self {
+        Account {
+            name,
+            coalescer: C::new(Delays::default()),
+            told: None,
+            roots: Vec::new(),
+            syncs: None,
+        }
+    }
+
+    /// Nothing more happens in it.
+    pub(super) fn is_over(&self) -> bool {
+        self.roots.is_empty() && self.syncs.is_none() && self.coalescer.len() == 0
+    }
 }
 
 /// What Lisp was told last.

@@ -9,25 +9,30 @@ use super::account::Account;
 use super::root::Root;
 use super::{Action, Core};
 use crate::change::{AccountId, Change, Folder, Kinds};
-use crate::coalesce::{Coalesce, Delays};
+use crate::coalesce::Coalesce;
 use crate::engine::config::{AccountConfig, RootId};
 use crate::notifier::Notifier;
 
 impl<C: Coalesce> Core<C> {
     /// The number of the account with this name, which may be new.
-    pub(super) fn account(&mut self, name: String) -> AccountId {
-        if let Some(known) = self.known(&name) {
+    pub(super) fn account(&mut self, name: &str) -> AccountId {
+        if let Some(known) = self.known(name) {
             return known;
         }
-        self.notifier.account(name.clone());
-        self.accounts.push(Account {
-            name,
-            coalescer: C::new(Delays::default()),
-            told: None,
-            roots: Vec::new(),
-            syncs: None,
-        });
-        AccountId(self.accounts.len() - 1)
+        // Runs of no account come by many names: their numbers are used again.
+        let free = |id: &AccountId| {
+            let account = &self.accounts[id.0];
+            account.is_over() && !self.listed.contains(id) && !self.notifier.mentions(*id)
+        };
+        let mut old = (0..self.accounts.len()).map(AccountId);
+        let id = old.find(free).unwrap_or(AccountId(self.accounts.len()));
+        self.notifier.account(id, name.to_owned());
+        let account = Account::new(name.to_owned());
+        match self.accounts.get_mut(id.0) {
+            Some(old) => *old = account,
+            None => self.accounts.push(account),
+        }
+        id
     }
 
     /// The account with this name, if there ever was one.
@@ -51,16 +56,21 @@ impl<C: Coalesce> Core<C> {
         accounts: Vec<AccountConfig>,
         actions: &mut Vec<Action>,
     ) {
+        // Those of before are listed meanwhile, so that none of their numbers is given away.
+        let before = self.listed.len();
+        for config in &accounts {
+            let id = self.account(&config.name);
+            self.listed.push(id);
+        }
+        self.listed.drain(..before);
         for account in &mut self.accounts {
             account.roots.clear();
         }
-        self.listed.clear();
         self.owed.clear();
         let mut old: Vec<RootId> = self.roots.keys().copied().collect();
         let mut new = Vec::new();
         let mut syncs = Vec::new();
-        for config in accounts {
-            let id = self.account(config.name);
+        for (id, config) in self.listed.iter().copied().zip(accounts) {
             syncs.push((id, config.sync));
             let account = &mut self.accounts[id.0];
             account.coalescer.retime(config.delays);
@@ -80,7 +90,6 @@ impl<C: Coalesce> Core<C> {
                     }
                 });
             }
-            self.listed.push(id);
         }
         let old_accounts = old.iter().map(|id| self.roots[id].account);
         let changed: HashSet<AccountId> =

@@ -31,7 +31,7 @@ use root::{Phase, Root};
 
 /// The engine's state.  The coalescer is a parameter for the simulator's sake only.
 pub struct Core<C = Coalescer> {
-    /// All that ever were: their numbers travel with changes.
+    /// By their numbers, which travel with changes; those that are over included.
     accounts: Vec<Account<C>>,
     /// Those of the present configuration, in its order.
     listed: Vec<AccountId>,
@@ -138,7 +138,7 @@ impl<C: Coalesce> Core<C> {
                 folders,
                 request,
             } => {
-                let id = self.account(key);
+                let id = self.account(&key);
                 self.run_once(now, id, *sync, &mut actions);
                 self.ask(now, id, folders.as_deref(), request);
             }

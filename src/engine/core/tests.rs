@@ -1060,6 +1060,41 @@ fn a_wish_for_what_leaves_the_account_is_answered() {
 }
 
 #[test]
+fn a_thousand_syncers_of_no_account_are_not_remembered() {
+    let mut bench = Bench::new(&[("work", &["/m"])]);
+    for number in 1..1000 {
+        bench.give(Input::RunOnce {
+            key: format!("at {number}"),
+            sync: Box::new(SyncConfig {
+                timing: Timing::once(),
+                ..sync()
+            }),
+            folders: None,
+            request: number,
+        });
+        bench.give(Input::Locked(AccountId(1), Lock::Ours));
+        bench.give(Input::Ran(AccountId(1), {
+            let ended = Ended::never_began(Outcome::Ok, String::new(), Memory::default());
+            let run = RunId(number.cast_unsigned());
+            Event::Ended {
+                run,
+                ended: Box::new(ended),
+            }
+        }));
+        let told = bench.pass(1);
+        assert!(told.contains(&format!("ok for \"{number}\"")), "{told:?}");
+    }
+    assert_eq!(bench.core.accounts.len(), 2);
+    // A configuration may have the number of one, but not its name.
+    bench.give(Input::Configure(accounts(&[
+        ("home", &["/h"]),
+        ("work", &["/m"]),
+    ])));
+    assert_eq!(bench.core.accounts.len(), 2);
+    assert_eq!(bench.core.accounts[1].name, "home");
+}
+
+#[test]
 fn a_syncer_of_no_account_runs_once_whatever_comes_of_it() {
     for outcome in [Outcome::Ok, Outcome::Transient, Outcome::Auth] {
         let mut bench = Bench::new(&[]);

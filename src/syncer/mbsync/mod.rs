@@ -9,7 +9,7 @@
 //! - `boxes`: what a directory is to a store, and patterns.
 //! - `judge`: what mbsync's messages mean.
 //!
-//! Its state is read elsewhere, and processes are `run`'s business.  Measured with mbsync 1.4.4.
+//! Processes are `run`'s business.  Measured with mbsync 1.4.4.
 
 mod boxes;
 mod config;

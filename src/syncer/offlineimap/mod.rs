@@ -10,7 +10,7 @@
 //! - `report`: what it prints, as records.
 //! - `judge`: what those mean.
 //!
-//! Its state is read elsewhere, and processes are `run`'s business.  Measured with offlineimap3
+//! Processes are `run`'s business.  Measured with offlineimap3
 //! 8.0.0.
 
 mod config;
