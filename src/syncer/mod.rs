@@ -3,7 +3,7 @@
 //! [`plan`] makes a command line of an [`Order`], with the readers of the syncers' own
 //! configuration ([`mbsync`], [`offlineimap`]) and of placeholders ([`command`]); [`run`] starts
 //! the process, watches over it and ends it; [`outcome`] reads from exit code and output how it
-//! went; [`lock`] keeps two instances of Emacs from syncing one account.  All of it runs on
+//! went; [`lock`] keeps two instances of Emacs from syncing the same maildirs.  All of it runs on
 //! threads of its own and may wait for disks; when to sync is `schedule`'s business.
 
 pub mod command;
@@ -14,7 +14,7 @@ pub mod outcome;
 pub mod plan;
 mod ready;
 pub mod run;
-mod world;
+mod surroundings;
 
 use std::collections::HashMap;
 use std::ffi::OsString;

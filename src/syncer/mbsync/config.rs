@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::super::world::{World, expand};
+use super::super::surroundings::{Surroundings, expand};
 
 /// A configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -278,29 +278,29 @@ fn word(text: &[u8]) -> Result<(Vec<u8>, &[u8]), &'static str> {
 }
 
 /// A path in the configuration as bytes, absolute; a slash at its end is kept.
-pub fn path(world: &World, text: &[u8]) -> Vec<u8> {
-    let path = world.absolute(expand(text, world.set(b"HOME")));
+pub fn path(around: &Surroundings, text: &[u8]) -> Vec<u8> {
+    let path = around.absolute(expand(text, around.set(b"HOME")));
     path.into_os_string().into_vec()
 }
 
-fn file(world: &World, name: &[u8]) -> PathBuf {
-    PathBuf::from(OsString::from_vec(path(world, name)))
+fn file(around: &Surroundings, name: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(path(around, name)))
 }
 
 /// The configuration file: as it is given, or where mbsync looks for one.
-pub fn find(world: &World, given: Option<&Path>) -> PathBuf {
+pub fn find(around: &Surroundings, given: Option<&Path>) -> PathBuf {
     if let Some(given) = given {
         // mbsync itself expands nothing there.
-        return world.directory.join(given);
+        return around.directory.join(given);
     }
-    let newer = match world.set(b"XDG_CONFIG_HOME") {
-        Some(base) => world.directory.join(base).join("isyncrc"),
-        None => file(world, b"~/.config/isyncrc"),
+    let newer = match around.set(b"XDG_CONFIG_HOME") {
+        Some(base) => around.directory.join(base).join("isyncrc"),
+        None => file(around, b"~/.config/isyncrc"),
     };
     if newer.exists() {
         return newer;
     }
-    file(world, b"~/.mbsyncrc")
+    file(around, b"~/.mbsyncrc")
 }
 
 /// Read a configuration file.
@@ -470,28 +470,28 @@ Path outside
     fn the_file_is_where_mbsync_looks() -> Result<(), Box<dyn std::error::Error>> {
         let home = tempfile::tempdir()?;
         let at = |name: &str| home.path().join(name);
-        let mut world = World {
+        let mut around = Surroundings {
             environment: vec![format!("HOME={}", home.path().display()).into()],
             directory: "/run".into(),
         };
-        assert_eq!(find(&world, None), at(".mbsyncrc"));
+        assert_eq!(find(&around, None), at(".mbsyncrc"));
         fs::create_dir_all(at(".config"))?;
         fs::write(at(".config/isyncrc"), "")?;
-        assert_eq!(find(&world, None), at(".config/isyncrc"));
+        assert_eq!(find(&around, None), at(".config/isyncrc"));
         let xdg = format!("XDG_CONFIG_HOME={}", at("xdg").display());
-        world.environment.push(xdg.into());
-        assert_eq!(find(&world, None), at(".mbsyncrc"));
+        around.environment.push(xdg.into());
+        assert_eq!(find(&around, None), at(".mbsyncrc"));
         fs::create_dir_all(at("xdg"))?;
         fs::write(at("xdg/isyncrc"), "")?;
-        assert_eq!(find(&world, None), at("xdg/isyncrc"));
-        assert_eq!(find(&world, Some(Path::new("/x/rc"))), Path::new("/x/rc"));
-        assert_eq!(find(&world, Some(Path::new("rc"))), Path::new("/run/rc"));
+        assert_eq!(find(&around, None), at("xdg/isyncrc"));
+        assert_eq!(find(&around, Some(Path::new("/x/rc"))), Path::new("/x/rc"));
+        assert_eq!(find(&around, Some(Path::new("rc"))), Path::new("/run/rc"));
         assert_eq!(
-            path(&world, b"~/m/"),
+            path(&around, b"~/m/"),
             [home.path().as_os_str().as_bytes(), b"/m/"].concat()
         );
-        assert_eq!(path(&world, b"~other/m"), b"/run/~other/m");
-        assert_eq!(path(&world, b"m/"), b"/run/m/");
+        assert_eq!(path(&around, b"~other/m"), b"/run/~other/m");
+        assert_eq!(path(&around, b"m/"), b"/run/m/");
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::plan::{self, LONGEST, OTHERWISE, Plan, Refused};
-use super::world::World;
+use super::surroundings::Surroundings;
 use super::{Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
@@ -48,11 +48,11 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         return Err(refused("this syncer is not mbsync".to_owned()));
     };
     let mut argv = vec![plan::find(program, &order.syncer.search, OTHERWISE)?.into_os_string()];
-    let world = World::of(order);
-    let file = config::find(&world, given.as_deref());
+    let around = Surroundings::of(order);
+    let file = config::find(&around, given.as_deref());
     let config = config::load(&file).map_err(refused)?;
     let members = members(&config, target.as_deref(), &file)?;
-    let atlas = Atlas::new(&config, &members, &world);
+    let atlas = Atlas::new(&config, &members, &around);
 
     let mut names = HashMap::new();
     let words = match &order.scope {
@@ -74,7 +74,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
     }));
     Ok(Plan {
         argv,
-        environment: world.environment,
+        environment: around.environment,
         everything,
         names,
         memory: order.memory.clone(),
@@ -196,10 +196,10 @@ enum Said {
 }
 
 impl<'a> Atlas<'a> {
-    fn new(config: &Config, members: &'a [Member<'a>], world: &World) -> Self {
+    fn new(config: &Config, members: &'a [Member<'a>], around: &Surroundings) -> Self {
         let mut places: HashMap<&[u8], Arc<Place>> = HashMap::new();
         for store in &config.stores {
-            places.insert(&store.name, Arc::new(place(store, world)));
+            places.insert(&store.name, Arc::new(place(store, around)));
         }
         let sides = members.iter().map(|member| {
             let Channel { far, near, .. } = member.channel;
@@ -359,10 +359,10 @@ fn keys(channel: &Channel, side: &Side, found: &Found, name: &[u8]) -> [Vec<u8>;
 }
 
 /// Where a store is.
-fn place(store: &Store, world: &World) -> Place {
-    let inbox = config::path(world, store.inbox.as_deref().unwrap_or(b"~/Maildir"));
+fn place(store: &Store, around: &Surroundings) -> Place {
+    let inbox = config::path(around, store.inbox.as_deref().unwrap_or(b"~/Maildir"));
     let inbox = PathBuf::from(OsString::from_vec(inbox));
-    let root = store.path.as_deref().map(|path| config::path(world, path));
+    let root = store.path.as_deref().map(|path| config::path(around, path));
     // What follows the last slash is the beginning of names.
     let root = root.as_deref().and_then(|root| {
         let slash = root.iter().rposition(|byte| *byte == b'/')?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::super::plan::Refused;
-use super::super::world::{World, expand};
+use super::super::surroundings::{Surroundings, expand};
 use super::super::{Order, Outcome, Program};
 use super::ini::Ini;
 
@@ -52,7 +52,7 @@ impl Setup {
                 "this syncer is not OfflineIMAP; use mailsync-offlineimap",
             ));
         };
-        let paths = Paths(World::of(order));
+        let paths = Paths(Surroundings::of(order));
         let file = paths.file(config.as_deref());
         let text = fs::read(&file).map_err(|error| {
             refused(&format!(
@@ -191,7 +191,7 @@ impl Reading<'_> {
 }
 
 /// What paths depend on, as OfflineIMAP reads them.
-struct Paths(World);
+struct Paths(Surroundings);
 
 impl Paths {
     fn home(&self, path: &[u8]) -> Vec<u8> {

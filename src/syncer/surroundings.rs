@@ -8,17 +8,17 @@ use std::path::PathBuf;
 use super::{Order, plan};
 
 /// The surroundings of a run.
-pub(super) struct World {
+pub(super) struct Surroundings {
     /// As `NAME=VALUE`.
     pub(super) environment: Vec<OsString>,
     /// For paths that are relative.
     pub(super) directory: PathBuf,
 }
 
-impl World {
+impl Surroundings {
     /// Those of the run that an order asks for.
     pub(super) fn of(order: &Order) -> Self {
-        World {
+        Surroundings {
             environment: plan::environment(order),
             directory: (order.syncer.directory.clone())
                 .or_else(|| std::env::current_dir().ok())
