@@ -15,6 +15,8 @@ pub mod plan;
 mod ready;
 pub mod run;
 mod surroundings;
+#[cfg(test)]
+mod testing;
 
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -1,16 +1,13 @@
 use std::error::Error;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 
-use super::super::Syncer;
+use super::super::testing::{self, folder, remote_only, words};
 use super::*;
-use crate::change::AccountId;
 
 type Tested = Result<(), Box<dyn Error>>;
 
 /// A home directory with a program `mbsync`, a configuration, and local folders.
-struct Home {
-    directory: tempfile::TempDir,
-}
+struct Home(testing::Home);
 
 const FILE: &str = "
 MaildirStore near
@@ -62,66 +59,38 @@ Group pair single one
 
 impl Home {
     fn new(file: &str) -> std::io::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let home = directory.path();
-        fs::write(home.join("mbsync"), "")?;
-        fs::set_permissions(home.join("mbsync"), fs::Permissions::from_mode(0o755))?;
-        fs::write(home.join(".mbsyncrc"), file)?;
-        for folder in ["INBOX", "a/b", "pre/x", "no", "d", "c,d", "e\nf"] {
-            fs::create_dir_all(home.join("mail").join(folder))?;
-        }
-        fs::create_dir_all(home.join("disk/o"))?;
-        symlink("disk", home.join("other"))?;
-        Ok(Home { directory })
+        let folders = ["INBOX", "a/b", "pre/x", "no", "d", "c,d", "e\nf"];
+        let home = testing::Home::new("mbsync", (".mbsyncrc", file), &folders)?;
+        fs::create_dir_all(home.path().join("disk/o"))?;
+        symlink("disk", home.path().join("other"))?;
+        Ok(Home(home))
     }
 
     fn path(&self) -> &Path {
-        self.directory.path()
+        self.0.path()
     }
 
     fn order(&self, target: Option<&str>, scope: Scope) -> Order {
-        Order::new(
-            "mine",
-            Syncer {
-                search: vec![self.path().to_path_buf()],
-                environment: vec![format!("HOME={}", self.path().display()).into()],
-                ..Syncer::new(Program::Mbsync {
-                    program: "mbsync".into(),
-                    target: target.map(str::to_owned),
-                    config: None,
-                    args: Vec::new(),
-                })
-            },
-            scope,
-        )
+        let program = Program::Mbsync {
+            program: "mbsync".into(),
+            target: target.map(str::to_owned),
+            config: None,
+            args: Vec::new(),
+        };
+        Order::new("mine", self.0.syncer(program), scope)
     }
 
     /// A folder in a directory below home; one that is only on the server begins with `@`.
     fn folder(&self, entry: &str) -> Arc<Folder> {
-        let (directory, name) = match entry.strip_prefix('@') {
-            Some(name) => (PathBuf::new(), name),
-            None => (self.path().join(entry), entry),
-        };
-        let real = fs::canonicalize(&directory).unwrap_or_else(|_| directory.clone());
-        Arc::new(Folder {
-            account: AccountId(0),
-            real: real.into(),
-            directory: directory.into(),
-            name: name.as_bytes().into(),
-        })
+        match entry.strip_prefix('@') {
+            Some(name) => remote_only(name),
+            None => folder(entry, self.path().join(entry)),
+        }
     }
 
     fn folders(&self, entries: &[&str]) -> Scope {
         Scope::Folders(entries.iter().map(|entry| self.folder(entry)).collect())
     }
-}
-
-/// What stands after the program's name.
-fn words(plan: &Plan) -> Vec<String> {
-    let words = plan.argv.iter().skip(1);
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect()
 }
 
 fn planned(order: &Order) -> Result<Plan, Box<dyn Error>> {

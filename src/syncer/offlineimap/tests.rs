@@ -1,19 +1,16 @@
 use std::collections::HashMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::super::Syncer;
+use super::super::testing::{self, folder, remote_only, words};
 use super::*;
-use crate::change::AccountId;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// A home directory with a program `offlineimap`, a configuration, and local folders.
-struct Home {
-    directory: tempfile::TempDir,
-}
+struct Home(testing::Home);
 
 const FILE: &str = "
 [general]
@@ -31,73 +28,36 @@ type = IMAP
 
 impl Home {
     fn new(file: &str) -> std::io::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let home = directory.path();
-        fs::write(home.join("offlineimap"), "")?;
-        fs::set_permissions(home.join("offlineimap"), fs::Permissions::from_mode(0o755))?;
-        fs::write(home.join(".offlineimaprc"), file)?;
-        for folder in ["mail", "mail/a/b", "mail/INBOX", "mail/a,b", "mail/x.y/z"] {
-            fs::create_dir_all(home.join(folder))?;
-        }
-        Ok(Home { directory })
+        let folders = ["a/b", "INBOX", "a,b", "x.y/z"];
+        let home = testing::Home::new("offlineimap", (".offlineimaprc", file), &folders)?;
+        Ok(Home(home))
     }
 
     fn path(&self) -> &Path {
-        self.directory.path()
+        self.0.path()
     }
 
     fn order(&self, scope: Scope) -> Order {
+        let program = Program::OfflineImap {
+            program: "offlineimap".into(),
+            account: "home".to_owned(),
+            config: None,
+            args: Vec::new(),
+        };
         Order {
             roots: vec![self.path().join("mail")],
-            ..Order::new(
-                "mine",
-                Syncer {
-                    search: vec![self.path().to_path_buf()],
-                    environment: vec![format!("HOME={}", self.path().display()).into()],
-                    ..Syncer::new(Program::OfflineImap {
-                        program: "offlineimap".into(),
-                        account: "home".to_owned(),
-                        config: None,
-                        args: Vec::new(),
-                    })
-                },
-                scope,
-            )
+            ..Order::new("mine", self.0.syncer(program), scope)
         }
     }
 
     /// A folder in the directory `entry` below the local folders.
     fn folder(&self, entry: &str) -> Arc<Folder> {
-        let directory = self.path().join("mail").join(entry);
-        Arc::new(Folder {
-            account: AccountId(0),
-            real: directory.clone().into(),
-            directory: directory.into(),
-            name: entry.as_bytes().into(),
-        })
+        folder(entry, self.path().join("mail").join(entry))
     }
 
     fn folders(&self, entries: &[&str]) -> Scope {
         Scope::Folders(entries.iter().map(|entry| self.folder(entry)).collect())
     }
-}
-
-/// What stands after the program's name.
-fn words(plan: &Plan) -> Vec<String> {
-    let words = plan.argv.iter().skip(1);
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect()
-}
-
-/// A folder that is only on the server.
-fn remote_only(name: &str) -> Arc<Folder> {
-    Arc::new(Folder {
-        account: AccountId(0),
-        real: Path::new("").into(),
-        directory: Path::new("").into(),
-        name: name.as_bytes().into(),
-    })
 }
 
 #[test]
