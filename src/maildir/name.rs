@@ -100,10 +100,7 @@ fn spell(level: &[u8], top: bool) -> Option<Vec<u8>> {
     if top && level.eq_ignore_ascii_case(INBOX) {
         return Some(INBOX.to_vec());
     }
-    Some(match str::from_utf8(level) {
-        Ok(text) => utf7::encode(text),
-        Err(_) => level.to_vec(),
-    })
+    Some(utf7::spell(level))
 }
 
 #[cfg(test)]

@@ -39,6 +39,12 @@ pub fn decode(level: &[u8]) -> Option<String> {
     (!text.contains(['\0', '/']) && encode(&text) == level).then_some(text)
 }
 
+/// A folder's level as servers spell it: what is text is encoded, anything else is as it was found.
+#[must_use]
+pub fn spell(level: &[u8]) -> Vec<u8> {
+    str::from_utf8(level).map_or_else(|_| level.to_vec(), encode)
+}
+
 /// The spelling of `text` in modified UTF-7; the only one, see [`decode`].
 #[must_use]
 pub fn encode(text: &str) -> Vec<u8> {

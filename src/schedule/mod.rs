@@ -351,7 +351,10 @@ impl Scheduler {
 
     /// The machine slept for so long.
     pub fn woke(&mut self, slept: Duration) {
-        self.poll_at = self.poll_at.map(|at| at.checked_sub(slept).unwrap_or(at));
+        // Sleep counts for what is told by the clock on the wall.
+        for at in [&mut self.poll_at, &mut self.last_ok] {
+            *at = at.map(|at| at.checked_sub(slept).unwrap_or(at));
+        }
         self.retry();
         if let Some(run) = &mut self.run
             && let Stage::Running(_) = run.stage

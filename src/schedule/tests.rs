@@ -665,3 +665,11 @@ fn requests_for_what_has_left_are_not_kept() {
     assert_eq!(bench.scheduler.unanswerable(), [7]);
     assert!(bench.scheduler.unanswerable().is_empty());
 }
+
+#[test]
+fn the_last_success_is_as_old_as_the_clock_on_the_wall_says() {
+    let mut bench = Bench::new(timing());
+    bench.play("0 far a; 1 ok; 5 wake 3600", 6.0);
+    let last = bench.scheduler.state().last_ok;
+    assert_eq!(last, Some(bench.epoch + seconds(1.0) - seconds(3600.0)));
+}

@@ -147,10 +147,9 @@ fn called(command: &Command, folder: &Folder) -> Vec<u8> {
     }
     let separator = command.separator.as_deref().unwrap_or("/");
     let levels = folder.name.split(|byte| *byte == b'/');
-    let levels = levels.map(|level| match (command.naming, str::from_utf8(level)) {
-        (Naming::Imap, Ok(text)) => utf7::encode(text),
-        // What is no text is as it was found.
-        _ => level.to_vec(),
+    let levels = levels.map(|level| match command.naming {
+        Naming::Imap => utf7::spell(level),
+        Naming::Utf8 => level.to_vec(),
     });
     let levels: Vec<Vec<u8>> = levels.collect();
     let prefix = command.prefix.as_deref().unwrap_or_default();

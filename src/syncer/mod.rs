@@ -11,6 +11,7 @@ pub mod lock;
 pub mod mbsync;
 pub mod offlineimap;
 pub mod outcome;
+mod paths;
 pub mod plan;
 mod ready;
 pub mod run;

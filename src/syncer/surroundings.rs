@@ -44,13 +44,3 @@ impl Surroundings {
         self.directory.join(OsString::from_vec(path))
     }
 }
-
-/// `~` at the beginning is this home directory; another user's stays as it is.
-pub(super) fn expand(path: &[u8], home: Option<&OsStr>) -> Vec<u8> {
-    match (path.strip_prefix(b"~"), home) {
-        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(b"/") => {
-            [home.as_bytes(), rest].concat()
-        }
-        _ => path.to_vec(),
-    }
-}

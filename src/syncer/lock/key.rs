@@ -1,9 +1,10 @@
 //! What a lock is of, and how its files are called.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use super::super::paths::{tidy, truename};
 
 /// The longest name of a file without its ending (bytes); most systems have room for 255.
 pub(super) const LONGEST: usize = 200;
@@ -43,17 +44,7 @@ impl Key {
 }
 
 fn maildir(path: &Path) -> String {
-    // Without a slash at its end.
-    let path: PathBuf = path.components().collect();
-    file_name(path.as_os_str().as_bytes())
-}
-
-/// The truename of a directory, as far as it exists.
-fn truename(path: &Path) -> PathBuf {
-    let real = |it: &Path| Some(fs::canonicalize(it).ok()?.join(path.strip_prefix(it).ok()?));
-    path.ancestors()
-        .find_map(real)
-        .unwrap_or_else(|| path.to_owned())
+    file_name(tidy(path).as_os_str().as_bytes())
 }
 
 /// A name with which a file can be: the same letters where those are lower case, digits and the
@@ -93,6 +84,8 @@ fn fnv(bytes: &[u8]) -> u64 {
 mod tests {
     use std::collections::HashSet;
     use std::os::unix::fs::symlink;
+
+    use std::fs;
 
     use super::*;
 

@@ -10,7 +10,8 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::super::surroundings::{Surroundings, expand};
+use super::super::paths::expand;
+use super::super::surroundings::Surroundings;
 
 /// A configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

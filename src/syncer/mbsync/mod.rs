@@ -22,6 +22,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::paths::{tidy, truename};
 use super::plan::{self, LONGEST, OTHERWISE, Plan, Refused};
 use super::surroundings::Surroundings;
 use super::{Order, Outcome, Program, Scope};
@@ -310,11 +311,7 @@ impl Said {
 /// as the channel's names there do; otherwise it is taken for a name of here.
 fn remote(name: &[u8], side: &Side) -> Found {
     let levels = name.split(|byte| *byte == b'/');
-    let levels = levels.map(|level| match str::from_utf8(level) {
-        Ok(text) => utf7::encode(text),
-        Err(_) => level.to_vec(),
-    });
-    let name = levels.collect::<Vec<_>>().join(&b'/');
+    let name = levels.map(utf7::spell).collect::<Vec<_>>().join(&b'/');
     let below = if is_inbox(&name) {
         Some(name.as_slice())
     } else {
@@ -380,27 +377,11 @@ fn place(store: &Store, around: &Surroundings) -> Place {
         }),
         inbox: bytes(&spell(&inbox)),
     };
-    Place::new(store, view(tidy), view(resolved))
+    Place::new(store, view(tidy), view(truename))
 }
 
 fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
-}
-
-/// Without doubled slashes and one at the end.
-fn tidy(path: &Path) -> PathBuf {
-    path.components().collect()
-}
-
-/// With links resolved, as far as it exists.
-fn resolved(path: &Path) -> PathBuf {
-    let path = tidy(path);
-    for above in path.ancestors() {
-        if let (Ok(real), Ok(rest)) = (fs::canonicalize(above), path.strip_prefix(above)) {
-            return tidy(&real.join(rest));
-        }
-    }
-    path
 }
 
 /// What directories resolve to, each looked up once.
@@ -410,7 +391,7 @@ struct Links {
 }
 
 impl Links {
-    /// All ways to write a folder's directory, with more or fewer links resolved.
+    /// All ways to write a folder's directory, with more or fewer links truename.
     fn spellings(&mut self, folder: &Folder) -> Vec<Vec<u8>> {
         let mut spellings = BTreeSet::from([bytes(&folder.real), bytes(&tidy(&folder.directory))]);
         for above in folder.directory.ancestors() {

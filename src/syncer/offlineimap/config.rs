@@ -10,8 +10,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::super::paths::expand;
 use super::super::plan::Refused;
-use super::super::surroundings::{Surroundings, expand};
+use super::super::surroundings::Surroundings;
 use super::super::{Order, Outcome, Program};
 use super::ini::Ini;
 

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::outcome::{Exit, Verdict, shown};
+use super::super::outcome::{Exit, Verdict, sentence, shown};
 use super::super::plan::Plan;
 use super::super::{Memory, Order, Outcome, Output, Program, Scope};
 use super::TEACHING;
@@ -103,12 +103,7 @@ impl Finding {
     }
 
     fn text(&self) -> String {
-        let line = shown(&self.line);
-        let parts = [(": ", line.as_str()), ("; ", self.advice.as_str())];
-        parts
-            .iter()
-            .filter(|(_, part)| !part.is_empty())
-            .fold(shown(&self.what), |text, (joint, part)| text + joint + part)
+        sentence(&shown(&self.what), &self.line, &self.advice)
     }
 }
 
