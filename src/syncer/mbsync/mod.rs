@@ -391,7 +391,7 @@ struct Links {
 }
 
 impl Links {
-    /// All ways to write a folder's directory, with more or fewer links truename.
+    /// All ways to write a folder's directory, with more or fewer links resolved.
     fn spellings(&mut self, folder: &Folder) -> Vec<Vec<u8>> {
         let mut spellings = BTreeSet::from([bytes(&folder.real), bytes(&tidy(&folder.directory))]);
         for above in folder.directory.ancestors() {
