@@ -18,6 +18,7 @@ pub mod run;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+pub mod unpushed;
 
 use std::collections::HashMap;
 use std::ffi::OsString;

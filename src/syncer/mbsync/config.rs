@@ -20,10 +20,14 @@ pub struct Config {
     pub stores: Vec<Store>,
     /// The `Path` of each remote store that has one, by its name.  INBOX is outside of it.
     pub pathed: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What stands for `/` in a remote store, where it has that (`Flatten`).
+    pub flattened: Vec<(Vec<u8>, Vec<u8>)>,
     /// The channels.
     pub channels: Vec<Channel>,
     /// The groups.
     pub groups: Vec<Group>,
+    /// Where the state of all channels is that do not say it themselves (`SyncState`).
+    pub state: Option<Vec<u8>>,
 }
 
 /// A local store (`MaildirStore`).
@@ -41,6 +45,8 @@ pub struct Store {
     pub flatten: Option<Vec<u8>>,
     /// Another name of INBOX.
     pub map_inbox: Option<Vec<u8>>,
+    /// UIDs are in a database, not in names (`AltMap`).
+    pub alt_map: bool,
 }
 
 /// How the levels of a box are spelled (`SubFolders`).
@@ -68,6 +74,8 @@ pub struct Channel {
     pub near: (Vec<u8>, Vec<u8>),
     /// Which boxes; `None`: a single one.
     pub patterns: Option<Vec<Vec<u8>>>,
+    /// Where its state is (`SyncState`).
+    pub state: Option<Vec<u8>>,
 }
 
 /// A group.
@@ -142,8 +150,11 @@ impl Config {
                 }
             }
             Section::Remote(name) => {
-                if key == b"path" {
-                    self.pathed.push((name.clone(), value.clone()));
+                let pair = (name.clone(), value.clone());
+                match key {
+                    b"path" => self.pathed.push(pair),
+                    b"flatten" => self.flattened.push(pair),
+                    _ => {}
                 }
             }
             Section::Other => {}
@@ -177,6 +188,10 @@ impl Config {
             }
             b"imapstore" => Section::Remote(name),
             b"imapaccount" => Section::Other,
+            b"syncstate" => {
+                self.state = Some(name);
+                Section::None
+            }
             _ => Section::None,
         }
     }
@@ -190,6 +205,7 @@ impl Store {
             b"inbox" => self.inbox = Some(value),
             b"flatten" => self.flatten = Some(value).filter(|value| !value.is_empty()),
             b"mapinbox" => self.map_inbox = Some(value),
+            b"altmap" => self.alt_map = yes(&value),
             b"subfolders" => {
                 self.style = match value.to_ascii_lowercase().as_slice() {
                     b"verbatim" => Style::Verbatim,
@@ -212,9 +228,16 @@ impl Channel {
                 let patterns = self.patterns.get_or_insert_default();
                 patterns.extend_from_slice(values);
             }
+            b"syncstate" => self.state = Some(value.to_vec()),
             _ => {}
         }
     }
+}
+
+/// What mbsync takes for true.
+fn yes(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    matches!(value.as_slice(), b"yes" | b"true" | b"on" | b"1")
 }
 
 /// `:store:box` in its parts.
@@ -373,9 +396,11 @@ INBOX ~/my\ mail/Inbox
 SubFolders verbatim
 NoSuchOption x
 Flatten .
+AltMap Yes
 
 IMAPStore far
 Path x
+Flatten -
 
 IMAPStore plain
 Account acc
@@ -389,6 +414,7 @@ Far ":far:\xe9/"
 Near :near:
 Patterns "a b" !c
 Pattern %
+SyncState ~/s/
 Channel inside
 
 channel d
@@ -411,6 +437,7 @@ Path outside
                     style: Style::Verbatim,
                     flatten: Some(b".".to_vec()),
                     map_inbox: None,
+                    alt_map: true,
                 },
                 Store {
                     name: b"old".to_vec(),
@@ -420,24 +447,27 @@ Path outside
                 },
             ],
             pathed: vec![(b"far".to_vec(), b"x".to_vec())],
+            flattened: vec![(b"far".to_vec(), b"-".to_vec())],
             channels: vec![
                 Channel {
                     name: b"c".to_vec(),
                     far: (b"far".to_vec(), far),
                     near: (b"near".to_vec(), Vec::new()),
                     patterns: Some(list(&["a b", "!c", "%"])),
+                    state: Some(b"~/s/".to_vec()),
                 },
                 Channel {
                     name: b"d".to_vec(),
                     far: (b"far".to_vec(), b"box:x".to_vec()),
                     near: (b"old".to_vec(), Vec::new()),
-                    patterns: None,
+                    ..Channel::default()
                 },
             ],
             groups: vec![Group {
                 name: b"g".to_vec(),
                 members: list(&["c", "d", "e:a b,c", "f", "g"]),
             }],
+            state: Some(b"*".to_vec()),
         };
         assert_eq!(Config::parse(text), Ok(expected));
         let bytes = Config::parse(b"Channel \xe9\nNear :\xff:\xfe").expect("a configuration");

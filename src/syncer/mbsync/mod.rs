@@ -8,12 +8,15 @@
 //! - `config`: what the configuration says.
 //! - `boxes`: what a directory is to a store, and patterns.
 //! - `judge`: what mbsync's messages mean.
+//! - `records`, `state`: where its record of a box is, and what that says.
 //!
 //! Processes are `run`'s business.  Measured with mbsync 1.4.4.
 
 mod boxes;
 mod config;
 mod judge;
+mod records;
+mod state;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -25,11 +28,13 @@ use std::sync::Arc;
 use super::paths::{tidy, truename};
 use super::plan::{self, LONGEST, OTHERWISE, Plan, Refused};
 use super::surroundings::Surroundings;
+use super::unpushed::Unpushed;
 use super::{Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
 use boxes::{Found, INBOX, Place, View, is_inbox};
 use config::{Channel, Config, Store};
+use records::{Column, Records};
 
 pub use judge::judge;
 
@@ -81,6 +86,40 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         memory: order.memory.clone(),
         config: Some(file),
     })
+}
+
+/// What these folders differ from their servers in, says mbsync's own record.
+///
+/// # Errors
+/// As [`plan`].
+pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>, Refused> {
+    let Program::Mbsync { target, config, .. } = &order.syncer.program else {
+        return Err(refused("this syncer is not mbsync".to_owned()));
+    };
+    let around = Surroundings::of(order);
+    let file = config::find(&around, config.as_deref());
+    let config = config::load(&file).map_err(refused)?;
+    let members = members(&config, target.as_deref(), &file)?;
+    let atlas = Atlas::new(&config, &members, &around);
+    let records = Records::new(&config, &around);
+    let mut links = Links::default();
+    let all = folders.iter().map(|folder| {
+        let spellings = links.spellings(folder);
+        let each = atlas.boxes(&spellings).map(|(member, side, found, name)| {
+            if side.alt_map {
+                return Unpushed::Unknown("AltMap keeps its UIDs in a database".to_owned());
+            }
+            match records.file(&folder.directory, member.channel, side, &found.name, &name) {
+                Some(file) => state::unpushed(&folder.directory, &file, side.column),
+                None => {
+                    Unpushed::Unknown("its state is in the folder of the other side".to_owned())
+                }
+            }
+        });
+        let all = each.reduce(Unpushed::and);
+        all.unwrap_or_else(|| Unpushed::Unknown("no channel syncs it".to_owned()))
+    });
+    Ok(all.collect())
 }
 
 /// A refusal for the user to mend.
@@ -175,6 +214,10 @@ struct Side {
     other: Vec<u8>,
     /// What goes before all names of the other store.
     beyond: Vec<u8>,
+    /// Which of the two in mbsync's state it is.
+    column: Column,
+    /// UIDs are not in the names here.
+    alt_map: bool,
     /// The other end is a server that lists INBOX with all others (mbsync then syncs it, whatever
     /// this side lists).
     listed: bool,
@@ -204,11 +247,14 @@ impl<'a> Atlas<'a> {
         }
         let sides = members.iter().map(|member| {
             let Channel { far, near, .. } = member.channel;
-            let ends = [(near, far), (far, near)].into_iter();
-            let local = ends.filter_map(|((store, prefix), (other_store, other))| {
+            let ends = [(Column::Near, near, far), (Column::Far, far, near)].into_iter();
+            let local = ends.filter_map(|(column, (store, prefix), (other_store, other))| {
                 let mut pathed = config.pathed.iter();
                 let path = pathed.find(|(name, _)| name == other_store);
+                let mut stores = config.stores.iter();
                 Some(Side {
+                    column,
+                    alt_map: stores.any(|it| it.name == *store && it.alt_map),
                     place: places.get(store.as_slice())?.clone(),
                     prefix: prefix.clone(),
                     other: other.clone(),
@@ -224,6 +270,22 @@ impl<'a> Atlas<'a> {
             members,
             sides: sides.collect(),
         }
+    }
+
+    /// The boxes that a directory is, by its spellings, and what their channels call them.
+    fn boxes(
+        &self,
+        spellings: &[Vec<u8>],
+    ) -> impl Iterator<Item = (&Member<'a>, &Side, Found, Vec<u8>)> {
+        let sides = self.members.iter().zip(&self.sides);
+        let sides = sides.flat_map(|(member, sides)| sides.iter().map(move |side| (member, side)));
+        sides.flat_map(|(member, side)| {
+            let found = side.place.boxes(spellings).into_iter();
+            found.filter_map(move |found| {
+                let name = selected(member, side, &found)?;
+                Some((member, side, found, name))
+            })
+        })
     }
 
     /// The words for some folders; `None`: the whole target.

@@ -1,0 +1,150 @@
+//! mbsync's own record of what both sides of a box agree on (`.mbsyncstate`), as of isync 1.4.
+//!
+//! A header of `NAME NUMBER` lines, an empty line, and a line `FAR NEAR FLAGS` for each message,
+//! where 0 stands for a side that has not got it.  Written when a run ends; until then a journal
+//! lies beside it.  What is not understood means that only a sync can tell.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::super::unpushed::{Agreed, Flags, Unpushed, compare, list, number};
+use super::records::Column;
+
+/// What lies beside the file while a run is under way, or was interrupted.
+const BUSY: [&str; 3] = [".lock", ".journal", ".new"];
+
+/// What is said about a box.
+#[derive(Debug, PartialEq, Eq)]
+struct State {
+    /// The UIDVALIDITY of the side that is here.
+    validity: u32,
+    agreed: Agreed,
+}
+
+/// Compare a folder with the state in this file.
+pub fn unpushed(folder: &Path, file: &Path, column: Column) -> Unpushed {
+    look(folder, file, column).unwrap_or_else(Unpushed::Unknown)
+}
+
+fn look(folder: &Path, file: &Path, column: Column) -> Result<Unpushed, String> {
+    let cannot = |path: &Path, error: &dyn std::fmt::Display| {
+        format!("{} cannot be read: {error}", path.display())
+    };
+    let stamp = || match fs::metadata(file) {
+        Ok(stat) => Ok((stat.ino(), stat.len(), stat.mtime(), stat.mtime_nsec())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err("it was never synced".to_owned()),
+        Err(error) => Err(cannot(file, &error)),
+    };
+    let busy = || {
+        let beside = BUSY.iter().map(|ending| {
+            let mut name = OsString::from(file);
+            name.push(ending);
+            name
+        });
+        let mut there = beside.filter(|name| fs::symlink_metadata(name).is_ok());
+        match there.next() {
+            Some(name) => Err(format!("{} is there", name.display())),
+            None => Ok(()),
+        }
+    };
+    busy()?;
+    let before = stamp()?;
+    let text = fs::read(file).map_err(|error| cannot(file, &error))?;
+    let state = parse(&text, column)
+        .map_err(|line| format!("line {line} of {} is not understood", file.display()))?;
+    match validity(folder) {
+        Some(validity) if validity == state.validity => {}
+        _ => return Err("its UIDVALIDITY is another one".to_owned()),
+    }
+    let names = list(folder).map_err(|error| cannot(folder, &error))?;
+    // A run that came and went meanwhile has left another file.
+    busy()?;
+    if stamp()? != before {
+        return Err("it was synced just now".to_owned());
+    }
+    let names = names.iter().map(Vec::as_slice);
+    Ok(Unpushed::Known(compare(&state.agreed, names, |_| true)))
+}
+
+/// The UIDVALIDITY that mbsync has given the folder.
+fn validity(folder: &Path) -> Option<u32> {
+    let text = fs::read(folder.join(".uidvalidity")).ok()?;
+    number(text.split(|byte| *byte == b'\n').next()?)
+}
+
+/// Read a state; the number of the line that is not understood otherwise.
+fn parse(text: &[u8], column: Column) -> Result<State, usize> {
+    let mut lines = text.split(|byte| *byte == b'\n').zip(1..);
+    let mut validity = None;
+    loop {
+        let (line, at) = lines.next().ok_or(1_usize)?;
+        if line.is_empty() && at > 1 {
+            break;
+        }
+        let mut words = line.split(|byte| *byte == b' ');
+        let (name, value, end) = (words.next(), words.next(), words.next());
+        let value = value.and_then(any_number).filter(|_| end.is_none());
+        let value = value.ok_or(at)?;
+        match (name, column) {
+            (Some(b"FarUidValidity" | b"MasterUidValidity"), Column::Far)
+            | (Some(b"NearUidValidity" | b"SlaveUidValidity"), Column::Near) => {
+                validity = Some(value);
+            }
+            (
+                Some(
+                    b"FarUidValidity"
+                    | b"MasterUidValidity"
+                    | b"NearUidValidity"
+                    | b"SlaveUidValidity"
+                    | b"MaxPulledUid"
+                    | b"MaxPushedUid"
+                    | b"MaxExpiredFarUid"
+                    | b"MaxExpiredMasterUid"
+                    | b"MaxExpiredSlaveUid",
+                ),
+                _,
+            ) => {}
+            _ => return Err(at),
+        }
+    }
+    let mut agreed = Agreed::new();
+    let mut ended = false;
+    for (line, at) in lines {
+        // Behind the last line break there is nothing; a line without one was cut off.
+        if line.is_empty() && !ended {
+            ended = true;
+            continue;
+        }
+        let mut words = line.splitn(3, |byte| *byte == b' ');
+        let mut uid = || words.next().and_then(any_number);
+        let (far, near) = (uid().ok_or(at)?, uid().ok_or(at)?);
+        let flags = words.next().filter(|_| !ended).ok_or(at)?;
+        if !flags.iter().all(|byte| byte.is_ascii_graphic()) {
+            return Err(at);
+        }
+        let (here, there) = match column {
+            Column::Far => (far, near),
+            Column::Near => (near, far),
+        };
+        // Of one that the other side has no more, nobody there wants to know.
+        let known = (there > 0).then(|| Flags::of(flags));
+        if here > 0 && agreed.insert(here, known).is_some() {
+            return Err(at);
+        }
+    }
+    let validity = validity.filter(|_| ended).ok_or(1_usize)?;
+    Ok(State { validity, agreed })
+}
+
+fn any_number(digits: &[u8]) -> Option<u32> {
+    match digits {
+        b"0" => Some(0),
+        _ => number(digits),
+    }
+}
+
+#[cfg(test)]
+mod tests;

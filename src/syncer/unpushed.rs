@@ -1,0 +1,348 @@
+//! Is there anything in a folder that its server does not know of yet?
+//!
+//! Compares what a syncer and its server have agreed on ([`Agreed`], read from the syncer's own state by
+//! `mbsync` and `offlineimap`) with the names of the messages that are there now.  Names and state
+//! only: no message is opened.
+//!
+//! The state has to be read before the names are listed: what a syncer writes in between is then a
+//! difference too many, never one too few.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use bitflags::bitflags;
+
+/// Differences of a folder that are remembered one by one; of more only their sum.
+const MOST: usize = 1000;
+
+bitflags! {
+    /// Flags that both syncers and IMAP (RFC 9051, 2.3.2) have.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub struct Flags: u8 {
+        /// `\Draft`.
+        const DRAFT = 1;
+        /// `\Flagged`.
+        const FLAGGED = 2;
+        /// `\Answered`.
+        const REPLIED = 4;
+        /// `\Seen`.
+        const SEEN = 8;
+        /// `\Deleted`.
+        const TRASHED = 16;
+    }
+}
+
+impl Flags {
+    /// Those that these letters of a Maildir name mean; others, like `P` or keywords, are not told
+    /// to a server.
+    #[must_use]
+    pub fn of(letters: &[u8]) -> Self {
+        let flags = letters.iter().map(|letter| match letter {
+            b'D' => Flags::DRAFT,
+            b'F' => Flags::FLAGGED,
+            b'R' => Flags::REPLIED,
+            b'S' => Flags::SEEN,
+            b'T' => Flags::TRASHED,
+            _ => Flags::empty(),
+        });
+        flags.collect()
+    }
+}
+
+/// What is the same on both sides, says the syncer: messages of the folder by their UIDs.  Nothing
+/// is to be told of one without flags, whatever becomes of it.
+pub type Agreed = BTreeMap<u32, Option<Flags>>;
+
+/// What a folder and its server differ in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unpushed {
+    /// In this; mostly in nothing.
+    Known(Differences),
+    /// Only a sync can tell, because of this.
+    Unknown(String),
+}
+
+impl Unpushed {
+    /// What a folder that is several boxes differs in.
+    #[must_use]
+    pub fn and(self, other: Unpushed) -> Unpushed {
+        match (self, other) {
+            (Unpushed::Known(mut one), Unpushed::Known(other)) => {
+                one.extend(&other);
+                Unpushed::Known(one)
+            }
+            (unknown @ Unpushed::Unknown(_), _) | (_, unknown) => unknown,
+        }
+    }
+}
+
+/// A set of differences, by their hashes; of many no more than what tells two sets apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    count: usize,
+    sum: u64,
+    /// Each of them, unless there are too many.
+    each: Option<BTreeSet<u64>>,
+}
+
+impl Differences {
+    /// Of no message.
+    #[must_use]
+    pub fn none() -> Self {
+        Differences {
+            each: Some(BTreeSet::new()),
+            ..Differences::default()
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether both sides are the same.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether all of these are among the others.  Of too many to be remembered only the same ones
+    /// are.
+    #[must_use]
+    pub fn are_among(&self, others: &Differences) -> bool {
+        match (&self.each, &others.each) {
+            (Some(these), Some(others)) => these.is_subset(others),
+            _ => self == others,
+        }
+    }
+
+    fn add(&mut self, difference: &Difference<'_>) {
+        let mut hasher = DefaultHasher::new();
+        difference.hash(&mut hasher);
+        self.add_hash(hasher.finish());
+    }
+
+    fn add_hash(&mut self, hash: u64) {
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(hash);
+        self.each.take_if(|each| each.len() >= MOST);
+        if let Some(each) = &mut self.each {
+            each.insert(hash);
+        }
+    }
+
+    fn extend(&mut self, other: &Differences) {
+        match &other.each {
+            Some(each) => each.iter().for_each(|hash| self.add_hash(*hash)),
+            None => {
+                self.count += other.count;
+                self.sum = self.sum.wrapping_add(other.sum);
+                self.each = None;
+            }
+        }
+    }
+}
+
+/// What has to be told to the server.
+#[derive(Hash)]
+enum Difference<'a> {
+    /// A message, by what its name begins with.
+    New(&'a [u8]),
+    /// Flags that it has now.
+    Flags(u32, Flags),
+    /// That it is gone.
+    Gone(u32),
+}
+
+/// Compare what was agreed on with these names of files in `new` and `cur`, in this order.
+///
+/// `home` tells for what stands in `,FMD5=` whether it is this folder: of a message that was moved
+/// here the UID is of elsewhere.
+pub fn compare<'a>(
+    agreed: &Agreed,
+    names: impl Iterator<Item = &'a [u8]>,
+    home: impl Fn(&[u8]) -> bool,
+) -> Differences {
+    let mut found = Differences::none();
+    // While they are listed, a message may go from new to cur.
+    let mut seen: HashMap<u32, &[u8]> = HashMap::with_capacity(agreed.len());
+    for name in names.filter(|name| !name.starts_with(b".")) {
+        let (base, flags) = parts(name);
+        let uid = field(base, b",U=").and_then(number);
+        let moved = field(base, b",FMD5=").is_some_and(|mark| !home(mark));
+        let uid = uid.filter(|uid| !moved && agreed.contains_key(uid));
+        let key = without_uid(base);
+        match uid {
+            None => found.add(&Difference::New(key)),
+            Some(uid) => match seen.insert(uid, key) {
+                None if agreed
+                    .get(&uid)
+                    .is_some_and(|it| it.is_none_or(|it| it == flags)) => {}
+                None => found.add(&Difference::Flags(uid, flags)),
+                Some(before) if before == key => {}
+                Some(_) => found.add(&Difference::New(key)),
+            },
+        }
+    }
+    for (uid, flags) in agreed {
+        if flags.is_some() && !seen.contains_key(uid) {
+            found.add(&Difference::Gone(*uid));
+        }
+    }
+    found
+}
+
+/// `BASE:2,FLAGS`.
+fn parts(name: &[u8]) -> (&[u8], Flags) {
+    let at = name.windows(3).position(|part| part == b":2,");
+    match at.and_then(|at| Some((name.get(..at)?, name.get(at + 3..)?))) {
+        Some((base, letters)) => (base, Flags::of(letters)),
+        None => (name, Flags::empty()),
+    }
+}
+
+/// What stands behind such a mark, up to the next comma.
+fn field<'a>(base: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
+    let at = base.windows(mark.len()).position(|part| part == mark)?;
+    let rest = base.get(at + mark.len()..)?;
+    rest.split(|byte| *byte == b',').next()
+}
+
+/// What the name is before a syncer marks it.
+fn without_uid(base: &[u8]) -> &[u8] {
+    let at = base.windows(3).position(|part| part == b",U=");
+    at.and_then(|at| base.get(..at)).unwrap_or(base)
+}
+
+/// A number without a sign, and not 0.
+pub(super) fn number(digits: &[u8]) -> Option<u32> {
+    let plain = digits.iter().all(u8::is_ascii_digit);
+    let number: u32 = plain.then(|| str::from_utf8(digits).ok())??.parse().ok()?;
+    (number > 0).then_some(number)
+}
+
+/// Names of the files in `new` and `cur`.
+///
+/// # Errors
+/// Where one of them cannot be listed.
+pub fn list(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    // In this order: a message that goes from new to cur meanwhile is seen twice, not never.
+    for part in ["new", "cur"] {
+        for entry in fs::read_dir(folder.join(part))? {
+            let name: OsString = entry?.file_name();
+            names.push(name.into_vec());
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agreed(text: &str) -> Agreed {
+        let messages = text.split_whitespace().map(|message| {
+            let (uid, flags) = message.split_once(':').unwrap();
+            let flags = (flags != "-").then(|| Flags::of(flags.as_bytes()));
+            (uid.parse().unwrap(), flags)
+        });
+        messages.collect()
+    }
+
+    fn differences(state: &str, names: &str) -> Differences {
+        let names = names.split_whitespace().map(str::as_bytes);
+        compare(&agreed(state), names, |mark| mark == b"here")
+    }
+
+    #[test]
+    fn names_are_compared_with_the_state() {
+        // state, names in new and cur, how many differences
+        let table = [
+            ("", "", 0),
+            ("1: 2:S", "a,U=1 b,U=2:2,S", 0),
+            ("1:", "a,U=1:2,", 0),
+            ("1:FS", "a,U=1:2,FS", 0),
+            ("1:", ".nfs0001 a,U=1", 0),
+            // letters that no server is told
+            ("1:S", "a,U=1:2,PSabc", 0),
+            // flags
+            ("1:", "a,U=1:2,S", 1),
+            ("1:S", "a,U=1:2,", 1),
+            ("1:S", "a,U=1:2,F", 1),
+            // new: without a UID, with one that is nobody's, with one that was somebody's
+            ("1:", "a,U=1:2, b", 1),
+            ("1:", "a,U=1:2, b:2,S c:2,", 2),
+            ("1:", "a,U=1 b,U=7:2,S", 1),
+            ("1:", "a,U=1 b,U=x:2,S", 1),
+            ("1:", "a,U=1 b,U=:2,S", 1),
+            ("1:", "a,U=1 b,U=99999999999", 1),
+            ("1:", "a,U=1 b,U=-2", 1),
+            ("1:", "a,U=1 b,U=1:2,", 1),
+            ("", ",U=0", 1),
+            // gone
+            ("1: 2:S", "a,U=1", 1),
+            ("1: 2:S 3:", "", 3),
+            // of no interest
+            ("1:-", "a,U=1:2,S", 0),
+            ("1:-", "", 0),
+            // moved here from elsewhere
+            ("1:", "a,U=1,FMD5=here:2,", 0),
+            ("1:", "a,U=1,FMD5=there:2,", 2),
+            // seen twice, since it went from new to cur meanwhile
+            ("1:", "a,U=1 a,U=1:2,", 0),
+        ];
+        for (state, names, count) in table {
+            assert_eq!(differences(state, names).len(), count, "{state} | {names}");
+        }
+    }
+
+    #[test]
+    fn the_same_difference_is_known_again() {
+        // differences of one look are among those of an earlier one
+        let table = [
+            ("", "", "", "", true),
+            ("1:", "a,U=1:2,S", "1:", "a,U=1:2,S", true),
+            ("1:", "a,U=1:2,S", "1:", "a,U=1:2,FS", false),
+            ("1:", "a,U=1:2,S", "1:S", "a,U=1:2,", false),
+            ("1:", "", "1:", "a,U=1", false),
+            ("1:", "", "1: 2:", "", true),
+            ("1: 2:", "", "1:", "", false),
+            // a message that the syncer has marked, and refuses
+            ("", "x,U=6:2,S", "", "x:2,S", true),
+            ("", "y,U=6:2,S", "", "x:2,S", false),
+        ];
+        for (state, names, old_state, old_names, among) in table {
+            let (now, then) = (differences(state, names), differences(old_state, old_names));
+            assert_eq!(now.are_among(&then), among, "{names} | {old_names}");
+        }
+    }
+
+    #[test]
+    fn many_differences_are_no_more_than_a_few() {
+        let names = |count: usize| (0..count).map(|it| format!("{it} ")).collect::<String>();
+        let many = differences("", &names(MOST + 1));
+        assert_eq!((many.len(), &many.each), (MOST + 1, &None));
+        assert!(many.are_among(&differences("", &names(MOST + 1))));
+        assert!(!many.are_among(&differences("", &names(MOST + 2))));
+        assert!(!differences("", &names(1)).are_among(&many));
+        let mut sum = differences("", &names(1));
+        sum.extend(&many);
+        assert_eq!((sum.len(), sum.each), (MOST + 2, None));
+    }
+
+    #[test]
+    fn what_one_box_does_not_tell_is_unknown() {
+        let known = |names| Unpushed::Known(differences("", names));
+        let unknown = || Unpushed::Unknown("why".to_owned());
+        assert_eq!(known("a").and(known("b")), known("a b"));
+        assert_eq!(known("a").and(unknown()), unknown());
+        assert_eq!(unknown().and(known("")), unknown());
+    }
+}
