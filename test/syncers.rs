@@ -14,6 +14,7 @@ use std::time::Duration;
 use mailsync_module::change::{AccountId, Folder};
 use mailsync_module::syncer::outcome::Exit;
 use mailsync_module::syncer::plan::plan;
+use mailsync_module::syncer::unpushed::{self, Unpushed};
 use mailsync_module::syncer::{Order, Outcome, Program, Scope};
 
 #[path = "support/syncing.rs"]
@@ -78,6 +79,20 @@ impl User {
         self.0.order(program, self.home.path().join("local"), scope)
     }
 
+    /// How many messages of each folder wait to be pushed; -1: nobody knows.
+    fn unpushed(&self, target: &str, folders: &[Arc<Folder>]) -> Vec<i64> {
+        let order = self.order(Some(target), Scope::Everything);
+        let each = unpushed::look(&order, folders).into_iter();
+        let each = each.map(|it| match it {
+            Unpushed::Known(differences) => differences.len() as i64,
+            Unpushed::Unknown(text) => {
+                println!("{text}");
+                -1
+            }
+        });
+        each.collect()
+    }
+
     fn folders(&self, channel: &str) -> Result<Vec<Arc<Folder>>, Box<dyn Error>> {
         self.found(&self.tree(channel))
     }
@@ -106,9 +121,11 @@ fn every_folder_by_its_name(channel: &str, names: [&str; 8]) -> Tested {
         .map(|folder| String::from_utf8_lossy(&folder.name).into_owned())
         .collect();
     assert_eq!(found, names);
+    assert_eq!(user.unpushed(channel, &folders), [0; 8]);
     for folder in &folders {
         flag(folder)?;
     }
+    assert_eq!(user.unpushed(channel, &folders), [1; 8]);
     thread::sleep(SETTLED);
     for (at, folder) in folders.iter().enumerate() {
         let scope = Scope::Folders(vec![folder.clone()]);
@@ -121,6 +138,46 @@ fn every_folder_by_its_name(channel: &str, names: [&str; 8]) -> Tested {
         for (other, folder) in folders.iter().enumerate() {
             let pushed = user.flagged(folder)?;
             assert_eq!(pushed, usize::from(other <= at), "{folder:?} by {plan:?}");
+        }
+        assert_eq!(user.unpushed(channel, std::slice::from_ref(folder)), [0]);
+    }
+    Ok(())
+}
+
+/// What differs is known wherever mbsync keeps its state.
+#[test]
+fn states_of_all_channels_are_found() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let own = "SyncState ~/states/of-";
+    for (setting, beginning) in [("own", own), ("all", "SyncState ~/states/"), ("none", "")] {
+        let user = User::new(server, &format!("state-{setting}"))?;
+        let (channels, general) = match setting {
+            "own" => (beginning, ""),
+            _ => ("", beginning),
+        };
+        let text = fs::read_to_string(user.config())?.replace("SyncState *", channels);
+        fs::write(user.config(), format!("{general}\n{text}"))?;
+        for directory in ["states", ".mbsync"] {
+            fs::create_dir(user.home.path().join(directory))?;
+        }
+        for channel in ["verbatim", "legacy", "mdpp", "flat"] {
+            // The channels have one far end: with a state for each.
+            let (_, exit, verdict) = run(&user.order(Some(channel), Scope::Everything))?;
+            assert_eq!((exit, verdict.outcome), (Exit::Code(0), Outcome::Ok));
+            let folders = user.folders(channel)?;
+            assert_eq!(
+                user.unpushed(channel, &folders),
+                [0; 8],
+                "{setting} {channel}"
+            );
+            flag(&folders[0])?;
+            let unpushed = user.unpushed(channel, &folders);
+            assert_eq!(unpushed, [1, 0, 0, 0, 0, 0, 0, 0], "{setting} {channel}");
+            // What another channel says is nobody else's business.
+            fs::remove_dir_all(user.home.path().join("states"))?;
+            fs::create_dir(user.home.path().join("states"))?;
         }
     }
     Ok(())

@@ -15,7 +15,12 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use std::sync::Arc;
+
 use bitflags::bitflags;
+
+use super::{Order, Program, mbsync};
+use crate::change::Folder;
 
 /// Differences of a folder that are remembered one by one; of more only their sum.
 const MOST: usize = 1000;
@@ -57,6 +62,18 @@ impl Flags {
 /// What is the same on both sides, says the syncer: messages of the folder by their UIDs.  Nothing
 /// is to be told of one without flags, whatever becomes of it.
 pub type Agreed = BTreeMap<u32, Option<Flags>>;
+
+/// What each of these folders, which a run of this order would sync, differs from its server in.
+/// Reads configurations, states and directories, and may wait for a disk.
+#[must_use]
+pub fn look(order: &Order, folders: &[Arc<Folder>]) -> Vec<Unpushed> {
+    let looked = match &order.syncer.program {
+        Program::Mbsync { .. } => mbsync::unpushed(order, folders).map_err(|refused| refused.text),
+        Program::OfflineImap { .. } => Err("it has no reader yet".to_owned()),
+        Program::Command(_) => Err("a command keeps no record that is known".to_owned()),
+    };
+    looked.unwrap_or_else(|text| vec![Unpushed::Unknown(text); folders.len()])
+}
 
 /// What a folder and its server differ in.
 #[derive(Clone, Debug, PartialEq, Eq)]
