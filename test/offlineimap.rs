@@ -126,9 +126,16 @@ fn every_folder_by_its_name(account: &str, names: &[&str]) -> Tested {
         .map(|folder| String::from_utf8_lossy(&folder.name).into_owned())
         .collect();
     assert_eq!(found, names);
+    let look = |folders: &[Arc<Folder>]| {
+        let mut order = user.order(account, Scope::Everything);
+        order.memory = memory.clone();
+        unpushed(&order, folders)
+    };
+    assert_eq!(look(&folders), [0; 8]);
     for folder in &folders {
         flag(folder)?;
     }
+    assert_eq!(look(&folders), [1; 8]);
     for (at, folder) in folders.iter().enumerate() {
         let mut order = user.order(account, one(folder));
         order.quick = at % 2 == 0;
@@ -140,6 +147,7 @@ fn every_folder_by_its_name(account: &str, names: &[&str]) -> Tested {
             let pushed = user.flagged(folder)?;
             assert_eq!(pushed, usize::from(other <= at), "{folder:?} by {plan:?}");
         }
+        assert_eq!(look(std::slice::from_ref(folder)), [0]);
     }
     Ok(())
 }

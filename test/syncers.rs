@@ -14,7 +14,6 @@ use std::time::Duration;
 use mailsync_module::change::{AccountId, Folder};
 use mailsync_module::syncer::outcome::Exit;
 use mailsync_module::syncer::plan::plan;
-use mailsync_module::syncer::unpushed::{self, Unpushed};
 use mailsync_module::syncer::{Order, Outcome, Program, Scope};
 
 #[path = "support/syncing.rs"]
@@ -79,20 +78,6 @@ impl User {
         self.0.order(program, self.home.path().join("local"), scope)
     }
 
-    /// How many messages of each folder wait to be pushed; -1: nobody knows.
-    fn unpushed(&self, target: &str, folders: &[Arc<Folder>]) -> Vec<i64> {
-        let order = self.order(Some(target), Scope::Everything);
-        let each = unpushed::look(&order, folders).into_iter();
-        let each = each.map(|it| match it {
-            Unpushed::Known(differences) => differences.len() as i64,
-            Unpushed::Unknown(text) => {
-                println!("{text}");
-                -1
-            }
-        });
-        each.collect()
-    }
-
     fn folders(&self, channel: &str) -> Result<Vec<Arc<Folder>>, Box<dyn Error>> {
         self.found(&self.tree(channel))
     }
@@ -121,11 +106,17 @@ fn every_folder_by_its_name(channel: &str, names: [&str; 8]) -> Tested {
         .map(|folder| String::from_utf8_lossy(&folder.name).into_owned())
         .collect();
     assert_eq!(found, names);
-    assert_eq!(user.unpushed(channel, &folders), [0; 8]);
+    assert_eq!(
+        unpushed(&user.order(Some(channel), Scope::Everything), &folders),
+        [0; 8]
+    );
     for folder in &folders {
         flag(folder)?;
     }
-    assert_eq!(user.unpushed(channel, &folders), [1; 8]);
+    assert_eq!(
+        unpushed(&user.order(Some(channel), Scope::Everything), &folders),
+        [1; 8]
+    );
     thread::sleep(SETTLED);
     for (at, folder) in folders.iter().enumerate() {
         let scope = Scope::Folders(vec![folder.clone()]);
@@ -139,7 +130,13 @@ fn every_folder_by_its_name(channel: &str, names: [&str; 8]) -> Tested {
             let pushed = user.flagged(folder)?;
             assert_eq!(pushed, usize::from(other <= at), "{folder:?} by {plan:?}");
         }
-        assert_eq!(user.unpushed(channel, std::slice::from_ref(folder)), [0]);
+        assert_eq!(
+            unpushed(
+                &user.order(None, Scope::Everything),
+                std::slice::from_ref(folder)
+            ),
+            [0]
+        );
     }
     Ok(())
 }
@@ -168,13 +165,13 @@ fn states_of_all_channels_are_found() -> Tested {
             assert_eq!((exit, verdict.outcome), (Exit::Code(0), Outcome::Ok));
             let folders = user.folders(channel)?;
             assert_eq!(
-                user.unpushed(channel, &folders),
+                unpushed(&user.order(Some(channel), Scope::Everything), &folders),
                 [0; 8],
                 "{setting} {channel}"
             );
             flag(&folders[0])?;
-            let unpushed = user.unpushed(channel, &folders);
-            assert_eq!(unpushed, [1, 0, 0, 0, 0, 0, 0, 0], "{setting} {channel}");
+            let differing = unpushed(&user.order(Some(channel), Scope::Everything), &folders);
+            assert_eq!(differing, [1, 0, 0, 0, 0, 0, 0, 0], "{setting} {channel}");
             // What another channel says is nobody else's business.
             fs::remove_dir_all(user.home.path().join("states"))?;
             fs::create_dir(user.home.path().join("states"))?;

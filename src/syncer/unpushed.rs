@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bitflags::bitflags;
 
-use super::{Order, Program, mbsync};
+use super::{Order, Program, mbsync, offlineimap};
 use crate::change::Folder;
 
 /// Differences of a folder that are remembered one by one; of more only their sum.
@@ -69,7 +69,9 @@ pub type Agreed = BTreeMap<u32, Option<Flags>>;
 pub fn look(order: &Order, folders: &[Arc<Folder>]) -> Vec<Unpushed> {
     let looked = match &order.syncer.program {
         Program::Mbsync { .. } => mbsync::unpushed(order, folders).map_err(|refused| refused.text),
-        Program::OfflineImap { .. } => Err("it has no reader yet".to_owned()),
+        Program::OfflineImap { .. } => {
+            offlineimap::unpushed(order, folders).map_err(|refused| refused.text)
+        }
         Program::Command(_) => Err("a command keeps no record that is known".to_owned()),
     };
     looked.unwrap_or_else(|text| vec![Unpushed::Unknown(text); folders.len()])
@@ -179,12 +181,12 @@ enum Difference<'a> {
 
 /// Compare what was agreed on with these names of files in `new` and `cur`, in this order.
 ///
-/// `home` tells for what stands in `,FMD5=` whether it is this folder: of a message that was moved
-/// here the UID is of elsewhere.
+/// `home` tells for what stands in `,FMD5=`, if that is there, whether it is this folder: of a
+/// message that was moved here the UID is of elsewhere.
 pub fn compare<'a>(
     agreed: &Agreed,
     names: impl Iterator<Item = &'a [u8]>,
-    home: impl Fn(&[u8]) -> bool,
+    home: impl Fn(Option<&[u8]>) -> bool,
 ) -> Differences {
     let mut found = Differences::none();
     // While they are listed, a message may go from new to cur.
@@ -192,8 +194,7 @@ pub fn compare<'a>(
     for name in names.filter(|name| !name.starts_with(b".")) {
         let (base, flags) = parts(name);
         let uid = field(base, b",U=").and_then(number);
-        let moved = field(base, b",FMD5=").is_some_and(|mark| !home(mark));
-        let uid = uid.filter(|uid| !moved && agreed.contains_key(uid));
+        let uid = uid.filter(|uid| home(field(base, b",FMD5=")) && agreed.contains_key(uid));
         let key = without_uid(base);
         match uid {
             None => found.add(&Difference::New(key)),
@@ -275,7 +276,9 @@ mod tests {
 
     fn differences(state: &str, names: &str) -> Differences {
         let names = names.split_whitespace().map(str::as_bytes);
-        compare(&agreed(state), names, |mark| mark == b"here")
+        compare(&agreed(state), names, |mark| {
+            mark.is_none_or(|it| it == b"here")
+        })
     }
 
     #[test]

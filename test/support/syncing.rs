@@ -17,6 +17,7 @@ use mailsync_module::change::{AccountId, Folder};
 use mailsync_module::maildir::{DiskFs, Layout, directory, discover};
 use mailsync_module::syncer::outcome::{Exit, Verdict, judge};
 use mailsync_module::syncer::plan::{Plan, plan};
+use mailsync_module::syncer::unpushed::{self, Unpushed};
 use mailsync_module::syncer::{Order, Output, Program, Scope, Syncer};
 use tempfile::TempDir;
 
@@ -296,4 +297,17 @@ impl LockHolder {
         drop(self.0.stdin.take());
         self.0.wait().map(drop)
     }
+}
+
+/// How many messages of each folder wait to be pushed, by the syncer's own record; -1: nobody knows.
+pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Vec<i64> {
+    let each = unpushed::look(order, folders).into_iter();
+    let each = each.map(|it| match it {
+        Unpushed::Known(differences) => differences.len() as i64,
+        Unpushed::Unknown(text) => {
+            println!("{text}");
+            -1
+        }
+    });
+    each.collect()
 }

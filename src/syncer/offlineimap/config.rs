@@ -27,6 +27,10 @@ pub struct Setup {
     pub changed: Option<SystemTime>,
     /// What a process that syncs the account holds.
     pub lock: PathBuf,
+    /// Where the account's own records are.
+    pub metadata: PathBuf,
+    /// File names are spelled otherwise than a Maildir's (`maildir-windows-compatible`).
+    pub windows: bool,
     /// The directory of the local folders; `None` where they are no Maildirs.
     pub local: Option<PathBuf>,
     /// What stands between the levels of a local name.
@@ -135,6 +139,8 @@ impl Reading<'_> {
             account: self.account.to_owned(),
             changed: self.changed(),
             lock: metadata.join(format!("{}.lock", self.account)),
+            metadata: metadata.join(format!("Account-{}", self.account)),
+            windows: self.yes(&account, "maildir-windows-compatible"),
             local: folders.map(|folders| self.paths.path(&folders)),
             separator: self.word(&local, "sep").unwrap_or_else(|| ".".to_owned()),
             translated: expressed || self.yes(&remote, "decodefoldernames"),

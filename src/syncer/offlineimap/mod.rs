@@ -9,6 +9,7 @@
 //! - `config`: what the configuration says about an account.
 //! - `report`: what it prints, as records.
 //! - `judge`: what those mean.
+//! - `status`: its own record of a folder.
 //!
 //! Processes are `run`'s business.  Measured with offlineimap3
 //! 8.0.0.
@@ -17,6 +18,8 @@ mod config;
 mod ini;
 mod judge;
 mod report;
+#[cfg(feature = "offlineimap-state")]
+mod status;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -30,6 +33,7 @@ use rustix::fs::OFlags;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::plan::{self, LONGEST, OTHERWISE, Plan, Refused};
+use super::unpushed::Unpushed;
 use super::{Memory, Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
@@ -89,6 +93,67 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         memory,
         config: Some(setup.file),
     })
+}
+
+/// What these folders differ from their servers in, says OfflineIMAP's own record.
+///
+/// # Errors
+/// As [`plan`]; and when this was built without a reader.
+#[cfg(feature = "offlineimap-state")]
+pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>, Refused> {
+    let setup = Setup::load(order)?;
+    if let Some(holder) = holder(&setup.lock) {
+        return Err(locked(&setup, holder));
+    }
+    if setup.windows {
+        return Err(refused(
+            "names as maildir-windows-compatible makes them are not read",
+        ));
+    }
+    let memory = remembered(order, &setup);
+    let root = setup.local.as_deref();
+    let root = root.and_then(|root| Some((root, fs::canonicalize(root).ok()?)));
+    let each = folders.iter().map(|folder| {
+        let local = match &root {
+            Some((root, real)) => local_name(folder, root, real, &setup.separator),
+            None => None,
+        };
+        let Some(local) = local else {
+            return Unpushed::Unknown("OfflineIMAP has no such folder".to_owned());
+        };
+        let Ok(name) = str::from_utf8(&local) else {
+            return Unpushed::Unknown("its name is no text".to_owned());
+        };
+        let file = status::file(&setup.metadata, name, &setup.separator);
+        // Files are marked by the name after translation, with levels as here: Python knows it, but
+        // it is the server's but for the separator.
+        let mut names = vec![local.clone()];
+        for remote in remote_names(folder, Some(&local), &setup, &memory) {
+            let separators = [b'/', b'.'].map(|there| {
+                let levels: Vec<_> = remote.split(|byte| *byte == there).collect();
+                levels.join(setup.separator.as_bytes())
+            });
+            names.extend(separators.into_iter().chain([remote]));
+        }
+        status::unpushed(&folder.directory, &file, &names)
+    });
+    let each = each.collect();
+    // One that began meanwhile has not written all of its records yet.
+    match holder(&setup.lock) {
+        Some(holder) => Err(locked(&setup, holder)),
+        None => Ok(each),
+    }
+}
+
+/// Without a reader nothing is known.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "offlineimap-state"))]
+pub fn unpushed(_order: &Order, _folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>, Refused> {
+    Err(refused(
+        "this module was built without a reader of OfflineIMAP's records",
+    ))
 }
 
 /// OfflineIMAP gives up the account (or hangs) at a folder whose name has a line break, unless an

@@ -122,7 +122,8 @@ fn folders_are_compared_only_with_a_state_that_holds() {
     let names = ["a,U=2:2,S", "b:2,"];
     let told = |around: &dyn Fn(&Path)| told(&names, "1 2 S\n", around);
     assert_eq!(told(&|_| ()), "1");
-    let table: [(&str, &dyn Fn(&Path)); 8] = [
+    type Row<'a> = (&'a str, &'a dyn Fn(&Path));
+    let table: [Row; 8] = [
         ("it was never synced", &|dir| {
             fs::remove_file(dir.join(".mbsyncstate")).unwrap()
         }),
