@@ -408,8 +408,7 @@ printed\n")
               "\n")
       (unless (equal text "")
         (insert "    " text "\n"))
-      (when-let ((result (alist-get account mailsync-sync--results
-                                    nil nil #'equal)))
+      (when-let ((result (gethash account mailsync-sync--results)))
         (insert (format-time-string "    last run at %T: "
                                     (plist-get result :started))
                 (format "%s, %.1f s\n" (plist-get result :status)

@@ -31,8 +31,8 @@
 
 ;;;; Internal variables
 
-(defvar mailsync-sync--told-times nil
-  "Alist from accounts to when the user was last told of their syncs.")
+(defvar mailsync-sync--told-times (make-hash-table :test #'equal)
+  "Hash table from accounts to when the user was last told of their syncs.")
 
 (defconst mailsync-sync--wish-delay 0.3
   "Seconds from a wish's end to its line in the echo area.
@@ -124,7 +124,7 @@ LEVEL is as for `mailsync--once'."
 
 (defun mailsync-sync--note-told (account)
   "The user is told now of the syncs of ACCOUNT."
-  (setf (alist-get account mailsync-sync--told-times nil nil #'equal) (float-time)))
+  (puthash account (float-time) mailsync-sync--told-times))
 
 (defun mailsync-sync--wished (account)
   "A function that says, with its result, how the wished sync of ACCOUNT went."
@@ -135,7 +135,7 @@ LEVEL is as for `mailsync--once'."
 (defun mailsync-sync--say-result (account result)
   "Say that a sync of ACCOUNT ended with RESULT.
 Nothing is said if the user heard of it otherwise since it began."
-  (unless (> (alist-get account mailsync-sync--told-times 0 nil #'equal)
+  (unless (> (gethash account mailsync-sync--told-times 0)
              (float-time (plist-get result :started)))
     (mailsync--say "%s" (mailsync-sync--result account result))))
 

@@ -27,6 +27,7 @@
 ;;; Code:
 
 (require 'seq)
+(require 'subr-x)
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-pipe)
@@ -60,14 +61,14 @@ should know, maybe empty) and `:output-buffer' (nil if nothing was printed)."
   "Alist from accounts to what their syncs are doing.
 Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
 
-(defvar mailsync-sync--results nil
-  "Alist from accounts to the result of their last sync.")
+(defvar mailsync-sync--results (make-hash-table :test #'equal)
+  "Hash table from accounts to the result of their last sync.")
 
-(defvar mailsync-sync--begun nil
-  "Alist from accounts whose sync has begun to (TIME . FOLDERS).")
+(defvar mailsync-sync--begun (make-hash-table :test #'equal)
+  "Hash table from accounts whose sync has begun to (TIME . FOLDERS).")
 
-(defvar mailsync-sync--requests nil
-  "Alist from numbers of requests to functions that get the result.")
+(defvar mailsync-sync--requests (make-hash-table)
+  "Hash table from numbers of requests to functions that get the result.")
 
 (defvar mailsync-sync--request 0
   "The number of the last request.")
@@ -75,8 +76,8 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
 (defvar mailsync-sync--syncers nil
   "Alist from keys to syncers that belong to no account, while they run.")
 
-(defvar mailsync-sync--folders nil
-  "Alist from accounts to names of folders that were heard of.")
+(defvar mailsync-sync--folders (make-hash-table :test #'equal)
+  "Hash table from accounts to tables of folders that were heard of.")
 
 (defvar mailsync-sync--alone nil
   "Requests for which an engine without accounts was started.")
@@ -136,7 +137,7 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
   (if (null callback)
       0
     (setq mailsync-sync--request (1+ mailsync-sync--request))
-    (push (cons mailsync-sync--request callback) mailsync-sync--requests)
+    (puthash mailsync-sync--request callback mailsync-sync--requests)
     mailsync-sync--request))
 
 ;;;; Commands
@@ -182,17 +183,18 @@ it is interactively, the echo area says how it went."
 
 (defun mailsync-sync-heard-of (account folders)
   "Remember that ACCOUNT has FOLDERS, for completion."
-  (let ((known (alist-get account mailsync-sync--folders nil nil #'equal)))
-    (dolist (folder folders)
-      (unless (member folder known)
-        (push folder known)))
-    (setf (alist-get account mailsync-sync--folders nil nil #'equal) known)))
+  (when folders
+    (let ((known (or (gethash account mailsync-sync--folders)
+                     (puthash account (make-hash-table :test #'equal)
+                              mailsync-sync--folders))))
+      (dolist (folder folders)
+        (puthash folder t known)))))
 
 (defun mailsync-sync--known-folders (account)
   "Folders of ACCOUNT that were heard of, or that its groups are given for."
-  (let ((groups (mailsync-account-get account :gnus-groups)))
-    (seq-uniq (append (alist-get account mailsync-sync--folders
-                                 nil nil #'equal)
+  (let ((heard (gethash account mailsync-sync--folders))
+        (groups (mailsync-account-get account :gnus-groups)))
+    (seq-uniq (append (and heard (hash-table-keys heard))
                       (unless (functionp groups)
                         (mapcar #'car groups))))))
 
@@ -291,8 +293,7 @@ CALLBACK gets the result."
   "A sync of ACCOUNT over TOTAL folders begins; FOLDERS are some or all of them."
   (when (mailsync-sync-state account)
     (mailsync-sync-heard-of account folders))
-  (setf (alist-get account mailsync-sync--begun nil nil #'equal)
-        (cons (current-time) folders))
+  (puthash account (cons (current-time) folders) mailsync-sync--begun)
   (mailsync-log-add 'info "%s: syncing %s" account
                     (mailsync-sync--names total folders))
   (mailsync--run-hook-safely 'mailsync-before-sync-functions account folders))
@@ -313,18 +314,17 @@ CALLBACK gets the result."
                                        (string-to-number started))
                              :duration (string-to-number duration)
                              :text text)))
-    (setq mailsync-sync--begun (assoc-delete-all account mailsync-sync--begun)
-          result (plist-put result :output-buffer
+    (remhash account mailsync-sync--begun)
+    (setq result (plist-put result :output-buffer
                             (mailsync-sync--keep-output account result first
                                                         dropped last)))
     (when (mailsync-sync-state account)
-      (setf (alist-get account mailsync-sync--results nil nil #'equal) result))
+      (puthash account result mailsync-sync--results))
     (mailsync-sync--log account result (string-to-number total))
     (mailsync--run-hook-safely 'mailsync-after-sync-functions account result)
     (dolist (request (mapcar #'string-to-number (split-string requests)))
-      (when-let ((callback (alist-get request mailsync-sync--requests)))
-        (setq mailsync-sync--requests
-              (assq-delete-all request mailsync-sync--requests))
+      (when-let ((callback (gethash request mailsync-sync--requests)))
+        (remhash request mailsync-sync--requests)
         (mailsync-sync--answer callback result))
       (mailsync-sync--alone-done request))
     (mailsync-status-update)))
@@ -389,28 +389,30 @@ They are a vector as the module wants it."
                         (list name :phase 'idle :paused nil :pending 0
                               :progress 0
                               :text "" :told nil)))
-                  names)
-          mailsync-sync--results
-          (seq-filter (lambda (result) (member (car result) names))
-                      mailsync-sync--results))))
+                  names))
+    (dolist (table (list mailsync-sync--results mailsync-sync--folders
+                         mailsync-sync--told-times))
+      (dolist (name (hash-table-keys table))
+        (unless (member name names)
+          (remhash name table))))))
 
 (defun mailsync-sync-forget (why)
   "Nothing is synced any more, and WHY; those who wait for a result are told.
 So are the hooks, of syncs that had begun."
-  (let ((requests (nreverse mailsync-sync--requests))
-        (begun (nreverse mailsync-sync--begun)))
+  (let ((requests (hash-table-values mailsync-sync--requests))
+        begun)
+    (maphash (lambda (account it) (push (cons account it) begun))
+             mailsync-sync--begun)
     (setq mailsync-sync--states nil
-          mailsync-sync--begun nil
-          mailsync-sync--told-times nil
-          mailsync-sync--results nil
-          mailsync-sync--requests nil
           mailsync-sync--syncers nil
-          mailsync-sync--folders nil
           mailsync-sync--alone nil)
-    (pcase-dolist (`(,account ,time . ,folders) begun)
+    (mapc #'clrhash (list mailsync-sync--begun mailsync-sync--told-times
+                          mailsync-sync--results mailsync-sync--requests
+                          mailsync-sync--folders))
+    (pcase-dolist (`(,account ,time . ,folders) (nreverse begun))
       (mailsync--run-hook-safely 'mailsync-after-sync-functions account
                                  (mailsync-sync--cut-off why time folders)))
-    (pcase-dolist (`(,_ . ,callback) requests)
+    (dolist (callback requests)
       (mailsync-sync--answer callback
                              (mailsync-sync--cut-off why (current-time) nil)))))
 

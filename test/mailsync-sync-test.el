@@ -180,7 +180,7 @@
 
 (ert-deftest sync-test-known-folders ()
   "Folders are completed that were heard of, and that the account names."
-  (let ((mailsync-sync--folders nil)
+  (let ((mailsync-sync--folders (make-hash-table :test #'equal))
         (mailsync-accounts--valid
          '(("w" :gnus-groups (("a" "nnml:x") ("b c" "nnml:y")))
            ("v" :gnus-groups ignore))))
@@ -188,6 +188,39 @@
     (should (equal (sort (mailsync-sync--known-folders "w") #'string<)
                    '("INBOX" "a" "b c")))
     (should-not (mailsync-sync--known-folders "v"))))
+
+(ert-deftest sync-test-many-folders-are-no-burden ()
+  "One event each of thousands of folders takes time that grows with their number."
+  (let* ((mailsync-sync--folders (make-hash-table :test #'equal))
+         (mailsync--batches (make-hash-table :test #'eq))
+         (mailsync--unchecked (make-hash-table :test #'equal))
+         (mailsync--states '(("w" watching . "")))
+         (mailsync-accounts--valid '(("w" :maildir "/m")))
+         (mailsync--running (list t))
+         (mailsync-changed-functions nil)
+         (garbage-collection-messages nil)
+         waiting
+         (mailsync-check-function (lambda (_account _changes done)
+                                    (push done waiting)))
+         (began (float-time)))
+    (cl-letf (((symbol-function 'mailsync-module--checked) #'ignore))
+      (dotimes (i 20000)
+        (mailsync--changed "w" (list (list :folder (format "f%d" i)
+                                           :truename (format "/m/.f%d" i)
+                                           :serial i))))
+      (should (= (mailsync--pending) 20000))
+      (mailsync--changed "w" (list (list :folder "f7" :truename "/m/.f7" :serial 7)))
+      (should (= (mailsync--pending) 20000))
+      (should (= (length (mailsync-sync--known-folders "w")) 20000))
+      (funcall (pop waiting) nil)
+      (should (= (mailsync--pending) 20000))
+      (dolist (done waiting)
+        (funcall done nil)
+        (funcall done nil))
+      (should (zerop (mailsync--pending)))
+      (should (zerop (hash-table-count mailsync--batches)))
+      ;; A second or two; with lists it was minutes.
+      (should (< (- (float-time) began) 20)))))
 
 (ert-deftest sync-test-stop-answers-those-who-wait ()
   (let (answers)
