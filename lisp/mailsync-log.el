@@ -50,8 +50,11 @@
 (defconst mailsync-log--most 100000
   "Characters that the log keeps, roughly.")
 
+(defconst mailsync-log--keys 500
+  "How many keys of what was said are remembered.")
+
 (defvar mailsync--said nil
-  "Keys of what `mailsync--once' has said.")
+  "Keys of what `mailsync--once' has said, newest first.")
 
 ;;;; Code
 
@@ -100,6 +103,9 @@ With nil as LEVEL it is not logged.
 `mailsync--once-clear' makes it new again."
   (unless (member key mailsync--said)
     (push key mailsync--said)
+    ;; There is no end of what a syncer can print.
+    (when-let ((last (nthcdr (1- mailsync-log--keys) mailsync--said)))
+      (setcdr last nil))
     (let ((text (apply #'format-message format args)))
       (when level
         (mailsync-log-add level "%s" text))

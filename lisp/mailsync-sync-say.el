@@ -34,6 +34,12 @@
 (defvar mailsync-sync--told-times (make-hash-table :test #'equal)
   "Hash table from accounts to when the user was last told of their syncs.")
 
+(defvar mailsync-sync--outputs nil
+  "Buffers with the output of syncers that are no account's, newest first.")
+
+(defconst mailsync-sync--outputs-kept 5
+  "How many such buffers are kept, besides those that a window shows.")
+
 (defconst mailsync-sync--wish-delay 0.3
   "Seconds from a wish's end to its line in the echo area.
 Meanwhile the state of its account may have said the same, and what to do.")
@@ -42,6 +48,7 @@ Meanwhile the state of its account may have said the same, and what to do.")
 
 (defvar mailsync-sync--states)
 (declare-function mailsync-sync--need "mailsync-sync" (account))
+(declare-function mailsync-sync-state "mailsync-sync" (account))
 (declare-function mailsync-sync--read-account "mailsync-sync" (prompt))
 
 ;;;; The output
@@ -90,7 +97,19 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
           (insert (format "\n[... %s bytes left out ...]\n" dropped)))
         (insert (mailsync-pipe-decode-text last))
         (goto-char (point-min)))
+      (unless (mailsync-sync-state account)
+        (mailsync-sync--keep-few (current-buffer)))
       (current-buffer))))
+
+(defun mailsync-sync--keep-few (buffer)
+  "Keep BUFFER and a few other ones that belong to no account."
+  (setq mailsync-sync--outputs
+        (cons buffer (seq-filter #'buffer-live-p
+                                 (delq buffer mailsync-sync--outputs))))
+  (dolist (old (nthcdr mailsync-sync--outputs-kept mailsync-sync--outputs))
+    (unless (get-buffer-window old t)
+      (setq mailsync-sync--outputs (delq old mailsync-sync--outputs))
+      (kill-buffer old))))
 
 ;;;; In words
 
@@ -124,7 +143,9 @@ LEVEL is as for `mailsync--once'."
 
 (defun mailsync-sync--note-told (account)
   "The user is told now of the syncs of ACCOUNT."
-  (puthash account (float-time) mailsync-sync--told-times))
+  ;; A run that is no account's is over, and has nothing else to say.
+  (when (mailsync-sync-state account)
+    (puthash account (float-time) mailsync-sync--told-times)))
 
 (defun mailsync-sync--wished (account)
   "A function that says, with its result, how the wished sync of ACCOUNT went."

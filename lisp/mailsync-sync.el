@@ -73,8 +73,9 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
 (defvar mailsync-sync--request 0
   "The number of the last request.")
 
-(defvar mailsync-sync--syncers nil
-  "Alist from keys to syncers that belong to no account, while they run.")
+(defvar mailsync-sync--syncers (make-hash-table :test #'equal)
+  "Hash table of the syncers that belong to no account, while they run.
+From keys to (SYNCER . REQUESTS), the numbers of those that wait for them.")
 
 (defvar mailsync-sync--folders (make-hash-table :test #'equal)
   "Hash table from accounts to tables of folders that were heard of.")
@@ -132,12 +133,15 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
   "FOLDERS, canonical names, as the module wants them."
   (and folders (vconcat (mapcar #'mailsync-pipe-encode-text folders))))
 
-(defun mailsync-sync--ask-back (callback)
-  "A number for a request whose result CALLBACK gets; 0 if that is nil."
+(defun mailsync-sync--ask-back (callback account)
+  "A number for a request whose result CALLBACK gets; 0 if that is nil.
+If it is t, the user is told what became of ACCOUNT."
   (if (null callback)
       0
     (setq mailsync-sync--request (1+ mailsync-sync--request))
-    (puthash mailsync-sync--request callback mailsync-sync--requests)
+    (puthash mailsync-sync--request
+             (if (eq callback t) (mailsync-sync--wished account) callback)
+             mailsync-sync--requests)
     mailsync-sync--request))
 
 ;;;; Commands
@@ -167,9 +171,7 @@ it is interactively, the echo area says how it went."
     (mailsync--call #'mailsync-module--sync
                     (mailsync-pipe-encode-text name)
                     (mailsync-sync--encode-folders folders)
-                    (mailsync-sync--ask-back (if (eq callback t)
-                                                 (mailsync-sync--wished name)
-                                               callback)))
+                    (mailsync-sync--ask-back callback name))
     (cond
      ((plist-get (mailsync-sync-state name) :paused)
       (mailsync--say "\"%s\" is paused; M-x mailsync-resume lets it sync" name))
@@ -194,9 +196,9 @@ it is interactively, the echo area says how it went."
   "Folders of ACCOUNT that were heard of, or that its groups are given for."
   (let ((heard (gethash account mailsync-sync--folders))
         (groups (mailsync-account-get account :gnus-groups)))
-    (seq-uniq (append (and heard (hash-table-keys heard))
-                      (unless (functionp groups)
-                        (mapcar #'car groups))))))
+    (delete-dups (append (and heard (hash-table-keys heard))
+                         (unless (functionp groups)
+                           (mapcar #'car groups))))))
 
 ;;;###autoload
 (defun mailsync-pause (&optional account)
@@ -227,7 +229,9 @@ Interactively, a prefix argument asks for the account."
   "Run SYNCER-OR-ACCOUNT for FOLDERS, nil for all; return at once.
 It is the name of an account, or a syncer as the key `:syncer' of an account
 has it, which needs no account and no `mailsync-mode'.  CALLBACK is called
-with the result, as `mailsync-after-sync-functions' get it."
+with the result, as `mailsync-after-sync-functions' get it; if it is t, the
+echo area says how it went.  What a syncer that is no account's has printed is
+kept for the last few of them."
   (let ((account (if (stringp syncer-or-account)
                      syncer-or-account
                    (and mailsync-mode
@@ -243,22 +247,48 @@ with the result, as `mailsync-after-sync-functions' get it."
 (defun mailsync-sync--run-alone (syncer folders callback)
   "Run SYNCER, which belongs to no account, for FOLDERS.
 CALLBACK gets the result."
-  (let* ((key (format "%S" (if (consp syncer) syncer (list syncer))))
+  (let* ((key (mailsync-sync--key syncer))
          (described (mailsync-syncers-describe key syncer))
-         (alone (not mailsync--running))
-         (request (mailsync-sync--ask-back (or callback #'ignore))))
-    (setf (alist-get key mailsync-sync--syncers nil nil #'equal) syncer)
+         (alone (not mailsync--running)))
     (when alone
       (mailsync--start-alone))
-    (when (or alone mailsync-sync--alone)
-      (push request mailsync-sync--alone))
-    (mailsync--call #'mailsync-module--run
-                    (mailsync-pipe-encode-text key)
-                    (car described)
-                    (mailsync-sync--encode-folders folders)
-                    request
-                    (float (or (cdr described)
-                               (mailsync-account-get nil :sync-timeout))))))
+    (let ((request (mailsync-sync--ask-back (or callback #'ignore) key)))
+      (push request (cdr (or (gethash key mailsync-sync--syncers)
+                             (puthash key (list syncer)
+                                      mailsync-sync--syncers))))
+      (when (or alone mailsync-sync--alone)
+        (push request mailsync-sync--alone))
+      (mailsync--call #'mailsync-module--run
+                      (mailsync-pipe-encode-text key)
+                      (car described)
+                      (mailsync-sync--encode-folders folders)
+                      request
+                      (float (or (cdr described)
+                                 (mailsync-account-get nil :sync-timeout)))))))
+
+(defun mailsync-sync--key (syncer)
+  "A name for SYNCER, which belongs to no account; of equal ones the same.
+How it is written, if it can be read; a number if it is a function without a
+name, whose text may be long."
+  (let ((print-circle t)
+        (form (if (or (functionp syncer) (not (consp syncer)))
+                  (list syncer)
+                syncer)))
+    (if (symbolp (car form))
+        (format "%S" form)
+      (let ((number 1) key known)
+        (while (and (setq key (format "function %d" number)
+                          known (gethash key mailsync-sync--syncers))
+                    (not (equal (car known) syncer)))
+          (setq number (1+ number)))
+        key))))
+
+(defun mailsync-sync--run-done (key requests)
+  "REQUESTS of the syncer KEY are answered; forget it if nobody else waits."
+  (when-let ((known (gethash key mailsync-sync--syncers)))
+    (setcdr known (seq-difference (cdr known) requests #'eql))
+    (unless (cdr known)
+      (remhash key mailsync-sync--syncers))))
 
 (defun mailsync-sync--alone-done (request)
   "REQUEST is answered; an engine that ran only for such ones ends."
@@ -321,8 +351,10 @@ CALLBACK gets the result."
     (when (mailsync-sync-state account)
       (puthash account result mailsync-sync--results))
     (mailsync-sync--log account result (string-to-number total))
+    (setq requests (mapcar #'string-to-number (split-string requests)))
+    (mailsync-sync--run-done account requests)
     (mailsync--run-hook-safely 'mailsync-after-sync-functions account result)
-    (dolist (request (mapcar #'string-to-number (split-string requests)))
+    (dolist (request requests)
       (when-let ((callback (gethash request mailsync-sync--requests)))
         (remhash request mailsync-sync--requests)
         (mailsync-sync--answer callback result))
@@ -361,8 +393,7 @@ sync that is going on; TEXT is for the user."
 (defun mailsync-sync--plan (account run folders)
   "Say how ACCOUNT is synced in RUN over FOLDERS, nil for everything."
   (when-let ((syncer (or (mailsync-account-get account :syncer)
-                         (alist-get account mailsync-sync--syncers
-                                    nil nil #'equal))))
+                         (car (gethash account mailsync-sync--syncers)))))
     (mailsync--call
      #'mailsync-module--planned
      (mailsync-pipe-encode-text account) run
@@ -404,11 +435,11 @@ So are the hooks, of syncs that had begun."
     (maphash (lambda (account it) (push (cons account it) begun))
              mailsync-sync--begun)
     (setq mailsync-sync--states nil
-          mailsync-sync--syncers nil
           mailsync-sync--alone nil)
-    (mapc #'clrhash (list mailsync-sync--begun mailsync-sync--told-times
-                          mailsync-sync--results mailsync-sync--requests
-                          mailsync-sync--folders))
+    (mapc #'clrhash (list mailsync-sync--syncers mailsync-sync--begun
+                          mailsync-sync--told-times
+                          mailsync-sync--results
+                          mailsync-sync--requests mailsync-sync--folders))
     (pcase-dolist (`(,account ,time . ,folders) (nreverse begun))
       (mailsync--run-hook-safely 'mailsync-after-sync-functions account
                                  (mailsync-sync--cut-off why time folders)))
