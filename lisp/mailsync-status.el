@@ -38,7 +38,8 @@
   "How the mode line of the Group buffer shows the state.
 %s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
 \"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"failing\", \"waiting\" or \"error\".  nil shows nothing."
+\"failing\", \"synced elsewhere\" (by another Emacs), \"waiting\" or \"error\".
+nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
@@ -86,6 +87,7 @@
 (declare-function mailsync-pause "mailsync-sync")
 (declare-function mailsync-resume "mailsync-sync")
 (declare-function mailsync-sync "mailsync-sync")
+(declare-function mailsync-sync--elsewhere "mailsync-sync-say" (sync))
 (declare-function mailsync-sync--need "mailsync-sync" (account))
 (declare-function mailsync-sync--read-account "mailsync-sync" (prompt))
 (declare-function mailsync-sync-state "mailsync-sync")
@@ -118,6 +120,7 @@
      ((> pending 0) (list (format "%d pending" pending)))
      ((> to-sync 0) (list (format "%d to sync" to-sync)))
      ((memq 'starting states) '("starting"))
+     ((memq 'elsewhere phases) '("synced elsewhere"))
      (t '("watching")))))
 
 (defun mailsync-status--progress (sync)
@@ -146,10 +149,14 @@
 (defun mailsync-status--sync-words (account)
   "What the syncs of ACCOUNT are doing, in words for the end of a line."
   (if-let ((sync (mailsync-sync-state account)))
-      (let ((text (plist-get sync :text)))
+      (let ((text (mailsync-status--sync-text sync)))
         (concat "; " (mailsync-status--phase sync)
                 (if (equal text "") "" (concat ": " text))))
     ""))
+
+(defun mailsync-status--sync-text (sync)
+  "What the user should know of SYNC, a plist, besides its phase."
+  (if (eq (plist-get sync :phase) 'elsewhere) "" (plist-get sync :text)))
 
 (defun mailsync-status--phase (sync)
   "The phase of SYNC, a plist, in words."
@@ -157,8 +164,9 @@
     ('idle "nothing to sync")
     ('pending (if (eq (plist-get sync :pending) 'all)
                   "everything is to be synced"
-                (format "%d folders are to be synced"
-                        (plist-get sync :pending))))
+                (mailsync-status--count (plist-get sync :pending)
+                                        "folder is to be synced"
+                                        "folders are to be synced")))
     ('running (concat (if (zerop (plist-get sync :progress))
                           "is being synced"
                         (format "is being synced, %d messages came so far"
@@ -166,7 +174,11 @@
                       (if (plist-get sync :paused) ", and then paused" "")))
     ('failing "cannot be synced, and is tried again")
     ('paused "paused")
-    ('elsewhere "another Emacs syncs it")))
+    ('elsewhere (mailsync-sync--elsewhere sync))))
+
+(defun mailsync-status--count (number one many)
+  "NUMBER and what there is so many of, ONE or MANY."
+  (format "%d %s" number (if (= number 1) one many)))
 
 (defun mailsync-status-update ()
   "Bring the mode line up to date, and soon the buffer, if it is shown."
@@ -384,8 +396,8 @@ printed\n")
             (format ", %d changed folders on their way to Emacs\n"
                     (plist-get account :pending)))
     (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal)))
-      (insert (format-time-string "  last trouble, at %T: " (car trouble))
-              (cdr trouble) "\n"))
+      (insert (format "  last trouble, %s: %s\n"
+                      (mailsync-status--time (car trouble)) (cdr trouble))))
     (mailsync-status--sync name (plist-get account :sync))
     (mapc #'mailsync-status--root (plist-get account :roots))
     (put-text-property start (point) 'mailsync-account name)))
@@ -393,33 +405,39 @@ printed\n")
 (defun mailsync-status--sync (account status)
   "Write about the syncs of ACCOUNT, whose STATUS is a plist from the module."
   (when-let ((sync (mailsync-sync-state account)))
-    (let ((text (plist-get sync :text))
+    (let ((text (mailsync-status--sync-text sync))
           (trouble (memq (plist-get sync :phase) '(failing paused))))
       (insert "  syncs: "
               (propertize (mailsync-status--phase sync)
                           'face (and trouble 'mailsync-trouble))
               (if-let ((ok (plist-get status :last-ok)))
-                  (format ", last success %s ago" (mailsync-status--seconds ok))
+                  (format ", last success %s"
+                          (mailsync-status--time (time-subtract nil ok)))
                 "")
               (if-let ((next (and (not (eq (plist-get sync :phase) 'running))
                                   (plist-get status :next))))
-                  (format ", next in %s" (mailsync-status--seconds next))
+                  (format ", next %s %s"
+                          (if (eq (plist-get sync :phase) 'failing)
+                              "try" "one")
+                          (mailsync-status--time (time-add nil next)))
                 "")
               "\n")
       (unless (equal text "")
         (insert "    " text "\n"))
       (when-let ((result (gethash account mailsync-sync--results)))
-        (insert (format-time-string "    last run at %T: "
-                                    (plist-get result :started))
-                (format "%s, %.1f s\n" (plist-get result :status)
+        (insert (format "    last run %s: %s, %.1f s\n"
+                        (mailsync-status--time (plist-get result :started))
+                        (plist-get result :status)
                         (plist-get result :duration)))))))
 
-(defun mailsync-status--seconds (seconds)
-  "SECONDS in words."
-  (cond
-   ((< seconds 90) (format "%d s" seconds))
-   ((< seconds 5400) (format "%d min" (/ seconds 60)))
-   (t (format "%d h" (/ seconds 3600)))))
+(defun mailsync-status--time (time)
+  "TIME by the clock, with its date if that is not today.
+How long ago it was would be wrong as soon as it is shown."
+  (format-time-string (if (equal (format-time-string "%F" time)
+                                 (format-time-string "%F"))
+                          "at %T"
+                        "on %F at %R")
+                      time))
 
 (defun mailsync-status--state (state)
   "STATE as it is shown."

@@ -46,6 +46,7 @@ Meanwhile the state of its account may have said the same, and what to do.")
 
 ;;;; Declarations
 
+(defvar mailsync-sync--results)
 (defvar mailsync-sync--states)
 (declare-function mailsync-sync--need "mailsync-sync" (account))
 (declare-function mailsync-sync-state "mailsync-sync" (account))
@@ -121,6 +122,10 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
     (format "%d folders" total))
    (t (mapconcat #'identity folders ", "))))
 
+(defun mailsync-sync--elsewhere (sync)
+  "Who syncs instead of this Emacs, and until when, where SYNC, a plist, is so."
+  (concat (plist-get sync :text) "; this Emacs syncs when that has ended"))
+
 (defun mailsync-sync--result (account result)
   "How a sync of ACCOUNT went that had this RESULT, in one line."
   (let ((text (car (split-string (plist-get result :text) "\n")))
@@ -168,17 +173,14 @@ Nothing is said if the user heard of it otherwise since it began."
     (pcase status
       ('ok
        (mailsync-log-add 'info "%s: synced %s in %.1f s" account names
-                         (plist-get result :duration))
-       ;; What breaks again is news.
-       (dolist (key (seq-filter (lambda (key)
-                                  (and (eq (car-safe key) 'partial)
-                                       (equal (nth 1 key) account)))
-                                mailsync--said))
-         (mailsync--once-clear key)))
+                         (plist-get result :duration)))
       ;; A folder that keeps failing is said once.
-      ('partial (mailsync-sync--tell
-                 account (list 'partial account text) 'warning
-                 "\"%s\": synced, but for some: %s" account text))
+      ('partial
+       (if (mailsync--said-p (list 'partial account text))
+           (mailsync-log-add 'info "%s: synced, but for some, in %.1f s" account
+                             (plist-get result :duration))
+         (mailsync-sync--tell account (list 'partial account text) 'warning
+                              "\"%s\": synced, but for some: %s" account text)))
       (_ (mailsync-log-add 'warning "%s: sync of %s failed (%s)%s" account names
                            status
                            (if (equal text "") "" (concat ": " text)))))))
@@ -188,10 +190,7 @@ Nothing is said if the user heard of it otherwise since it began."
   (let ((key (list 'sync account)))
     (pcase phase
       ('failing
-       ;; The log has it already, and will have the next one.
-       (mailsync-sync--tell account (cons 'failing key) nil
-                            "\"%s\" cannot be synced, and is tried again: %s"
-                            account text))
+       (mailsync-sync--say-failing account))
       ('paused
        (if (equal text "")
            (unless (eq old 'paused)
@@ -201,29 +200,80 @@ Nothing is said if the user heard of it otherwise since it began."
           "\"%s\" is paused: %s; mend it, then M-x mailsync-resume"
           account text)))
       ('elsewhere
-       (unless (eq old 'elsewhere)
-         (mailsync-log-add 'info "%s: %s" account text)))
+       (mailsync-sync--say-elsewhere account old text))
       ('idle
-       (when (mailsync--said-p (cons 'failing key))
-         (mailsync--once-clear (cons 'failing key))
-         (mailsync-log-add 'info "%s: can be synced again" account)
-         (mailsync-sync--note-told account)
-         (mailsync--say "\"%s\" can be synced again" account))
-       (mailsync--once-clear (cons 'paused key))))
+       (mailsync-sync--say-recovered account text)
+       (mailsync--once-clear (cons 'paused key))
+       ;; Folders that failed alone are in the text until they are synced.
+       (when (equal text "")
+         (mailsync-sync--new-again 'partial account)))
+      ('pending
+       ;; A try after the machine woke up has the trouble still in its text.
+       (when (equal text "")
+         (mailsync-sync--say-recovered account text))))
+    (unless (memq phase '(elsewhere running))
+      (mailsync-sync--new-again 'elsewhere account))
     (when (and (eq old 'paused) (not (eq phase 'paused)))
       (mailsync--once-clear (cons 'paused key))
       (mailsync-log-add 'info "%s: resumed" account))
-    (mailsync-sync--tell-state account phase)))
+    (mailsync-sync--tell-state account phase text)))
 
-(defun mailsync-sync--tell-state (account phase)
-  "Tell the hook when ACCOUNT, in PHASE, gets into trouble or out of it.
+(defun mailsync-sync--say-failing (account)
+  "If ACCOUNT cannot be synced, say why.
+It is said once for each status that is new since it last went well, as soon
+as both the state and the result have come, in whatever order.  The log has it
+already, and will have the next one."
+  (let ((state (mailsync-sync-state account))
+        (result (gethash account mailsync-sync--results)))
+    (when (and (eq (plist-get state :phase) 'failing)
+               (equal (plist-get state :text) (plist-get result :text)))
+      (mailsync-sync--tell account
+                           (list 'failing account (plist-get result :status))
+                           nil
+                           "\"%s\" cannot be synced, and is tried again: %s"
+                           account (plist-get state :text)))))
+
+(defun mailsync-sync--say-recovered (account text)
+  "ACCOUNT was synced, but for what TEXT says; say so if it had failed."
+  (when (mailsync-sync--new-again 'failing account)
+    (mailsync-log-add 'info "%s: can be synced again" account)
+    (mailsync-sync--note-told account)
+    (mailsync--say "\"%s\" can be synced again%s" account
+                   (if (equal text "") "" (concat ", but for some: " text)))))
+
+(defun mailsync-sync--new-again (kind account)
+  "What was said of KIND of ACCOUNT is new; return it if there was any."
+  (let ((keys (seq-filter (lambda (key)
+                            (and (eq (car-safe key) kind)
+                                 (equal (nth 1 key) account)))
+                          mailsync--said)))
+    (mapc #'mailsync--once-clear keys)
+    keys))
+
+(defun mailsync-sync--say-elsewhere (account old text)
+  "Somebody else syncs ACCOUNT, which was in the phase OLD: TEXT says who.
+The other Emacs that usually does it is in the log; what an Emacs has left
+behind, which the user may have to end, is said."
+  (let ((key (list 'elsewhere account text))
+        (line (mailsync-sync--elsewhere (list :text text))))
+    (cond
+     ((mailsync--said-p key))
+     ;; There is advice in it.
+     ((string-search ";" text)
+      (mailsync-sync--tell account key 'warning "\"%s\" is %s" account line))
+     ((not (eq old 'elsewhere))
+      (mailsync-log-add 'info "%s: %s" account line)))))
+
+(defun mailsync-sync--tell-state (account phase text)
+  "Tell the hook when ACCOUNT, in PHASE with TEXT, gets into trouble or out of it.
 Another try is neither."
   (let* ((known (assoc account mailsync-sync--states))
          (told (plist-get (cdr known) :told))
          (new (pcase phase
                 ((or 'paused 'failing) phase)
                 ;; Nothing has gone right so far.
-                ((or 'running 'pending) told))))
+                ('running told)
+                ('pending (and (not (equal text "")) told)))))
     (unless (eq told new)
       (plist-put (cdr known) :told new)
       (mailsync--run-hook-safely 'mailsync-state-change-functions account

@@ -172,12 +172,12 @@ it is interactively, the echo area says how it went."
                     (mailsync-pipe-encode-text name)
                     (mailsync-sync--encode-folders folders)
                     (mailsync-sync--ask-back callback name))
-    (cond
-     ((plist-get (mailsync-sync-state name) :paused)
-      (mailsync--say "\"%s\" is paused; M-x mailsync-resume lets it sync" name))
-     ((eq (plist-get (mailsync-sync-state name) :phase) 'elsewhere)
-      (mailsync--say "another Emacs syncs \"%s\"; this one does when that ends"
-                     name)))))
+    (let ((sync (mailsync-sync-state name)))
+      (cond
+       ((plist-get sync :paused)
+        (mailsync--say "\"%s\" is paused; M-x mailsync-resume lets it sync" name))
+       ((eq (plist-get sync :phase) 'elsewhere)
+        (mailsync--say "\"%s\" is %s" name (mailsync-sync--elsewhere sync)))))))
 
 (defun mailsync-sync-state (account)
   "What the syncs of ACCOUNT are doing, a plist; nil if it is not synced."
@@ -351,6 +351,7 @@ name, whose text may be long."
     (when (mailsync-sync-state account)
       (puthash account result mailsync-sync--results))
     (mailsync-sync--log account result (string-to-number total))
+    (mailsync-sync--say-failing account)
     (setq requests (mapcar #'string-to-number (split-string requests)))
     (mailsync-sync--run-done account requests)
     (mailsync--run-hook-safely 'mailsync-after-sync-functions account result)
