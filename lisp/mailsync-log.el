@@ -97,6 +97,15 @@ for `format-message'."
             (when end
               (goto-char (point-max)))))))))
 
+(defun mailsync-log-time (time)
+  "TIME by the clock, with its date if that is not today.
+How long ago it was would be wrong as soon as it is shown."
+  (format-time-string (if (equal (format-time-string "%F" time)
+                                 (format-time-string "%F"))
+                          "at %T"
+                        "on %F at %R")
+                      time))
+
 (defun mailsync--once (key level format &rest args)
   "Log FORMAT with ARGS at LEVEL and show it to the user, once per KEY.
 With nil as LEVEL it is not logged.

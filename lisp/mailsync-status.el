@@ -397,7 +397,7 @@ printed\n")
                     (plist-get account :pending)))
     (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal)))
       (insert (format "  last trouble, %s: %s\n"
-                      (mailsync-status--time (car trouble)) (cdr trouble))))
+                      (mailsync-log-time (car trouble)) (cdr trouble))))
     (mailsync-status--sync name (plist-get account :sync))
     (mapc #'mailsync-status--root (plist-get account :roots))
     (put-text-property start (point) 'mailsync-account name)))
@@ -412,32 +412,23 @@ printed\n")
                           'face (and trouble 'mailsync-trouble))
               (if-let ((ok (plist-get status :last-ok)))
                   (format ", last success %s"
-                          (mailsync-status--time (time-subtract nil ok)))
+                          (mailsync-log-time (time-subtract nil ok)))
                 "")
               (if-let ((next (and (not (eq (plist-get sync :phase) 'running))
                                   (plist-get status :next))))
                   (format ", next %s %s"
                           (if (eq (plist-get sync :phase) 'failing)
                               "try" "one")
-                          (mailsync-status--time (time-add nil next)))
+                          (mailsync-log-time (time-add nil next)))
                 "")
               "\n")
       (unless (equal text "")
         (insert "    " text "\n"))
       (when-let ((result (gethash account mailsync-sync--results)))
         (insert (format "    last run %s: %s, %.1f s\n"
-                        (mailsync-status--time (plist-get result :started))
+                        (mailsync-log-time (plist-get result :started))
                         (plist-get result :status)
                         (plist-get result :duration)))))))
-
-(defun mailsync-status--time (time)
-  "TIME by the clock, with its date if that is not today.
-How long ago it was would be wrong as soon as it is shown."
-  (format-time-string (if (equal (format-time-string "%F" time)
-                                 (format-time-string "%F"))
-                          "at %T"
-                        "on %F at %R")
-                      time))
 
 (defun mailsync-status--state (state)
   "STATE as it is shown."

@@ -48,14 +48,23 @@ Meanwhile the state of its account may have said the same, and what to do.")
 
 (defvar mailsync-sync--results)
 (defvar mailsync-sync--states)
+(declare-function mailsync-sync--accounts "mailsync-sync" ())
 (declare-function mailsync-sync--need "mailsync-sync" (account))
 (declare-function mailsync-sync-state "mailsync-sync" (account))
-(declare-function mailsync-sync--read-account "mailsync-sync" (prompt))
 
 ;;;; The output
 
+(defvar-local mailsync-sync--output-account nil
+  "The account whose output the buffer shows.")
+
+(defvar-local mailsync-sync--output-time nil
+  "When the sync began whose output the buffer shows.")
+
 (define-derived-mode mailsync-output-mode special-mode "Mailsync-Output"
-  "Major mode of buffers that show what a syncer printed.")
+  "Major mode of buffers that show what a syncer printed."
+  (buffer-disable-undo)
+  (setq-local revert-buffer-function
+              (lambda (&rest _) (mailsync-sync--output-note))))
 
 (defun mailsync-sync--output-name (account)
   "The name of the buffer with the last output of ACCOUNT."
@@ -63,14 +72,59 @@ Meanwhile the state of its account may have said the same, and what to do.")
 
 ;;;###autoload
 (defun mailsync-output (account)
-  "Show what the last sync of ACCOUNT printed."
-  (interactive (progn
-                 (mailsync-sync--need nil)
-                 (list (mailsync-sync--read-account "Output of account: "))))
-  (let ((buffer (get-buffer (mailsync-sync--output-name account))))
-    (if buffer
-        (display-buffer buffer)
-      (message "The syncer of \"%s\" has printed nothing so far" account))))
+  "Show what the last sync of ACCOUNT printed, or the last that printed anything."
+  (interactive (list (mailsync-sync--read-output)))
+  (if-let ((buffer (get-buffer (mailsync-sync--output-name account))))
+      (progn
+        (with-current-buffer buffer
+          (mailsync-sync--output-note))
+        (display-buffer buffer))
+    (mailsync-sync--need account)
+    (message "mailsync: %s" (mailsync-sync--silence account))))
+
+(defun mailsync-sync--read-output ()
+  "Ask for an account, or a syncer without one, that may have printed something."
+  (let ((others (mapcar (lambda (buffer)
+                          (buffer-local-value 'mailsync-sync--output-account
+                                              buffer))
+                        (seq-filter #'buffer-live-p mailsync-sync--outputs))))
+    (unless others
+      (mailsync-sync--need nil))
+    (let ((all (append (mailsync-sync--accounts) others)))
+      (if (cdr all)
+          (completing-read "Output of account: " all nil t)
+        (car all)))))
+
+(defun mailsync-sync--silence (account)
+  "Why there is nothing to show of what the syncer of ACCOUNT printed."
+  (let ((result (gethash account mailsync-sync--results)))
+    (cond
+     ((eq (plist-get (mailsync-sync-state account) :phase) 'running)
+      (format "\"%s\" is being synced; what that prints is there when it has ended"
+              account))
+     (result
+      (format "the last sync of \"%s\", which began %s, printed nothing" account
+              (mailsync-log-time (plist-get result :started))))
+     (t (format "\"%s\" has not been synced since mailsync was started"
+                account)))))
+
+(defun mailsync-sync--output-note ()
+  "Say at the top of this buffer if what it shows is not of the last sync."
+  (let* ((result (gethash mailsync-sync--output-account mailsync-sync--results))
+         (inhibit-read-only t)
+         (end (next-single-property-change (point-min) 'mailsync-note nil
+                                           (point-max))))
+    (save-excursion
+      (when (get-text-property (point-min) 'mailsync-note)
+        (delete-region (point-min) end))
+      (when (and result (time-less-p mailsync-sync--output-time
+                                     (plist-get result :started)))
+        (goto-char (point-min))
+        (insert (propertize
+                 (format "The last sync began %s, went well, and printed nothing.  \
+Before:\n\n"
+                         (mailsync-log-time (plist-get result :started)))
+                 'mailsync-note t))))))
 
 (defun mailsync-sync--keep-output (account result first dropped last)
   "Put what was printed in a sync of ACCOUNT into its buffer; return that.
@@ -83,8 +137,9 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
       (let ((inhibit-read-only t))
         (erase-buffer)
         (unless (derived-mode-p 'mailsync-output-mode)
-          (mailsync-output-mode)
-          (buffer-disable-undo))
+          (mailsync-output-mode))
+        (setq mailsync-sync--output-account account
+              mailsync-sync--output-time (plist-get result :started))
         (insert (format-time-string "%F %T, " (plist-get result :started))
                 account ": " (symbol-name (plist-get result :status))
                 (if-let ((code (plist-get result :exit-code)))
@@ -93,7 +148,9 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
                 "\n")
         (unless (equal (plist-get result :text) "")
           (insert (plist-get result :text) "\n"))
-        (insert "\n" (mailsync-pipe-decode-text first))
+        (insert "\n" (if (and (equal first "") (equal last ""))
+                         "It printed nothing.\n"
+                       (mailsync-pipe-decode-text first)))
         (unless (equal dropped "0")
           (insert (format "\n[... %s bytes left out ...]\n" dropped)))
         (insert (mailsync-pipe-decode-text last))

@@ -184,9 +184,9 @@ when that has ended" left))))
 
 (ert-deftest status-test-times ()
   "Times are those of the clock, with a date that is not today's."
-  (should (equal (mailsync-status--time nil) (format-time-string "at %T")))
+  (should (equal (mailsync-log-time nil) (format-time-string "at %T")))
   (let ((time (encode-time '(5 4 3 2 1 2020 nil -1 nil))))
-    (should (equal (mailsync-status--time time) "on 2020-01-02 at 03:04")))
+    (should (equal (mailsync-log-time time) "on 2020-01-02 at 03:04")))
   (status-test-with-records
     (result "transient" "no network")
     (state "failing" "no network")
@@ -241,6 +241,51 @@ when that has ended" left))))
         (mailsync-status)
         (goto-char (point-min))
         (should-error (mailsync-status-sync) :type 'user-error)))))
+
+(ert-deftest status-test-what-a-syncer-printed ()
+  "It is shown with a note if the last sync printed nothing; else why there is none."
+  (sync-test-with "test ! -e bad || { echo Oh dear; exit 1; }"
+      `(mailsync-command ,program)
+    (let ((bad (expand-file-name "bad" root))
+          (told (lambda (regexp)
+                  (setq sync-test-said nil)
+                  (mailsync-output "w")
+                  (string-match-p regexp (car sync-test-said))))
+          (buffer (mailsync-sync--output-name "w")))
+      (when (get-buffer buffer)
+        (kill-buffer buffer))
+      (save-window-excursion
+        (should (funcall told "\"w\" has not been synced"))
+        (mailsync-sync "w")
+        (sync-test-wait 1)
+        (test-wait (lambda () (eq (sync-test-phase) 'idle)))
+        (should (funcall told "last sync of \"w\", which began at .* printed nothing"))
+        (should-not (get-buffer buffer))
+        (write-region "" nil bad nil 'silent)
+        (mailsync-sync "w")
+        (sync-test-wait 2)
+        (setq sync-test-said nil)
+        (mailsync-output "w")
+        (with-current-buffer buffer
+          (should (string-match-p "\\`[-0-9: ]+, w: transient, exit code 1\n.*\n\nOh dear"
+                                  (buffer-string))))
+        (delete-file bad)
+        (mailsync-sync "w")
+        (sync-test-wait 3)
+        (with-current-buffer buffer
+          (let ((old (buffer-string)))
+            (dotimes (_ 2)
+              (revert-buffer))
+            (should (equal (buffer-string)
+                           (concat (format "The last sync began %s, went well, \
+and printed nothing.  Before:\n\n"
+                                           (mailsync-log-time
+                                            (plist-get (sync-test-wait 3) :started)))
+                                   old)))))
+        (mailsync-stop)
+        (mailsync-output "w")
+        (kill-buffer buffer)
+        (should-error (mailsync-output "w") :type 'user-error)))))
 
 (ert-deftest status-test-follows ()
   "It follows what happens while it is shown, and point stays at its line."
