@@ -393,8 +393,12 @@ printed\n")
          (start (point)))
     (insert "\n" (propertize name 'face 'bold) ": "
             (mailsync-status--state state)
-            (format ", %d changed folders on their way to Emacs\n"
-                    (plist-get account :pending)))
+            (if (zerop (plist-get account :pending))
+                "\n"
+              (format ", %s on the way to Emacs\n"
+                      (mailsync-status--count (plist-get account :pending)
+                                              "changed folder"
+                                              "changed folders"))))
     (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal)))
       (insert (format "  last trouble, %s: %s\n"
                       (mailsync-log-time (car trouble)) (cdr trouble))))
@@ -405,26 +409,29 @@ printed\n")
 (defun mailsync-status--sync (account status)
   "Write about the syncs of ACCOUNT, whose STATUS is a plist from the module."
   (when-let ((sync (mailsync-sync-state account)))
-    (let ((text (mailsync-status--sync-text sync))
-          (trouble (memq (plist-get sync :phase) '(failing paused))))
+    (let* ((text (mailsync-status--sync-text sync))
+           (phase (plist-get sync :phase))
+           (ok (plist-get status :last-ok))
+           (next (and (not (eq phase 'running)) (plist-get status :next)))
+           (next (and next (mailsync-log-time (time-add nil next))))
+           (result (gethash account mailsync-sync--results)))
       (insert "  syncs: "
               (propertize (mailsync-status--phase sync)
-                          'face (and trouble 'mailsync-trouble))
-              (if-let ((ok (plist-get status :last-ok)))
-                  (format ", last success %s"
+                          'face (and (memq phase '(failing paused))
+                                     'mailsync-trouble))
+              (if (and next (eq phase 'failing)) (concat " " next) "")
+              (if ok
+                  (concat ", last success "
                           (mailsync-log-time (time-subtract nil ok)))
                 "")
-              (if-let ((next (and (not (eq (plist-get sync :phase) 'running))
-                                  (plist-get status :next))))
-                  (format ", next %s %s"
-                          (if (eq (plist-get sync :phase) 'failing)
-                              "try" "one")
-                          (mailsync-log-time (time-add nil next)))
+              (if (and next (not (eq phase 'failing)))
+                  (concat ", next sync " next)
                 "")
               "\n")
       (unless (equal text "")
         (insert "    " text "\n"))
-      (when-let ((result (gethash account mailsync-sync--results)))
+      ;; The last success is above.
+      (unless (memq (plist-get result :status) '(nil ok))
         (insert (format "    last run %s: %s, %.1f s\n"
                         (mailsync-log-time (plist-get result :started))
                         (plist-get result :status)
@@ -440,7 +447,9 @@ printed\n")
   (insert (format "  %s: " (abbreviate-file-name
                             (mailsync-pipe-decode (plist-get root :directory))))
           (mailsync-status--state (plist-get root :state))
-          (format ", %d folders, %s\n" (plist-get root :folders)
+          (format ", %s, %s\n"
+                  (mailsync-status--count (plist-get root :folders)
+                                          "folder" "folders")
                   (mailsync-status--how root)))
   (let ((text (mailsync-pipe-decode-text (plist-get root :text))))
     (unless (equal text "")

@@ -181,7 +181,11 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
 
 (defun mailsync-sync--elsewhere (sync)
   "Who syncs instead of this Emacs, and until when, where SYNC, a plist, is so."
-  (concat (plist-get sync :text) "; this Emacs syncs when that has ended"))
+  (let ((text (plist-get sync :text)))
+    (if (equal text (format "synced by pid %d" (emacs-pid)))
+        ;; What had the lock before mailsync was stopped and started.
+        "waiting for the end of the sync that was stopped"
+      (concat text "; this Emacs syncs when that has ended"))))
 
 (defun mailsync-sync--result (account result)
   "How a sync of ACCOUNT went that had this RESULT, in one line."

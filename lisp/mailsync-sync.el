@@ -207,7 +207,10 @@ One that is going on ends as usual; watching and checking go on.
 Interactively, a prefix argument asks for the account."
   (interactive (list (and current-prefix-arg
                           (mailsync-sync--read-account "Pause account: "))))
-  (mailsync-sync--pause account t))
+  (mailsync-sync--pause account t)
+  (when (called-interactively-p 'any)
+    (mailsync--say "%s paused; M-x mailsync-resume ends that"
+                   (if account (format "\"%s\" is" account) "all syncs are"))))
 
 ;;;###autoload
 (defun mailsync-resume (&optional account)
@@ -215,7 +218,10 @@ Interactively, a prefix argument asks for the account."
 Interactively, a prefix argument asks for the account."
   (interactive (list (and current-prefix-arg
                           (mailsync-sync--read-account "Resume account: "))))
-  (mailsync-sync--pause account nil))
+  (mailsync-sync--pause account nil)
+  (when (called-interactively-p 'any)
+    (mailsync--say "%s synced again" (if account (format "\"%s\" is" account)
+                                      "all accounts are"))))
 
 (defun mailsync-sync--pause (account flag)
   "Pause ACCOUNT, or all, if FLAG is non-nil; resume otherwise."

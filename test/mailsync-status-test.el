@@ -175,6 +175,9 @@ There `state' and `result' are functions that take in a record."
       (should (equal sync-test-said
                      (list (format "mailsync: \"w\" is %s; this Emacs syncs \
 when that has ended" left))))
+      (state "elsewhere" (format "synced by pid %d" (emacs-pid)))
+      (should (string-match-p "waiting for the end of the sync that was stopped"
+                              (mailsync-status--sync-words "w")))
       (state "idle" "")
       (state "elsewhere" left)
       (should (= 2 (length sync-test-said)))
@@ -193,11 +196,19 @@ when that has ended" left))))
     (with-temp-buffer
       (mailsync-status--sync "w" '(:last-ok 200000.5 :next 200000.0))
       (should (string-match-p
-               (concat "\\`  syncs: cannot be synced, and is tried again, "
-                       "last success on [-0-9]+ at [0-9]+:[0-9]+, "
-                       "next try on [-0-9]+ at [0-9]+:[0-9]+\n"
+               (concat "\\`  syncs: cannot be synced, and is tried again "
+                       "on [-0-9]+ at [0-9]+:[0-9]+, "
+                       "last success on [-0-9]+ at [0-9]+:[0-9]+\n"
                        "    no network\n"
                        "    last run on 1970-01-01 at [0-9:]+: transient, 0.1 s\n")
+               (buffer-string))))
+    (result "ok" "")
+    (state "idle" "")
+    (with-temp-buffer
+      (mailsync-status--sync "w" '(:last-ok 0.0 :next 200000.0))
+      (should (string-match-p
+               (concat "\\`  syncs: nothing to sync, last success at [0-9:]+, "
+                       "next sync on [-0-9]+ at [0-9]+:[0-9]+\n\\'")
                (buffer-string))))))
 
 (defun status-test-line ()

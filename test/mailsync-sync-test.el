@@ -78,7 +78,12 @@
     (test-wait (lambda () (test-changed "a")))
     (should (equal (car (mailsync-status--summary)) "paused"))
     (should-not (sync-test-calls root))
-    (mailsync-resume)
+    (should-not sync-test-said)
+    (call-interactively #'mailsync-pause)
+    (call-interactively #'mailsync-resume)
+    (should (equal sync-test-said
+                   '("mailsync: all accounts are synced again"
+                     "mailsync: all syncs are paused; M-x mailsync-resume ends that")))
     (sync-test-wait 1)
     (should (equal (sync-test-calls root) '("run <a>")))))
 
