@@ -89,7 +89,8 @@ nil shows nothing."
 (declare-function mailsync-sync "mailsync-sync")
 (declare-function mailsync-sync--elsewhere "mailsync-sync-say" (sync))
 (declare-function mailsync-sync--need "mailsync-sync" (account))
-(declare-function mailsync-sync--read-account "mailsync-sync" (prompt))
+(declare-function mailsync-sync--read-account "mailsync-sync"
+                  (prompt &optional others))
 (declare-function mailsync-sync-state "mailsync-sync")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 
@@ -229,17 +230,17 @@ nil shows nothing."
 (defun mailsync-status-output ()
   "Show what the last sync of the account at point printed."
   (interactive)
-  (mailsync-output (mailsync-status--account-here "Output of account: ")))
+  (mailsync-output (mailsync-status--account-here "Output of account")))
 
 (defun mailsync-status-sync ()
   "Sync the account at point now."
   (interactive)
-  (mailsync-sync (mailsync-status--account-here "Sync account: ") nil t))
+  (mailsync-sync (mailsync-status--account-here "Sync account") nil t))
 
 (defun mailsync-status-pause ()
   "Pause the account at point, or resume it if it is paused."
   (interactive)
-  (let* ((account (mailsync-status--account-here "Pause or resume account: "))
+  (let* ((account (mailsync-status--account-here "Pause or resume account"))
          (sync (mailsync-sync-state account)))
     (if (plist-get sync :paused)
         (mailsync-resume account)
@@ -380,9 +381,11 @@ the END."
                             ", Emacs has not read the last ones yet" "")))
         (when-let ((dead (plist-get status :dead)))
           (insert "  ended: " (mailsync-pipe-decode-text dead) "\n"))))
-    (insert "\ng brings this up to date, l shows what happened, q leaves.  At an \
-account:\ns syncs it now, p pauses or resumes it, o shows what its syncer \
-printed\n")
+    (insert "\ng brings this up to date, l shows what happened, q leaves.")
+    (insert (if (bound-and-true-p mailsync-mode)
+                "  At an account:\ns syncs it now, p pauses or resumes it, o shows \
+what its syncer printed\n"
+              "\n"))
     (buffer-string)))
 
 (defun mailsync-status--account (account)

@@ -48,8 +48,9 @@ Meanwhile the state of its account may have said the same, and what to do.")
 
 (defvar mailsync-sync--results)
 (defvar mailsync-sync--states)
-(declare-function mailsync-sync--accounts "mailsync-sync" ())
 (declare-function mailsync-sync--need "mailsync-sync" (account))
+(declare-function mailsync-sync--read-account "mailsync-sync"
+                  (prompt &optional others))
 (declare-function mailsync-sync-state "mailsync-sync" (account))
 
 ;;;; The output
@@ -90,10 +91,7 @@ Meanwhile the state of its account may have said the same, and what to do.")
                         (seq-filter #'buffer-live-p mailsync-sync--outputs))))
     (unless others
       (mailsync-sync--need nil))
-    (let ((all (append (mailsync-sync--accounts) others)))
-      (if (cdr all)
-          (completing-read "Output of account: " all nil t)
-        (car all)))))
+    (mailsync-sync--read-account "Output of account" others)))
 
 (defun mailsync-sync--silence (account)
   "Why there is nothing to show of what the syncer of ACCOUNT printed."

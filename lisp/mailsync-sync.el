@@ -122,12 +122,14 @@ From keys to (SYNCER . REQUESTS), the numbers of those that wait for them.")
        (t
         (user-error "There is no account %S" account))))))
 
-(defun mailsync-sync--read-account (prompt)
-  "Ask for an account with PROMPT, unless there is only one."
-  (let ((accounts (mailsync-sync--accounts)))
-    (if (cdr accounts)
-        (completing-read prompt accounts nil t)
-      (car accounts))))
+(defun mailsync-sync--read-account (prompt &optional others)
+  "Ask for an account, or for one of OTHERS, unless there is only one.
+PROMPT is without a colon; empty input is the first one."
+  (let* ((all (append (mailsync-sync--accounts) others))
+         (first (car all)))
+    (if (cdr all)
+        (completing-read (format-prompt prompt first) all nil t nil nil first)
+      first)))
 
 (defun mailsync-sync--encode-folders (folders)
   "FOLDERS, canonical names, as the module wants them."
@@ -159,7 +161,7 @@ it is interactively, the echo area says how it went."
      (mailsync-sync--need nil)
      (if current-prefix-arg
          (list nil nil t)
-       (let ((account (mailsync-sync--read-account "Sync account: ")))
+       (let ((account (mailsync-sync--read-account "Sync account")))
          (list account
                (let ((folder (completing-read
                               (format "Sync folder of %s (all): " account)
@@ -206,7 +208,7 @@ it is interactively, the echo area says how it went."
 One that is going on ends as usual; watching and checking go on.
 Interactively, a prefix argument asks for the account."
   (interactive (list (and current-prefix-arg
-                          (mailsync-sync--read-account "Pause account: "))))
+                          (mailsync-sync--read-account "Pause account"))))
   (mailsync-sync--pause account t)
   (when (called-interactively-p 'any)
     (mailsync--say "%s paused; M-x mailsync-resume ends that"
@@ -217,7 +219,7 @@ Interactively, a prefix argument asks for the account."
   "Let syncs of ACCOUNT start again, or of all accounts if it is nil.
 Interactively, a prefix argument asks for the account."
   (interactive (list (and current-prefix-arg
-                          (mailsync-sync--read-account "Resume account: "))))
+                          (mailsync-sync--read-account "Resume account"))))
   (mailsync-sync--pause account nil)
   (when (called-interactively-p 'any)
     (mailsync--say "%s synced again" (if account (format "\"%s\" is" account)
