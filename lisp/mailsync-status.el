@@ -170,8 +170,10 @@ nil shows nothing."
                                         "folders are to be synced")))
     ('running (concat (if (zerop (plist-get sync :progress))
                           "is being synced"
-                        (format "is being synced, %d messages came so far"
-                                (plist-get sync :progress)))
+                        (format "is being synced, %s came so far"
+                                (mailsync-status--count
+                                 (plist-get sync :progress)
+                                 "message" "messages")))
                       (if (plist-get sync :paused) ", and then paused" "")))
     ('failing "cannot be synced, and is tried again")
     ('paused "paused")
@@ -402,7 +404,13 @@ what its syncer printed\n"
                       (mailsync-status--count (plist-get account :pending)
                                               "changed folder"
                                               "changed folders"))))
-    (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal)))
+    (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal))
+               ;; If it lasts, its root says it.
+               ((not (seq-some (lambda (root)
+                                 (equal (mailsync-pipe-decode-text
+                                         (plist-get root :text))
+                                        (cdr trouble)))
+                               (plist-get account :roots)))))
       (insert (format "  last trouble, %s: %s\n"
                       (mailsync-log-time (car trouble)) (cdr trouble))))
     (mailsync-status--sync name (plist-get account :sync))
@@ -480,8 +488,9 @@ time to time" watches (plist-get root :unwatched)))
       (insert "not loaded\n")
     (let ((status (mailsync-gnus-status)))
       (insert (if (plist-get status :ready) "running" "not running")
-              (format ", %d folders wait for a check\n"
-                      (plist-get status :pending)))
+              (format ", %s for a check\n"
+                      (mailsync-status--count (plist-get status :pending)
+                                              "folder waits" "folders wait")))
       (when-let ((asked (plist-get status :asked)))
         (insert (format "  waits for the answer of %s\n"
                         (string-join asked ", "))))
