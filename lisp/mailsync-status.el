@@ -107,15 +107,16 @@ nil shows nothing."
     (cond
      ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
      ((null states) '("no account" . t))
+     ;; What waits for the user comes before what is tried again.
+     ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
+                (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
+                            syncs))
+      '("paused" . t))
      ((memq 'failing phases) '("failing" . t))
      ((memq 'waiting states) '("waiting" . t))
      ((and (memq 'running phases) (> progress 0))
       (list (format "syncing %d" progress)))
      ((memq 'running phases) '("syncing"))
-     ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
-                (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
-                            syncs))
-      '("paused" . t))
      ((memq 'paused phases) '("paused"))
      (mailsync--checking '("checking"))
      ((> pending 0) (list (format "%d pending" pending)))
@@ -176,7 +177,9 @@ nil shows nothing."
                                  "message" "messages")))
                       (if (plist-get sync :paused) ", and then paused" "")))
     ('failing "cannot be synced, and is tried again")
-    ('paused "paused")
+    ('paused (if (equal (plist-get sync :text) "")
+                 "paused until M-x mailsync-resume"
+               "paused until you mend this, and M-x mailsync-resume"))
     ('elsewhere (mailsync-sync--elsewhere sync))))
 
 (defun mailsync-status--count (number one many)

@@ -150,6 +150,26 @@ There `state' and `result' are functions that take in a record."
     (result "partial" "b is locked")
     (should (= 2 (length sync-test-said)))))
 
+(ert-deftest status-test-paused ()
+  "What waits for the user comes first in the mode line, and says what to do."
+  (status-test-with-records
+    (let ((mailsync--states '(("w" watching . "") ("v" watching . ""))))
+      (push (list "v" :phase 'running :progress 0 :pending 0 :text "")
+            mailsync-sync--states)
+      (state "paused" "" "t")
+      (should (equal (mailsync-status--summary) '("syncing")))
+      (should (equal (mailsync-status--sync-words "w")
+                     "; paused until M-x mailsync-resume"))
+      (dotimes (_ 2)
+        (state "paused" "no login" "t"))
+      (should (equal (mailsync-status--summary) '("paused" . t)))
+      (plist-put (cdar mailsync-sync--states) :phase 'failing)
+      (should (equal (mailsync-status--summary) '("paused" . t)))
+      (should (equal (mailsync-status--sync-words "w")
+                     "; paused until you mend this, and M-x mailsync-resume: no login"))
+      (should (= 1 (status-test-told "\"w\" is paused: no login; mend it")))
+      (should (= 1 (length sync-test-said))))))
+
 (ert-deftest status-test-synced-elsewhere ()
   "Another Emacs is no trouble; what one has left behind may be."
   (status-test-with-records
