@@ -195,9 +195,7 @@ An error is reported and stops nothing else."
   (let ((running mailsync--running))
     ;; What was on its way when an account was given up is nobody's.
     (when (member account (mailsync--account-names))
-      (mailsync-sync-heard-of account (mapcar (lambda (change)
-                                                (plist-get change :folder))
-                                              changes))
+      (mailsync-sync-heard-of-changes account changes)
       (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
       ;; A function may have stopped us, or started anew.
       (when (eq running mailsync--running)

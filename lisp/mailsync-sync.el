@@ -194,6 +194,16 @@ it is interactively, the echo area says how it went."
       (dolist (folder folders)
         (puthash folder t known)))))
 
+(defun mailsync-sync-heard-of-changes (account changes)
+  "Remember which folders ACCOUNT has after CHANGES, for completion."
+  (dolist (change changes)
+    (let ((kinds (plist-get change :kinds))
+          (folder (plist-get change :folder)))
+      (if (and (memq 'folder-deleted kinds) (not (memq 'folder-created kinds)))
+          (when-let ((known (gethash account mailsync-sync--folders)))
+            (remhash folder known))
+        (mailsync-sync-heard-of account (list folder))))))
+
 (defun mailsync-sync--known-folders (account)
   "Folders of ACCOUNT that were heard of, or that its groups are given for."
   (let ((heard (gethash account mailsync-sync--folders))

@@ -192,6 +192,15 @@
     (mailsync-sync-heard-of "w" '("INBOX" "a"))
     (should (equal (sort (mailsync-sync--known-folders "w") #'string<)
                    '("INBOX" "a" "b c")))
+    (mailsync-sync-heard-of-changes
+     "w" '((:folder "x" :kinds (new)) (:folder "y" :kinds (folder-created unknown))
+           (:folder "a" :kinds (folder-deleted))
+           (:folder "INBOX" :kinds (folder-deleted))
+           (:folder "INBOX" :kinds (folder-created folder-deleted))))
+    ;; The account itself names "a".
+    (should (equal (sort (mailsync-sync--known-folders "w") #'string<)
+                   '("INBOX" "a" "b c" "x" "y")))
+    (should-not (gethash "a" (gethash "w" mailsync-sync--folders)))
     (should-not (mailsync-sync--known-folders "v"))))
 
 (ert-deftest sync-test-many-folders-are-no-burden ()
