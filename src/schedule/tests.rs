@@ -517,6 +517,25 @@ fn everything_from_time_to_time() {
             "0 sign; 0 > *; 1 fails; 2 ask b; 2 > b; 3 ask *; 4 ok *; 4 > *; 5 ok *",
         ),
         (
+            "a wish before the first look is had, and uses up no start",
+            start.clone(),
+            115.0,
+            "0 away; 1 ask *; 1 > *; 2 ok; 9 back; 9 > *; 10 ok; 110 > *",
+        ),
+        (
+            "also where the run ends after the look, or fails",
+            start.clone(),
+            90.0,
+            "0 away; 1 ask *; 1 > *; 2 back; 3 fails; 8 > *; 9 away; 10 ok; 20 ask *; 20 > *; \
+             21 back; 22 ok",
+        ),
+        (
+            "also where it takes more than it was to",
+            start.clone(),
+            90.0,
+            "0 away; 1 ask a; 1 > a; 2 back; 3 ok *; 8 > *; 9 ok",
+        ),
+        (
             "a named run is not everything",
             start,
             130.0,
