@@ -609,6 +609,40 @@ fn a_request_is_answered_by_the_run_that_begins_after_it() {
     assert_eq!(done.folders, [b"b"[..].into()]);
 }
 
+/// It waits under its name, and becomes one with what is told of it.
+#[test]
+fn a_folder_that_is_asked_for_before_it_is_known() {
+    let named = || Arc::new(Folder::by_name(AccountId(0), b"a"[..].into()));
+    let made = || Change {
+        folder: Arc::new(Folder {
+            real: Path::new("/m/a").into(),
+            ..Folder::clone(&named())
+        }),
+        kinds: Kinds::CREATED,
+        origins: Origins::LOCAL,
+        serial: 1,
+    };
+    let mut bench = Bench::new(timing());
+    let epoch = bench.epoch;
+    bench.scheduler.pause();
+    bench.scheduler.asked(epoch, Some(vec![named()]), 7);
+    bench.scheduler.changed(epoch, &made());
+    assert_eq!(bench.scheduler.held(), 1);
+    let (seen, _) = bench.play("1 resume; 2 ok", 100.0);
+    assert_eq!(seen, ["1 > *"], "a run that names it would undo it");
+    // Made while a run names it that fails.
+    let mut bench = Bench::new(timing());
+    let epoch = bench.epoch;
+    bench.scheduler.asked(epoch, Some(vec![named()]), 7);
+    bench.tick(epoch);
+    bench.scheduler.changed(epoch, &made());
+    bench.end(epoch, Outcome::Transient, "");
+    assert_eq!(bench.scheduler.held(), 1);
+    let (seen, _) = bench.play("0 network; 20 ok", 100.0);
+    assert_eq!(seen, ["0 > a", "10 > *"]);
+    assert!(bench.scheduler.is_idle());
+}
+
 #[test]
 fn globs() {
     let table = [
