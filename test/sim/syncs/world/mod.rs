@@ -123,8 +123,6 @@ pub struct World {
     /// What had happened on the server when something was asked for.
     wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     calm: bool,
-    /// Each run: when it began, what it covered (empty: everything), and what it wrote.
-    pub history: Vec<(Duration, Vec<&'static str>)>,
 }
 
 impl World {
@@ -165,7 +163,6 @@ impl World {
             once: Once::default(),
             wished: BTreeMap::new(),
             calm: true,
-            history: Vec::new(),
             setup,
             rng,
         }
@@ -173,6 +170,10 @@ impl World {
 
     /// A whole life.
     pub fn run(&mut self) -> Verdict {
+        if let Some(away) = self.setup.away {
+            self.away = true;
+            self.soon(away, Happens::Returns);
+        }
         self.begin()?;
         self.calm = false;
         if let Some(other) = self.setup.other {
