@@ -52,8 +52,11 @@
 (defvar mailsync--timer nil
   "The timer that dispatches, or nil.")
 
-(defvar mailsync--batches nil
-  "Checks that are not done: lists (ACCOUNT . CHANGES).")
+(defvar mailsync--batches (make-hash-table :test #'eq)
+  "The checks that are not done: a table with lists (ACCOUNT . CHANGES) as keys.")
+
+(defvar mailsync--unchecked (make-hash-table :test #'equal)
+  "Hash table from truenames to the number of checks in which they wait.")
 
 (defvar mailsync--requests nil
   "Requests to resolve names: alist from slots to (NUMBER CALLBACK . PARTS).")
@@ -181,9 +184,7 @@ An error is reported and stops nothing else."
   (let ((running mailsync--running))
     ;; What was on its way when an account was given up is nobody's.
     (when (member account (mailsync--account-names))
-      (mailsync-sync-heard-of account (mapcar (lambda (change)
-                                                (plist-get change :folder))
-                                              changes))
+      (mailsync-sync-heard-of-changes account changes)
       (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
       ;; A function may have stopped us, or started anew.
       (when (eq running mailsync--running)
@@ -192,7 +193,8 @@ An error is reported and stops nothing else."
 (defun mailsync--have-checked (account changes)
   "Have the CHANGES of ACCOUNT checked."
   (let ((batch (cons account changes)))
-    (push batch mailsync--batches)
+    (puthash batch t mailsync--batches)
+    (mailsync--count-unchecked changes 1)
     (condition-case err
         (let ((inhibit-quit nil))
           (funcall mailsync-check-function account changes
@@ -208,8 +210,9 @@ An error is reported and stops nothing else."
 
 (defun mailsync--checked (batch results brought)
   "The check of BATCH is done with RESULTS, and BROUGHT these changes."
-  (when (memq batch mailsync--batches)
-    (setq mailsync--batches (delq batch mailsync--batches))
+  (when (gethash batch mailsync--batches)
+    (remhash batch mailsync--batches)
+    (mailsync--count-unchecked (cdr batch) -1)
     ;; A sync may wait for this, whatever came of it.
     (mailsync--call #'mailsync-module--checked
                     (mailsync-pipe-encode-text (car batch))
@@ -226,11 +229,18 @@ An error is reported and stops nothing else."
                                  brought))
     (mailsync-status-update)))
 
+(defun mailsync--count-unchecked (changes step)
+  "By STEP more checks have the folders of CHANGES to do."
+  (dolist (change changes)
+    (let* ((folder (plist-get change :truename))
+           (count (+ step (gethash folder mailsync--unchecked 0))))
+      (if (zerop count)
+          (remhash folder mailsync--unchecked)
+        (puthash folder count mailsync--unchecked)))))
+
 (defun mailsync--pending ()
   "How many folders wait for their check."
-  (length (delete-dups (mapcar (lambda (change) (plist-get change :truename))
-                               (apply #'append
-                                      (mapcar #'cdr mailsync--batches))))))
+  (hash-table-count mailsync--unchecked))
 
 (defun mailsync--set-checking (flag)
   "Note whether a check waits for a server: FLAG."

@@ -37,8 +37,11 @@
 (defconst mailsync-log--most 100000
   "Characters that the log keeps, roughly.")
 
+(defconst mailsync-log--keys 500
+  "How many keys of what was said are remembered.")
+
 (defvar mailsync--said nil
-  "Keys of what `mailsync--once' has said.")
+  "Keys of what `mailsync--once' has said, newest first.")
 
 ;;;; Code
 
@@ -81,12 +84,24 @@ for `format-message'."
             (when end
               (goto-char (point-max)))))))))
 
+(defun mailsync-log-time (time)
+  "TIME by the clock, with its date if that is not today.
+How long ago it was would be wrong as soon as it is shown."
+  (format-time-string (if (equal (format-time-string "%F" time)
+                                 (format-time-string "%F"))
+                          "at %T"
+                        "on %F at %R")
+                      time))
+
 (defun mailsync--once (key level format &rest args)
   "Log FORMAT with ARGS at LEVEL and show it to the user, once per KEY.
 With nil as LEVEL it is not logged.
 `mailsync--once-clear' makes it new again."
   (unless (member key mailsync--said)
     (push key mailsync--said)
+    ;; There is no end of what a syncer can print.
+    (when-let ((last (nthcdr (1- mailsync-log--keys) mailsync--said)))
+      (setcdr last nil))
     (let ((text (apply #'format-message format args)))
       (when level
         (mailsync-log-add level "%s" text))

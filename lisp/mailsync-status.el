@@ -25,7 +25,8 @@
   "How the mode line of the Group buffer shows the state.
 %s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
 \"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"failing\", \"waiting\" or \"error\".  nil shows nothing."
+\"failing\", \"synced elsewhere\" (by another Emacs), \"waiting\" or \"error\".
+nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
@@ -73,8 +74,10 @@
 (declare-function mailsync-pause "mailsync-sync")
 (declare-function mailsync-resume "mailsync-sync")
 (declare-function mailsync-sync "mailsync-sync")
+(declare-function mailsync-sync--elsewhere "mailsync-sync-say" (sync))
 (declare-function mailsync-sync--need "mailsync-sync" (account))
-(declare-function mailsync-sync--read-account "mailsync-sync" (prompt))
+(declare-function mailsync-sync--read-account "mailsync-sync"
+                  (prompt &optional others))
 (declare-function mailsync-sync-state "mailsync-sync")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 
@@ -91,20 +94,22 @@
     (cond
      ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
      ((null states) '("no account" . t))
+     ;; What waits for the user comes before what is tried again.
+     ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
+                (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
+                            syncs))
+      '("paused" . t))
      ((memq 'failing phases) '("failing" . t))
      ((memq 'waiting states) '("waiting" . t))
      ((and (memq 'running phases) (> progress 0))
       (list (format "syncing %d" progress)))
      ((memq 'running phases) '("syncing"))
-     ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
-                (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
-                            syncs))
-      '("paused" . t))
      ((memq 'paused phases) '("paused"))
      (mailsync--checking '("checking"))
      ((> pending 0) (list (format "%d pending" pending)))
      ((> to-sync 0) (list (format "%d to sync" to-sync)))
      ((memq 'starting states) '("starting"))
+     ((memq 'elsewhere phases) '("synced elsewhere"))
      (t '("watching")))))
 
 (defun mailsync-status--progress (sync)
@@ -133,10 +138,14 @@
 (defun mailsync-status--sync-words (account)
   "What the syncs of ACCOUNT are doing, in words for the end of a line."
   (if-let ((sync (mailsync-sync-state account)))
-      (let ((text (plist-get sync :text)))
+      (let ((text (mailsync-status--sync-text sync)))
         (concat "; " (mailsync-status--phase sync)
                 (if (equal text "") "" (concat ": " text))))
     ""))
+
+(defun mailsync-status--sync-text (sync)
+  "What the user should know of SYNC, a plist, besides its phase."
+  (if (eq (plist-get sync :phase) 'elsewhere) "" (plist-get sync :text)))
 
 (defun mailsync-status--phase (sync)
   "The phase of SYNC, a plist, in words."
@@ -144,16 +153,25 @@
     ('idle "nothing to sync")
     ('pending (if (eq (plist-get sync :pending) 'all)
                   "everything is to be synced"
-                (format "%d folders are to be synced"
-                        (plist-get sync :pending))))
+                (mailsync-status--count (plist-get sync :pending)
+                                        "folder is to be synced"
+                                        "folders are to be synced")))
     ('running (concat (if (zerop (plist-get sync :progress))
                           "is being synced"
-                        (format "is being synced, %d messages came so far"
-                                (plist-get sync :progress)))
+                        (format "is being synced, %s came so far"
+                                (mailsync-status--count
+                                 (plist-get sync :progress)
+                                 "message" "messages")))
                       (if (plist-get sync :paused) ", and then paused" "")))
     ('failing "cannot be synced, and is tried again")
-    ('paused "paused")
-    ('elsewhere "another Emacs syncs it")))
+    ('paused (if (equal (plist-get sync :text) "")
+                 "paused until M-x mailsync-resume"
+               "paused until you mend this, and M-x mailsync-resume"))
+    ('elsewhere (mailsync-sync--elsewhere sync))))
+
+(defun mailsync-status--count (number one many)
+  "NUMBER and what there is so many of, ONE or MANY."
+  (format "%d %s" number (if (= number 1) one many)))
 
 (defun mailsync-status-update ()
   "Bring the mode line up to date, and soon the buffer, if it is shown."
@@ -204,17 +222,17 @@
 (defun mailsync-status-output ()
   "Show what the last sync of the account at point printed."
   (interactive)
-  (mailsync-output (mailsync-status--account-here "Output of account: ")))
+  (mailsync-output (mailsync-status--account-here "Output of account")))
 
 (defun mailsync-status-sync ()
   "Sync the account at point now."
   (interactive)
-  (mailsync-sync (mailsync-status--account-here "Sync account: ") nil t))
+  (mailsync-sync (mailsync-status--account-here "Sync account") nil t))
 
 (defun mailsync-status-pause ()
   "Pause the account at point, or resume it if it is paused."
   (interactive)
-  (let* ((account (mailsync-status--account-here "Pause or resume account: "))
+  (let* ((account (mailsync-status--account-here "Pause or resume account"))
          (sync (mailsync-sync-state account)))
     (if (plist-get sync :paused)
         (mailsync-resume account)
@@ -355,9 +373,11 @@ the END."
                             ", Emacs has not read the last ones yet" "")))
         (when-let ((dead (plist-get status :dead)))
           (insert "  ended: " (mailsync-pipe-decode-text dead) "\n"))))
-    (insert "\ng brings this up to date, l shows what happened, q leaves.  At an \
-account:\ns syncs it now, p pauses or resumes it, o shows what its syncer \
-printed\n")
+    (insert "\ng brings this up to date, l shows what happened, q leaves.")
+    (insert (if (bound-and-true-p mailsync-mode)
+                "  At an account:\ns syncs it now, p pauses or resumes it, o shows \
+what its syncer printed\n"
+              "\n"))
     (buffer-string)))
 
 (defun mailsync-status--account (account)
@@ -368,11 +388,21 @@ printed\n")
          (start (point)))
     (insert "\n" (propertize name 'face 'bold) ": "
             (mailsync-status--state state)
-            (format ", %d changed folders on their way to Emacs\n"
-                    (plist-get account :pending)))
-    (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal)))
-      (insert (format-time-string "  last trouble, at %T: " (car trouble))
-              (cdr trouble) "\n"))
+            (if (zerop (plist-get account :pending))
+                "\n"
+              (format ", %s on the way to Emacs\n"
+                      (mailsync-status--count (plist-get account :pending)
+                                              "changed folder"
+                                              "changed folders"))))
+    (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal))
+               ;; If it lasts, its root says it.
+               ((not (seq-some (lambda (root)
+                                 (equal (mailsync-pipe-decode-text
+                                         (plist-get root :text))
+                                        (cdr trouble)))
+                               (plist-get account :roots)))))
+      (insert (format "  last trouble, %s: %s\n"
+                      (mailsync-log-time (car trouble)) (cdr trouble))))
     (mailsync-status--sync name (plist-get account :sync))
     (mapc #'mailsync-status--root (plist-get account :roots))
     (put-text-property start (point) 'mailsync-account name)))
@@ -380,34 +410,33 @@ printed\n")
 (defun mailsync-status--sync (account status)
   "Write about the syncs of ACCOUNT, whose STATUS is a plist from the module."
   (when-let ((sync (mailsync-sync-state account)))
-    (let ((text (plist-get sync :text))
-          (trouble (memq (plist-get sync :phase) '(failing paused))))
+    (let* ((text (mailsync-status--sync-text sync))
+           (phase (plist-get sync :phase))
+           (ok (plist-get status :last-ok))
+           (next (and (not (eq phase 'running)) (plist-get status :next)))
+           (next (and next (mailsync-log-time (time-add nil next))))
+           (result (gethash account mailsync-sync--results)))
       (insert "  syncs: "
               (propertize (mailsync-status--phase sync)
-                          'face (and trouble 'mailsync-trouble))
-              (if-let ((ok (plist-get status :last-ok)))
-                  (format ", last success %s ago" (mailsync-status--seconds ok))
+                          'face (and (memq phase '(failing paused))
+                                     'mailsync-trouble))
+              (if (and next (eq phase 'failing)) (concat " " next) "")
+              (if ok
+                  (concat ", last success "
+                          (mailsync-log-time (time-subtract nil ok)))
                 "")
-              (if-let ((next (and (not (eq (plist-get sync :phase) 'running))
-                                  (plist-get status :next))))
-                  (format ", next in %s" (mailsync-status--seconds next))
+              (if (and next (not (eq phase 'failing)))
+                  (concat ", next sync " next)
                 "")
               "\n")
       (unless (equal text "")
         (insert "    " text "\n"))
-      (when-let ((result (alist-get account mailsync-sync--results
-                                    nil nil #'equal)))
-        (insert (format-time-string "    last run at %T: "
-                                    (plist-get result :started))
-                (format "%s, %.1f s\n" (plist-get result :status)
+      ;; The last success is above.
+      (unless (memq (plist-get result :status) '(nil ok))
+        (insert (format "    last run %s: %s, %.1f s\n"
+                        (mailsync-log-time (plist-get result :started))
+                        (plist-get result :status)
                         (plist-get result :duration)))))))
-
-(defun mailsync-status--seconds (seconds)
-  "SECONDS in words."
-  (cond
-   ((< seconds 90) (format "%d s" seconds))
-   ((< seconds 5400) (format "%d min" (/ seconds 60)))
-   (t (format "%d h" (/ seconds 3600)))))
 
 (defun mailsync-status--state (state)
   "STATE as it is shown."
@@ -419,7 +448,9 @@ printed\n")
   (insert (format "  %s: " (abbreviate-file-name
                             (mailsync-pipe-decode (plist-get root :directory))))
           (mailsync-status--state (plist-get root :state))
-          (format ", %d folders, %s\n" (plist-get root :folders)
+          (format ", %s, %s\n"
+                  (mailsync-status--count (plist-get root :folders)
+                                          "folder" "folders")
                   (mailsync-status--how root)))
   (let ((text (mailsync-pipe-decode-text (plist-get root :text))))
     (unless (equal text "")
@@ -447,8 +478,9 @@ time to time" watches (plist-get root :unwatched)))
       (insert "not loaded\n")
     (let ((status (mailsync-gnus-status)))
       (insert (if (plist-get status :ready) "running" "not running")
-              (format ", %d folders wait for a check\n"
-                      (plist-get status :pending)))
+              (format ", %s for a check\n"
+                      (mailsync-status--count (plist-get status :pending)
+                                              "folder waits" "folders wait")))
       (when-let ((asked (plist-get status :asked)))
         (insert (format "  waits for the answer of %s\n"
                         (string-join asked ", "))))

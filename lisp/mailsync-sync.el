@@ -14,6 +14,7 @@
 ;;; Code:
 
 (require 'seq)
+(require 'subr-x)
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-pipe)
@@ -47,23 +48,24 @@ should know, maybe empty) and `:output-buffer' (nil if nothing was printed)."
   "Alist from accounts to what their syncs are doing.
 Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
 
-(defvar mailsync-sync--results nil
-  "Alist from accounts to the result of their last sync.")
+(defvar mailsync-sync--results (make-hash-table :test #'equal)
+  "Hash table from accounts to the result of their last sync.")
 
-(defvar mailsync-sync--begun nil
-  "Alist from accounts whose sync has begun to (TIME . FOLDERS).")
+(defvar mailsync-sync--begun (make-hash-table :test #'equal)
+  "Hash table from accounts whose sync has begun to (TIME . FOLDERS).")
 
-(defvar mailsync-sync--requests nil
-  "Alist from numbers of requests to functions that get the result.")
+(defvar mailsync-sync--requests (make-hash-table)
+  "Hash table from numbers of requests to functions that get the result.")
 
 (defvar mailsync-sync--request 0
   "The number of the last request.")
 
-(defvar mailsync-sync--syncers nil
-  "Alist from keys to syncers that belong to no account, while they run.")
+(defvar mailsync-sync--syncers (make-hash-table :test #'equal)
+  "Hash table of the syncers that belong to no account, while they run.
+From keys to (SYNCER . REQUESTS), the numbers of those that wait for them.")
 
-(defvar mailsync-sync--folders nil
-  "Alist from accounts to names of folders that were heard of.")
+(defvar mailsync-sync--folders (make-hash-table :test #'equal)
+  "Hash table from accounts to tables of folders that were heard of.")
 
 (defvar mailsync-sync--alone nil
   "Requests for which an engine without accounts was started.")
@@ -107,23 +109,28 @@ Each is a plist `:phase' `:paused' `:pending' `:progress' `:text' `:told'.")
        (t
         (user-error "There is no account %S" account))))))
 
-(defun mailsync-sync--read-account (prompt)
-  "Ask for an account with PROMPT, unless there is only one."
-  (let ((accounts (mailsync-sync--accounts)))
-    (if (cdr accounts)
-        (completing-read prompt accounts nil t)
-      (car accounts))))
+(defun mailsync-sync--read-account (prompt &optional others)
+  "Ask for an account, or for one of OTHERS, unless there is only one.
+PROMPT is without a colon; empty input is the first one."
+  (let* ((all (append (mailsync-sync--accounts) others))
+         (first (car all)))
+    (if (cdr all)
+        (completing-read (format-prompt prompt first) all nil t nil nil first)
+      first)))
 
 (defun mailsync-sync--encode-folders (folders)
   "FOLDERS, canonical names, as the module wants them."
   (and folders (vconcat (mapcar #'mailsync-pipe-encode-text folders))))
 
-(defun mailsync-sync--ask-back (callback)
-  "A number for a request whose result CALLBACK gets; 0 if that is nil."
+(defun mailsync-sync--ask-back (callback account)
+  "A number for a request whose result CALLBACK gets; 0 if that is nil.
+If it is t, the user is told what became of ACCOUNT."
   (if (null callback)
       0
     (setq mailsync-sync--request (1+ mailsync-sync--request))
-    (push (cons mailsync-sync--request callback) mailsync-sync--requests)
+    (puthash mailsync-sync--request
+             (if (eq callback t) (mailsync-sync--wished account) callback)
+             mailsync-sync--requests)
     mailsync-sync--request))
 
 ;;;; Commands
@@ -141,7 +148,7 @@ it is interactively, the echo area says how it went."
      (mailsync-sync--need nil)
      (if current-prefix-arg
          (list nil nil t)
-       (let ((account (mailsync-sync--read-account "Sync account: ")))
+       (let ((account (mailsync-sync--read-account "Sync account")))
          (list account
                (let ((folder (completing-read
                               (format "Sync folder of %s (all): " account)
@@ -153,15 +160,13 @@ it is interactively, the echo area says how it went."
     (mailsync--call #'mailsync-module--sync
                     (mailsync-pipe-encode-text name)
                     (mailsync-sync--encode-folders folders)
-                    (mailsync-sync--ask-back (if (eq callback t)
-                                                 (mailsync-sync--wished name)
-                                               callback)))
-    (cond
-     ((plist-get (mailsync-sync-state name) :paused)
-      (mailsync--say "\"%s\" is paused; M-x mailsync-resume lets it sync" name))
-     ((eq (plist-get (mailsync-sync-state name) :phase) 'elsewhere)
-      (mailsync--say "another Emacs syncs \"%s\"; this one does when that ends"
-                     name)))))
+                    (mailsync-sync--ask-back callback name))
+    (let ((sync (mailsync-sync-state name)))
+      (cond
+       ((plist-get sync :paused)
+        (mailsync--say "\"%s\" is paused; M-x mailsync-resume lets it sync" name))
+       ((eq (plist-get sync :phase) 'elsewhere)
+        (mailsync--say "\"%s\" is %s" name (mailsync-sync--elsewhere sync)))))))
 
 (defun mailsync-sync-state (account)
   "What the syncs of ACCOUNT are doing, a plist; nil if it is not synced."
@@ -169,19 +174,30 @@ it is interactively, the echo area says how it went."
 
 (defun mailsync-sync-heard-of (account folders)
   "Remember that ACCOUNT has FOLDERS, for completion."
-  (let ((known (alist-get account mailsync-sync--folders nil nil #'equal)))
-    (dolist (folder folders)
-      (unless (member folder known)
-        (push folder known)))
-    (setf (alist-get account mailsync-sync--folders nil nil #'equal) known)))
+  (when folders
+    (let ((known (or (gethash account mailsync-sync--folders)
+                     (puthash account (make-hash-table :test #'equal)
+                              mailsync-sync--folders))))
+      (dolist (folder folders)
+        (puthash folder t known)))))
+
+(defun mailsync-sync-heard-of-changes (account changes)
+  "Remember which folders ACCOUNT has after CHANGES, for completion."
+  (dolist (change changes)
+    (let ((kinds (plist-get change :kinds))
+          (folder (plist-get change :folder)))
+      (if (and (memq 'folder-deleted kinds) (not (memq 'folder-created kinds)))
+          (when-let ((known (gethash account mailsync-sync--folders)))
+            (remhash folder known))
+        (mailsync-sync-heard-of account (list folder))))))
 
 (defun mailsync-sync--known-folders (account)
   "Folders of ACCOUNT that were heard of, or that its groups are given for."
-  (let ((groups (mailsync-account-get account :gnus-groups)))
-    (seq-uniq (append (alist-get account mailsync-sync--folders
-                                 nil nil #'equal)
-                      (unless (functionp groups)
-                        (mapcar #'car groups))))))
+  (let ((heard (gethash account mailsync-sync--folders))
+        (groups (mailsync-account-get account :gnus-groups)))
+    (delete-dups (append (and heard (hash-table-keys heard))
+                         (unless (functionp groups)
+                           (mapcar #'car groups))))))
 
 ;;;###autoload
 (defun mailsync-pause (&optional account)
@@ -189,16 +205,22 @@ it is interactively, the echo area says how it went."
 One that is going on ends as usual; watching and checking go on.
 Interactively, a prefix argument asks for the account."
   (interactive (list (and current-prefix-arg
-                          (mailsync-sync--read-account "Pause account: "))))
-  (mailsync-sync--pause account t))
+                          (mailsync-sync--read-account "Pause account"))))
+  (mailsync-sync--pause account t)
+  (when (called-interactively-p 'any)
+    (mailsync--say "%s paused; M-x mailsync-resume ends that"
+                   (if account (format "\"%s\" is" account) "all syncs are"))))
 
 ;;;###autoload
 (defun mailsync-resume (&optional account)
   "Let syncs of ACCOUNT start again, or of all accounts if it is nil.
 Interactively, a prefix argument asks for the account."
   (interactive (list (and current-prefix-arg
-                          (mailsync-sync--read-account "Resume account: "))))
-  (mailsync-sync--pause account nil))
+                          (mailsync-sync--read-account "Resume account"))))
+  (mailsync-sync--pause account nil)
+  (when (called-interactively-p 'any)
+    (mailsync--say "%s synced again" (if account (format "\"%s\" is" account)
+                                      "all accounts are"))))
 
 (defun mailsync-sync--pause (account flag)
   "Pause ACCOUNT, or all, if FLAG is non-nil; resume otherwise."
@@ -212,7 +234,9 @@ Interactively, a prefix argument asks for the account."
   "Run SYNCER-OR-ACCOUNT for FOLDERS, nil for all; return at once.
 It is the name of an account, or a syncer as the key `:syncer' of an account
 has it, which needs no account and no `mailsync-mode'.  CALLBACK is called
-with the result, as `mailsync-after-sync-functions' get it."
+with the result, as `mailsync-after-sync-functions' get it; if it is t, the
+echo area says how it went.  What a syncer that is no account's has printed is
+kept for the last few of them."
   (let ((account (if (stringp syncer-or-account)
                      syncer-or-account
                    (and mailsync-mode
@@ -228,22 +252,48 @@ with the result, as `mailsync-after-sync-functions' get it."
 (defun mailsync-sync--run-alone (syncer folders callback)
   "Run SYNCER, which belongs to no account, for FOLDERS.
 CALLBACK gets the result."
-  (let* ((key (format "%S" (if (consp syncer) syncer (list syncer))))
+  (let* ((key (mailsync-sync--key syncer))
          (described (mailsync-syncers-describe key syncer))
-         (alone (not mailsync--running))
-         (request (mailsync-sync--ask-back (or callback #'ignore))))
-    (setf (alist-get key mailsync-sync--syncers nil nil #'equal) syncer)
+         (alone (not mailsync--running)))
     (when alone
       (mailsync--start-alone))
-    (when (or alone mailsync-sync--alone)
-      (push request mailsync-sync--alone))
-    (mailsync--call #'mailsync-module--run
-                    (mailsync-pipe-encode-text key)
-                    (car described)
-                    (mailsync-sync--encode-folders folders)
-                    request
-                    (float (or (cdr described)
-                               (mailsync-account-get nil :sync-timeout))))))
+    (let ((request (mailsync-sync--ask-back (or callback #'ignore) key)))
+      (push request (cdr (or (gethash key mailsync-sync--syncers)
+                             (puthash key (list syncer)
+                                      mailsync-sync--syncers))))
+      (when (or alone mailsync-sync--alone)
+        (push request mailsync-sync--alone))
+      (mailsync--call #'mailsync-module--run
+                      (mailsync-pipe-encode-text key)
+                      (car described)
+                      (mailsync-sync--encode-folders folders)
+                      request
+                      (float (or (cdr described)
+                                 (mailsync-account-get nil :sync-timeout)))))))
+
+(defun mailsync-sync--key (syncer)
+  "A name for SYNCER, which belongs to no account; of equal ones the same.
+How it is written, if it can be read; a number if it is a function without a
+name, whose text may be long."
+  (let ((print-circle t)
+        (form (if (or (functionp syncer) (not (consp syncer)))
+                  (list syncer)
+                syncer)))
+    (if (symbolp (car form))
+        (format "%S" form)
+      (let ((number 1) key known)
+        (while (and (setq key (format "function %d" number)
+                          known (gethash key mailsync-sync--syncers))
+                    (not (equal (car known) syncer)))
+          (setq number (1+ number)))
+        key))))
+
+(defun mailsync-sync--run-done (key requests)
+  "REQUESTS of the syncer KEY are answered; forget it if nobody else waits."
+  (when-let ((known (gethash key mailsync-sync--syncers)))
+    (setcdr known (seq-difference (cdr known) requests #'eql))
+    (unless (cdr known)
+      (remhash key mailsync-sync--syncers))))
 
 (defun mailsync-sync--alone-done (request)
   "REQUEST is answered; an engine that ran only for such ones ends."
@@ -278,8 +328,7 @@ CALLBACK gets the result."
   "A sync of ACCOUNT over TOTAL folders begins; FOLDERS are some or all of them."
   (when (mailsync-sync-state account)
     (mailsync-sync-heard-of account folders))
-  (setf (alist-get account mailsync-sync--begun nil nil #'equal)
-        (cons (current-time) folders))
+  (puthash account (cons (current-time) folders) mailsync-sync--begun)
   (mailsync-log-add 'info "%s: syncing %s" account
                     (mailsync-sync--names total folders))
   (mailsync--run-hook-safely 'mailsync-before-sync-functions account folders))
@@ -300,18 +349,20 @@ CALLBACK gets the result."
                                        (string-to-number started))
                              :duration (string-to-number duration)
                              :text text)))
-    (setq mailsync-sync--begun (assoc-delete-all account mailsync-sync--begun)
-          result (plist-put result :output-buffer
+    (remhash account mailsync-sync--begun)
+    (setq result (plist-put result :output-buffer
                             (mailsync-sync--keep-output account result first
                                                         dropped last)))
     (when (mailsync-sync-state account)
-      (setf (alist-get account mailsync-sync--results nil nil #'equal) result))
+      (puthash account result mailsync-sync--results))
     (mailsync-sync--log account result (string-to-number total))
+    (mailsync-sync--say-failing account)
+    (setq requests (mapcar #'string-to-number (split-string requests)))
+    (mailsync-sync--run-done account requests)
     (mailsync--run-hook-safely 'mailsync-after-sync-functions account result)
-    (dolist (request (mapcar #'string-to-number (split-string requests)))
-      (when-let ((callback (alist-get request mailsync-sync--requests)))
-        (setq mailsync-sync--requests
-              (assq-delete-all request mailsync-sync--requests))
+    (dolist (request requests)
+      (when-let ((callback (gethash request mailsync-sync--requests)))
+        (remhash request mailsync-sync--requests)
         (mailsync-sync--answer callback result))
       (mailsync-sync--alone-done request))
     (mailsync-status-update)))
@@ -348,8 +399,7 @@ sync that is going on; TEXT is for the user."
 (defun mailsync-sync--plan (account run folders)
   "Say how ACCOUNT is synced in RUN over FOLDERS, nil for everything."
   (when-let ((syncer (or (mailsync-account-get account :syncer)
-                         (alist-get account mailsync-sync--syncers
-                                    nil nil #'equal))))
+                         (car (gethash account mailsync-sync--syncers)))))
     (mailsync--call
      #'mailsync-module--planned
      (mailsync-pipe-encode-text account) run
@@ -376,28 +426,30 @@ They are a vector as the module wants it."
                         (list name :phase 'idle :paused nil :pending 0
                               :progress 0
                               :text "" :told nil)))
-                  names)
-          mailsync-sync--results
-          (seq-filter (lambda (result) (member (car result) names))
-                      mailsync-sync--results))))
+                  names))
+    (dolist (table (list mailsync-sync--results mailsync-sync--folders
+                         mailsync-sync--told-times))
+      (dolist (name (hash-table-keys table))
+        (unless (member name names)
+          (remhash name table))))))
 
 (defun mailsync-sync-forget (why)
   "Nothing is synced any more, and WHY; those who wait for a result are told.
 So are the hooks, of syncs that had begun."
-  (let ((requests (nreverse mailsync-sync--requests))
-        (begun (nreverse mailsync-sync--begun)))
+  (let ((requests (hash-table-values mailsync-sync--requests))
+        begun)
+    (maphash (lambda (account it) (push (cons account it) begun))
+             mailsync-sync--begun)
     (setq mailsync-sync--states nil
-          mailsync-sync--begun nil
-          mailsync-sync--told-times nil
-          mailsync-sync--results nil
-          mailsync-sync--requests nil
-          mailsync-sync--syncers nil
-          mailsync-sync--folders nil
           mailsync-sync--alone nil)
-    (pcase-dolist (`(,account ,time . ,folders) begun)
+    (mapc #'clrhash (list mailsync-sync--syncers mailsync-sync--begun
+                          mailsync-sync--told-times
+                          mailsync-sync--results
+                          mailsync-sync--requests mailsync-sync--folders))
+    (pcase-dolist (`(,account ,time . ,folders) (nreverse begun))
       (mailsync--run-hook-safely 'mailsync-after-sync-functions account
                                  (mailsync-sync--cut-off why time folders)))
-    (pcase-dolist (`(,_ . ,callback) requests)
+    (dolist (callback requests)
       (mailsync-sync--answer callback
                              (mailsync-sync--cut-off why (current-time) nil)))))
 

@@ -289,11 +289,12 @@ Return nil if there is no engine that could."
         mailsync--timer nil
         mailsync--incoming nil
         mailsync--incoming-notices nil
-        mailsync--batches nil
         mailsync--requests nil
         mailsync--skipped nil
         mailsync--checking nil
         mailsync--states nil)
+  (clrhash mailsync--batches)
+  (clrhash mailsync--unchecked)
   (when (featurep 'mailsync-gnus)
     (mailsync-gnus-teardown))
   ;; Last, since those who are told may start us anew.

@@ -66,7 +66,170 @@
   (should (equal (mailsync-sync--result "w" '(:status locked :text ""))
                  "\"w\": not synced (locked)")))
 
+(defmacro status-test-with-records (&rest body)
+  "Run BODY with an account \"w\" of which no engine tells anything.
+There `state' and `result' are functions that take in a record."
+  (declare (indent 0))
+  `(let* ((mailsync--said nil)
+          (mailsync-sync--told-times (make-hash-table :test #'equal))
+          (mailsync-sync--results (make-hash-table :test #'equal))
+          (mailsync-sync--states (list (list "w" :phase 'idle :text "")))
+          (hooked nil)
+          (mailsync-state-change-functions
+           (list (lambda (_ state) (push state hooked))))
+          (sync-test-said nil)
+          (said (symbol-function 'message)))
+     (when (get-buffer mailsync-log--buffer)
+       (kill-buffer mailsync-log--buffer))
+     (cl-letf (((symbol-function 'message)
+                (lambda (format &rest args)
+                  (when format
+                    (push (apply #'format format args) sync-test-said))
+                  (apply said format args))))
+       (cl-flet ((state (phase text &optional paused)
+                   (mailsync-sync-notice
+                    (list "sync" "w" phase (or paused "") "1" "0" text)))
+                 (result (status text)
+                   (mailsync-sync-notice
+                    (list "synced" "w" "1" status "1" "0" "0.1" "" text
+                          "" "0" "" "1" "1" "a"))))
+         ,@body))))
+
+(ert-deftest status-test-a-lasting-failure-is-said-once ()
+  "Once for each status, in whatever order state and result come."
+  (status-test-with-records
+    (dotimes (_ 3)
+      (state "running" "")
+      (result "transient" "no network")
+      (state "failing" "no network"))
+    (should (= 1 (length sync-test-said)))
+    (should (= 1 (status-test-told "tried again: no network")))
+    ;; The state was there first.
+    (dotimes (_ 2)
+      (state "failing" "no program")
+      (state "failing" "no program")
+      (result "config" "no program"))
+    (should (= 2 (length sync-test-said)))
+    (should (= 1 (status-test-told "tried again: no program")))
+    (result "transient" "no server")
+    (state "failing" "no server")
+    ;; The machine woke up: it is tried at once.
+    (state "pending" "no server")
+    (state "running" "")
+    (result "transient" "no server")
+    (state "failing" "no server")
+    (should (= 2 (length sync-test-said)))
+    (should (equal hooked '(failing)))
+    ;; Other folders wait already when it is well again.
+    (result "ok" "")
+    (state "pending" "")
+    (should (equal (car sync-test-said) "mailsync: \"w\" can be synced again"))
+    (should (equal hooked '(watching failing)))
+    (result "transient" "no network")
+    (state "failing" "no network")
+    (should (= 2 (status-test-told "tried again: no network")))
+    (result "partial" "b is locked")
+    (state "idle" "b is locked")
+    (should (equal (car sync-test-said)
+                   "mailsync: \"w\" can be synced again, but for some: b is locked"))))
+
+(ert-deftest status-test-what-failed-alone-is-said-once ()
+  "It is new again when nothing is left alone any more."
+  (status-test-with-records
+    (result "partial" "b is locked")
+    (state "idle" "b is locked")
+    (result "ok" "")
+    (state "idle" "b is locked")
+    (result "partial" "b is locked")
+    (state "idle" "b is locked")
+    (should (equal sync-test-said
+                   '("mailsync: \"w\": synced, but for some: b is locked")))
+    (should (= 1 (sync-test-logged "but for some, in 0.1 s")))
+    (result "ok" "")
+    (state "idle" "")
+    (result "partial" "b is locked")
+    (should (= 2 (length sync-test-said)))))
+
+(ert-deftest status-test-paused ()
+  "What waits for the user comes first in the mode line, and says what to do."
+  (status-test-with-records
+    (let ((mailsync--states '(("w" watching . "") ("v" watching . ""))))
+      (push (list "v" :phase 'running :progress 0 :pending 0 :text "")
+            mailsync-sync--states)
+      (state "paused" "" "t")
+      (should (equal (mailsync-status--summary) '("syncing")))
+      (should (equal (mailsync-status--sync-words "w")
+                     "; paused until M-x mailsync-resume"))
+      (dotimes (_ 2)
+        (state "paused" "no login" "t"))
+      (should (equal (mailsync-status--summary) '("paused" . t)))
+      (plist-put (cdar mailsync-sync--states) :phase 'failing)
+      (should (equal (mailsync-status--summary) '("paused" . t)))
+      (should (equal (mailsync-status--sync-words "w")
+                     "; paused until you mend this, and M-x mailsync-resume: no login"))
+      (should (= 1 (status-test-told "\"w\" is paused: no login; mend it")))
+      (should (= 1 (length sync-test-said))))))
+
+(ert-deftest status-test-synced-elsewhere ()
+  "Another Emacs is no trouble; what one has left behind may be."
+  (status-test-with-records
+    (let ((mailsync-mode t)
+          (mailsync--states '(("w" watching . "")))
+          (line "synced by pid 7; this Emacs syncs when that has ended")
+          (left "synced by pid 7, which is left; end it (kill -9 -- -7)"))
+      (dotimes (_ 2)
+        (state "elsewhere" "synced by pid 7"))
+      (should-not sync-test-said)
+      (should (= 1 (sync-test-logged (concat "w: " line))))
+      (should (equal (mailsync-status--summary) '("synced elsewhere")))
+      (should (equal (mailsync-status--sync-words "w") (concat "; " line)))
+      (with-temp-buffer
+        (mailsync-status--sync "w" nil)
+        (should (equal (buffer-string) (format "  syncs: %s\n" line))))
+      (cl-letf (((symbol-function 'mailsync-module--sync) #'ignore))
+        (mailsync-sync "w"))
+      (should (equal sync-test-said (list (format "mailsync: \"w\" is %s" line))))
+      (setq sync-test-said nil)
+      (dotimes (_ 2)
+        (state "elsewhere" left))
+      (should (equal sync-test-said
+                     (list (format "mailsync: \"w\" is %s; this Emacs syncs \
+when that has ended" left))))
+      (state "elsewhere" (format "synced by pid %d" (emacs-pid)))
+      (should (string-match-p "waiting for the end of the sync that was stopped"
+                              (mailsync-status--sync-words "w")))
+      (state "idle" "")
+      (state "elsewhere" left)
+      (should (= 2 (length sync-test-said)))
+      (should-not hooked))))
+
 ;;;; The buffer
+
+(ert-deftest status-test-times ()
+  "Times are those of the clock, with a date that is not today's."
+  (should (equal (mailsync-log-time nil) (format-time-string "at %T")))
+  (let ((time (encode-time '(5 4 3 2 1 2020 nil -1 nil))))
+    (should (equal (mailsync-log-time time) "on 2020-01-02 at 03:04")))
+  (status-test-with-records
+    (result "transient" "no network")
+    (state "failing" "no network")
+    (with-temp-buffer
+      (mailsync-status--sync "w" '(:last-ok 200000.5 :next 200000.0))
+      (should (string-match-p
+               (concat "\\`  syncs: cannot be synced, and is tried again "
+                       "on [-0-9]+ at [0-9]+:[0-9]+, "
+                       "last success on [-0-9]+ at [0-9]+:[0-9]+\n"
+                       "    no network\n"
+                       "    last run on 1970-01-01 at [0-9:]+: transient, 0.1 s\n")
+               (buffer-string))))
+    (result "ok" "")
+    (state "idle" "")
+    (with-temp-buffer
+      (mailsync-status--sync "w" '(:last-ok 0.0 :next 200000.0))
+      (should (string-match-p
+               (concat "\\`  syncs: nothing to sync, last success at [0-9:]+, "
+                       "next sync on [-0-9]+ at [0-9]+:[0-9]+\n\\'")
+               (buffer-string))))))
 
 (defun status-test-line ()
   "The line at point in the buffer that shows the status."
@@ -105,10 +268,58 @@
           (should (= (length asked) 3))
           (should (equal (cdar asked) '("w" "v")))
           (should (plist-get (mailsync-sync-state "w") :paused)))
+        (should (equal (caar asked) "Output of account (default w): "))
+        (should (string-match-p "p pauses" (buffer-string)))
         (mailsync-stop)
         (mailsync-status)
+        (should-not (string-match-p "p pauses" (buffer-string)))
         (goto-char (point-min))
         (should-error (mailsync-status-sync) :type 'user-error)))))
+
+(ert-deftest status-test-what-a-syncer-printed ()
+  "It is shown with a note if the last sync printed nothing; else why there is none."
+  (sync-test-with "test ! -e bad || { echo Oh dear; exit 1; }"
+      `(mailsync-command ,program)
+    (let ((bad (expand-file-name "bad" root))
+          (told (lambda (regexp)
+                  (setq sync-test-said nil)
+                  (mailsync-output "w")
+                  (string-match-p regexp (car sync-test-said))))
+          (buffer (mailsync-sync--output-name "w")))
+      (when (get-buffer buffer)
+        (kill-buffer buffer))
+      (save-window-excursion
+        (should (funcall told "\"w\" has not been synced"))
+        (mailsync-sync "w")
+        (sync-test-wait 1)
+        (test-wait (lambda () (eq (sync-test-phase) 'idle)))
+        (should (funcall told "last sync of \"w\", which began at .* printed nothing"))
+        (should-not (get-buffer buffer))
+        (write-region "" nil bad nil 'silent)
+        (mailsync-sync "w")
+        (sync-test-wait 2)
+        (setq sync-test-said nil)
+        (mailsync-output "w")
+        (with-current-buffer buffer
+          (should (string-match-p "\\`[-0-9: ]+, w: transient, exit code 1\n.*\n\nOh dear"
+                                  (buffer-string))))
+        (delete-file bad)
+        (mailsync-sync "w")
+        (sync-test-wait 3)
+        (with-current-buffer buffer
+          (let ((old (buffer-string)))
+            (dotimes (_ 2)
+              (revert-buffer))
+            (should (equal (buffer-string)
+                           (concat (format "The last sync began %s, went well, \
+and printed nothing.  Before:\n\n"
+                                           (mailsync-log-time
+                                            (plist-get (sync-test-wait 3) :started)))
+                                   old)))))
+        (mailsync-stop)
+        (mailsync-output "w")
+        (kill-buffer buffer)
+        (should-error (mailsync-output "w") :type 'user-error)))))
 
 (ert-deftest status-test-follows ()
   "It follows what happens while it is shown, and point stays at its line."

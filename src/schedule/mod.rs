@@ -89,6 +89,9 @@ enum Pause {
 struct Whole {
     since: Instant,
     urgent: bool,
+    /// It is to cover what nobody tells: what happened until the maildirs were looked at.  A run
+    /// that began before that does not.
+    untold: bool,
     /// Of the last wish for it.
     moment: u64,
 }
@@ -133,8 +136,17 @@ struct Run {
     whole: Option<Whole>,
     /// What was queued up to then it covers.
     moment: u64,
+    /// The maildirs were being watched when it began.
+    ready: bool,
     requests: Vec<i64>,
     progress: u64,
+}
+
+impl Run {
+    /// Whether what this was wanted for has happened before it began.
+    fn knows(&self, whole: &Whole) -> bool {
+        self.ready || !whole.untold
+    }
 }
 
 /// What became of a run, for those who waited for it.
@@ -415,7 +427,8 @@ impl Scheduler {
         if everything {
             self.poll_at = self.timing.poll.map(|poll| now + poll);
             self.queue.synced_all(now, run.moment);
-            self.whole.take_if(|whole| whole.moment <= run.moment);
+            let covers = |whole: &Whole| whole.moment <= run.moment && run.knows(whole);
+            self.whole.take_if(|whole| covers(whole));
             self.aside.clear();
         }
         self.aside.retain(|real, _| !run.folders.contains_key(real));
@@ -448,6 +461,7 @@ impl Scheduler {
             self.whole = Some(self.whole.map_or(whole, |later| Whole {
                 since: whole.since,
                 urgent: whole.urgent || later.urgent,
+                untold: whole.untold || later.untold,
                 moment: later.moment,
             }));
         }
@@ -503,17 +517,24 @@ impl Scheduler {
         self.refusals = 0;
     }
 
-    /// Have everything synced; at once if it is urgent.
+    /// Have everything synced: at once if it is urgent; if not, since nobody tells what happens
+    /// until the maildirs are looked at.
     pub fn want_everything(&mut self, now: Instant, urgent: bool) {
+        self.want(now, urgent, !urgent);
+    }
+
+    fn want(&mut self, now: Instant, urgent: bool, untold: bool) {
         self.stirred = true;
         let moment = self.queue.next_moment();
         let whole = self.whole.get_or_insert(Whole {
             since: now,
             urgent,
+            untold,
             moment,
         });
         whole.moment = moment;
         whole.urgent |= urgent;
+        whole.untold |= untold;
         if urgent {
             // It has to begin after this was asked for.
             whole.since = now;
@@ -531,7 +552,7 @@ impl Scheduler {
         if self.run.is_none() {
             if self.poll_at.is_some_and(|at| at <= now) {
                 self.poll_at = None;
-                self.want_everything(now, false);
+                self.want(now, false, false);
             }
             if let Some(next) = self.next_run(now).filter(|next| next.at <= now) {
                 acts.push(self.start(now, next, next_run()));
@@ -711,21 +732,29 @@ impl Scheduler {
         } else {
             std::mem::take(&mut self.requests)
         };
-        self.run = Some(Run {
+        let whole = if next.everything {
+            self.whole.take()
+        } else {
+            None
+        };
+        let run = Run {
             id,
             scope,
             quick,
             stage,
             folders,
-            whole: if next.everything {
-                self.whole.take()
-            } else {
-                None
-            },
+            whole,
             moment,
+            ready: self.ready,
             requests,
             progress: 0,
-        });
+        };
+        // The user may have a run before a look, but there is another one after it.
+        if let Some(whole) = whole.filter(|it| !run.knows(it)) {
+            let urgent = false;
+            self.whole = Some(Whole { urgent, ..whole });
+        }
+        self.run = Some(run);
         act
     }
 

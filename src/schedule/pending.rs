@@ -3,6 +3,8 @@
 //! Bounded by the number of folders: whatever happens in one is merged into its entry.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,6 +122,11 @@ impl Pending {
     }
 }
 
+/// What stands for the truename of a folder that is not known yet.
+fn by_name(folder: &Folder) -> &Path {
+    Path::new(OsStr::from_bytes(&folder.name))
+}
+
 fn inter(folder: &Folder, timing: &Timing) -> Duration {
     let mut overrides = timing.overrides.iter();
     let own = overrides.find(|(glob, _)| glob.matches(&folder.name));
@@ -151,6 +158,11 @@ impl Queue {
     }
 
     fn entry(&mut self, now: Instant, folder: &Arc<Folder>, timing: &Timing) -> &mut Pending {
+        // It may have been asked for before it was known.
+        if let Some(mut named) = self.waiting.remove(by_name(folder)) {
+            named.folder = folder.clone();
+            self.put(named);
+        }
         let own = self.synced.get(&folder.real).map(|(_, at)| *at);
         let synced = own.max(self.all_synced);
         let entry = self.waiting.entry(folder.real.clone());
@@ -228,13 +240,23 @@ impl Queue {
 
     /// What was taken has to be synced all the same.
     pub(super) fn again(&mut self, folders: HashMap<Arc<Path>, Pending>, timing: &Timing) {
-        for (real, mut pending) in folders {
+        for mut pending in folders.into_values() {
             pending.inter = inter(&pending.folder, timing);
-            if let Some(later) = self.waiting.remove(&real) {
-                pending.absorb(later);
+            if by_name(&pending.folder) == &*pending.folder.real {
+                let mut known = self.waiting.values().map(|it| &it.folder);
+                let known = known.find(|it| it.name == pending.folder.name).cloned();
+                pending.folder = known.unwrap_or(pending.folder);
             }
-            self.waiting.insert(real, pending);
+            self.put(pending);
         }
+    }
+
+    /// Have it wait, together with what came of its folder since.
+    fn put(&mut self, mut pending: Pending) {
+        if let Some(later) = self.waiting.remove(&pending.folder.real) {
+            pending.absorb(later);
+        }
+        self.waiting.insert(pending.folder.real.clone(), pending);
     }
 
     pub(super) fn synced(&mut self, now: Instant, real: &Arc<Path>, pending: &Pending) {

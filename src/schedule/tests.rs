@@ -517,6 +517,25 @@ fn everything_from_time_to_time() {
             "0 sign; 0 > *; 1 fails; 2 ask b; 2 > b; 3 ask *; 4 ok *; 4 > *; 5 ok *",
         ),
         (
+            "a wish before the first look is had, and uses up no start",
+            start.clone(),
+            115.0,
+            "0 away; 1 ask *; 1 > *; 2 ok; 9 back; 9 > *; 10 ok; 110 > *",
+        ),
+        (
+            "also where the run ends after the look, or fails",
+            start.clone(),
+            90.0,
+            "0 away; 1 ask *; 1 > *; 2 back; 3 fails; 8 > *; 9 away; 10 ok; 20 ask *; 20 > *; \
+             21 back; 22 ok",
+        ),
+        (
+            "also where it takes more than it was to",
+            start.clone(),
+            90.0,
+            "0 away; 1 ask a; 1 > a; 2 back; 3 ok *; 8 > *; 9 ok",
+        ),
+        (
             "a named run is not everything",
             start,
             130.0,
@@ -588,6 +607,40 @@ fn a_request_is_answered_by_the_run_that_begins_after_it() {
     let done = bench.end(now, Outcome::Transient, "").unwrap();
     assert_eq!(done.requests, [7], "a failure answers, too");
     assert_eq!(done.folders, [b"b"[..].into()]);
+}
+
+/// It waits under its name, and becomes one with what is told of it.
+#[test]
+fn a_folder_that_is_asked_for_before_it_is_known() {
+    let named = || Arc::new(Folder::by_name(AccountId(0), b"a"[..].into()));
+    let made = || Change {
+        folder: Arc::new(Folder {
+            real: Path::new("/m/a").into(),
+            ..Folder::clone(&named())
+        }),
+        kinds: Kinds::CREATED,
+        origins: Origins::LOCAL,
+        serial: 1,
+    };
+    let mut bench = Bench::new(timing());
+    let epoch = bench.epoch;
+    bench.scheduler.pause();
+    bench.scheduler.asked(epoch, Some(vec![named()]), 7);
+    bench.scheduler.changed(epoch, &made());
+    assert_eq!(bench.scheduler.held(), 1);
+    let (seen, _) = bench.play("1 resume; 2 ok", 100.0);
+    assert_eq!(seen, ["1 > *"], "a run that names it would undo it");
+    // Made while a run names it that fails.
+    let mut bench = Bench::new(timing());
+    let epoch = bench.epoch;
+    bench.scheduler.asked(epoch, Some(vec![named()]), 7);
+    bench.tick(epoch);
+    bench.scheduler.changed(epoch, &made());
+    bench.end(epoch, Outcome::Transient, "");
+    assert_eq!(bench.scheduler.held(), 1);
+    let (seen, _) = bench.play("0 network; 20 ok", 100.0);
+    assert_eq!(seen, ["0 > a", "10 > *"]);
+    assert!(bench.scheduler.is_idle());
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The simulator: thousands of small worlds, each decided by its seed, in which no change may be
 //! lost.  [`world`] says what is real in them, what is modelled, and what is asserted.
 //!
-//! `SEEDS=100000 cargo test --release --test sim` looks longer, `SEED=42 cargo test --test sim
-//! seeds -- --nocapture` tells the story of one world aloud.
+//! `SEEDS=100000 cargo test --release --test sim` looks longer, `FIRST=100000` with it at others,
+//! `ENOUGH=20` until so many have failed; `SEED=42 cargo test --test sim seeds -- --nocapture`
+//! tells the story of one world aloud.
 
 mod disk;
 mod kernel;
@@ -73,8 +74,8 @@ fn caught(life: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     })
 }
 
-/// Live so many lives, on all processors, until enough of them fail; the first failure by seed, how
-/// many failed, and the sum of what is counted.
+/// Live so many lives, from the seed FIRST on, on all processors, until enough of them fail; the
+/// first failure by seed, how many failed, and the sum of what is counted.
 fn many<S: Default + Send>(
     seeds: u64,
     enough: u64,
@@ -82,12 +83,13 @@ fn many<S: Default + Send>(
     add: impl Fn(&mut S, S) + Sync,
 ) -> (Option<String>, u64, S) {
     let total = Mutex::new(S::default());
-    let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
+    let from = from_environment("FIRST").unwrap_or(0);
+    let (next, failures) = (AtomicU64::new(from), AtomicU64::new(0));
     let first = Mutex::new(None::<(u64, String)>);
     let work = || {
         while failures.load(Ordering::Relaxed) < enough {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
+            if seed >= from + seeds {
                 return;
             }
             match live(seed) {

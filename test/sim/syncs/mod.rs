@@ -4,15 +4,13 @@
 //! What is real: `engine::core` with scheduler, coalescer and notifier; `watch::inbox`, and with
 //! it what names of messages claim; the frames' bytes.  What is modelled: the worker (it only ever
 //! reports folders), the runner with its processes, the lock, Lisp, and the server.  [`mail`] is
-//! what lies where, [`rules`] what the scheduler may do and must, [`once`] the same for runs of no
-//! account; in [`world`] everything happens.
+//! what lies where, [`rules`] what the scheduler may do and must; in [`world`] everything happens.
 //!
 //! Asserted at each step: [`rules`] (I3 to I6), no deadline that has passed, memory bounded by
 //! folders (I7).  Asserted when all has come to rest: the server knows what is here (I2), every
 //! request is answered, and nothing ticks but the poll (I8).
 
 mod mail;
-mod once;
 mod rules;
 mod world;
 

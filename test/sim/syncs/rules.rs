@@ -63,6 +63,8 @@ impl Need {
 struct Wish {
     since: Duration,
     urgent: bool,
+    /// It is for what happened until the first look: a run that begins before that does not do.
+    untold: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ struct Run {
     started: Duration,
     /// The moment of its start.
     moment: u64,
+    ready: bool,
     /// `None`: everything.
     scope: Option<BTreeSet<String>>,
     taken: BTreeMap<String, Need>,
@@ -81,6 +84,8 @@ struct Run {
 struct Planned {
     at: Duration,
     moment: u64,
+    /// The maildirs were there.
+    ready: bool,
     needs: BTreeMap<String, Need>,
     wish: Option<Wish>,
 }
@@ -162,6 +167,7 @@ impl Rules {
             self.wish = Some(Wish {
                 since: now,
                 urgent: false,
+                untold: true,
             });
         }
     }
@@ -218,16 +224,20 @@ impl Rules {
         let moment = self.moment();
         match folders {
             None => {
-                let since = now;
-                let urgent = true;
-                self.wish = Some(Wish { since, urgent });
+                self.wish = Some(Wish {
+                    since: now,
+                    urgent: true,
+                    untold: self.wish.is_some_and(|wish| wish.untold),
+                });
             }
             Some(folders) => {
                 for folder in folders {
                     self.aside.remove(folder);
+                    let structural = self.is_being_made(folder);
                     let need = self.needs.entry(folder.clone());
                     let need = need.or_insert_with(|| Need::new(now));
                     need.asked = true;
+                    need.structural |= structural;
                     need.moment = moment;
                 }
             }
@@ -237,6 +247,15 @@ impl Rules {
             self.refused = false;
             self.reset();
         }
+    }
+
+    /// Whether the run that is under way makes or removes it on the server: until that is known to
+    /// be done, nothing may name it.
+    fn is_being_made(&self, folder: &str) -> bool {
+        let taken = self.run.iter().map(|run| &run.taken);
+        let planned = self.planned.iter().map(|it| &it.needs);
+        let mut going = taken.chain(planned).filter_map(|it| it.get(folder));
+        going.any(|need| need.structural)
     }
 
     /// What failed may be tried again.
@@ -286,8 +305,11 @@ impl Rules {
         let free = self.run.is_none() && self.planned.is_none();
         let due = (self.timing.poll).is_some_and(|it| now + self.slept >= self.poll_from + it);
         if self.begun && free && due {
-            let (since, urgent) = (now, false);
-            self.wish.get_or_insert(Wish { since, urgent });
+            self.wish.get_or_insert(Wish {
+                since: now,
+                urgent: false,
+                untold: false,
+            });
         }
     }
 
@@ -295,12 +317,17 @@ impl Rules {
     pub fn plans(&mut self, now: Duration) {
         self.poll(now);
         if self.planned.is_none() && self.run.is_none() {
-            self.planned = Some(Planned {
-                at: now,
-                moment: self.moment(),
-                needs: std::mem::take(&mut self.needs),
-                wish: self.wish.take(),
-            });
+            self.planned = Some(self.plan(now));
+        }
+    }
+
+    fn plan(&mut self, now: Duration) -> Planned {
+        Planned {
+            at: now,
+            moment: self.moment(),
+            ready: self.ready,
+            needs: std::mem::take(&mut self.needs),
+            wish: self.wish.take(),
         }
     }
 
@@ -321,8 +348,12 @@ impl Rules {
 
     fn wish_again(&mut self, wish: Option<Wish>, keen: bool) {
         if let Some(wish) = wish {
-            let urgent = self.wish.is_some_and(|later| later.urgent) || keen && wish.urgent;
-            self.wish = Some(Wish { urgent, ..wish });
+            let later = self.wish;
+            self.wish = Some(Wish {
+                since: wish.since,
+                urgent: later.is_some_and(|later| later.urgent) || keen && wish.urgent,
+                untold: later.is_some_and(|later| later.untold) || wish.untold,
+            });
         }
     }
 
@@ -344,12 +375,7 @@ impl Rules {
         self.poll(now);
         let planned = self.planned.take();
         let known = planned.is_none();
-        let planned = planned.unwrap_or_else(|| Planned {
-            at: now,
-            moment: self.moment(),
-            needs: std::mem::take(&mut self.needs),
-            wish: self.wish.take(),
-        });
+        let planned = planned.unwrap_or_else(|| self.plan(now));
         let Planned { needs, wish, .. } = &planned;
         let urgent = wish.is_some_and(|it| it.urgent);
         let asked = urgent || needs.values().any(|it| it.asked);
@@ -357,12 +383,14 @@ impl Rules {
             self.may_start(&planned, scope.as_ref())?;
         }
         self.is_needed(&planned, scope.as_ref(), known)?;
-        let Planned { at, moment, .. } = planned;
+        let Planned {
+            at, moment, ready, ..
+        } = planned;
         let mut taken = BTreeMap::new();
         for (folder, need) in planned.needs {
             if scope.as_ref().is_none_or(|scope| scope.contains(&folder)) {
                 taken.insert(folder, need);
-            } else if need.asked && !self.waits(&need) {
+            } else if need.asked && (ready || !need.structural) {
                 return Err(format!("{folder} is asked for, and not synced"));
             } else {
                 self.again((folder, need));
@@ -376,10 +404,13 @@ impl Rules {
         let mut wish = planned.wish;
         if scope.is_some() {
             self.wish_again(wish.take(), true);
+        } else if let Some(untold) = wish.filter(|wish| wish.untold && !ready) {
+            self.wish_again(Some(untold), false);
         }
         self.run = Some(Run {
             started: at,
             moment,
+            ready,
             scope,
             taken,
             wish,
@@ -497,7 +528,8 @@ impl Rules {
                 self.full_syncs += 1;
                 self.poll_from = now;
                 self.slept = Duration::ZERO;
-                self.wish.take_if(|wish| wish.since < run.started);
+                let knows = |wish: &Wish| run.ready || !wish.untold;
+                (self.wish).take_if(|wish| wish.since < run.started && knows(wish));
                 self.needs.retain(|_, need| need.moment > run.moment);
                 self.aside.clear();
             }

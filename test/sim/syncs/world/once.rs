@@ -7,9 +7,10 @@ use std::time::Duration;
 use mailsync_module::change::AccountId;
 use mailsync_module::engine::config::SyncConfig;
 use mailsync_module::engine::core::Input;
-use mailsync_module::schedule::Timing;
-use mailsync_module::syncer::{Outcome, RunId, Syncer};
+use mailsync_module::schedule::{Lock, Timing};
+use mailsync_module::syncer::{Ended, Event, Memory, Outcome, RunId, Syncer};
 
+use super::{FOLDERS, Happens, Sabotage, World, seconds};
 use crate::rng::Rng;
 use crate::world::Outcome as Verdict;
 
@@ -112,5 +113,55 @@ impl Once {
             (None, true, false) => Ok(()),
             _ => Err(format!("what was asked for once is not over: {self:?}")),
         }
+    }
+}
+
+impl World {
+    /// The user wants a syncer run that is no account's.
+    pub(super) fn ask_once(&mut self) -> Verdict {
+        self.requests += 1;
+        let syncer = self.setup.syncer();
+        let folder = self.rng.once_in(2).then(|| *self.rng.choose(&FOLDERS));
+        self.say(format!("once: {folder:?} is asked for, {}", self.requests));
+        let input = self.once.ask(syncer, folder, self.requests);
+        self.handle(input)
+    }
+
+    pub(super) fn once_locks(&mut self) -> Verdict {
+        let Some(id) = self.once.id.filter(|_| self.once.wants_lock) else {
+            return Ok(());
+        };
+        let other = !self.calm && self.rng.once_in(4);
+        self.once.has_lock(!other);
+        let lock = if other {
+            self.later(seconds(20), Happens::OnceLocks);
+            Lock::Other(Some(77))
+        } else {
+            Lock::Ours
+        };
+        self.handle(Input::Locked(id, lock))
+    }
+
+    pub(super) fn once_starts(&mut self, run: RunId) -> Verdict {
+        self.say(format!("once: run {}", run.0));
+        self.once.starts(run)?;
+        self.stats.once += 1;
+        if let Some(outcome) = self.once.fate(&mut self.rng, self.calm) {
+            self.later(self.setup.step * 4, Happens::OnceEnds(run, outcome));
+        }
+        Ok(())
+    }
+
+    pub(super) fn once_ends(&mut self, run: RunId, outcome: Outcome) -> Verdict {
+        let Some(id) = self.once.id.filter(|_| self.once.ends(run)) else {
+            return Ok(());
+        };
+        self.say(format!("once: run {} ends: {outcome:?}", run.0));
+        for _ in 0..=u8::from(self.sabotage == Sabotage::Repeats) {
+            let ended = Ended::never_began(outcome, String::new(), Memory::default());
+            let ended = Box::new(ended);
+            self.handle(Input::Ran(id, Event::Ended { run, ended }))?;
+        }
+        Ok(())
     }
 }

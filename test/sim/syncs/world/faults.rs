@@ -1,0 +1,108 @@
+//! What befalls the engine: restarts, silence, sleep, losses, outages, and impatient users.
+
+use mailsync_module::engine::core::Input;
+use mailsync_module::schedule::Timing;
+use mailsync_module::syncer::Outcome;
+use mailsync_module::watch::inbox::Event as Seen;
+
+use super::setup::timing;
+use super::{Happens, World, seconds};
+use crate::world::{Outcome as Verdict, ms};
+
+impl World {
+    pub(super) fn fault(&mut self) -> Verdict {
+        if !self.there {
+            return Ok(());
+        }
+        match self.rng.below(18) {
+            0 => {
+                self.say("lisp restarts");
+                self.stats.restarts += 1;
+                if self.rng.once_in(2) {
+                    self.handle(Input::Detach)?;
+                }
+                self.restart_lisp()
+            }
+            1 => {
+                self.say("lisp answers nothing");
+                self.deaf = true;
+                self.later(seconds(60), Happens::Listens);
+                Ok(())
+            }
+            2 => {
+                let slept = seconds(self.rng.below(5_000));
+                self.say(format!("slept {slept:?}"));
+                self.rules.slept(slept);
+                self.handle(Input::Woke(slept))
+            }
+            3 => {
+                self.say("another network");
+                self.rules.reset();
+                self.handle(Input::NetworkChanged)
+            }
+            4 | 5 => {
+                self.pause(true)?;
+                self.later(seconds(60), Happens::Resumes);
+                Ok(())
+            }
+            6 => {
+                let old = &self.setup.timing;
+                let timing = Timing {
+                    at_start: old.at_start,
+                    pulls_only: old.pulls_only,
+                    per_run: old.per_run,
+                    ignore: old.ignore.clone(),
+                    ..timing(&mut self.rng)
+                };
+                self.setup.timing = timing;
+                self.configure()
+            }
+            7 => {
+                self.say("events are lost");
+                self.losing = true;
+                self.inbox.put(Seen::Overflow);
+                if !self.taking {
+                    self.taking = true;
+                    self.later(ms(2_000), Happens::Take);
+                }
+                Ok(())
+            }
+            8 | 9 => {
+                let existing = self.mail.existing();
+                let folder = *self.rng.choose(&existing);
+                self.ask(Some(folder))
+            }
+            10 => self.ask(None),
+            11 => {
+                let jump = seconds(self.rng.below(4_000));
+                self.now += jump;
+                self.rules.hindered(self.now);
+                self.say(format!("{jump:?} later"));
+                self.handle(Input::Tick)
+            }
+            12 | 13 => {
+                let outcomes = [Outcome::Transient, Outcome::Transient, Outcome::Auth];
+                self.outage = Some(*self.rng.choose(&outcomes));
+                self.say(format!("from now on all fails: {:?}", self.outage));
+                self.later(seconds(400), Happens::Recovers);
+                Ok(())
+            }
+            14 => {
+                self.away = true;
+                self.later(seconds(40), Happens::Returns);
+                self.inbox.put(Seen::Overflow);
+                self.take()
+            }
+            16 => self.ask_once(),
+            15 if self.setup.timing.at_start => {
+                self.unconfigure()?;
+                self.later(seconds(5), Happens::Configures);
+                Ok(())
+            }
+            _ => {
+                self.say("lisp asks for a check of everything");
+                self.handle(Input::Check(None, None))
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! A life: everything that happens, in virtual time, one step after the other, in an order that
+//! only the seed decides.
+//!
+//! [`users`] do something, the [`kernel`] tells of it, the [`engine`] acts, [`lisp`] checks, the
+//! syncer [`runs`], [`once`] also where it is no account's; [`faults`] befall all of them.  In the
+//! end all comes to [`rest`].  [`setup`] is what differs between the lives, [`stats`] what they had.
+
+mod engine;
+mod faults;
+mod kernel;
+mod lisp;
+mod once;
+mod rest;
+mod runs;
+mod setup;
+mod stats;
+mod users;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailsync_module::change::AccountId;
+use mailsync_module::engine::config::RootId;
+use mailsync_module::engine::core::{Core, Input};
+use mailsync_module::syncer::{Outcome, RunId};
+use mailsync_module::watch::inbox::Inbox;
+use mailsync_module::watch::job::Job;
+
+use super::mail::{Mail, Mark, ROOT};
+use super::rules::Rules;
+use crate::machine::Trace;
+use crate::rng::Rng;
+use crate::world::{Outcome as Verdict, ms};
+use engine::Spy;
+use once::Once;
+use runs::Process;
+pub use setup::{Sabotage, Setup};
+pub use stats::Stats;
+
+const FOLDERS: [&str; 6] = ["INBOX", "Spam", "a", "fast", "lists/x", "lists/y"];
+/// They come and go.
+const PASSING: [&str; 2] = ["t1", "t2"];
+
+const ACCOUNT: &str = "work";
+const ID: AccountId = AccountId(0);
+
+/// So many runs bring everything to rest, when all of them succeed.
+const MOST_LAST_RUNS: u64 = 40;
+/// A life of more steps than this goes round in circles.
+const MOST_STEPS: u64 = 500_000;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+#[derive(Debug)]
+enum Happens {
+    User,
+    Far,
+    Fault,
+    Take,
+    Work(RootId, Job),
+    Read(i64),
+    Check(i64, &'static str, u64),
+    Answer(i64, &'static str, u64, u64),
+    Plan(u64),
+    Step(RunId),
+    Cut(RunId),
+    Locks,
+    OnceLocks,
+    OnceEnds(RunId, Outcome),
+    OtherSyncs,
+    OtherLeaves,
+    Resumes,
+    Returns,
+    Recovers,
+    Listens,
+    Configures,
+}
+
+pub struct World {
+    pub setup: Setup,
+    pub stats: Stats,
+    pub trace: Trace,
+    pub mail: Mail,
+    pub rng: Rng,
+    sabotage: Sabotage,
+    epoch: Instant,
+    pub now: Duration,
+    core: Core<Spy>,
+    agenda: BTreeMap<(Duration, u64), Happens>,
+    entries: u64,
+    pub rules: Rules,
+    inbox: Arc<Inbox>,
+    root: Option<RootId>,
+    taking: bool,
+    /// What was put into the inbox, by folder.
+    marks: BTreeMap<&'static str, Vec<Mark>>,
+    /// What was taken and not told yet: whether it is open.
+    limbo: BTreeMap<&'static str, bool>,
+    /// Folders that the worker has reported.
+    reported: BTreeSet<&'static str>,
+    /// Folders whose events are lost.
+    lost: BTreeSet<&'static str>,
+    losing: bool,
+    away: bool,
+    /// The account is configured.
+    there: bool,
+    processes: Vec<Process>,
+    pids: u32,
+    /// Processes that the core knows as ours.
+    ours: [Option<u32>; 2],
+    other: bool,
+    wants_lock: bool,
+    generation: i64,
+    pipe: Option<Vec<u8>>,
+    deaf: bool,
+    outage: Option<Outcome>,
+    requests: i64,
+    once: Once,
+    /// What had happened on the server when something was asked for.
+    wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
+    calm: bool,
+}
+
+impl World {
+    pub fn new(rng: Rng, setup: Setup, sabotage: Sabotage, aloud: bool) -> Self {
+        engine::forget_what_was_told();
+        let timing = setup.timing.clone();
+        World {
+            stats: Stats::default(),
+            trace: Trace::new(aloud),
+            mail: Mail::new(&FOLDERS, &PASSING),
+            sabotage,
+            epoch: Instant::now() + seconds(1_000_000),
+            now: Duration::ZERO,
+            core: Core::default(),
+            agenda: BTreeMap::new(),
+            entries: 0,
+            rules: Rules::new(timing),
+            inbox: Arc::new(Inbox::new(|| {})),
+            root: None,
+            taking: false,
+            marks: BTreeMap::new(),
+            limbo: BTreeMap::new(),
+            reported: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            losing: false,
+            away: false,
+            there: false,
+            processes: Vec::new(),
+            pids: 4_000,
+            ours: [None; 2],
+            other: setup.other.is_some(),
+            wants_lock: false,
+            generation: 0,
+            pipe: None,
+            deaf: false,
+            outage: None,
+            requests: 0,
+            once: Once::default(),
+            wished: BTreeMap::new(),
+            calm: true,
+            setup,
+            rng,
+        }
+    }
+
+    /// A whole life.
+    pub fn run(&mut self) -> Verdict {
+        if let Some(away) = self.setup.away {
+            self.away = true;
+            self.soon(away, Happens::Returns);
+        }
+        self.begin()?;
+        self.calm = false;
+        if let Some(other) = self.setup.other {
+            self.soon(other, Happens::OtherLeaves);
+            self.soon(ms(500), Happens::OtherSyncs);
+        }
+        self.later(self.setup.pace * 2, Happens::User);
+        self.later(self.setup.far_pace * 2, Happens::Far);
+        if let Some(faults) = self.setup.faults {
+            self.later(faults * 2, Happens::Fault);
+        }
+        let end = self.setup.lasts;
+        while self.now < end {
+            self.step()?;
+        }
+        self.rest()?;
+        self.audit()
+    }
+
+    pub fn begin(&mut self) -> Verdict {
+        self.handle(Input::MountsAreTold(true))?;
+        self.restart_lisp()?;
+        self.configure()
+    }
+    fn say(&mut self, text: impl Display) {
+        self.trace.add(self.now, text);
+    }
+
+    fn soon(&mut self, after: Duration, what: Happens) {
+        self.entries += 1;
+        self.agenda.insert((self.now + after, self.entries), what);
+    }
+
+    /// At some time before that.
+    fn later(&mut self, most: Duration, what: Happens) {
+        let micros = self.rng.below(most.as_micros() as u64 + 1);
+        self.soon(Duration::from_micros(micros), what);
+    }
+
+    fn step(&mut self) -> Verdict {
+        self.stats.steps += 1;
+        if self.stats.steps > MOST_STEPS {
+            return Err("I3, I8: it is never done".to_owned());
+        }
+        let deadline = self.core.deadline().map(|at| at - self.epoch);
+        let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
+        match (deadline, next) {
+            (Some(at), next) if next.is_none_or(|next| at <= next) => {
+                let late = Duration::from_micros(self.rng.below(3_000));
+                self.now = self.now.max(at + late);
+                self.handle(Input::Tick)
+            }
+            (_, Some(at)) => {
+                self.now = self.now.max(at);
+                let happens = self.agenda.pop_first();
+                happens.map_or(Ok(()), |(_, what)| self.happens(what))
+            }
+            _ => {
+                // Nothing will ever happen again.
+                self.now = self.now.max(self.setup.lasts);
+                Ok(())
+            }
+        }
+    }
+
+    fn happens(&mut self, what: Happens) -> Verdict {
+        match what {
+            Happens::User => {
+                self.later(self.setup.pace * 2, Happens::User);
+                self.user();
+            }
+            Happens::Far => {
+                self.later(self.setup.far_pace * 2, Happens::Far);
+                let folder = *self.rng.choose(&FOLDERS);
+                self.mail.far(folder, &mut self.rng);
+            }
+            Happens::Fault => {
+                if let Some(faults) = self.setup.faults {
+                    self.later(faults * 2, Happens::Fault);
+                }
+                return self.fault();
+            }
+            Happens::Take => return self.take(),
+            Happens::Work(root, job) => return self.work(root, job),
+            Happens::Read(generation) if generation == self.generation => return self.read(),
+            Happens::Check(generation, folder, serial) if generation == self.generation => {
+                self.check(folder, serial);
+            }
+            Happens::Answer(generation, folder, serial, moment)
+                if generation == self.generation =>
+            {
+                return self.answer(folder, serial, Some(moment));
+            }
+            Happens::Plan(run) => {
+                let syncer = self.setup.account().sync.map(|it| Box::new(it.syncer));
+                let knows = self.calm || !self.rng.once_in(8);
+                let syncer = syncer.filter(|_| knows);
+                self.say(format!("lisp plans run {run}: {knows}"));
+                return self.handle(Input::Planned(ACCOUNT.to_owned(), run, syncer));
+            }
+            Happens::Step(run) => return self.step_of(run),
+            Happens::Cut(run) => return self.cut(run),
+            Happens::Locks => return self.locks(),
+            Happens::OnceLocks => return self.once_locks(),
+            Happens::OnceEnds(run, outcome) => return self.once_ends(run, outcome),
+            Happens::OtherSyncs if self.other && !self.calm => self.other_syncs(),
+            Happens::OtherLeaves if self.other => return self.other_leaves(),
+            Happens::Resumes => return self.pause(false),
+            Happens::Returns => self.away = false,
+            Happens::Recovers => self.outage = None,
+            Happens::Listens => self.deaf = false,
+            Happens::Configures if !self.there => return self.configure(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn real(folder: &str) -> PathBuf {
+    format!("{ROOT}/{folder}").into()
+}

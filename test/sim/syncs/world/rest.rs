@@ -1,0 +1,85 @@
+//! How it ends: nobody does anything any more, all comes to rest, and is looked at.
+
+use super::{Happens, MOST_LAST_RUNS, World, seconds};
+use crate::world::Outcome as Verdict;
+
+impl World {
+    /// No more faults, and nobody does anything: until all is done.
+    pub fn rest(&mut self) -> Verdict {
+        self.say("calm");
+        self.calm = true;
+        self.agenda
+            .retain(|_, it| !matches!(it, Happens::User | Happens::Far | Happens::Fault));
+        self.away = false;
+        self.deaf = false;
+        self.outage = None;
+        if self.other {
+            self.other_leaves()?;
+        }
+        if !self.there {
+            self.configure()?;
+        }
+        self.pause(false)?;
+        let (began, polls) = (self.now, self.rules.full_syncs);
+        let polled = self.setup.timing.poll.is_some();
+        // One that goes on now may have fetched already.
+        let more = u64::from(polled) * (1 + u64::from(!self.processes.is_empty()));
+        let polls = polls + more;
+        let runs = self.rules.runs;
+        while !self.agenda.is_empty()
+            || self.rules.pending()
+            || self.once.audit().is_err()
+            || self.rules.full_syncs < polls
+            || !polled && self.core.deadline().is_some()
+        {
+            if self.agenda.is_empty() && self.core.deadline().is_none() {
+                // Nothing will ever happen again.
+                return Ok(());
+            }
+            if self.now > began + seconds(20_000) {
+                return Err("it does not come to rest".to_owned());
+            }
+            self.step()?;
+            self.stats.last_runs = self.rules.runs - runs;
+            if self.stats.last_runs > MOST_LAST_RUNS {
+                return Err("I3: nobody does anything, and it syncs on and on".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// When all is done.
+    pub fn audit(&mut self) -> Verdict {
+        if self.core.deadline().is_some() && self.setup.timing.poll.is_none() {
+            return Err("I8: it ticks, and nothing is left".to_owned());
+        }
+        if self.rules.pending() {
+            return Err(format!("I2: something is left: {:?}", self.rules));
+        }
+        if !self.rules.answers_due.is_empty() {
+            let due = &self.rules.answers_due;
+            return Err(format!("requests without an answer: {due:?}"));
+        }
+        let polled = self.setup.timing.poll.is_some();
+        let far = self.mail.last_far(&[]);
+        let fetched = |it: &&'static str| {
+            self.rules.aside.contains(*it) || self.mail.has_fetched(it, far[it])
+        };
+        if let Some(name) = self.mail.folders.keys().find(|it| polled && !fetched(it)) {
+            return Err(format!(
+                "{name} has not what is on the server, and it polls"
+            ));
+        }
+        self.once.audit()?;
+        for name in self.mail.folders.keys() {
+            let excused = self.rules.ignores(name) || self.rules.aside.contains(*name);
+            if !excused
+                && !self.setup.timing.pulls_only
+                && let Some(text) = self.mail.unsent(name)
+            {
+                return Err(format!("I2: the server does not know {text}"));
+            }
+        }
+        Ok(())
+    }
+}

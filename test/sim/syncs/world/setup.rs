@@ -1,0 +1,152 @@
+//! The circumstances of a world: its delays, how fast it goes, and how often what goes wrong.
+
+use std::time::Duration;
+
+use mailsync_module::coalesce::Delays;
+use mailsync_module::engine::config::{AccountConfig, RootConfig, SyncConfig};
+use mailsync_module::maildir::Layout;
+use mailsync_module::schedule::{Glob, Timing};
+use mailsync_module::syncer::{Command, Naming, Program, Syncer};
+
+use super::{ACCOUNT, seconds};
+use crate::rng::Rng;
+use crate::syncs::mail::ROOT;
+use crate::world::ms;
+
+/// What is wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    None,
+    /// The syncer says that all went well, and did nothing.
+    Lies,
+    /// Lisp says that it has checked what it has not seen.
+    AnswersUnseen,
+    /// Two processes have the lock.
+    LockForAll,
+    /// Much is told twice, which must do no harm.
+    Repeats,
+    /// Whatever happens passes for the syncer's own work.
+    ClaimsAll,
+    /// Nothing does: the syncer's own work passes for the user's, which must cost runs only.
+    ClaimsNothing,
+}
+
+/// A world's circumstances.
+#[derive(Debug)]
+pub struct Setup {
+    pub(super) timing: Timing,
+    pub(super) delays: Delays,
+    pub(super) pipe_limit: usize,
+    /// The mean time between what users do, and what happens on the server.
+    pub(super) pace: Duration,
+    pub(super) far_pace: Duration,
+    /// The mean time between faults, if there are any.
+    pub(super) faults: Option<Duration>,
+    pub(super) lasts: Duration,
+    /// The longest that Lisp takes to begin a check, and to answer.
+    pub(super) check: (Duration, Duration),
+    /// One check in so many is lost; 0: none.
+    pub(super) loses_checks: u64,
+    pub(super) splits: bool,
+    /// The longest that a syncer takes for a step.
+    pub(super) step: Duration,
+    /// One run in so many does not go well; 0: all do.
+    pub(super) fails: u64,
+    /// The syncer always does everything.
+    pub(super) coarse: bool,
+    /// Another process has the lock for so long.
+    pub(super) other: Option<Duration>,
+    /// Folders come and go.
+    pub(super) folders: bool,
+    /// The maildirs are away for so long at first.
+    pub(super) away: Option<Duration>,
+}
+
+pub(super) fn timing(rng: &mut Rng) -> Timing {
+    let glob = |text: &str| Glob(text.into());
+    let mut overrides = Vec::new();
+    if rng.once_in(2) {
+        overrides.push((glob("lists/*"), seconds(*rng.choose(&[60, 600, 20]))));
+    }
+    if rng.once_in(2) {
+        overrides.push((glob("fast"), ms(*rng.choose(&[0, 1_000]))));
+    }
+    Timing {
+        base: ms(*rng.choose(&[2_000, 2_000, 0, 500, 20_000])),
+        inter: ms(*rng.choose(&[5_000, 5_000, 0, 1_000, 30_000])),
+        overrides,
+        max: seconds(*rng.choose(&[600, 600, 60])),
+        poll: rng.once_in(3).then(|| seconds(*rng.choose(&[300, 3_600]))),
+        check: seconds(*rng.choose(&[10, 10, 2])),
+        silence: Some(seconds(*rng.choose(&[300, 20]))),
+        at_start: false,
+        ignore: Vec::new(),
+        pulls_only: false,
+        per_run: false,
+    }
+}
+
+impl Setup {
+    /// What a seed comes to.
+    pub fn random(rng: &mut Rng) -> Self {
+        let mut timing = timing(rng);
+        timing.at_start = rng.once_in(2);
+        timing.pulls_only = rng.once_in(16);
+        timing.per_run = rng.once_in(6);
+        if rng.once_in(2) {
+            timing.ignore.push(Glob("Sp*".into()));
+        }
+        Setup {
+            timing,
+            delays: Delays {
+                quiet: ms(200),
+                longest: ms(2_000),
+            },
+            pipe_limit: *rng.choose(&[32_768, 32_768, 300]),
+            pace: ms(*rng.choose(&[300, 3_000, 3_000, 15_000])),
+            far_pace: ms(*rng.choose(&[1_000, 10_000, 60_000])),
+            faults: (!rng.once_in(4)).then(|| seconds(*rng.choose(&[5, 30, 30, 100]))),
+            lasts: seconds(*rng.choose(&[60, 200, 600])),
+            check: (
+                ms(*rng.choose(&[1, 600, 3_000])),
+                ms(*rng.choose(&[1, 500, 1_500])),
+            ),
+            loses_checks: *rng.choose(&[0, 20, 3]),
+            splits: rng.once_in(2),
+            step: ms(*rng.choose(&[5, 300, 2_000])),
+            fails: *rng.choose(&[0, 0, 8, 3, 1]),
+            coarse: rng.once_in(6),
+            other: rng.once_in(6).then(|| seconds(rng.below(200))),
+            folders: rng.once_in(3),
+            away: rng.once_in(6).then(|| seconds(rng.below(100))),
+        }
+    }
+
+    pub(super) fn syncer(&self) -> Syncer {
+        let command = Command {
+            words: vec!["sync".into()],
+            all: None,
+            naming: Naming::Utf8,
+            separator: None,
+            prefix: None,
+            per_folder: !self.coarse,
+        };
+        Syncer::new(Program::Command(command))
+    }
+
+    pub(super) fn account(&self) -> AccountConfig {
+        AccountConfig {
+            name: ACCOUNT.to_owned(),
+            roots: vec![RootConfig {
+                directory: ROOT.into(),
+                layout: Layout::Nested,
+                poll: None,
+            }],
+            delays: self.delays,
+            sync: Some(SyncConfig {
+                timing: self.timing.clone(),
+                syncer: self.syncer(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What happens in worlds, counted, to show that they are no idle ones.
+
+/// Counts, to show that a run was no idle one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    pub steps: u64,
+    pub runs: u64,
+    pub failures: u64,
+    pub partial: u64,
+    /// Runs that were told to end.
+    pub ended: u64,
+    pub checks: u64,
+    pub lost_checks: u64,
+    pub splits: u64,
+    pub fetched: u64,
+    pub sent: u64,
+    pub unsigned: u64,
+    pub restarts: u64,
+    pub requests: u64,
+    /// Runs of no account.
+    pub once: u64,
+    /// The most that it took to bring everything to rest.
+    pub last_runs: u64,
+}
+
+impl Stats {
+    pub fn add(&mut self, other: Stats) {
+        self.steps += other.steps;
+        self.runs += other.runs;
+        self.failures += other.failures;
+        self.partial += other.partial;
+        self.ended += other.ended;
+        self.checks += other.checks;
+        self.lost_checks += other.lost_checks;
+        self.splits += other.splits;
+        self.fetched += other.fetched;
+        self.sent += other.sent;
+        self.unsigned += other.unsigned;
+        self.restarts += other.restarts;
+        self.requests += other.requests;
+        self.once += other.once;
+        self.last_runs = self.last_runs.max(other.last_runs);
+    }
+}

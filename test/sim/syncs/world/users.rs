@@ -1,0 +1,93 @@
+//! What users do: to their mail, with the configuration, and by commands.
+
+use mailsync_module::engine::core::Input;
+
+use super::{ACCOUNT, PASSING, World};
+use crate::syncs::rules::Rules;
+use crate::world::Outcome as Verdict;
+
+impl World {
+    pub(super) fn user(&mut self) {
+        if !self.setup.timing.at_start && self.reported.is_empty() {
+            // Nobody has asked that what comes before the first look be synced.
+            return;
+        }
+        let existing = self.mail.existing();
+        let folder = *self.rng.choose(&existing);
+        let happening = match self.rng.below(12) {
+            0..5 => Some(self.mail.deliver(folder)),
+            5..10 => self.mail.flag(folder, &mut self.rng),
+            10 if self.setup.folders => {
+                let folder = *self.rng.choose(&PASSING);
+                Some(if existing.contains(&folder) {
+                    self.mail.unmake(folder)
+                } else {
+                    self.mail.make(folder)
+                })
+            }
+            _ => self.mail.delete(folder, &mut self.rng),
+        };
+        if let Some(happening) = happening {
+            self.say(format!("user: {:?}", happening.events.last()));
+            self.put(happening);
+        }
+    }
+
+    pub(super) fn configure(&mut self) -> Verdict {
+        self.say("configures");
+        let new = !self.there;
+        self.there = true;
+        let timing = self.setup.timing.clone();
+        if new {
+            let (runs, full_syncs) = (self.rules.runs, self.rules.full_syncs);
+            let moment = self.rules.moment();
+            self.rules = Rules::new(timing);
+            self.rules.go_on(runs, full_syncs, moment);
+            self.rules.begin(self.now);
+        } else {
+            self.rules.retimed(self.now, timing);
+        }
+        let account = self.setup.account();
+        self.handle(Input::Configure(vec![account]))
+    }
+
+    pub(super) fn unconfigure(&mut self) -> Verdict {
+        self.say("the account is configured no more");
+        self.there = false;
+        self.rules = {
+            let (runs, full_syncs) = (self.rules.runs, self.rules.full_syncs);
+            let moment = self.rules.moment();
+            let mut rules = Rules::new(self.setup.timing.clone());
+            rules.go_on(runs, full_syncs, moment);
+            rules
+        };
+        for process in &mut self.processes {
+            process.orphan = true;
+        }
+        self.ours = [None; 2];
+        self.handle(Input::Configure(Vec::new()))
+    }
+
+    pub fn pause(&mut self, pause: bool) -> Verdict {
+        if !self.there {
+            return Ok(());
+        }
+        self.say(format!("pause: {pause}"));
+        self.rules.pause(pause);
+        self.handle(Input::Pause(None, pause))
+    }
+
+    /// The user wants a sync.
+    pub fn ask(&mut self, folder: Option<&'static str>) -> Verdict {
+        self.requests += 1;
+        self.stats.requests += 1;
+        self.say(format!("the user asks for {folder:?}, {}", self.requests));
+        let wished = self.mail.last_far(folder.as_slice());
+        self.wished.insert(self.requests, wished);
+        let names = folder.map(|it| vec![it.to_owned()]);
+        self.rules.asked(self.now, names.as_deref(), self.requests);
+        let names = folder.map(|it| vec![it.as_bytes().to_vec()]);
+        let account = Some(ACCOUNT.to_owned()).filter(|_| self.rng.once_in(2));
+        self.handle(Input::Sync(account, names, self.requests))
+    }
+}
