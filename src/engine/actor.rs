@@ -4,7 +4,7 @@
 //! It moves messages and does what [`Core`] says; it decides nothing.  The actor does no file
 //! I/O: what may wait for a disk happens on a worker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,12 +18,13 @@ use super::environment::{Environment, News, slept};
 use super::names;
 use super::pipe::{Pipe, Written};
 use super::status::Status;
-use crate::change::AccountId;
+use crate::change::{AccountId, Folder};
 use crate::frame::Payload;
 use crate::maildir::{DiskFs, Fs};
-use crate::schedule::Lock;
+use crate::schedule::{Lock, Look};
 use crate::syncer::lock::{Held, Holder, Key, Seeker};
 use crate::syncer::run::{self, Running};
+use crate::syncer::unpushed::{self, Unpushed};
 use crate::syncer::{End, Ended, Event, Order, Outcome, RunId};
 use crate::threads;
 use crate::watch::inbox::{Dirty, Inbox};
@@ -76,6 +77,8 @@ enum Message {
     Attach(i64, Pipe),
     Resolve(String, Names),
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
+    /// What an account's folders differ from their servers in.
+    Looked(AccountId, Look, Vec<(Arc<Folder>, Unpushed)>),
     /// Who has the lock that is sought under this number for an account.
     Holder(AccountId, u64, Holder),
     Stop,
@@ -136,6 +139,7 @@ impl Handle {
             locks: HashMap::new(),
             locks_sought: 0,
             runs: HashMap::new(),
+            looking: HashSet::new(),
             wake: bounded(1),
             pipe: None,
             last_word: last_word.clone(),
@@ -303,6 +307,8 @@ struct Actor {
     locks: HashMap<AccountId, LockEnd>,
     locks_sought: u64,
     runs: HashMap<RunId, Running>,
+    /// Accounts whose folders are being looked at.
+    looking: HashSet<AccountId>,
     wake: (Sender<()>, Receiver<()>),
     pipe: Option<(i64, Pipe)>,
     last_word: LastWord,
@@ -391,6 +397,10 @@ impl Actor {
                             self.resolve(slot, names);
                         }
                     }
+                    Ok(Message::Looked(id, look, found)) => {
+                        self.looking.remove(&id);
+                        self.input(Input::Looked(id, look, found));
+                    }
                     Ok(Message::Holder(id, number, holder)) => self.locked(id, number, holder),
                     Ok(Message::Farewell(_told)) => {
                         let told = self.end_all(End::Farewell);
@@ -441,6 +451,7 @@ impl Actor {
                 // The worker ends when it has no job any more, and takes the watches along.
                 Action::Close(id) => drop(self.roots.remove(&id)),
                 Action::Sync(id, order) => self.sync(id, *order),
+                Action::Look(id, look, order, folders) => self.look(id, look, *order, folders),
                 Action::EndSync(run, why) => {
                     if let Some(running) = self.runs.get(&run) {
                         running.end(why);
@@ -549,6 +560,39 @@ impl Actor {
                 .messages
                 .send(Message::Input(Input::Log("error", text)));
             let _ = self.messages.send(answer(Vec::new()));
+        }
+    }
+
+    /// Look what there is to push.  One look an account: a file system that does not answer holds
+    /// up one thread.
+    fn look(&mut self, id: AccountId, look: Look, order: Order, folders: Vec<Arc<Folder>>) {
+        let unknown = {
+            let folders = folders.clone();
+            move |text: String| {
+                let each = folders.into_iter();
+                each.map(|it| (it, Unpushed::Unknown(text.clone())))
+                    .collect()
+            }
+        };
+        if !self.looking.insert(id) {
+            let found = unknown("the last look is not over".to_owned());
+            let input = Input::Looked(id, look, found);
+            let _ = self.messages.send(Message::Input(input));
+            return;
+        }
+        let (messages, failed) = (self.messages.clone(), self.messages.clone());
+        let nothing = unknown.clone();
+        let work = move || {
+            let found = unpushed::look(&order, &folders);
+            let found = folders.into_iter().zip(found).collect();
+            let _ = messages.send(Message::Looked(id, look, found));
+        };
+        let panicked = move |text| {
+            let _ = failed.send(Message::Looked(id, look, unknown(text)));
+        };
+        if let Err(error) = threads::spawn("mailsync-look", work, panicked) {
+            let found = nothing(format!("{error:#}"));
+            let _ = self.messages.send(Message::Looked(id, look, found));
         }
     }
 

@@ -1,12 +1,14 @@
 //! What the engine's core learns, and what it wants done: the words between it and its threads.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{AccountConfig, RootConfig, RootId, SyncConfig};
-use crate::change::AccountId;
-use crate::schedule::Lock;
+use crate::change::{AccountId, Folder};
+use crate::schedule::{Lock, Look};
 use crate::syncer::lock::Key;
+use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Event, Order, RunId, Syncer};
 use crate::watch::inbox::Dirty;
 use crate::watch::job::{Job, Report};
@@ -52,6 +54,8 @@ pub enum Input {
     },
     /// A runner's news.
     Ran(AccountId, Event),
+    /// What folders of an account differ from their servers in.
+    Looked(AccountId, Look, Vec<(Arc<Folder>, Unpushed)>),
     /// Who may sync an account.
     Locked(AccountId, Lock),
     /// File names were resolved: slot, number of the request, names with truenames.
@@ -87,6 +91,8 @@ pub enum Action {
     Send(Vec<u8>),
     /// Run a syncer.
     Sync(AccountId, Box<Order>),
+    /// Look what these folders differ from their servers in; the order is one of everything.
+    Look(AccountId, Look, Box<Order>, Vec<Arc<Folder>>),
     /// End a run.
     EndSync(RunId, End),
     /// Seek the lock of an account, instead of one that it had, and say who has it.

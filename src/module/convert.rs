@@ -52,6 +52,9 @@ fn sync_config(sync: Vector<'_>) -> Result<SyncConfig> {
         Ok((Glob(pair.get(0)?), seconds(pair.get(1)?)?))
     });
     let described: Vector<'_> = sync.get(9)?;
+    let syncer = syncer(described)?;
+    let pulls_only = truth(described, PULLS_ONLY)?;
+    let per_run = truth(described, PER_RUN)?;
     Ok(SyncConfig {
         timing: Timing {
             base: delay(0, "the base delay")?,
@@ -63,10 +66,12 @@ fn sync_config(sync: Vector<'_>) -> Result<SyncConfig> {
             silence: Some(delay(6, "the sync timeout")?).filter(|silence| !silence.is_zero()),
             at_start: truth(sync, 7)?,
             ignore: bytes_of(sync.get(8)?)?.into_iter().map(Glob).collect(),
-            pulls_only: truth(described, PULLS_ONLY)?,
-            per_run: truth(described, PER_RUN)?,
+            pulls_only,
+            per_run,
+            // A function may have another program run each time.
+            records: syncer.program.keeps_record() && !pulls_only && !per_run,
         },
-        syncer: syncer(described)?,
+        syncer,
     })
 }
 
@@ -242,7 +247,18 @@ fn sync_status<'e>(env: &'e Env, state: &SyncState) -> Result<Value<'e>> {
     };
     let last_ok = state.last_ok.map(|at| now.saturating_duration_since(at));
     let next = state.next.map(|at| at.saturating_duration_since(now));
-    plist(env, [(":last-ok", time(last_ok)?), (":next", time(next)?)])
+    let unpushed = match state.unpushed {
+        Some(folders) => i64::try_from(folders)?.into_lisp(env)?,
+        None => env.intern("nil")?,
+    };
+    plist(
+        env,
+        [
+            (":last-ok", time(last_ok)?),
+            (":next", time(next)?),
+            (":unpushed", unpushed),
+        ],
+    )
 }
 
 fn root_status<'e>(env: &'e Env, status: &RootStatus) -> Result<Value<'e>> {

@@ -16,10 +16,14 @@
 //! - A failure backs off, a refusal by the server pauses the account at the second time in a row;
 //!   wake and network change make it try again.  A run that never asked the server (another process
 //!   holds the lock, or we cut it) leaves the row as it is.
+//! - Where the syncer keeps a record of what is pushed, folders that only local changes ask for are
+//!   looked at before they are synced, and not synced if there is nothing to push; and after a run
+//!   what it covered is looked at, and synced again if something is left (`record`).
 //! - Folders that were made or removed ask for the whole account: a run that names them would
 //!   bring back what the user deleted.
 
 mod pending;
+mod record;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,8 +35,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::change::{Change, Folder, Kinds, Origins};
+use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Ended, Outcome, RunId, Scope};
 use pending::{Pending, Queue};
+use record::Records;
 pub use state::{Phase, SyncState};
 pub use timing::{Glob, Timing};
 
@@ -42,6 +48,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const SETTLE_MOST: Duration = Duration::from_secs(10);
 /// A failure waits at least so long.
 const LEAST_BACKOFF: Duration = Duration::from_secs(5);
+/// A look at folders is waited for so long.
+const LOOK_MOST: Duration = Duration::from_secs(10);
 /// Without any inter-delay, what another process holds is asked for this often.
 const LEAST_RETRY: Duration = Duration::from_secs(1);
 
@@ -74,7 +82,13 @@ pub enum Act {
     },
     /// End a run.
     End(RunId, End),
+    /// Look what is to be pushed, of these folders.
+    Look(Look, Scope),
 }
+
+/// Counts the looks at what is to be pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look(pub u64);
 
 /// Why an account is paused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +112,8 @@ struct Whole {
 
 /// How far a run is.
 enum Stage {
+    /// Its folders are looked at, until then: it may not be needed.
+    Looking(Look, Instant),
     /// Lisp was asked how, and has until then to answer.
     Planning(Instant),
     /// It runs, and gave its last sign of life then.
@@ -142,7 +158,38 @@ struct Run {
     progress: u64,
 }
 
+/// A look at what a run has left.
+struct Review {
+    look: Look,
+    until: Instant,
+    /// What was queued up to then it sees.
+    moment: u64,
+    everything: bool,
+}
+
 impl Run {
+    /// It has not begun, and perhaps will not.
+    fn is_only_looked_at(&self) -> bool {
+        matches!(self.stage, Stage::Looking(..))
+    }
+
+    /// It is for its folders.
+    fn name_folders(&mut self) {
+        let mut named: Vec<_> = self.folders.values().map(|it| it.folder.clone()).collect();
+        // Names first: paths are slow to compare.
+        named.sort_unstable_by(|a, b| (&a.name, &a.real).cmp(&(&b.name, &b.real)));
+        self.scope = Scope::Folders(named);
+        self.quick = self.folders.values().all(Pending::quick);
+    }
+
+    fn start(&self) -> Act {
+        Act::Start {
+            run: self.id,
+            scope: self.scope.clone(),
+            quick: self.quick,
+        }
+    }
+
     /// Whether what this was wanted for has happened before it began.
     fn knows(&self, whole: &Whole) -> bool {
         self.ready || !whole.untold
@@ -185,6 +232,11 @@ pub struct Scheduler {
     /// Folders that failed alone, with the reason, until a run covers them.  The folder is missing
     /// where nothing of it waited.
     aside: HashMap<Arc<Path>, (Option<Arc<Folder>>, String)>,
+    records: Records,
+    /// What runs have covered, and was not looked at since.
+    unseen: Option<Scope>,
+    review: Option<Review>,
+    looks: u64,
     /// Lisp has missed a deadline, and said nothing since.
     silent: bool,
     chance: u64,
@@ -216,6 +268,10 @@ impl Scheduler {
             refusals: 0,
             trouble: String::new(),
             aside: HashMap::new(),
+            records: Records::default(),
+            unseen: None,
+            review: None,
+            looks: 0,
             silent: false,
             chance: seed,
             begun: false,
@@ -231,6 +287,8 @@ impl Scheduler {
             self.poll_at = self.timing.poll.map(|poll| now + poll);
             if self.timing.at_start {
                 self.want_everything(now, false);
+            } else {
+                self.unseen = Some(Scope::Everything);
             }
         }
         self.stirred = true;
@@ -289,6 +347,10 @@ impl Scheduler {
                 }
             }
         }
+        // Who asks for a sync gets one, and does not wait for a look.
+        if self.run.as_ref().is_some_and(Run::is_only_looked_at) {
+            self.not_yet();
+        }
         if request != 0 {
             self.requests.push(request);
         }
@@ -306,9 +368,10 @@ impl Scheduler {
         self.stirred = true;
     }
 
-    /// What Lisp is still asked about has not started, and shall not.
+    /// What Lisp is still asked about, or is looked at, has not started, and shall not.
     fn not_yet(&mut self) {
-        if let Some(mut run) = (self.run).take_if(|run| matches!(run.stage, Stage::Planning(_))) {
+        let not_yet = |run: &mut Run| matches!(run.stage, Stage::Planning(_) | Stage::Looking(..));
+        if let Some(mut run) = self.run.take_if(not_yet) {
             run.requests.append(&mut self.requests);
             self.requests = std::mem::take(&mut run.requests);
             self.take_back(run);
@@ -343,6 +406,7 @@ impl Scheduler {
         self.queue.forget(these);
         let others = |folder: &Option<Arc<Folder>>| folder.as_ref().is_some_and(|it| !these(it));
         self.aside.retain(|_, (folder, _)| others(folder));
+        self.records.forget(these);
         // If the run fails, they must not come back.
         if let Some(run) = &mut self.run {
             run.folders.retain(|_, it| !these(&it.folder));
@@ -383,6 +447,109 @@ impl Scheduler {
         self.stirred = true;
     }
 
+    /// What a syncer recorded so far is another's business.
+    pub fn forget_records(&mut self) {
+        self.records.clear();
+        self.review = None;
+        self.unseen = Some(Scope::Everything);
+        self.stirred = true;
+    }
+
+    /// What was seen in folders.  A run that was not sure to be needed starts, for those with
+    /// something to push; what a run has left is queued.
+    pub fn looked(
+        &mut self,
+        now: Instant,
+        look: Look,
+        found: &[(Arc<Folder>, Unpushed)],
+    ) -> Option<Act> {
+        self.stirred = true;
+        let its = |run: &&mut Run| matches!(run.stage, Stage::Looking(it, _) if it == look);
+        if let Some(run) = self.run.as_mut().filter(its) {
+            for (folder, unpushed) in found {
+                if self.records.before(folder, unpushed) {
+                    run.folders.remove(&folder.real);
+                }
+            }
+            return self.go_on(now);
+        }
+        let review = self.review.take_if(|review| review.look == look)?;
+        self.unseen = None;
+        for (folder, unpushed) in found {
+            let ignore = &self.timing.ignore;
+            if ignore.iter().any(|glob| glob.matches(&folder.name)) {
+                continue;
+            }
+            let disturbed = self.queue.is_local(&folder.real);
+            if self.records.after(folder, unpushed, disturbed) {
+                self.queue.pushed(&folder.real, review.moment);
+            } else if matches!(unpushed, Unpushed::Known(_))
+                && !disturbed
+                && !self.aside.contains_key(&folder.real)
+            {
+                self.queue.open(now, folder, &self.timing);
+            }
+        }
+        if review.everything {
+            self.records.complete();
+        }
+        None
+    }
+
+    /// A run that was looked at starts, or is not needed.
+    fn go_on(&mut self, now: Instant) -> Option<Act> {
+        let mut run = self.run.take()?;
+        if run.folders.is_empty() {
+            self.requests.append(&mut run.requests);
+            return None;
+        }
+        run.name_folders();
+        run.stage = Stage::Running(now);
+        let act = run.start();
+        self.run = Some(run);
+        Some(act)
+    }
+
+    /// Have what runs have left looked at, if there is anything.
+    fn look_after(&mut self, now: Instant) -> Option<Act> {
+        self.review.take_if(|review| {
+            let over = review.until <= now;
+            if over {
+                self.unseen = None;
+            }
+            over
+        });
+        let may = self.timing.records && self.begun && self.ready && self.lock == Lock::Ours;
+        if !may || self.run.is_some() || self.review.is_some() {
+            return None;
+        }
+        let scope = match self.unseen.as_ref()? {
+            Scope::Everything => Scope::Everything,
+            Scope::Folders(folders) => {
+                // What happened during a run may be its echo.
+                let local = self.queue.values().filter(|it| it.only_local());
+                let local = local.map(|it| it.folder.clone());
+                let mut folders: Vec<_> = folders.iter().cloned().chain(local).collect();
+                folders.retain(|it| !it.directory.as_os_str().is_empty());
+                folders.sort_unstable();
+                folders.dedup();
+                Scope::Folders(folders)
+            }
+        };
+        self.review = Some(Review {
+            look: self.next_look(),
+            until: now + LOOK_MOST,
+            moment: self.queue.moment(),
+            everything: scope == Scope::Everything,
+        });
+        Some(Act::Look(Look(self.looks), scope))
+    }
+
+    fn next_look(&mut self) -> Look {
+        self.looks += 1;
+        Look(self.looks)
+    }
+
     /// The run can go on: Lisp has said how, or `None`: as configured, for everything.
     pub fn planned(&mut self, now: Instant, id: RunId, known: bool) -> Option<Act> {
         let run = self.run.as_mut().filter(|run| run.id == id)?;
@@ -395,11 +562,7 @@ impl Scheduler {
             run.scope = Scope::Everything;
             run.quick = false;
         }
-        Some(Act::Start {
-            run: id,
-            scope: run.scope.clone(),
-            quick: run.quick,
-        })
+        Some(run.start())
     }
 
     /// The run is over.  Returns who waited for it.
@@ -419,6 +582,18 @@ impl Scheduler {
     }
 
     fn succeeded(&mut self, now: Instant, run: Run, ended: &Ended) {
+        self.unseen = match (self.unseen.take(), &run.scope) {
+            (Some(Scope::Folders(mut before)), Scope::Folders(folders)) if !ended.everything => {
+                before.extend(folders.iter().cloned());
+                before.sort_unstable();
+                before.dedup();
+                Some(Scope::Folders(before))
+            }
+            (None, Scope::Folders(folders)) if !ended.everything => {
+                Some(Scope::Folders(folders.clone()))
+            }
+            _ => Some(Scope::Everything),
+        };
         self.failures = 0;
         self.refusals = 0;
         self.gate = None;
@@ -554,7 +729,10 @@ impl Scheduler {
                 self.poll_at = None;
                 self.want(now, false, false);
             }
+            acts.extend(self.look_after(now));
             if let Some(next) = self.next_run(now).filter(|next| next.at <= now) {
+                // Nobody waits for the verdict on what came before.
+                self.review = None;
                 acts.push(self.start(now, next, next_run()));
             }
         }
@@ -571,12 +749,15 @@ impl Scheduler {
     fn look_again(&mut self, now: Instant) -> Option<Instant> {
         match &self.run {
             Some(run) => match run.stage {
-                Stage::Planning(until) => Some(until),
+                Stage::Planning(until) | Stage::Looking(_, until) => Some(until),
                 Stage::Running(sign) => self.timing.silence.map(|silence| sign + silence),
                 Stage::Slept | Stage::Ending(_) => None,
             },
-            None if !self.may_start() => None,
-            None => earlier(self.next_run(now).map(|next| next.at), self.poll_at),
+            None => {
+                let next = self.next_run(now).map(|next| next.at);
+                let next = earlier(next, self.poll_at).filter(|_| self.may_start());
+                earlier(next, self.review.as_ref().map(|review| review.until))
+            }
         }
     }
 
@@ -587,6 +768,11 @@ impl Scheduler {
             Stage::Planning(until) if until <= now => {
                 let id = run.id;
                 acts.extend(self.planned(now, id, false));
+                self.stirred = false;
+            }
+            Stage::Looking(_, until) if until <= now => {
+                // Nobody knows: all of them.
+                acts.extend(self.go_on(now));
                 self.stirred = false;
             }
             Stage::Running(sign) if silence.is_some_and(|silence| sign + silence <= now) => {
@@ -649,7 +835,10 @@ impl Scheduler {
         // Others that change while one is being checked do not hold it up for ever.
         let checked = checked.map(|first| first.min(wanted) + self.timing.check);
         let settled = settled.map(|at| at.min(wanted + SETTLE_MOST));
-        let at = later(later(wanted, checked), settled);
+        // What a run has left may be all that waits.
+        let review = self.review.as_ref().filter(|_| !everything);
+        let seen = review.map(|review| review.until);
+        let at = later(later(later(wanted, checked), settled), seen);
         let remote = self.queue.values().filter(|it| it.is_remote());
         match remote.map(due).min() {
             Some(remote) if remote < at => Some(Next {
@@ -705,27 +894,6 @@ impl Scheduler {
                 .is_some_and(|at| at + self.timing.check <= now)
         };
         self.silent |= folders.values().any(missed);
-        let quick = !next.everything && folders.values().all(Pending::quick);
-        let scope = if next.everything {
-            Scope::Everything
-        } else {
-            let mut named: Vec<_> = folders.values().map(|it| it.folder.clone()).collect();
-            // Names first: paths are slow to compare.
-            named.sort_unstable_by(|a, b| (&a.name, &a.real).cmp(&(&b.name, &b.real)));
-            Scope::Folders(named)
-        };
-        let (stage, act) = if self.timing.per_run {
-            let stage = Stage::Planning(now + self.timing.check);
-            (stage, Act::Plan(id, scope.clone()))
-        } else {
-            let scope = scope.clone();
-            let act = Act::Start {
-                run: id,
-                scope,
-                quick,
-            };
-            (Stage::Running(now), act)
-        };
         // Who asked for what has to wait is answered by another run.
         let requests = if self.queue.urgent() {
             Vec::new()
@@ -737,11 +905,11 @@ impl Scheduler {
         } else {
             None
         };
-        let run = Run {
+        let mut run = Run {
             id,
-            scope,
-            quick,
-            stage,
+            scope: Scope::Everything,
+            quick: false,
+            stage: Stage::Running(now),
             folders,
             whole,
             moment,
@@ -754,6 +922,21 @@ impl Scheduler {
             let urgent = false;
             self.whole = Some(Whole { urgent, ..whole });
         }
+        if !next.everything {
+            run.name_folders();
+        }
+        // After a failure only a run shows whether it goes well again.
+        let local = next.why == Why::Due && run.folders.values().all(Pending::only_local);
+        let act = if self.timing.per_run {
+            run.stage = Stage::Planning(now + self.timing.check);
+            Act::Plan(id, run.scope.clone())
+        } else if self.timing.records && local && !next.everything && self.failures == 0 {
+            let look = self.next_look();
+            run.stage = Stage::Looking(look, now + LOOK_MOST);
+            Act::Look(look, run.scope.clone())
+        } else {
+            run.start()
+        };
         self.run = Some(run);
         act
     }
@@ -781,7 +964,8 @@ impl Scheduler {
     /// The run that is under way.
     #[must_use]
     pub fn running(&self) -> Option<RunId> {
-        self.run.as_ref().map(|run| run.id)
+        let run = self.run.as_ref().filter(|run| !run.is_only_looked_at());
+        run.map(|run| run.id)
     }
 
     /// It is over; returns the requests that nobody will answer now.
@@ -807,7 +991,10 @@ impl Scheduler {
     /// Entries held, for the bound on memory.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.queue.held() + self.aside.len() + self.run.as_ref().map_or(0, |run| run.folders.len())
+        self.queue.held()
+            + self.records.len()
+            + self.aside.len()
+            + self.run.as_ref().map_or(0, |run| run.folders.len())
     }
 }
 

@@ -81,6 +81,11 @@ impl Pending {
         !self.remote.is_empty()
     }
 
+    /// Whether only what happened here asks for it.
+    pub(super) fn only_local(&self) -> bool {
+        self.is_local() && !self.is_remote() && !self.asked && !self.whole
+    }
+
     pub(super) fn unchecked(&self) -> Option<Instant> {
         self.local.and_then(|local| local.unchecked)
     }
@@ -195,6 +200,35 @@ impl Queue {
         if remote {
             pending.remote |= change.kinds;
         }
+    }
+
+    /// A folder has something to push, as its record says.
+    pub(super) fn open(&mut self, now: Instant, folder: &Arc<Folder>, timing: &Timing) {
+        let moment = self.next_moment();
+        let pending = self.entry(now, folder, timing);
+        pending.last = moment;
+        pending.local = Some(Local {
+            last: now,
+            serial: 0,
+            unchecked: None,
+        });
+    }
+
+    /// Nothing that happened here up to this moment is left to push.
+    pub(super) fn pushed(&mut self, real: &Path, moment: u64) {
+        if let Some(pending) = self.waiting.get_mut(real)
+            && pending.last <= moment
+            && !pending.whole
+        {
+            pending.local = None;
+            if !pending.is_remote() && !pending.asked {
+                self.waiting.remove(real);
+            }
+        }
+    }
+
+    pub(super) fn is_local(&self, real: &Path) -> bool {
+        self.waiting.get(real).is_some_and(Pending::is_local)
     }
 
     pub(super) fn ask(&mut self, now: Instant, folder: Arc<Folder>, whole: bool, timing: &Timing) {

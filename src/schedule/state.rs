@@ -1,5 +1,7 @@
 //! What a user may want to know of an account's syncs.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::time::Instant;
 
 use super::{Lock, Pause, Scheduler, Stage};
@@ -53,15 +55,20 @@ pub struct SyncState {
     pub last_ok: Option<Instant>,
     /// When the next may start.
     pub next: Option<Instant>,
+    /// Folders with something to push; `None` where nobody knows.
+    pub unpushed: Option<usize>,
 }
 
 impl Scheduler {
     /// How it stands.
     #[must_use]
     pub fn state(&self) -> SyncState {
-        let waits = self.whole.is_some() || self.queue.len() > 0;
+        let looking = self.run.as_ref().filter(|run| run.is_only_looked_at());
+        let looking = looking.map_or(0, |run| run.folders.len());
+        let queued = self.queue.len() + looking;
+        let waits = self.whole.is_some() || queued > 0;
         let (phase, text) = match (&self.pause, &self.lock) {
-            _ if self.run.is_some() => (Phase::Running, self.ending()),
+            _ if self.running().is_some() => (Phase::Running, self.ending()),
             (Some(Pause::Auth(text)), _) => (Phase::Paused, text.clone()),
             (Some(Pause::User), _) => (Phase::Paused, String::new()),
             (None, Lock::Other(pid)) => (Phase::Elsewhere, elsewhere(*pid)),
@@ -77,12 +84,25 @@ impl Scheduler {
         SyncState {
             phase,
             paused: self.pause.is_some(),
-            pending: self.whole.is_none().then(|| self.queue.len()),
+            pending: self.whole.is_none().then_some(queued),
             progress: self.run.as_ref().map_or(0, |run| run.progress),
             text,
             last_ok: self.last_ok,
             next: self.next.filter(|_| self.run.is_none()),
+            unpushed: self.unpushed(),
         }
+    }
+
+    /// Where the syncer keeps a record, and each folder was looked at.
+    fn unpushed(&self) -> Option<usize> {
+        if !self.timing.records {
+            return None;
+        }
+        let taken = self.run.iter().flat_map(|run| run.folders.values());
+        let local = self.queue.values().chain(taken).filter(|it| it.is_local());
+        let local: HashSet<&Path> = local.map(|it| &*it.folder.real).collect();
+        let open = self.records.open(|real| local.contains(real))?;
+        Some(open + local.len())
     }
 
     fn ending(&self) -> String {

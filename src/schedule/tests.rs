@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::change::AccountId;
+use crate::syncer::unpushed::{Agreed, compare};
 use crate::syncer::{Memory, Output};
 
 fn seconds(seconds: f64) -> Duration {
@@ -31,6 +32,7 @@ fn timing() -> Timing {
         ignore: vec![glob("Spam")],
         pulls_only: false,
         per_run: false,
+        records: false,
     }
 }
 
@@ -48,6 +50,7 @@ struct Bench {
     epoch: Instant,
     serial: u64,
     runs: u64,
+    look: Look,
     seen: Vec<String>,
 }
 
@@ -59,6 +62,7 @@ impl Bench {
             epoch: Instant::now() + seconds(1e6),
             serial: 0,
             runs: 0,
+            look: Look(0),
             seen: Vec::new(),
         };
         bench.scheduler.lock(Lock::Ours);
@@ -94,6 +98,10 @@ impl Bench {
                 ),
                 Act::Plan(_, its) => format!("{at} > plan {}", scope(&its)),
                 Act::End(_, why) => format!("{at} > {why:?}"),
+                Act::Look(look, its) => {
+                    self.look = look;
+                    format!("{at} > look {}", scope(&its))
+                }
             });
         }
     }
@@ -178,6 +186,13 @@ impl Bench {
                     self.seen.push("go".to_owned());
                 }
             }
+            "found" => {
+                let found: Vec<_> = name.split_terminator(',').map(found).collect();
+                let look = self.look;
+                if let Some(Act::Start { scope, .. }) = self.scheduler.looked(now, look, &found) {
+                    self.seen.push(format!("go {}", scope.names().len()));
+                }
+            }
             "ok" => drop(self.end(now, Outcome::Ok, name)),
             "partial" => drop(self.end(now, Outcome::Partial, name)),
             "fails" => drop(self.end(now, Outcome::Transient, name)),
@@ -199,7 +214,7 @@ impl Bench {
             .filter(|line| !line.is_empty())
         {
             let words: Vec<&str> = line.split(' ').collect();
-            if words.get(1) == Some(&">") || line == "go" {
+            if words.get(1) == Some(&">") || line.starts_with("go") {
                 expected.push(line.to_owned());
                 continue;
             }
@@ -471,6 +486,141 @@ fn the_rules() {
     }
 }
 
+/// What was found in a folder: `a=`: nothing to push, `a=x+y`: x and y, `a=?`: nobody knows.
+fn found(text: &str) -> (Arc<Folder>, Unpushed) {
+    let (name, what) = text.split_once('=').unwrap();
+    let names = what.split_terminator('+').map(str::as_bytes);
+    let unpushed = match what {
+        "?" => Unpushed::Unknown("nobody knows".to_owned()),
+        _ => Unpushed::Known(compare(&Agreed::new(), names, |_| true)),
+    };
+    (folder(name), unpushed)
+}
+
+#[test]
+fn what_is_pushed_is_not_pushed_again() {
+    let table: &[(&str, &str)] = &[
+        (
+            "what is due is looked at first, and synced if there is something to push; afterwards \
+             it is looked at again",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 2.5 ok; 2.5 > look a; \
+             2.6 found a=",
+        ),
+        (
+            "nothing to push: no run",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=",
+        ),
+        (
+            "nobody knows: a run",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=?; go 1; 2.5 ok; 2.5 > look a; \
+             2.6 found a=?",
+        ),
+        (
+            "only those with something to push are synced",
+            "0 flag a; 0 flag b; 0 flag c; 0.1 checked a,b,c; 2 > look a,b,c; \
+             2.1 found a=,b=x,c=?; go 2; 2.5 ok; 2.5 > look b,c; 2.6 found b=,c=",
+        ),
+        (
+            "the echo of a run, which nobody can tell from the user's changes, is no reason for one",
+            "0 far a; 0 > a quick; 1 flag a; 2 ok; 2 > look a; 2.1 found a=",
+        ),
+        (
+            "nor in another folder",
+            "0 far a; 0 > a quick; 1 flag b; 2 ok; 2 > look a,b; 2.1 found a=,b=",
+        ),
+        (
+            "an echo that is told late is looked at before it would be synced",
+            "0 far a; 0 > a quick; 1 ok; 1 > look a; 1.1 flag a; 1.2 found a=; 1.3 checked a; \
+             6 > look a; 6.1 found a=",
+        ),
+        (
+            "what changed while a run was under way is found, even if nobody told",
+            "0 far a; 0 > a quick; 1 ok; 1 > look a; 1.1 found a=x; 6 > look a; 6.1 found a=x; \
+             go 1; 7 ok; 7 > look a; 7.1 found a=",
+        ),
+        (
+            "what two runs leave is refused, and left alone",
+            "0 far a; 0 > a quick; 1 ok; 1 > look a; 1.1 found a=x; 6 > look a; 6.1 found a=x; \
+             go 1; 7 ok; 7 > look a; 7.1 found a=x; 20 flag a; 20.1 checked a; 22 > look a; \
+             22.1 found a=x; 30 flag a; 30.1 checked a; 32 > look a; 32.1 found a=x+y; go 1; 33 ok; \
+             33 > look a; 33.1 found a=x",
+        ),
+        (
+            "a syncer that says ok and does nothing is asked again",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 ok; 3 > look a; \
+             3.1 found a=x; 8 > look a; 8.1 found a=x; go 1; 9 ok; 9 > look a; 9.1 found a=",
+        ),
+        (
+            "a change during the look is one more reason",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 flag a; 2.2 found a=; 2.3 checked a; \
+             4.1 > look a; 4.2 found a=x; go 1; 5 ok; 5 > look a; 5.1 found a=",
+        ),
+        (
+            "a verdict is waited for, and not longer than ten seconds",
+            "0 flag a; 0.1 checked a; 2 > look a; 12 > a quick; 13 ok; 13 > look a; 14 flag b; \
+             14.1 checked b; 23 > look b; 23.1 found b=x; go 1; 24 ok; 24 > look b; 24.1 found b=",
+        ),
+        (
+            "a remote change needs no verdict",
+            "0 flag a; 0.1 checked a; 0.5 far a; 0.5 > a quick; 1 ok; 1 > look a; 1.1 found a=; \
+             10 far a; 10 > a quick; 11 ok; 11 > look a; 12 far b; 16 > b quick; 17 ok; \
+             17 > look a,b; 17.1 found a=,b=",
+        ),
+        (
+            "nor does the user's wish, whatever is being looked at",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 ask a; 2.1 > a; 2.2 found a=; 3 ok; \
+             3 > look a; 3.1 ask b; 3.1 > b; 3.2 found a=; 4 ok; 4 > look a,b; 4.1 found a=,b=",
+        ),
+        (
+            "nor a folder that was made or removed",
+            "0 made a; 0.1 checked a; 2 > *; 3 ok; 3 > look *; 3.1 found a=,b=",
+        ),
+        (
+            "after a failure a run has to show that it goes well",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 fails; 8 > a quick; 9 ok; \
+             9 > look a; 9.1 found a=",
+        ),
+        (
+            "what failed alone is left alone, whatever is left of it",
+            "0 flag a; 0 flag b; 0.1 checked a,b; 2 > look a,b; 2.1 found a=x,b=y; go 2; \
+             3 partial a; 3 > look a,b; 3.1 found a=x,b=",
+        ),
+        (
+            "an ignored folder has nothing to push",
+            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.1 found Spam=x,a=",
+        ),
+        (
+            "a pause takes back what was looked at",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 pause; 2.2 found a=; 10 resume; 10 > look a; \
+             10.1 found a=x; go 1; 11 ok; 11 > look a; 11.1 found a=",
+        ),
+        (
+            "another Emacs's folders are its business",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 other; 2.2 found a=; 9 ours; 9 > look a; \
+             9.1 found a=",
+        ),
+        (
+            "a folder that leaves in the midst is nobody's",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 forget a; 2.2 found a=x",
+        ),
+    ];
+    for (what, script) in table {
+        let mut bench = Bench::new(Timing {
+            records: true,
+            at_start: false,
+            ..timing()
+        });
+        // At the start all is looked at, and nothing found.
+        bench.tick(bench.epoch);
+        assert_eq!(std::mem::take(&mut bench.seen), ["0 > look *"], "{what}");
+        bench.event(bench.epoch, "found", "");
+        let (seen, expected) = bench.play(script, 5000.0);
+        assert_eq!(seen, expected, "{what}");
+        let next = bench.scheduler.deadline();
+        assert_eq!(next, None, "{what}: nothing is left, and it ticks");
+    }
+}
+
 #[test]
 fn everything_from_time_to_time() {
     let start = Timing {
@@ -554,6 +704,7 @@ fn everything_from_time_to_time() {
             "Lisp is asked before each run, and not waited for for ever",
             Timing {
                 per_run: true,
+                records: false,
                 ..timing()
             },
             90.0,
@@ -563,6 +714,7 @@ fn everything_from_time_to_time() {
             "and a pause meanwhile keeps it from starting",
             Timing {
                 per_run: true,
+                records: false,
                 ..timing()
             },
             90.0,

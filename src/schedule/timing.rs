@@ -27,6 +27,8 @@ pub struct Timing {
     pub pulls_only: bool,
     /// Lisp is asked before each run.
     pub per_run: bool,
+    /// The syncer keeps a record of what is pushed, which can be looked at.
+    pub records: bool,
 }
 
 impl Timing {
@@ -45,6 +47,7 @@ impl Timing {
             ignore: Vec::new(),
             pulls_only: false,
             per_run: false,
+            records: false,
         }
     }
 }

@@ -60,6 +60,18 @@ impl Syncer {
     }
 }
 
+impl Program {
+    /// Whether it keeps a record of what is pushed that [`unpushed::look`] can read.
+    #[must_use]
+    pub fn keeps_record(&self) -> bool {
+        match self {
+            Program::Command(_) => false,
+            Program::Mbsync { .. } => true,
+            Program::OfflineImap { .. } => cfg!(feature = "offlineimap-state"),
+        }
+    }
+}
+
 /// What a syncer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {

@@ -141,6 +141,20 @@ impl Differences {
         }
     }
 
+    /// Without those that are not among the others.
+    pub fn retain(&mut self, others: &Differences) {
+        if self.are_among(others) {
+            return;
+        }
+        let mut kept = Differences::none();
+        if let (Some(these), Some(others)) = (&self.each, &others.each) {
+            for hash in these.intersection(others) {
+                kept.add_hash(*hash);
+            }
+        }
+        *self = kept;
+    }
+
     fn add(&mut self, difference: &Difference<'_>) {
         let mut hasher = DefaultHasher::new();
         difference.hash(&mut hasher);

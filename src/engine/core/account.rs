@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Action, root};
-use crate::change::{AccountId, Kinds};
+use crate::change::{AccountId, Folder, Kinds};
 use crate::coalesce::{Coalesce, Delays};
 use crate::echo::Claims;
 use crate::engine::config::{RootId, SyncConfig};
@@ -17,7 +17,7 @@ use crate::frame::Synced;
 use crate::notifier::{Notice, Notifier};
 use crate::schedule::{Act, Done, Lock, Phase, Scheduler, SyncState};
 use crate::syncer::lock::Key;
-use crate::syncer::{Ended, Event, Memory, Order, Outcome, RunId, Syncer};
+use crate::syncer::{Ended, Event, Memory, Order, Outcome, RunId, Scope, Syncer};
 
 /// Numbers that only move are told this often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -101,6 +101,9 @@ impl Syncs {
 
     pub(super) fn reconfigure(&mut self, now: Instant, config: SyncConfig) {
         self.scheduler.retime(now, config.timing);
+        if *self.syncer != config.syncer {
+            self.scheduler.forget_records();
+        }
         self.syncer = Arc::new(config.syncer);
     }
 
@@ -219,12 +222,13 @@ impl Syncs {
         Some(act)
     }
 
-    /// Do what the scheduler wants done.
+    /// Do what the scheduler wants done; `all` are the account's folders.
     pub(super) fn act(
         &mut self,
         act: Act,
         name: &str,
         roots: &[PathBuf],
+        all: Vec<Arc<Folder>>,
         notifier: &mut Notifier,
     ) -> Option<Action> {
         let account = self.account;
@@ -255,17 +259,33 @@ impl Syncs {
                     names: as_many_as_fit(names),
                 });
                 let answer = self.answer.take();
+                let answered = answer.is_some();
+                let syncer = answer.unwrap_or_else(|| self.syncer.clone());
                 let order = Order {
                     run,
-                    answered: answer.is_some(),
+                    answered,
                     quick,
-                    roots: roots.to_vec(),
-                    memory: self.memory.clone(),
-                    ..Order::new(name, answer.unwrap_or_else(|| self.syncer.clone()), scope)
+                    ..self.order(name, syncer, scope, roots)
                 };
                 Some(Action::Sync(account, Box::new(order)))
             }
             Act::End(run, end) => Some(Action::EndSync(run, end)),
+            Act::Look(look, scope) => {
+                let folders = match scope {
+                    Scope::Folders(folders) => folders,
+                    Scope::Everything => all,
+                };
+                let order = self.order(name, self.syncer.clone(), Scope::Everything, roots);
+                Some(Action::Look(account, look, Box::new(order), folders))
+            }
+        }
+    }
+
+    fn order(&self, name: &str, syncer: Arc<Syncer>, scope: Scope, roots: &[PathBuf]) -> Order {
+        Order {
+            roots: roots.to_vec(),
+            memory: self.memory.clone(),
+            ..Order::new(name, syncer, scope)
         }
     }
 

@@ -148,6 +148,9 @@ impl<C: Coalesce> Core<C> {
                     syncs.lock(lock);
                 }
             }
+            Input::Looked(id, look, found) => {
+                actions.extend(self.looked(now, id, look, &found));
+            }
             Input::Tick => {}
         }
         self.pump(now, &mut actions);

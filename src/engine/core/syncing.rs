@@ -10,8 +10,9 @@ use super::{Action, Core};
 use crate::change::{AccountId, Folder};
 use crate::coalesce::Coalesce;
 use crate::engine::config::SyncConfig;
-use crate::schedule::Act;
+use crate::schedule::{Act, Look};
 use crate::syncer::lock::Key;
+use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Event, RunId};
 
 impl<C: Coalesce> Core<C> {
@@ -119,9 +120,28 @@ impl<C: Coalesce> Core<C> {
     pub(super) fn act(&mut self, id: AccountId, act: Act) -> Option<Action> {
         let roots = self.roots_of(id).map(|root| root.config.directory.clone());
         let roots: Vec<PathBuf> = roots.collect();
+        let all = match act {
+            Act::Look(..) => {
+                let folders = self.roots_of(id).flat_map(|root| root.folders.values());
+                folders.cloned().collect()
+            }
+            _ => Vec::new(),
+        };
         let account = &mut self.accounts[id.0];
         let syncs = account.syncs.as_mut()?;
-        syncs.act(act, &account.name, &roots, &mut self.notifier)
+        syncs.act(act, &account.name, &roots, all, &mut self.notifier)
+    }
+
+    /// What folders differ from their servers in.
+    pub(super) fn looked(
+        &mut self,
+        now: Instant,
+        id: AccountId,
+        look: Look,
+        found: &[(Arc<Folder>, Unpushed)],
+    ) -> Option<Action> {
+        let act = self.syncs(id)?.scheduler.looked(now, look, found)?;
+        self.act(id, act)
     }
 
     /// Whatever is to be synced now.

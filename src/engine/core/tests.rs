@@ -129,6 +129,12 @@ impl Bench {
                 Action::SeekLock(_, key) => self.locks.push(key),
                 Action::Take(_) | Action::DropLock(_) => {}
                 Action::Sync(_, order) => self.runs.push(scope(&order.scope)),
+                Action::Look(_, look, _, folders) => {
+                    let names = folders.iter().map(|it| String::from_utf8_lossy(&it.name));
+                    let names: Vec<_> = names.collect();
+                    self.runs
+                        .push(format!("look {} {}", look.0, names.join(",")));
+                }
                 Action::EndSync(run, why) => self.runs.push(format!("end {} {why:?}", run.0)),
                 Action::Send(frame) => {
                     let sequence = self.read(&frame);

@@ -83,6 +83,7 @@ pub(super) fn timing(rng: &mut Rng) -> Timing {
         ignore: Vec::new(),
         pulls_only: false,
         per_run: false,
+        records: false,
     }
 }
 

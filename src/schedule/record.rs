@@ -1,0 +1,190 @@
+//! What is known of what folders and their servers still differ in.
+//!
+//! A syncer refuses some things for ever (a message without a header, one that is too large, anything
+//! in a folder that is only read).  Such a difference stays, and is called the residue; whatever is
+//! not in it has to be pushed.  A difference is residue when it was left by two successful runs, the
+//! second of which nobody disturbed: one that was made while a run was under way, or that a run left
+//! by accident, is pushed by the next.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::change::Folder;
+use crate::syncer::unpushed::{Differences, Unpushed};
+
+/// What was found in a folder.
+struct Record {
+    folder: Arc<Folder>,
+    /// What the last successful run left.
+    left: Differences,
+    residue: Differences,
+    /// All of it is pushed, but for the residue.
+    pushed: bool,
+}
+
+impl Record {
+    fn new(folder: &Arc<Folder>) -> Self {
+        Record {
+            folder: folder.clone(),
+            left: Differences::none(),
+            residue: Differences::none(),
+            pushed: false,
+        }
+    }
+}
+
+/// All that was found.
+#[derive(Default)]
+pub(super) struct Records {
+    folders: HashMap<Arc<Path>, Record>,
+    /// Each folder was looked at.
+    complete: bool,
+}
+
+impl Records {
+    /// A look before a run: whether there is nothing to push.
+    pub(super) fn before(&mut self, folder: &Arc<Folder>, found: &Unpushed) -> bool {
+        let record = self.record(folder);
+        record.pushed = match found {
+            Unpushed::Unknown(_) => false,
+            Unpushed::Known(differences) => {
+                // What has gone may come again for another reason.
+                record.left.retain(differences);
+                record.residue.retain(differences);
+                differences.are_among(&record.residue)
+            }
+        };
+        record.pushed
+    }
+
+    /// A look after a run, or before all of them: whether there is nothing to push.  `disturbed`
+    /// says that somebody may have changed something since that run began.
+    pub(super) fn after(
+        &mut self,
+        folder: &Arc<Folder>,
+        found: &Unpushed,
+        disturbed: bool,
+    ) -> bool {
+        let clean = self.before(folder, found);
+        let Unpushed::Known(differences) = found else {
+            return false;
+        };
+        let record = self.record(folder);
+        if !clean && !disturbed && differences.are_among(&record.left) {
+            record.residue = differences.clone();
+            record.pushed = true;
+        }
+        record.left = differences.clone();
+        record.pushed
+    }
+
+    fn record(&mut self, folder: &Arc<Folder>) -> &mut Record {
+        let record = self.folders.entry(folder.real.clone());
+        record.or_insert_with(|| Record::new(folder))
+    }
+
+    /// From now on each folder is known.
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Folders with something to push, once each was looked at, and not counting these, which are
+    /// counted already.
+    pub(super) fn open(&self, but: impl Fn(&Path) -> bool) -> Option<usize> {
+        let open = self
+            .folders
+            .iter()
+            .filter(|(real, it)| !it.pushed && !but(real));
+        self.complete.then(|| open.count())
+    }
+
+    pub(super) fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
+        self.folders.retain(|_, it| !these(&it.folder));
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Records::default();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.folders.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::AccountId;
+    use crate::syncer::unpushed::{Agreed, compare};
+
+    /// Differences called so; `?`: nobody knows.
+    fn found(names: &str) -> Unpushed {
+        if names == "?" {
+            return Unpushed::Unknown("?".to_owned());
+        }
+        let names = names.split_whitespace().map(str::as_bytes);
+        Unpushed::Known(compare(&Agreed::new(), names, |_| true))
+    }
+
+    #[test]
+    fn a_difference_is_residue_when_two_runs_have_left_it() {
+        // looks one after the other (> after a run, ! after one that was disturbed, < before one),
+        // with what is found, and whether there is nothing to push
+        let table = [
+            "> = yes",
+            "< = yes",
+            "< a = no",
+            "> a = no; > a = yes; < a = yes; < a b = no",
+            "> a = no; < a = no; > a = yes; > a b = no; > b = yes; > b = yes",
+            "> a = no; > b = no; > a = no; > a = yes",
+            "> a = no; ! a = no; > a = yes",
+            // gone, and here again
+            "> a = no; > a = yes; > = yes; > a = no",
+            "> a = no; > a = yes; < = yes; < a = no; > a = no; > a = yes",
+            // a part of it
+            "> a b = no; > a b = yes; > a = yes; < a b = no",
+            // nobody knows
+            "> ? = no; < ? = no; > a = no; > ? = no; > a = yes; > ? = no; < a = yes",
+        ];
+        let folder = Arc::new(Folder {
+            directory: Path::new("/m/a").into(),
+            real: Path::new("/m/a").into(),
+            ..Folder::by_name(AccountId(0), b"a".as_slice().into())
+        });
+        for script in table {
+            let mut records = Records::default();
+            for step in script.split(';') {
+                let (look, clean) = step.split_once('=').unwrap();
+                let (when, names) = look.trim().split_at(1);
+                let found = found(names.trim());
+                let was = match when {
+                    "<" => records.before(&folder, &found),
+                    when => records.after(&folder, &found, when == "!"),
+                };
+                assert_eq!(was, clean.trim() == "yes", "{script}: {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_was_looked_at_is_pushed() {
+        let folder = |name: &str| {
+            Arc::new(Folder {
+                real: Path::new(name).into(),
+                ..Folder::by_name(AccountId(0), name.as_bytes().into())
+            })
+        };
+        let mut records = Records::default();
+        records.after(&folder("a"), &found(""), false);
+        assert_eq!(records.open(|_| false), None);
+        records.complete();
+        assert_eq!(records.open(|_| false), Some(0));
+        records.after(&folder("b"), &found("x"), false);
+        records.after(&folder("c"), &found("?"), false);
+        assert_eq!(records.open(|_| false), Some(2));
+        assert_eq!(records.open(|real| real == Path::new("b")), Some(1));
+        records.forget(&|folder| *folder.name == *b"c");
+        assert_eq!((records.open(|_| false), records.len()), (Some(1), 2));
+    }
+}
