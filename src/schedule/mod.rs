@@ -86,9 +86,14 @@ pub enum Act {
     Look(Look, Scope),
 }
 
-/// Counts the looks at what is to be pushed.
+/// Which look at what is to be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look(pub u64);
+pub enum Look {
+    /// Whether this run is needed.
+    Before(RunId),
+    /// What those that are over have left; counted.
+    After(u64),
+}
 
 /// Why an account is paused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +118,7 @@ struct Whole {
 /// How far a run is.
 enum Stage {
     /// Its folders are looked at, until then: it may not be needed.
-    Looking(Look, Instant),
+    Looking(Instant),
     /// Lisp was asked how, and has until then to answer.
     Planning(Instant),
     /// It runs, and gave its last sign of life then.
@@ -464,7 +469,7 @@ impl Scheduler {
         found: &[(Arc<Folder>, Unpushed)],
     ) -> Option<Act> {
         self.stirred = true;
-        let its = |run: &&mut Run| matches!(run.stage, Stage::Looking(it, _) if it == look);
+        let its = |run: &&mut Run| run.is_only_looked_at() && look == Look::Before(run.id);
         if let Some(run) = self.run.as_mut().filter(its) {
             for (folder, unpushed) in found {
                 if self.records.before(folder, unpushed) {
@@ -536,18 +541,15 @@ impl Scheduler {
                 Scope::Folders(folders)
             }
         };
+        self.looks += 1;
+        let look = Look::After(self.looks);
         self.review = Some(Review {
-            look: self.next_look(),
+            look,
             until: now + LOOK_MOST,
             moment: self.queue.moment(),
             everything: scope == Scope::Everything,
         });
-        Some(Act::Look(Look(self.looks), scope))
-    }
-
-    fn next_look(&mut self) -> Look {
-        self.looks += 1;
-        Look(self.looks)
+        Some(Act::Look(look, scope))
     }
 
     /// The run can go on: Lisp has said how, or `None`: as configured, for everything.
@@ -749,7 +751,7 @@ impl Scheduler {
     fn look_again(&mut self, now: Instant) -> Option<Instant> {
         match &self.run {
             Some(run) => match run.stage {
-                Stage::Planning(until) | Stage::Looking(_, until) => Some(until),
+                Stage::Planning(until) | Stage::Looking(until) => Some(until),
                 Stage::Running(sign) => self.timing.silence.map(|silence| sign + silence),
                 Stage::Slept | Stage::Ending(_) => None,
             },
@@ -770,7 +772,7 @@ impl Scheduler {
                 acts.extend(self.planned(now, id, false));
                 self.stirred = false;
             }
-            Stage::Looking(_, until) if until <= now => {
+            Stage::Looking(until) if until <= now => {
                 // Nobody knows: all of them.
                 acts.extend(self.go_on(now));
                 self.stirred = false;
@@ -864,6 +866,11 @@ impl Scheduler {
             .max()
     }
 
+    /// The last attempt did not fail.
+    fn goes_well(&self) -> bool {
+        self.failures == 0 && self.refusals == 0
+    }
+
     /// When everything may be synced for its own sake.
     fn whole_at(&self) -> Option<Instant> {
         let since = self.whole?.since;
@@ -930,10 +937,9 @@ impl Scheduler {
         let act = if self.timing.per_run {
             run.stage = Stage::Planning(now + self.timing.check);
             Act::Plan(id, run.scope.clone())
-        } else if self.timing.records && local && !next.everything && self.failures == 0 {
-            let look = self.next_look();
-            run.stage = Stage::Looking(look, now + LOOK_MOST);
-            Act::Look(look, run.scope.clone())
+        } else if self.timing.records && local && !next.everything && self.goes_well() {
+            run.stage = Stage::Looking(now + LOOK_MOST);
+            Act::Look(Look::Before(id), run.scope.clone())
         } else {
             run.start()
         };

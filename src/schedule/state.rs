@@ -55,6 +55,8 @@ pub struct SyncState {
     pub last_ok: Option<Instant>,
     /// When the next may start.
     pub next: Option<Instant>,
+    /// Whether there is something to push is being looked at.
+    pub looking: bool,
     /// Folders with something to push; `None` where nobody knows.
     pub unpushed: Option<usize>,
 }
@@ -64,8 +66,7 @@ impl Scheduler {
     #[must_use]
     pub fn state(&self) -> SyncState {
         let looking = self.run.as_ref().filter(|run| run.is_only_looked_at());
-        let looking = looking.map_or(0, |run| run.folders.len());
-        let queued = self.queue.len() + looking;
+        let queued = self.queue.len() + looking.map_or(0, |run| run.folders.len());
         let waits = self.whole.is_some() || queued > 0;
         let (phase, text) = match (&self.pause, &self.lock) {
             _ if self.running().is_some() => (Phase::Running, self.ending()),
@@ -89,6 +90,7 @@ impl Scheduler {
             text,
             last_ok: self.last_ok,
             next: self.next.filter(|_| self.run.is_none()),
+            looking: looking.is_some(),
             unpushed: self.unpushed(),
         }
     }

@@ -62,7 +62,7 @@ impl Bench {
             epoch: Instant::now() + seconds(1e6),
             serial: 0,
             runs: 0,
-            look: Look(0),
+            look: Look::After(0),
             seen: Vec::new(),
         };
         bench.scheduler.lock(Lock::Ours);

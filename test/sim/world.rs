@@ -796,6 +796,7 @@ impl<C: Coalesce> World<C> {
                 Action::Send(frame) => self.send(&frame)?,
                 // Nobody is synced here.
                 Action::Sync(..)
+                | Action::Look(..)
                 | Action::EndSync(..)
                 | Action::SeekLock(..)
                 | Action::DropLock(_) => return Err(format!("not wanted: {action:?}")),

@@ -132,8 +132,7 @@ impl Bench {
                 Action::Look(_, look, _, folders) => {
                     let names = folders.iter().map(|it| String::from_utf8_lossy(&it.name));
                     let names: Vec<_> = names.collect();
-                    self.runs
-                        .push(format!("look {} {}", look.0, names.join(",")));
+                    self.runs.push(format!("{look:?} {}", names.join(",")));
                 }
                 Action::EndSync(run, why) => self.runs.push(format!("end {} {why:?}", run.0)),
                 Action::Send(frame) => {

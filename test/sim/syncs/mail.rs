@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use mailsync_module::syncer::unpushed::{Agreed, Flags};
 use mailsync_module::watch::inbox::Event;
 
 use crate::rng::Rng;
@@ -45,6 +46,12 @@ struct Letter {
 
 const FLAGS: [(u8, char); 3] = [(1, 'F'), (2, 'R'), (4, 'S')];
 
+fn letters(flags: u8) -> Flags {
+    let set = FLAGS.iter().filter(|(bit, _)| flags & bit != 0);
+    let letters: Vec<u8> = set.map(|(_, letter)| *letter as u8).collect();
+    Flags::of(&letters)
+}
+
 impl Letter {
     fn path(&self, folder: &str) -> PathBuf {
         let Letter { base, .. } = self;
@@ -73,6 +80,11 @@ pub struct Mailbox {
     /// The last change on the server, counted over all folders, and the last one that is here.
     far: u64,
     got: u64,
+}
+
+/// Whether a syncer that refuses messages refuses this one.
+pub fn is_refused(id: u64) -> bool {
+    id.is_multiple_of(5)
 }
 
 /// What a syncer read of a folder.
@@ -280,6 +292,27 @@ impl Mail {
         letters.map(|(id, it)| (*id, it.flags)).collect()
     }
 
+    /// What the syncer's record says of a folder.
+    pub fn agreed(&self, folder: &str) -> Agreed {
+        let synced = self.folders[folder].synced.iter();
+        synced
+            .map(|(id, flags)| (*id as u32, Some(letters(*flags))))
+            .collect()
+    }
+
+    /// The names of its messages, all with the numbers that the syncer knows them by; `None` where
+    /// there is no such folder.
+    pub fn names(&self, folder: &str) -> Option<Vec<String>> {
+        let mailbox = &self.folders[folder];
+        let local = mailbox.local.iter();
+        let names = local.map(|(id, it)| {
+            let set = FLAGS.iter().filter(|(bit, _)| it.flags & bit != 0);
+            let letters: String = set.map(|(_, letter)| *letter).collect();
+            format!("{id},U={id}:2,{letters}")
+        });
+        mailbox.exists.then(|| names.collect())
+    }
+
     /// A run over everything makes and deletes folders on the server.
     pub fn sync_folder(&mut self, folder: &str) {
         let mailbox = self.mailbox(folder);
@@ -297,6 +330,7 @@ impl Mail {
         seen: &Snapshot,
         pid: u32,
         most: usize,
+        refuses: bool,
     ) -> (Vec<Happening>, Written) {
         let mut happenings = Vec::new();
         let mut written = Written::default();
@@ -318,6 +352,7 @@ impl Mail {
             let there = mailbox.server.get(&id).copied();
             let letter = mailbox.local.get_mut(&id);
             match (here, before, there) {
+                (Some(_), None, _) if refuses && is_refused(id) => continue,
                 (Some(here), None, _) => {
                     mailbox.server.insert(id, here);
                     mailbox.synced.insert(id, here);
@@ -412,13 +447,14 @@ impl Mail {
         !mailbox.exists || mailbox.got >= far
     }
 
-    /// What the server has not been told.
-    pub fn unsent(&self, folder: &str) -> Option<String> {
+    /// What the server has not been told, and is not refused.
+    pub fn unsent(&self, folder: &str, refuses: bool) -> Option<String> {
         let mailbox = &self.folders[folder];
         if mailbox.exists != mailbox.known {
             return Some(format!("{folder}: here {}", mailbox.exists));
         }
-        let here = self.read(folder);
+        let mut here = self.read(folder);
+        here.retain(|id, _| !refuses || !is_refused(*id) || mailbox.synced.contains_key(id));
         (here != mailbox.synced).then(|| {
             format!(
                 "{folder}: here {here:?}, the syncer knows {:?}",

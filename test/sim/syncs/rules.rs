@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mailsync_module::schedule::Timing;
+use mailsync_module::schedule::{Look, Timing};
 use mailsync_module::syncer::Outcome;
 
 type Broken = Result<(), String>;
@@ -30,6 +30,18 @@ struct Need {
     unanswered: Option<Duration>,
     /// The first change that Lisp has not looked at, whatever it says.
     unseen: Option<Duration>,
+    /// Only a look has found something, which may be refused.
+    optional: bool,
+}
+
+/// What a look has seen in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Nothing,
+    Pushed,
+    /// Only what the syncer refuses, as may be known or not.
+    Refused,
+    Open,
 }
 
 impl Need {
@@ -43,11 +55,13 @@ impl Need {
             serial: 0,
             unanswered: None,
             unseen: None,
+            optional: false,
         }
     }
 
     fn absorb(&mut self, later: Need) {
         let first = |one: Option<Duration>, two| [one, two].into_iter().flatten().min();
+        self.optional &= later.optional;
         self.structural |= later.structural;
         self.asked |= later.asked;
         self.moment = self.moment.max(later.moment);
@@ -88,6 +102,10 @@ struct Planned {
     ready: bool,
     needs: BTreeMap<String, Need>,
     wish: Option<Wish>,
+    /// Its folders are looked at; Lisp is not asked.
+    looked: bool,
+    /// Lisp has been waited for already.
+    late: bool,
 }
 
 #[derive(Debug)]
@@ -192,6 +210,9 @@ impl Rules {
         let moment = self.moment();
         let need = self.needs.entry(folder.to_owned());
         let need = need.or_insert_with(|| Need::new(now));
+        if need.optional {
+            *need = Need::new(now);
+        }
         need.moment = moment;
         need.changed = moment;
         need.structural |= structural;
@@ -221,6 +242,9 @@ impl Rules {
     }
 
     pub fn asked(&mut self, now: Duration, folders: Option<&[String]>, request: i64) {
+        if self.planned.as_ref().is_some_and(|planned| planned.looked) {
+            self.plans_nothing();
+        }
         let moment = self.moment();
         match folders {
             None => {
@@ -236,6 +260,7 @@ impl Rules {
                     let structural = self.is_being_made(folder);
                     let need = self.needs.entry(folder.clone());
                     let need = need.or_insert_with(|| Need::new(now));
+                    need.optional = false;
                     need.asked = true;
                     need.structural |= structural;
                     need.moment = moment;
@@ -297,7 +322,8 @@ impl Rules {
 
     pub fn pending(&self) -> bool {
         let going = self.run.is_some() || self.planned.is_some();
-        going || self.wish.is_some() || !self.needs.is_empty()
+        let needs = self.needs.values().any(|need| !need.optional);
+        going || self.wish.is_some() || needs
     }
 
     /// A sync of everything that is due for its own sake is a wish as soon as no run is under way.
@@ -321,6 +347,59 @@ impl Rules {
         }
     }
 
+    /// Folders are looked at before they would be synced.
+    pub fn looks(&mut self, now: Duration, folders: &[&str]) {
+        self.poll(now);
+        let check = self.timing.check;
+        let mut waiting = folders.iter().filter_map(|folder| self.needs.get(*folder));
+        let missed = |it: &Need| it.unanswered.is_some_and(|first| first + check <= now);
+        let late = waiting.any(missed);
+        self.silent |= late;
+        self.planned = Some(Planned {
+            looked: true,
+            late,
+            ..self.plan(now)
+        });
+    }
+
+    /// What a look that was asked for at that moment has seen.
+    pub fn looked(&mut self, look: Look, moment: u64, seen: &[(&'static str, Seen)]) {
+        let before = matches!(look, Look::Before(_));
+        for (folder, seen) in seen {
+            if self.ignores(folder) {
+                continue;
+            }
+            let planned = self.planned.iter_mut().filter(|it| it.looked && before);
+            let planned = planned.map(|it| &mut it.needs);
+            let done = |need: &Need| need.moment <= moment && !need.asked && !need.structural;
+            match seen {
+                Seen::Nothing => {}
+                Seen::Pushed => {
+                    for needs in planned.chain([&mut self.needs]) {
+                        if needs.get(*folder).is_some_and(done) {
+                            needs.remove(*folder);
+                        }
+                    }
+                }
+                Seen::Open if before => {}
+                Seen::Refused | Seen::Open => {
+                    if *seen == Seen::Refused {
+                        let all = planned.chain([&mut self.needs]);
+                        let mut all = all.filter_map(|needs| needs.get_mut(*folder));
+                        all.by_ref()
+                            .filter(|it| done(it))
+                            .for_each(|it| it.optional = true);
+                    }
+                    let need = self.needs.entry((*folder).to_owned());
+                    need.or_insert_with(|| Need {
+                        optional: true,
+                        ..Need::new(Duration::ZERO)
+                    });
+                }
+            }
+        }
+    }
+
     fn plan(&mut self, now: Duration) -> Planned {
         Planned {
             at: now,
@@ -328,6 +407,8 @@ impl Rules {
             ready: self.ready,
             needs: std::mem::take(&mut self.needs),
             wish: self.wish.take(),
+            looked: false,
+            late: false,
         }
     }
 
@@ -374,7 +455,7 @@ impl Rules {
         self.runs += 1;
         self.poll(now);
         let planned = self.planned.take();
-        let known = planned.is_none();
+        let known = planned.as_ref().is_none_or(|planned| planned.looked);
         let planned = planned.unwrap_or_else(|| self.plan(now));
         let Planned { needs, wish, .. } = &planned;
         let urgent = wish.is_some_and(|it| it.urgent);
@@ -465,7 +546,7 @@ impl Rules {
         let unseen = needs.iter().filter(|(name, _)| covered(name));
         // Lisp may have looked, and its answer is lost: the machine knows what it is told.
         let mut late = unseen.clone().filter_map(|(_, need)| need.unanswered);
-        let late = late.any(|first| first + self.timing.check <= now);
+        let late = planned.late || late.any(|first| first + self.timing.check <= now);
         let unseen = unseen.filter_map(|(name, need)| Some((need.unseen?, name)));
         if let Some((first, folder)) = unseen.min()
             && patient
@@ -598,7 +679,7 @@ impl Rules {
                 ));
             }
         }
-        for (folder, need) in &self.needs {
+        for (folder, need) in self.needs.iter().filter(|(_, need)| !need.optional) {
             let inter = self.inter(folder).max(self.timing.inter);
             let delay = self.timing.base.max(inter);
             let by = need.first.max(self.hindered) + delay + wait;

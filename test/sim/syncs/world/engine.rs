@@ -117,6 +117,7 @@ impl World {
                     spawned = true;
                     self.spawn(&order)?;
                 }
+                Action::Look(_, look, _, folders) => self.starts_looking(look, &folders)?,
                 Action::EndSync(run, end) => self.end_sync(run, end),
                 Action::SeekLock(..) => {
                     self.wants_lock = true;
@@ -135,6 +136,13 @@ impl World {
             if sync.is_some_and(|sync| sync.phase == Phase::Running) {
                 self.rules.plans(self.now);
             } else {
+                self.rules.plans_nothing();
+            }
+        }
+        if self.setup.timing.records && !spawned && self.there {
+            let status = self.core.status();
+            let sync = status.accounts.first().and_then(|it| it.sync.as_ref());
+            if sync.is_none_or(|sync| !sync.looking) {
                 self.rules.plans_nothing();
             }
         }

@@ -51,6 +51,7 @@ impl World {
                     at_start: old.at_start,
                     pulls_only: old.pulls_only,
                     per_run: old.per_run,
+                    records: old.records,
                     ignore: old.ignore.clone(),
                     ..timing(&mut self.rng)
                 };

@@ -1,14 +1,15 @@
 //! A life: everything that happens, in virtual time, one step after the other, in an order that
 //! only the seed decides.
 //!
-//! [`users`] do something, the [`kernel`] tells of it, the [`engine`] acts, [`lisp`] checks, the
-//! syncer [`runs`], [`once`] also where it is no account's; [`faults`] befall all of them.  In the
+//! [`users`] do something, the [`kernel`] tells of it, the [`engine`] acts, [`lisp`] checks,
+//! somebody [`looks`] what is to be pushed, the syncer [`runs`], [`once`] also where it is no account's; [`faults`] befall all of them.  In the
 //! end all comes to [`rest`].  [`setup`] is what differs between the lives, [`stats`] what they had.
 
 mod engine;
 mod faults;
 mod kernel;
 mod lisp;
+mod looks;
 mod once;
 mod rest;
 mod runs;
@@ -35,6 +36,7 @@ use crate::machine::Trace;
 use crate::rng::Rng;
 use crate::world::{Outcome as Verdict, ms};
 use engine::Spy;
+use looks::Looking;
 use once::Once;
 use runs::Process;
 pub use setup::{Sabotage, Setup};
@@ -66,6 +68,7 @@ enum Happens {
     Check(i64, &'static str, u64),
     Answer(i64, &'static str, u64, u64),
     Plan(u64),
+    Look(Box<Looking>),
     Step(RunId),
     Cut(RunId),
     Locks,
@@ -120,6 +123,8 @@ pub struct World {
     outage: Option<Outcome>,
     requests: i64,
     once: Once,
+    /// Folders of which the last run said that all was well, and did nothing.
+    lied: BTreeSet<&'static str>,
     /// What had happened on the server when something was asked for.
     wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     calm: bool,
@@ -161,6 +166,7 @@ impl World {
             outage: None,
             requests: 0,
             once: Once::default(),
+            lied: BTreeSet::new(),
             wished: BTreeMap::new(),
             calm: true,
             setup,
@@ -274,6 +280,7 @@ impl World {
                 self.say(format!("lisp plans run {run}: {knows}"));
                 return self.handle(Input::Planned(ACCOUNT.to_owned(), run, syncer));
             }
+            Happens::Look(looking) => return self.looks(*looking),
             Happens::Step(run) => return self.step_of(run),
             Happens::Cut(run) => return self.cut(run),
             Happens::Locks => return self.locks(),

@@ -75,7 +75,7 @@ impl World {
             let excused = self.rules.ignores(name) || self.rules.aside.contains(*name);
             if !excused
                 && !self.setup.timing.pulls_only
-                && let Some(text) = self.mail.unsent(name)
+                && let Some(text) = self.mail.unsent(name, self.setup.refuses)
             {
                 return Err(format!("I2: the server does not know {text}"));
             }

@@ -64,7 +64,7 @@ impl World {
         self.say("another process syncs");
         for folder in FOLDERS {
             let seen = self.mail.read(folder);
-            let (happenings, _) = self.mail.sync(folder, &seen, 77, 100);
+            let (happenings, _) = self.mail.sync(folder, &seen, 77, 100, false);
             happenings.into_iter().for_each(|it| self.put(it));
         }
     }
@@ -186,8 +186,16 @@ impl World {
         } else {
             usize::MAX
         };
-        if process.fate != Fate::Is(Outcome::Auth) && self.sabotage != Sabotage::Lies {
-            let (happenings, written) = self.mail.sync(folder, &seen, pid, most);
+        let honest = process.fate != Fate::Is(Outcome::Auth) && self.sabotage != Sabotage::Lies;
+        // Once, and then it is said so; a syncer that always lies has no cure.
+        let may_lie = self.setup.lies && !self.calm;
+        let lies = may_lie && !self.lied.remove(folder) && self.rng.once_in(6);
+        if lies {
+            self.lied.insert(folder);
+        }
+        if honest && !lies {
+            let refuses = self.setup.refuses;
+            let (happenings, written) = self.mail.sync(folder, &seen, pid, most, refuses);
             process.written.fetched += written.fetched;
             process.written.sent += written.sent;
             process.written.unsigned += written.unsigned;

@@ -29,6 +29,8 @@ pub enum Sabotage {
     ClaimsAll,
     /// Nothing does: the syncer's own work passes for the user's, which must cost runs only.
     ClaimsNothing,
+    /// A look lists names before it reads the record.
+    ListsFirst,
 }
 
 /// A world's circumstances.
@@ -58,6 +60,10 @@ pub struct Setup {
     pub(super) other: Option<Duration>,
     /// Folders come and go.
     pub(super) folders: bool,
+    /// The syncer says that all went well, and has done nothing for some folders.
+    pub(super) lies: bool,
+    /// It refuses some messages for ever.
+    pub refuses: bool,
     /// The maildirs are away for so long at first.
     pub(super) away: Option<Duration>,
 }
@@ -94,9 +100,11 @@ impl Setup {
         timing.at_start = rng.once_in(2);
         timing.pulls_only = rng.once_in(16);
         timing.per_run = rng.once_in(6);
+        timing.records = rng.once_in(2) && !timing.pulls_only && !timing.per_run;
         if rng.once_in(2) {
             timing.ignore.push(Glob("Sp*".into()));
         }
+        let records = timing.records;
         Setup {
             timing,
             delays: Delays {
@@ -119,6 +127,8 @@ impl Setup {
             coarse: rng.once_in(6),
             other: rng.once_in(6).then(|| seconds(rng.below(200))),
             folders: rng.once_in(3),
+            lies: records && rng.once_in(4),
+            refuses: records && rng.once_in(4),
             away: rng.once_in(6).then(|| seconds(rng.below(100))),
         }
     }

@@ -10,6 +10,7 @@ pub struct Stats {
     /// Runs that were told to end.
     pub ended: u64,
     pub checks: u64,
+    pub looks: u64,
     pub lost_checks: u64,
     pub splits: u64,
     pub fetched: u64,
@@ -31,6 +32,7 @@ impl Stats {
         self.partial += other.partial;
         self.ended += other.ended;
         self.checks += other.checks;
+        self.looks += other.looks;
         self.lost_checks += other.lost_checks;
         self.splits += other.splits;
         self.fetched += other.fetched;

@@ -1,0 +1,130 @@
+//! The played look: what the syncer's record says, and then what is there.
+
+use std::sync::Arc;
+
+use mailsync_module::change::Folder;
+use mailsync_module::engine::core::Input;
+use mailsync_module::schedule::Look;
+use mailsync_module::syncer::unpushed::{Agreed, Unpushed, compare};
+
+use super::{FOLDERS, Happens, ID, PASSING, Sabotage, World, seconds};
+use crate::syncs::mail::is_refused;
+use crate::syncs::rules::Seen;
+use crate::world::{Outcome as Verdict, ms};
+
+/// A look that is under way.
+#[derive(Debug)]
+pub(super) struct Looking {
+    look: Look,
+    folders: Vec<(&'static str, Arc<Folder>)>,
+    /// The point in time at which it was asked for.
+    moment: u64,
+    steps: u8,
+    /// Runs before the first step.
+    runs: u64,
+    /// What the records say, and what is there.
+    agreed: Vec<Agreed>,
+    names: Vec<Option<Vec<String>>>,
+}
+
+impl World {
+    /// Somebody is to look what is to be pushed.
+    pub(super) fn starts_looking(&mut self, look: Look, folders: &[Arc<Folder>]) -> Verdict {
+        self.stats.looks += 1;
+        let names = |folder: &Arc<Folder>| {
+            let mut names = FOLDERS.iter().chain(&PASSING);
+            let name = names.find(|it| *folder.name == *it.as_bytes());
+            Some((*name?, folder.clone()))
+        };
+        let folders: Option<Vec<_>> = folders.iter().map(names).collect();
+        let folders = folders.ok_or("a look at a folder that is none")?;
+        if let Look::Before(_) = look {
+            let names: Vec<_> = folders.iter().map(|(name, _)| *name).collect();
+            self.rules.looks(self.now, &names);
+        }
+        let looking = Looking {
+            look,
+            folders,
+            moment: self.rules.moment(),
+            steps: 0,
+            runs: 0,
+            agreed: Vec::new(),
+            names: Vec::new(),
+        };
+        self.later(ms(50), Happens::Look(Box::new(looking)));
+        Ok(())
+    }
+
+    /// The next step of it: first the records are read, then the names are listed.
+    pub(super) fn looks(&mut self, mut looking: Looking) -> Verdict {
+        let first = self.sabotage == Sabotage::ListsFirst;
+        match (looking.steps, first) {
+            (0, false) | (1, true) => {
+                let folders = looking.folders.iter();
+                looking.agreed = folders.map(|(name, _)| self.mail.agreed(name)).collect();
+            }
+            (0 | 1, _) => {
+                let folders = looking.folders.iter();
+                looking.names = folders.map(|(name, _)| self.mail.names(name)).collect();
+            }
+            _ => return self.tells(looking),
+        }
+        // While a run is under way, and when one came and went, nobody knows.
+        let idle = self.processes.is_empty();
+        if looking.steps == 0 {
+            looking.runs = if idle { self.stats.runs } else { u64::MAX };
+        } else if !idle || looking.runs != self.stats.runs {
+            looking.names.iter_mut().for_each(|names| *names = None);
+        }
+        looking.steps += 1;
+        let lost = !self.calm && !self.setup.lies && self.rng.once_in(20);
+        let most = if lost { seconds(20) } else { ms(200) };
+        self.later(most, Happens::Look(Box::new(looking)));
+        Ok(())
+    }
+
+    fn tells(&mut self, looking: Looking) -> Verdict {
+        let Looking { look, moment, .. } = looking;
+        let each = looking.names.iter().zip(&looking.agreed);
+        let each = each.map(|(names, agreed)| match names {
+            Some(names) => {
+                Unpushed::Known(compare(agreed, names.iter().map(String::as_bytes), |_| {
+                    true
+                }))
+            }
+            None => Unpushed::Unknown("nobody knows".to_owned()),
+        });
+        let found: Vec<_> = each.collect();
+        let refused = |name: &String, agreed: &Agreed| {
+            let id = name.split(',').next().and_then(|id| id.parse().ok());
+            self.setup.refuses
+                && id.is_some_and(|id| is_refused(id) && !agreed.contains_key(&(id as u32)))
+        };
+        let seen = looking
+            .folders
+            .iter()
+            .zip(&found)
+            .zip(looking.names.iter().zip(&looking.agreed));
+        let seen = seen.map(|(((name, _), found), (names, agreed))| {
+            let mut names = names.iter().flatten();
+            let seen = match found {
+                Unpushed::Unknown(_) => Seen::Nothing,
+                Unpushed::Known(differences) if differences.is_empty() => Seen::Pushed,
+                // As many as are refused.
+                Unpushed::Known(differences)
+                    if names.by_ref().filter(|name| refused(name, agreed)).count()
+                        == differences.len() =>
+                {
+                    Seen::Refused
+                }
+                Unpushed::Known(_) => Seen::Open,
+            };
+            (*name, seen)
+        });
+        let seen: Vec<_> = seen.collect();
+        self.say(format!("{look:?}: {seen:?}"));
+        self.rules.looked(look, moment, &seen);
+        let folders = looking.folders.into_iter().map(|(_, folder)| folder);
+        self.handle(Input::Looked(ID, look, folders.zip(found).collect()))
+    }
+}
