@@ -12,9 +12,10 @@ import os
 import sys
 
 sys.dont_write_bytecode = True
+from syncing.reader import Reader
 from syncing.usual import Usual
 
-PARTS = {"usual": Usual}
+PARTS = {"usual": Usual, "reader": Reader}
 
 
 def main():

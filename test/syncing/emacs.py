@@ -1,5 +1,7 @@
 """An Emacs that syncs: what it is told to do, and what it says."""
 import os
+import re
+import signal
 import subprocess
 import time
 
@@ -121,6 +123,33 @@ class Emacs:
         """Have it do something now."""
         path = self.ask(form)
         self.wait(form, lambda: not os.path.exists(path))
+
+    def value(self, form):
+        """What a form's value looks like."""
+        self.do('(e2e-say "value" %s)' % form)
+        return [fact for fact in self.facts() if fact.startswith("value\t")][-1].partition("\t")[2]
+
+    def state(self):
+        return self.value('(plist-get (mailsync-sync-state "w") :phase) (plist-get (mailsync-sync-state "w") :text)')
+
+    def said(self, text):
+        """How often it has said this."""
+        if self.mode == "batch":
+            with open(self.work + "/said", encoding="utf-8") as file:
+                return file.read().count(text)
+        return int(self.value('(with-current-buffer "*Messages*" (how-many %s (point-min)))' % lisp(re.escape(text))))
+
+    def die(self):
+        """Be killed: nothing is done any more."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.ended()
+
+    def ended(self):
+        """Wait until it has ended, by itself or not."""
+        if self.process:
+            self.process.wait(20)
+        else:
+            wait("its end", lambda: not os.path.exists("/proc/%d" % self.pid))
 
     def keys(self, *keys):
         subprocess.run(["tmux", "-S", self.work + "/tmux", "send-keys", *keys], check=True)

@@ -10,15 +10,23 @@ def free_port():
 
 
 class Relay:
-    """Between syncer and server.  mode: pass, refuse, silent, or cut (after `budget` bytes)."""
+    """Between syncer and server.
+
+    mode: pass, refuse, silent, cut (after `budget` bytes of each connection), or hold (what the server
+    says after so many bytes waits for another mode; `held` tells that it does).
+    """
 
     def __init__(self, real):
         self.real, self.mode, self.budget = real, "pass", 0
+        self.held, self.go_on = threading.Event(), threading.Event()
         self.port, self.listener, self.open = free_port(), None, []
         self.set("pass")
 
     def set(self, mode, budget=0):
         self.mode, self.budget = mode, budget
+        self.go_on.set()
+        if mode == "hold":
+            self.held, self.go_on = threading.Event(), threading.Event()
         if mode == "refuse":
             if self.listener:
                 # Wakes the thread in accept, too.
@@ -28,7 +36,7 @@ class Relay:
         elif self.listener is None:
             self.listener = socket.create_server(("127.0.0.1", self.port), backlog=50)
             threading.Thread(target=self.serve, args=(self.listener,), daemon=True).start()
-        if mode != "pass":
+        if mode not in ("pass", "hold"):
             for end in self.open:
                 try:
                     end.shutdown(socket.SHUT_RDWR)
@@ -58,6 +66,11 @@ class Relay:
                     left -= len(data)
                     if left < 0:
                         break
+                if self.mode == "hold" and self.real == source.getpeername()[1]:
+                    self.budget -= len(data)
+                    if self.budget < 0:
+                        self.held.set()
+                        self.go_on.wait()
                 sink.sendall(data)
         except OSError:
             pass
