@@ -12,10 +12,11 @@ import os
 import sys
 
 sys.dont_write_bytecode = True
+from syncing.instances import Instances
 from syncing.reader import Reader
 from syncing.usual import Usual
 
-PARTS = {"usual": Usual, "reader": Reader}
+PARTS = {"usual": Usual, "reader": Reader, "instances": Instances}
 
 
 def main():

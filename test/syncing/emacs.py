@@ -130,7 +130,9 @@ class Emacs:
         return [fact for fact in self.facts() if fact.startswith("value\t")][-1].partition("\t")[2]
 
     def state(self):
-        return self.value('(plist-get (mailsync-sync-state "w") :phase) (plist-get (mailsync-sync-state "w") :text)')
+        """The phase and the text of its account."""
+        return self.value('(mapconcat (lambda (key) (format "%s" (plist-get (mailsync-sync-state "w") key))) '
+                          "'(:phase :text) \" \")")
 
     def said(self, text):
         """How often it has said this."""
