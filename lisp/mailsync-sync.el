@@ -170,7 +170,9 @@ it is interactively, the echo area says how it went."
                                                  (mailsync-sync--wished name)
                                                callback)))
     (cond
-     ((plist-get (mailsync-sync-state name) :paused)
+     ;; A pause with a text is a server's refusal, which a wish ends.
+     ((and (plist-get (mailsync-sync-state name) :paused)
+           (member (plist-get (mailsync-sync-state name) :text) '(nil "")))
       (mailsync--say "\"%s\" is paused; M-x mailsync-resume lets it sync" name))
      ((eq (plist-get (mailsync-sync-state name) :phase) 'elsewhere)
       (mailsync--say "another Emacs syncs \"%s\"; this one does when that ends"

@@ -9,18 +9,27 @@ be silent, or to cut.  Everything lies below a temporary directory, which stays 
 EMACS is the Emacs to run.
 """
 import os
+import shutil
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 from syncing.instances import Instances
 from syncing.reader import Reader
+from syncing.troubles import Troubles
 from syncing.usual import Usual
 
-PARTS = {"usual": Usual, "reader": Reader, "instances": Instances}
+PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles}
 
 
 def main():
     syncer, layout, mode, part = [*sys.argv[1:], *["batch", "usual"][len(sys.argv) - 3:]]
+    if part == "troubles" and "SYNC_PRIVATE" not in os.environ:
+        # Mounts of our own, which end when we do.
+        private = ["unshare", "--mount"]
+        if shutil.which(private[0]) and not subprocess.run([*private, "true"], check=False).returncode:
+            os.environ["SYNC_PRIVATE"] = "yes"
+            os.execvp(private[0], [*private, sys.executable, *sys.argv])
     os.environ["PATH"] += ":/usr/sbin"  # Dovecot
     test = PARTS[part](syncer, layout, mode)
     good = False
