@@ -11,6 +11,7 @@ class Instances(World):
     """Without Gnus.  A sync is held in its middle by the relay."""
 
     MANY = 60
+    TEXT = "Text. Text. Text.\r\n" * 150
 
     def running(self):
         """The processes of the syncer."""
@@ -35,7 +36,7 @@ class Instances(World):
 
     def hold(self, name):
         """Have the Emacs be in the middle of a sync with changes both ways; return the syncer's session."""
-        self.append("lists", *("%s-there-%d" % (name, number) for number in range(self.MANY)), text="Text. " * 100)
+        self.append("lists", *("%s-there-%d" % (name, number) for number in range(self.MANY)), text=self.TEXT)
         for number in range(5):
             self.deliver("lists", "%s-here-%d" % (name, number))
         some = sorted(self.messages("INBOX"))
@@ -43,8 +44,8 @@ class Instances(World):
         self.emacs.wait("the flag there", lambda: "\\Flagged" in self.remote("INBOX")[some[0]])
         self.emacs.quiet()
         before = len(self.files("lists"))
-        self.append("lists", *("%s-more-%d" % (name, number) for number in range(self.MANY)), text="Text. " * 100)
-        self.relay.set("hold", 30000)
+        self.append("lists", *("%s-more-%d" % (name, number) for number in range(self.MANY)), text=self.TEXT)
+        self.relay.set("hold", 70000)
         self.deliver("lists", name + "-pushed")
         self.flag_here("lists", name + "-here-0", "F")
         self.emacs.wait("a sync in the middle", self.relay.held.is_set)

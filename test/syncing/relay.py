@@ -67,8 +67,9 @@ class Relay:
                     if left < 0:
                         break
                 if self.mode == "hold" and self.real == source.getpeername()[1]:
-                    self.budget -= len(data)
-                    if self.budget < 0:
+                    sink.sendall(data[:self.budget])
+                    data, self.budget = data[self.budget:], max(self.budget - len(data), 0)
+                    if not self.budget:
                         self.held.set()
                         self.go_on.wait()
                 sink.sendall(data)

@@ -221,5 +221,9 @@ class World:
                 emacs.stop()
         finally:
             subprocess.run([os.path.join(FIXTURES, "sync-dovecot.sh"), "stop", self.dir + "/dovecot"], check=False)
+        self.before_removal(good)
         if good:
             shutil.rmtree(self.dir)
+
+    def before_removal(self, good):
+        pass
