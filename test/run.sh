@@ -32,13 +32,14 @@ cargo_tests() {
     fi
 }
 
-# sync_days EMACS: more days with mbsync.  They mostly wait, and do so together.
+# sync_days EMACS: more days with a syncer.  They mostly wait, and do so together.
 sync_days() {
     local day output pid status=0 pids=()
     output=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-check.XXXXXX")
-    for day in 'tmux reader' 'batch instances' 'batch troubles'; do
+    for day in 'mbsync verbatim tmux reader' 'mbsync verbatim batch instances' 'mbsync verbatim batch troubles' \
+        'offlineimap slash batch instances'; do
         # shellcheck disable=SC2086
-        env EMACS="$1" timeout -k 10 400 test/sync.py mbsync verbatim $day >"$output/$day" 2>&1 &
+        env EMACS="$1" timeout -k 10 400 test/sync.py $day >"$output/$day" 2>&1 &
         pids+=($!)
     done
     for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
@@ -84,7 +85,7 @@ for program in "${emacsen[@]}"; do
         done
         check "both sides the same, mbsync, tmux, $name" \
             env EMACS="$program" timeout -k 10 300 test/sync.py mbsync verbatim tmux
-        check "Gnus, several Emacsen, troubles, mbsync, $name" sync_days "$program"
+        check "both sides the same, Gnus, several Emacsen, troubles, $name" sync_days "$program"
         check "typing while mail arrives, $name" \
             env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e.sh nnmaildir typing
     fi

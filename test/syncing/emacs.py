@@ -62,8 +62,12 @@ class Emacs:
     def stop(self):
         open(self.work + "/stop", "w").close()
         if self.mode == "batch":
-            if self.process:
-                self.process.wait(20)
+            try:
+                if self.process:
+                    self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
         else:
             subprocess.run(["tmux", "-S", self.work + "/tmux", "kill-server"], check=False,
                            stderr=subprocess.DEVNULL)

@@ -20,7 +20,8 @@ class Reader(World):
         for name, wire in self.boxes.items():
             self.append(wire, *("%s-%d" % (wire.replace("/", "."), number) for number in range(2)))
         self.append("INBOX", "is-read", "is-ticked", "is-moved", "is-copied", "is-deleted")
-        self.emacs = self.launch()
+        # A check that the test holds shall not be missed.
+        self.emacs = self.launch(more="(setq mailsync-check-timeout 60)")
         self.emacs.wait_fact("ends\tok", 60)
         self.emacs.do("(setq sync-takes-mail t)")
         self.gnus()

@@ -3,7 +3,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 from syncing.world import World
 
@@ -158,10 +157,9 @@ class Usual(World):
         self.emacs.wait("the syncer", running)
         if self.mode == "batch":
             self.emacs.ask("(kill-emacs 0)")
-            self.emacs.process.wait(5)
         else:
             self.emacs.keys("C-x", "C-c")
-            time.sleep(1)
+        self.emacs.ended()
         if self.syncer == "mbsync":
             self.emacs.wait("the end of the syncer", lambda: not running(), 5)
         else:
