@@ -123,14 +123,9 @@ class Reader(World):
 
     # Folders
 
-    def make(self, name):
-        for part in ("tmp", "new", "cur"):
-            os.makedirs(os.path.join(self.directory(name), part))
-
     def folders_made_here(self):
         for name in ("made here", "a/b/deep"):
             self.make(name)
-            self.boxes[name] = name
             self.deliver(name, "in " + name)
         self.wait_same()
         assert ["all"] in self.runs(), self.runs()

@@ -54,7 +54,8 @@ class Troubles(World):
 
     def refused(self):
         """The second refusal pauses the account, until somebody wants it synced."""
-        self.configuration("Pass secret", "Pass wrong")
+        word = "Pass secret" if self.syncer == "mbsync" else "remotepass = secret"
+        self.configuration(word, word.replace("secret", "wrong"))
         self.flag_here("lists", "lists-1", "F")
         self.emacs.wait_fact("state\tpaused")
         assert len(self.emacs.wait_fact("ends\tauth")) == 2, self.emacs.facts()
@@ -66,7 +67,7 @@ class Troubles(World):
         self.emacs.wait_fact("changed\ta/b")
         self.emacs.quiet()
         assert not self.emacs.runs(), self.emacs.runs()
-        self.configuration("Pass wrong", "Pass secret")
+        self.configuration(word.replace("secret", "wrong"), word)
         self.emacs.do('(mailsync-sync "w")')
         self.wait_same()
         self.emacs.wait_fact("state\twatching")
@@ -74,6 +75,9 @@ class Troubles(World):
         assert self.emacs.state().startswith("idle"), self.emacs.state()
         assert "while it is paused" in self.remote("a/b")
         assert self.emacs.said("M-x mailsync-resume") == 1, "it did sync"
+
+    def full(self):
+        return "the disk is full" if self.syncer == "mbsync" else "No space left on device"
 
     def nothing_lost(self, here, there):
         """What was here and there before still is."""
@@ -94,11 +98,11 @@ class Troubles(World):
         before = self.subjects()
         self.emacs.do('(mailsync-sync "w")')
         ended = self.emacs.wait_fact("ends\ttransient")
-        assert "the disk is full" in ended[0], ended
+        assert self.full() in ended[0], ended
         self.emacs.wait_fact("state\tfailing")
         # What was written of it is still there.
         self.flag_here("INBOX", "INBOX-1", "F")
-        assert self.emacs.said("the disk is full") == 1
+        assert self.emacs.said(self.full()) == 1
         self.nothing_lost(*before)
         assert self.mount("remount,size=40m")
         self.wait_same()
@@ -122,7 +126,7 @@ class Troubles(World):
         self.emacs.do('(mailsync-sync "w")')
         ended = self.emacs.wait_fact("ends\ttransient")
         self.emacs.wait_fact("state\tfailing")
-        assert "disk is full" in ended[0], ended
+        assert self.full() in ended[0], ended
         self.nothing_lost(*before)
         os.remove(filler)
         self.wait_same()

@@ -146,6 +146,12 @@ class Usual(World):
         self.emacs.wait_fact("ends\t")
         assert not [run for run in self.emacs.runs() if "fresh" in run[0]], self.emacs.runs()
         self.emacs.quiet()
+        if self.syncer == "offlineimap":
+            # mbsync has to be told to make it; see reader.py.
+            self.make("made here")
+            self.deliver("made here", "in it")
+            self.emacs.wait("it there", lambda: "in it" in self.remote("made here"))
+            self.emacs.quiet()
 
     def emacs_ends(self):
         """kill-emacs while the syncer runs: it is told to end, and nothing is lost."""

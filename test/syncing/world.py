@@ -123,6 +123,12 @@ class World:
         return [(tuple(sorted(LETTERS[it] for it in path.partition(":2,")[2] if it in LETTERS)), without_marks(text))
                 for path, text in self.files(name)]
 
+    def make(self, name):
+        """Make a folder, which is to be on both sides."""
+        for part in ("tmp", "new", "cur"):
+            os.makedirs(os.path.join(self.directory(name), part))
+        self.boxes[name] = name
+
     def deliver(self, name, subject):
         subprocess.run([os.path.join(FIXTURES, "deliver.sh"), self.directory(name), subject], check=True,
                        stdout=subprocess.DEVNULL)
