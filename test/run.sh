@@ -34,13 +34,14 @@ cargo_tests() {
 
 # sync_days EMACS: more days with a syncer.  They mostly wait, and do so together.
 sync_days() {
-    local day output pid status=0 pids=()
+    local syncer day output pid status=0 pids=()
     output=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-check.XXXXXX")
-    for day in 'mbsync verbatim tmux reader' 'mbsync verbatim batch instances' 'mbsync verbatim batch troubles' \
-        'offlineimap slash batch instances'; do
-        # shellcheck disable=SC2086
-        env EMACS="$1" timeout -k 10 400 test/sync.py $day >"$output/$day" 2>&1 &
-        pids+=($!)
+    for syncer in 'mbsync verbatim' 'offlineimap slash'; do
+        for day in 'tmux reader' 'batch instances' 'batch troubles'; do
+            # shellcheck disable=SC2086
+            env EMACS="$1" timeout -k 10 400 test/sync.py $syncer $day >"$output/$syncer $day" 2>&1 &
+            pids+=($!)
+        done
     done
     for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
     cat "$output"/*

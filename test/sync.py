@@ -4,11 +4,13 @@
 usage: test/sync.py mbsync|offlineimap LAYOUT [batch|tmux [PART]]
 
 LAYOUT is verbatim, legacy, mdpp or flat for mbsync, slash or dot for OfflineIMAP.  PART is usual
-(what Gnus and a server do, and what goes wrong), reader (the keys of Gnus, splitting, folders; mbsync
-in tmux), instances (Emacsen that end in mid-sync, or share an account) or troubles (server, password
-and disk; mbsync).  The syncer reaches the server through a relay of ours, which can be told to refuse, to
-be silent, or to cut.  Everything lies below a temporary directory, which stays after a failure.
-EMACS is the Emacs to run.
+(what Gnus and a server do, and what goes wrong), or, with the first layout of each alone, reader (the
+keys of Gnus, splitting, folders; in tmux), instances (Emacsen that end in mid-sync, or share an
+account) or troubles (server, password and disk).
+
+The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
+cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
+failure.  EMACS is the Emacs to run.
 """
 import os
 import shutil

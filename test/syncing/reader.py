@@ -12,11 +12,12 @@ class Reader(World):
 
     def start(self):
         self.start_server()
-        # The state apart from the mailboxes, so that it tells which ones were deleted.
-        self.configuration("Create Near", "Create Both")
-        self.configuration("Remove None", "Remove Both")
-        os.mkdir(self.config + "/state")
-        self.configuration("SyncState *", 'SyncState "%s/state/"' % self.config)
+        if self.syncer == "mbsync":
+            # The state apart from the mailboxes, so that it tells which ones were deleted.
+            self.configuration("Create Near", "Create Both")
+            self.configuration("Remove None", "Remove Both")
+            os.mkdir(self.config + "/state")
+            self.configuration("SyncState *", 'SyncState "%s/state/"' % self.config)
         for name, wire in self.boxes.items():
             self.append(wire, *("%s-%d" % (wire.replace("/", "."), number) for number in range(2)))
         self.append("INBOX", "is-read", "is-ticked", "is-moved", "is-copied", "is-deleted")
@@ -186,6 +187,9 @@ class Reader(World):
         self.check("Gnus splits what a sync brings", self.splits_what_comes_from_there)
         self.check("folders are made here", self.folders_made_here)
         self.check("a folder is made there", self.folders_made_there)
+        if self.syncer == "offlineimap":
+            # It deletes no folders.
+            return
         self.check("a folder is renamed here", self.folder_renamed_here)
         self.check("a folder is deleted here", self.folder_deleted_here)
         self.check("a folder is deleted there", self.folder_deleted_there)
