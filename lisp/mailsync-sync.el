@@ -163,7 +163,9 @@ it is interactively, the echo area says how it went."
                     (mailsync-sync--ask-back callback name))
     (let ((sync (mailsync-sync-state name)))
       (cond
-       ((plist-get sync :paused)
+       ;; A pause with a text is a server's refusal, which a wish ends.
+       ((and (plist-get sync :paused)
+             (member (plist-get sync :text) '(nil "")))
         (mailsync--say "\"%s\" is paused; M-x mailsync-resume lets it sync" name))
        ((eq (plist-get sync :phase) 'elsewhere)
         (mailsync--say "\"%s\" is %s" name (mailsync-sync--elsewhere sync)))))))

@@ -29,7 +29,7 @@
       (progn
         (funcall start)
         (run-with-timer 0.1 0.1 #'e2e-command)
-        (e2e-say "started"))
+        (e2e-say "started" (emacs-pid)))
     ((error quit) (e2e-say "error" err)))
   (if noninteractive
       (while (not (file-exists-p (concat e2e-work "stop")))

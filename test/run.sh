@@ -32,6 +32,23 @@ cargo_tests() {
     fi
 }
 
+# sync_days EMACS: more days with a syncer.  They mostly wait, and do so together.
+sync_days() {
+    local syncer day output pid status=0 pids=()
+    output=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-check.XXXXXX")
+    for syncer in 'mbsync verbatim' 'offlineimap slash'; do
+        for day in 'tmux reader' 'batch instances' 'batch troubles'; do
+            # shellcheck disable=SC2086
+            env EMACS="$1" timeout -k 10 400 test/sync.py $syncer $day >"$output/$syncer $day" 2>&1 &
+            pids+=($!)
+        done
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
+    cat "$output"/*
+    rm -r "$output"
+    return $status
+}
+
 if part build "$@"; then
     check 'build' timeout 900 make -s all
     # Without it the rest would try what was built before.
@@ -69,6 +86,7 @@ for program in "${emacsen[@]}"; do
         done
         check "both sides the same, mbsync, tmux, $name" \
             env EMACS="$program" timeout -k 10 300 test/sync.py mbsync verbatim tmux
+        check "both sides the same, Gnus, several Emacsen, troubles, $name" sync_days "$program"
         check "typing while mail arrives, $name" \
             env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e.sh nnmaildir typing
     fi

@@ -11,10 +11,18 @@
 (declare-function e2e-say "e2e-lib")
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
+(declare-function gnus-group-jump-to-group "gnus-group")
+(declare-function gnus-group-kill-group "gnus-group")
 (declare-function gnus-group-read-group "gnus-group")
 (declare-function gnus-summary-exit "gnus-sum")
 (declare-function gnus-summary-move-article "gnus-sum")
+(declare-function gnus-summary-position-point "gnus-sum")
 (declare-function gnus-summary-tick-article "gnus-sum")
+(declare-function mailsync-check-by-gnus "mailsync-dispatch")
+(defvar gnus-secondary-select-methods)
+(defvar mail-sources)
+(defvar mailsync-check-function)
+(defvar nnmail-split-methods)
 
 (defun sync-start ()
   "Start mailsync as the script's SYNC_INIT says."
@@ -39,14 +47,60 @@
   (load (getenv "SYNC_INIT") nil t)
   (mailsync-mode 1))
 
+(defvar sync-takes-mail nil
+  "Non-nil if Gnus's server is to take in the mail of `mail-sources'.")
+
+(defvar sync-hold nil
+  "Non-nil if checks are to wait for `sync-let-go'.")
+
+(defvar sync-held nil
+  "Checks that wait, each a list of arguments.")
+
+(defun sync-check (&rest args)
+  "Check by Gnus as ARGS say, at once or some time."
+  (if (not sync-hold)
+      (apply #'mailsync-check-by-gnus args)
+    (setq sync-held (append sync-held (list args)))
+    (e2e-say "held")))
+
+(defun sync-let-go ()
+  "Make the checks that were held."
+  (setq sync-hold nil)
+  (while sync-held
+    (apply #'mailsync-check-by-gnus (pop sync-held))))
+
+(defun sync-split (maildir)
+  "Have Gnus split what is in MAILDIR from now on."
+  (gnus-group-jump-to-group "nnmaildir+fix:INBOX")
+  (gnus-group-kill-group)
+  (add-hook 'nnmail-prepare-incoming-hook (lambda () (e2e-say "split")))
+  (setq mail-sources `((maildir :path ,maildir))
+        nnmail-split-methods '(("lists" "^Subject:.*for the list")
+                               ("a.b" ""))
+        mailsync-check-function #'sync-check))
+
 (defun sync-gnus (directory &rest groups)
   "Start a Gnus that reads the maildirs that DIRECTORY links to, as GROUPS."
   (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
   (fixture-configure (concat e2e-work "gnus") "fix" directory)
+  (when sync-takes-mail
+    (setq gnus-secondary-select-methods
+          (copy-tree gnus-secondary-select-methods))
+    (setcdr (assq 'get-new-mail (cddr (car gnus-secondary-select-methods))) '(t)))
   (apply #'fixture-start (mapcar (lambda (group) (concat "nnmaildir+fix:" group)) groups))
   (e2e-say "gnus")
   (unless noninteractive
     (switch-to-buffer "*Group*")))
+
+(defun sync-at (subject)
+  "Go to the message with SUBJECT in the summary that is shown."
+  ;; Not in here, since what loads a file goes back to where it was.
+  (run-at-time 0 nil (lambda ()
+                       (with-current-buffer (window-buffer)
+                         (goto-char (point-min))
+                         (search-forward subject)
+                         (gnus-summary-position-point)
+                         (e2e-say "at" subject)))))
 
 (defun sync-tick (group)
   "Tick the first message of GROUP, as a user does."

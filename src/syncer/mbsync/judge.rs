@@ -411,7 +411,11 @@ impl<'a> Court<'a> {
     }
 
     fn disk(&self) -> Option<Finding> {
-        let full = ["No space left on device", "Disk quota exceeded"];
+        let full = [
+            "No space left on device",
+            "Disk quota exceeded",
+            ". Disk full?",
+        ];
         let line = self
             .lines
             .iter()

@@ -62,7 +62,7 @@ fn lines_tell_how_it_went() {
     let plain = "IMAP command 'AUTHENTICATE PLAIN <authdata>' returned an error: NO ";
     let far = "Error: channel c: far side box a cannot be opened.\n";
     // exit code, what it printed, outcome, part of the text
-    let table: [(i32, &str, Outcome, &str); 47] = [
+    let table: [(i32, &str, Outcome, &str); 48] = [
         (0, "", Ok, ""),
         (9, "", Ok, ""),
         (
@@ -244,6 +244,12 @@ fn lines_tell_how_it_went() {
         (
             0,
             "Maildir error: cannot write /m/a/tmp/x: No space left on device\n",
+            Transient,
+            "the disk is full",
+        ),
+        (
+            0,
+            "Maildir error: cannot write /m/a/tmp/x. Disk full?\n",
             Transient,
             "the disk is full",
         ),

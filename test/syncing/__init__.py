@@ -1,0 +1,1 @@
+"""What test/sync.py is made of."""

@@ -1,0 +1,82 @@
+"""A relay between a syncer and its server, which can be told to misbehave."""
+import socket
+import threading
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Relay:
+    """Between syncer and server.
+
+    mode: pass, refuse, silent, cut (after `budget` bytes of each connection), or hold (what the server
+    says after so many bytes waits for another mode; `held` tells that it does).
+    """
+
+    def __init__(self, real):
+        self.real, self.mode, self.budget = real, "pass", 0
+        self.held, self.go_on = threading.Event(), threading.Event()
+        self.port, self.listener, self.open = free_port(), None, []
+        self.set("pass")
+
+    def set(self, mode, budget=0):
+        self.mode, self.budget = mode, budget
+        self.go_on.set()
+        if mode == "hold":
+            self.held, self.go_on = threading.Event(), threading.Event()
+        if mode == "refuse":
+            if self.listener:
+                # Wakes the thread in accept, too.
+                self.listener.shutdown(socket.SHUT_RDWR)
+                self.listener.close()
+                self.listener = None
+        elif self.listener is None:
+            self.listener = socket.create_server(("127.0.0.1", self.port), backlog=50)
+            threading.Thread(target=self.serve, args=(self.listener,), daemon=True).start()
+        if mode not in ("pass", "hold"):
+            for end in self.open:
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+            self.open = []
+
+    def serve(self, listener):
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            self.open.append(near)
+            if self.mode == "silent":
+                continue
+            far = socket.create_connection(("127.0.0.1", self.real))
+            self.open.append(far)
+            for source, sink, counts in ((near, far, False), (far, near, self.mode == "cut")):
+                threading.Thread(target=self.pump, args=(source, sink, counts), daemon=True).start()
+
+    def pump(self, source, sink, counts):
+        left = self.budget
+        try:
+            while data := source.recv(65536):
+                if counts:
+                    left -= len(data)
+                    if left < 0:
+                        break
+                if self.mode == "hold" and self.real == source.getpeername()[1]:
+                    sink.sendall(data[:self.budget])
+                    data, self.budget = data[self.budget:], max(self.budget - len(data), 0)
+                    if not self.budget:
+                        self.held.set()
+                        self.go_on.wait()
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
