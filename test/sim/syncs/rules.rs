@@ -390,7 +390,7 @@ impl Rules {
         for (folder, need) in planned.needs {
             if scope.as_ref().is_none_or(|scope| scope.contains(&folder)) {
                 taken.insert(folder, need);
-            } else if need.asked && !(need.structural && !ready) {
+            } else if need.asked && (ready || !need.structural) {
                 return Err(format!("{folder} is asked for, and not synced"));
             } else {
                 self.again((folder, need));

@@ -18,7 +18,8 @@ use crate::world::{Outcome as Verdict, ms};
 impl World {
     /// The kernel tells.
     pub fn put(&mut self, happening: Happening) {
-        if self.root.is_none() {
+        // What was never there is not watched.
+        if self.root.is_none() || self.away && self.reported.is_empty() {
             return;
         }
         if self.losing {

@@ -75,6 +75,7 @@ enum Happens {
     OtherLeaves,
     Resumes,
     Returns,
+    Asks,
     Recovers,
     Listens,
     Configures,
@@ -123,8 +124,6 @@ pub struct World {
     /// What had happened on the server when something was asked for.
     wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     calm: bool,
-    /// Each run: when it began, what it covered (empty: everything), and what it wrote.
-    pub history: Vec<(Duration, Vec<&'static str>)>,
 }
 
 impl World {
@@ -165,7 +164,6 @@ impl World {
             once: Once::default(),
             wished: BTreeMap::new(),
             calm: true,
-            history: Vec::new(),
             setup,
             rng,
         }
@@ -173,6 +171,12 @@ impl World {
 
     /// A whole life.
     pub fn run(&mut self) -> Verdict {
+        if let Some(away) = self.setup.away {
+            self.away = true;
+            self.soon(away, Happens::Returns);
+            // Who misses mail asks for it.
+            self.later(away, Happens::Asks);
+        }
         self.begin()?;
         self.calm = false;
         if let Some(other) = self.setup.other {
@@ -282,6 +286,10 @@ impl World {
             Happens::OtherLeaves if self.other => return self.other_leaves(),
             Happens::Resumes => return self.pause(false),
             Happens::Returns => self.away = false,
+            Happens::Asks if self.there => {
+                let folder = (!self.rng.once_in(2)).then(|| *self.rng.choose(&FOLDERS));
+                return self.ask(folder);
+            }
             Happens::Recovers => self.outage = None,
             Happens::Listens => self.deaf = false,
             Happens::Configures if !self.there => return self.configure(),

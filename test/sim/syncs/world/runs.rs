@@ -81,8 +81,6 @@ impl World {
             }
         };
         self.say(format!("run {} of {scope:?}", order.run.0));
-        self.history
-            .push((self.now, scope.clone().unwrap_or_default()));
         let all = scope.is_none();
         if !self.processes.is_empty() {
             return Err("I5: two processes at once".to_owned());

@@ -58,6 +58,8 @@ pub struct Setup {
     pub(super) other: Option<Duration>,
     /// Folders come and go.
     pub(super) folders: bool,
+    /// The maildirs are away for so long at first.
+    pub(super) away: Option<Duration>,
 }
 
 pub(super) fn timing(rng: &mut Rng) -> Timing {
@@ -116,6 +118,7 @@ impl Setup {
             coarse: rng.once_in(6),
             other: rng.once_in(6).then(|| seconds(rng.below(200))),
             folders: rng.once_in(3),
+            away: rng.once_in(6).then(|| seconds(rng.below(100))),
         }
     }
 
