@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use crate::change::{Change, Folder, Kinds, Origins};
 use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Ended, Outcome, RunId, Scope};
-use pending::{Pending, Queue};
+use pending::{Pending, Queue, is_by_name};
 use record::Records;
 pub use state::{Phase, SyncState};
 pub use timing::{Glob, Timing};
@@ -195,6 +195,14 @@ impl Run {
         }
     }
 
+    /// Whether it has taken a folder, which may have been known by its name only.
+    fn took(&self, real: &Path, folder: Option<&Folder>) -> bool {
+        let mut taken = self.folders.values().map(|it| &it.folder);
+        let named = folder.filter(|it| is_by_name(it));
+        self.folders.contains_key(real)
+            || named.is_some_and(|named| taken.any(|it| it.name == named.name))
+    }
+
     /// Whether what this was wanted for has happened before it began.
     fn knows(&self, whole: &Whole) -> bool {
         self.ready || !whole.untold
@@ -302,6 +310,10 @@ impl Scheduler {
     /// Other delays from now on.
     pub fn retime(&mut self, now: Instant, timing: Timing) {
         self.queue.retime(&timing);
+        // What was due during a pause stays so.
+        if self.run.is_none() {
+            self.poll(now);
+        }
         if self.timing.poll != timing.poll {
             self.poll_at = timing.poll.map(|poll| now + poll);
         }
@@ -608,7 +620,7 @@ impl Scheduler {
             self.whole.take_if(|whole| covers(whole));
             self.aside.clear();
         }
-        self.aside.retain(|real, _| !run.folders.contains_key(real));
+        (self.aside).retain(|real, (folder, _)| !run.took(real, folder.as_deref()));
         self.aside.extend(ended.failed.iter().map(|real| {
             let folder = run.folders.get(real).map(|it| it.folder.clone());
             (real.clone(), (folder, ended.text.clone()))
@@ -620,7 +632,7 @@ impl Scheduler {
         for (real, pending) in run.folders {
             // One that failed alone is left alone until it changes, or everything is synced.
             if !ended.failed.contains(&real) {
-                self.queue.synced(now, &real, &pending);
+                self.queue.synced(now, &pending);
             }
         }
     }
@@ -727,10 +739,7 @@ impl Scheduler {
         let mut acts = Vec::new();
         self.watch_run(now, &mut acts);
         if self.run.is_none() {
-            if self.poll_at.is_some_and(|at| at <= now) {
-                self.poll_at = None;
-                self.want(now, false, false);
-            }
+            self.poll(now);
             acts.extend(self.look_after(now));
             if let Some(next) = self.next_run(now).filter(|next| next.at <= now) {
                 // Nobody waits for the verdict on what came before.
@@ -740,6 +749,13 @@ impl Scheduler {
         }
         self.next = self.look_again(now);
         acts
+    }
+
+    /// What is due for its own sake is wanted.
+    fn poll(&mut self, now: Instant) {
+        if self.poll_at.take_if(|at| *at <= now).is_some() {
+            self.want(now, false, false);
+        }
     }
 
     /// When to call `tick` at the latest.

@@ -132,6 +132,11 @@ fn by_name(folder: &Folder) -> &Path {
     Path::new(OsStr::from_bytes(&folder.name))
 }
 
+/// Whether all that is known of it is its name.
+pub(super) fn is_by_name(folder: &Folder) -> bool {
+    by_name(folder) == &*folder.real
+}
+
 fn inter(folder: &Folder, timing: &Timing) -> Duration {
     let mut overrides = timing.overrides.iter();
     let own = overrides.find(|(glob, _)| glob.matches(&folder.name));
@@ -163,10 +168,13 @@ impl Queue {
     }
 
     fn entry(&mut self, now: Instant, folder: &Arc<Folder>, timing: &Timing) -> &mut Pending {
-        // It may have been asked for before it was known.
+        // It may have been asked for before it was known, and synced.
         if let Some(mut named) = self.waiting.remove(by_name(folder)) {
             named.folder = folder.clone();
             self.put(named);
+        }
+        if let Some((_, at)) = self.synced.remove(by_name(folder)) {
+            (self.synced).insert(folder.real.clone(), (folder.clone(), at));
         }
         let own = self.synced.get(&folder.real).map(|(_, at)| *at);
         let synced = own.max(self.all_synced);
@@ -276,13 +284,16 @@ impl Queue {
     pub(super) fn again(&mut self, folders: HashMap<Arc<Path>, Pending>, timing: &Timing) {
         for mut pending in folders.into_values() {
             pending.inter = inter(&pending.folder, timing);
-            if by_name(&pending.folder) == &*pending.folder.real {
-                let mut known = self.waiting.values().map(|it| &it.folder);
-                let known = known.find(|it| it.name == pending.folder.name).cloned();
-                pending.folder = known.unwrap_or(pending.folder);
-            }
+            pending.folder = self.known(&pending.folder);
             self.put(pending);
         }
+    }
+
+    /// A folder that was asked for by its name, as it is known by now, if it waits.
+    fn known(&self, folder: &Arc<Folder>) -> Arc<Folder> {
+        let mut known = self.waiting.values().map(|it| &it.folder);
+        let known = is_by_name(folder).then(|| known.find(|it| it.name == folder.name));
+        known.flatten().unwrap_or(folder).clone()
     }
 
     /// Have it wait, together with what came of its folder since.
@@ -293,15 +304,18 @@ impl Queue {
         self.waiting.insert(pending.folder.real.clone(), pending);
     }
 
-    pub(super) fn synced(&mut self, now: Instant, real: &Arc<Path>, pending: &Pending) {
-        (self.synced).insert(real.clone(), (pending.folder.clone(), now));
-        if let Some(later) = self.waiting.get_mut(real) {
+    pub(super) fn synced(&mut self, now: Instant, pending: &Pending) {
+        let folder = self.known(&pending.folder);
+        let waiting = self.waiting.get_mut(&folder.real);
+        // A folder that is no more needs no memory.
+        if pending.whole && waiting.is_none() {
+            self.synced.remove(&folder.real);
+            return;
+        }
+        if let Some(later) = waiting {
             later.synced = Some(now);
         }
-        // A folder that is no more needs no memory.
-        if pending.whole && !self.waiting.contains_key(real) {
-            self.synced.remove(real);
-        }
+        self.synced.insert(folder.real.clone(), (folder, now));
     }
 
     /// A run over everything that began after this moment, and before the next, has succeeded.

@@ -171,6 +171,11 @@ impl Bench {
             "away" => self.scheduler.ready(false),
             "back" => self.scheduler.ready(true),
             "sign" => self.scheduler.sign(now, 1),
+            "poll" => {
+                let poll = name.parse().ok().map(seconds);
+                let timing = self.scheduler.timing.clone();
+                self.scheduler.retime(now, Timing { poll, ..timing });
+            }
             "slower" => {
                 let inter = seconds(name.parse().unwrap());
                 let overrides = vec![(glob("*"), inter)];
@@ -673,6 +678,12 @@ fn everything_from_time_to_time() {
             "0 away; 1 ask *; 1 > *; 2 ok; 9 back; 9 > *; 10 ok; 110 > *",
         ),
         (
+            "a period that ended during a pause has ended, whatever the next ones are",
+            start.clone(),
+            250.0,
+            "0 ok; 0 > *; 1 ok; 50 pause; 150 poll 300; 200 resume; 200 > *; 201 ok",
+        ),
+        (
             "also where the run ends after the look, or fails",
             start.clone(),
             90.0,
@@ -793,6 +804,46 @@ fn a_folder_that_is_asked_for_before_it_is_known() {
     let (seen, _) = bench.play("0 network; 20 ok", 100.0);
     assert_eq!(seen, ["0 > a", "10 > *"]);
     assert!(bench.scheduler.is_idle());
+    // Its inter-delay counts from a run that named it, and what it failed with is over with the
+    // next one; whether it becomes known before the run ends, or later.
+    let flagged = Change {
+        kinds: Kinds::FLAGS,
+        origins: Origins::REMOTE,
+        ..made()
+    };
+    for early in [true, false] {
+        let slow = Timing {
+            overrides: vec![(glob("a"), seconds(600.0))],
+            ..timing()
+        };
+        let mut bench = Bench::new(slow);
+        let epoch = bench.epoch;
+        bench.scheduler.asked(epoch, Some(vec![named()]), 7);
+        bench.tick(epoch);
+        if early {
+            bench.scheduler.changed(epoch, &flagged);
+        }
+        bench.end(epoch, Outcome::Ok, "");
+        if !early {
+            bench.scheduler.changed(epoch, &flagged);
+        }
+        let (seen, _) = bench.play("", 700.0);
+        assert_eq!(seen, ["0 > a", "600 > a"], "{early}");
+        assert_eq!(
+            bench.scheduler.held(),
+            1 + 1,
+            "one that runs, and one that did"
+        );
+    }
+    let mut bench = Bench::new(timing());
+    let epoch = bench.epoch;
+    bench.scheduler.asked(epoch, Some(vec![named()]), 7);
+    bench.tick(epoch);
+    bench.end(epoch, Outcome::Partial, "a");
+    assert_eq!(bench.scheduler.state().text, "Partial");
+    bench.scheduler.changed(epoch, &flagged);
+    bench.play("0 network; 20 ok", 100.0);
+    assert_eq!(bench.scheduler.state().text, "");
 }
 
 #[test]

@@ -1123,3 +1123,31 @@ fn a_syncer_of_no_account_runs_once_whatever_comes_of_it() {
         assert_eq!(bench.core.held(), 0);
     }
 }
+
+/// What changes until the first look nobody tells: the sync of everything after it is for that.
+#[test]
+fn a_wish_before_a_first_look_is_not_the_sync_after_it() {
+    let with_sync = |roots: &[&str]| {
+        let mut configured = accounts(&[("work", roots)]);
+        let sync = configured[0].sync.insert(sync());
+        sync.timing.at_start = true;
+        configured
+    };
+    let mut starts = Bench::new(&[]);
+    starts.give(Input::Configure(with_sync(&["/m"])));
+    let mut moves = synced(&["/m/a"]);
+    moves.give(Input::Configure(with_sync(&["/n"])));
+    for (mut bench, root, real) in [(starts, 0, "/m"), (moves, 1, "/n")] {
+        bench.give(Input::Locked(AccountId(0), Lock::Ours));
+        assert_eq!(bench.runs, [""; 0], "{real}");
+        bench.give(Input::Sync(None, None, 0));
+        bench.ended(1, Outcome::Ok);
+        bench.pass(20);
+        assert_eq!(bench.runs, ["*"], "{real}");
+        bench.report(root, scanned(real, &[]));
+        // The lock is of the real place now, too.
+        bench.give(Input::Locked(AccountId(0), Lock::Ours));
+        bench.pass(20);
+        assert_eq!(bench.runs, ["*", "*"], "{real}");
+    }
+}

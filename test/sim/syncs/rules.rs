@@ -79,11 +79,12 @@ struct Wish {
     urgent: bool,
     /// It is for what happened until the first look: a run that begins before that does not do.
     untold: bool,
+    /// Of the last time that it was wished.
+    moment: u64,
 }
 
 #[derive(Debug)]
 struct Run {
-    started: Duration,
     /// The moment of its start.
     moment: u64,
     ready: bool,
@@ -182,7 +183,9 @@ impl Rules {
         self.begun = true;
         self.poll_from = now;
         if self.timing.at_start {
+            let moment = self.moment();
             self.wish = Some(Wish {
+                moment,
                 since: now,
                 urgent: false,
                 untold: true,
@@ -249,6 +252,7 @@ impl Rules {
         match folders {
             None => {
                 self.wish = Some(Wish {
+                    moment,
                     since: now,
                     urgent: true,
                     untold: self.wish.is_some_and(|wish| wish.untold),
@@ -331,7 +335,9 @@ impl Rules {
         let free = self.run.is_none() && self.planned.is_none();
         let due = (self.timing.poll).is_some_and(|it| now + self.slept >= self.poll_from + it);
         if self.begun && free && due {
+            let moment = self.moment();
             self.wish.get_or_insert(Wish {
+                moment,
                 since: now,
                 urgent: false,
                 untold: false,
@@ -432,6 +438,7 @@ impl Rules {
             let later = self.wish;
             self.wish = Some(Wish {
                 since: wish.since,
+                moment: later.map_or(wish.moment, |later| later.moment),
                 urgent: later.is_some_and(|later| later.urgent) || keen && wish.urgent,
                 untold: later.is_some_and(|later| later.untold) || wish.untold,
             });
@@ -489,7 +496,6 @@ impl Rules {
             self.wish_again(Some(untold), false);
         }
         self.run = Some(Run {
-            started: at,
             moment,
             ready,
             scope,
@@ -610,7 +616,7 @@ impl Rules {
                 self.poll_from = now;
                 self.slept = Duration::ZERO;
                 let knows = |wish: &Wish| run.ready || !wish.untold;
-                (self.wish).take_if(|wish| wish.since < run.started && knows(wish));
+                (self.wish).take_if(|wish| wish.moment < run.moment && knows(wish));
                 self.needs.retain(|_, need| need.moment > run.moment);
                 self.aside.clear();
             }

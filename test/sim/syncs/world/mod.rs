@@ -78,6 +78,7 @@ enum Happens {
     OtherLeaves,
     Resumes,
     Returns,
+    Asks,
     Recovers,
     Listens,
     Configures,
@@ -179,6 +180,8 @@ impl World {
         if let Some(away) = self.setup.away {
             self.away = true;
             self.soon(away, Happens::Returns);
+            // Who misses mail asks for it.
+            self.later(away, Happens::Asks);
         }
         self.begin()?;
         self.calm = false;
@@ -290,6 +293,10 @@ impl World {
             Happens::OtherLeaves if self.other => return self.other_leaves(),
             Happens::Resumes => return self.pause(false),
             Happens::Returns => self.away = false,
+            Happens::Asks if self.there => {
+                let folder = (!self.rng.once_in(2)).then(|| *self.rng.choose(&FOLDERS));
+                return self.ask(folder);
+            }
             Happens::Recovers => self.outage = None,
             Happens::Listens => self.deaf = false,
             Happens::Configures if !self.there => return self.configure(),

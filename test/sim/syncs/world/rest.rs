@@ -67,7 +67,7 @@ impl World {
         };
         if let Some(name) = self.mail.folders.keys().find(|it| polled && !fetched(it)) {
             return Err(format!(
-                "{name} has not what is on the server, and it polls"
+                "I2: {name} has not what is on the server, and it polls"
             ));
         }
         self.once.audit()?;
