@@ -298,10 +298,9 @@ impl Scheduler {
         if !self.begun {
             self.begun = true;
             self.poll_at = self.timing.poll.map(|poll| now + poll);
+            self.unseen = Some(Scope::Everything);
             if self.timing.at_start {
                 self.want_everything(now, false);
-            } else {
-                self.unseen = Some(Scope::Everything);
             }
         }
         self.stirred = true;
@@ -522,6 +521,7 @@ impl Scheduler {
         }
         run.name_folders();
         run.stage = Stage::Running(now);
+        self.records.run(&run.scope);
         let act = run.start();
         self.run = Some(run);
         Some(act)
@@ -657,6 +657,7 @@ impl Scheduler {
     }
 
     fn failed(&mut self, now: Instant, mut run: Run, outcome: Outcome, text: &str) {
+        self.records.fail(&run.scope);
         let ours = matches!(run.stage, Stage::Slept | Stage::Ending(End::Interrupt));
         // Its turn at the front is over.
         run.folders.values_mut().for_each(|it| it.urgent = false);
@@ -854,8 +855,7 @@ impl Scheduler {
         let checked = checked.map(|first| first.min(wanted) + self.timing.check);
         let settled = settled.map(|at| at.min(wanted + SETTLE_MOST));
         // What a run has left may be all that waits.
-        let review = self.review.as_ref().filter(|_| !everything);
-        let seen = review.map(|review| review.until);
+        let seen = self.review.as_ref().map(|review| review.until);
         let at = later(later(later(wanted, checked), settled), seen);
         let remote = self.queue.values().filter(|it| it.is_remote());
         match remote.map(due).min() {
@@ -957,6 +957,7 @@ impl Scheduler {
             run.stage = Stage::Looking(now + LOOK_MOST);
             Act::Look(Look::Before(id), run.scope.clone())
         } else {
+            self.records.run(&run.scope);
             run.start()
         };
         self.run = Some(run);

@@ -2,22 +2,27 @@
 //!
 //! A syncer refuses some things for ever (a message without a header, one that is too large, anything
 //! in a folder that is only read).  Such a difference stays, and is called the residue; whatever is
-//! not in it has to be pushed.  A difference is residue when it was left by two successful runs, the
-//! second of which nobody disturbed: one that was made while a run was under way, or that a run left
-//! by accident, is pushed by the next.
+//! not in it has to be pushed.  A difference is residue when it was seen before two successful runs
+//! and left by both, the second of which nobody disturbed: one that was made while a run was under
+//! way, or that a run left by accident, is pushed by the next.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::change::Folder;
+use crate::syncer::Scope;
 use crate::syncer::unpushed::{Differences, Unpushed};
 
 /// What was found in a folder.
 struct Record {
     folder: Arc<Folder>,
-    /// What the last successful run left.
-    left: Differences,
+    /// By the last look.
+    seen: Differences,
+    /// By the last look before the last run.
+    given: Differences,
+    /// What was given to the last successful run, and left by it.
+    refused: Differences,
     residue: Differences,
     /// All of it is pushed, but for the residue.
     pushed: bool,
@@ -27,7 +32,9 @@ impl Record {
     fn new(folder: &Arc<Folder>) -> Self {
         Record {
             folder: folder.clone(),
-            left: Differences::none(),
+            seen: Differences::none(),
+            given: Differences::none(),
+            refused: Differences::none(),
             residue: Differences::none(),
             pushed: false,
         }
@@ -50,16 +57,41 @@ impl Records {
             Unpushed::Unknown(_) => false,
             Unpushed::Known(differences) => {
                 // What has gone may come again for another reason.
-                record.left.retain(differences);
-                record.residue.retain(differences);
+                for known in [&mut record.refused, &mut record.residue] {
+                    known.retain(differences);
+                }
+                record.seen = differences.clone();
                 differences.are_among(&record.residue)
             }
         };
         record.pushed
     }
 
-    /// A look after a run, or before all of them: whether there is nothing to push.  `disturbed`
-    /// says that somebody may have changed something since that run began.
+    /// A run of these folders, or of all, begins.
+    pub(super) fn run(&mut self, scope: &Scope) {
+        self.each(scope, |record| record.given = record.seen.clone());
+    }
+
+    /// It has failed, and so refused nothing.
+    pub(super) fn fail(&mut self, scope: &Scope) {
+        self.each(scope, |record| record.given = Differences::none());
+    }
+
+    fn each(&mut self, scope: &Scope, act: impl Fn(&mut Record)) {
+        match scope {
+            Scope::Everything => self.folders.values_mut().for_each(act),
+            Scope::Folders(folders) => {
+                for folder in folders {
+                    if let Some(record) = self.folders.get_mut(&folder.real) {
+                        act(record);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A look after a run that went well: whether there is nothing to push.  `disturbed` says that
+    /// somebody may have changed something since it began.
     pub(super) fn after(
         &mut self,
         folder: &Arc<Folder>,
@@ -71,11 +103,12 @@ impl Records {
             return false;
         };
         let record = self.record(folder);
-        if !clean && !disturbed && differences.are_among(&record.left) {
+        if !clean && !disturbed && differences.are_among(&record.refused) {
             record.residue = differences.clone();
             record.pushed = true;
         }
-        record.left = differences.clone();
+        record.refused = differences.clone();
+        record.refused.retain(&record.given);
         record.pushed
     }
 
@@ -129,23 +162,25 @@ mod tests {
 
     #[test]
     fn a_difference_is_residue_when_two_runs_have_left_it() {
-        // looks one after the other (> after a run, ! after one that was disturbed, < before one),
-        // with what is found, and whether there is nothing to push
+        // looks one after the other (< before a run, > after it, ! after one that was disturbed), with
+        // what is found, and whether there is nothing to push
         let table = [
-            "> = yes",
-            "< = yes",
+            "< = yes; > = yes",
             "< a = no",
-            "> a = no; > a = yes; < a = yes; < a b = no",
-            "> a = no; < a = no; > a = yes; > a b = no; > b = yes; > b = yes",
-            "> a = no; > b = no; > a = no; > a = yes",
-            "> a = no; ! a = no; > a = yes",
+            "< a = no; > a = no; < a = no; > a = yes; < a = yes; < a b = no",
+            // made while the run was under way
+            "> a = no; > a = no; > a = yes",
+            "< a = no; > b = no; < b = no; > b = no; < b = no; > b = yes",
+            "< a = no; > a = no; > a b = no; > b = no; > b = yes",
+            // somebody was there
+            "< a = no; > a = no; ! a = no; > a = yes",
             // gone, and here again
-            "> a = no; > a = yes; > = yes; > a = no",
-            "> a = no; > a = yes; < = yes; < a = no; > a = no; > a = yes",
+            "< a = no; > a = no; > a = yes; > = yes; < a = no; > a = no; > a = yes",
+            "< a = no; > a = no; > a = yes; < = yes; < a = no; > a = no; > a = yes",
             // a part of it
-            "> a b = no; > a b = yes; > a = yes; < a b = no",
+            "< a b = no; > a b = no; > a b = yes; > a = yes; < a b = no",
             // nobody knows
-            "> ? = no; < ? = no; > a = no; > ? = no; > a = yes; > ? = no; < a = yes",
+            "< ? = no; > ? = no; < a = no; > a = no; > ? = no; > a = yes; > ? = no; < a = yes",
         ];
         let folder = Arc::new(Folder {
             directory: Path::new("/m/a").into(),
@@ -160,7 +195,10 @@ mod tests {
                 let found = found(names.trim());
                 let was = match when {
                     "<" => records.before(&folder, &found),
-                    when => records.after(&folder, &found, when == "!"),
+                    when => {
+                        records.run(&Scope::Everything);
+                        records.after(&folder, &found, when == "!")
+                    }
                 };
                 assert_eq!(was, clean.trim() == "yes", "{script}: {step}");
             }

@@ -545,10 +545,22 @@ fn what_is_pushed_is_not_pushed_again() {
         ),
         (
             "what two runs leave is refused, and left alone",
-            "0 far a; 0 > a quick; 1 ok; 1 > look a; 1.1 found a=x; 6 > look a; 6.1 found a=x; \
-             go 1; 7 ok; 7 > look a; 7.1 found a=x; 20 flag a; 20.1 checked a; 22 > look a; \
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 ok; 3 > look a; \
+             3.1 found a=x; 8 > look a; 8.1 found a=x; go 1; 9 ok; 9 > look a; 9.1 found a=x; 20 flag a; 20.1 checked a; 22 > look a; \
              22.1 found a=x; 30 flag a; 30.1 checked a; 32 > look a; 32.1 found a=x+y; go 1; 33 ok; \
              33 > look a; 33.1 found a=x",
+        ),
+        (
+            "what was made while a run was under way was refused by none",
+            "0 far a; 0 > a quick; 1 ok; 1 > look a; 1.1 found a=x; 6 > look a; 6.1 found a=x; \
+             go 1; 7 ok; 7 > look a; 7.1 found a=x; 12 > look a; 12.1 found a=x; go 1; 13 ok; \
+             13 > look a; 13.1 found a=x",
+        ),
+        (
+            "nor does a failure refuse anything",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 fails; 8 > a quick; 9 ok; \
+             9 > look a; 9.1 found a=x; 14 > look a; 14.1 found a=x; go 1; 15 ok; 15 > look a; \
+             15.1 found a=x",
         ),
         (
             "a syncer that says ok and does nothing is asked again",

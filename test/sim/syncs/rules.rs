@@ -17,6 +17,8 @@ const SLACK: Duration = Duration::from_millis(1_500);
 #[derive(Clone, Debug)]
 struct Need {
     first: Duration,
+    /// The first reason to look at it, which may be older.
+    oldest: Duration,
     /// The moment of the last change or wish, as a number of moments.
     moment: u64,
     /// Of the last change.
@@ -24,6 +26,8 @@ struct Need {
     /// It was made or removed.
     structural: bool,
     asked: bool,
+    /// It was, and has not been had yet.
+    wished: bool,
     /// Of the last change, as Lisp is told.
     serial: u64,
     /// The first change that Lisp has not answered for.
@@ -48,10 +52,12 @@ impl Need {
     fn new(now: Duration) -> Self {
         Need {
             first: now,
+            oldest: now,
             moment: 0,
             changed: 0,
             structural: false,
             asked: false,
+            wished: false,
             serial: 0,
             unanswered: None,
             unseen: None,
@@ -64,6 +70,7 @@ impl Need {
         self.optional &= later.optional;
         self.structural |= later.structural;
         self.asked |= later.asked;
+        self.wished |= later.wished;
         self.moment = self.moment.max(later.moment);
         self.changed = self.changed.max(later.changed);
         self.serial = self.serial.max(later.serial);
@@ -214,7 +221,8 @@ impl Rules {
         let need = self.needs.entry(folder.to_owned());
         let need = need.or_insert_with(|| Need::new(now));
         if need.optional {
-            *need = Need::new(now);
+            need.optional = false;
+            need.first = now;
         }
         need.moment = moment;
         need.changed = moment;
@@ -266,6 +274,7 @@ impl Rules {
                     let need = need.or_insert_with(|| Need::new(now));
                     need.optional = false;
                     need.asked = true;
+                    need.wished = true;
                     need.structural |= structural;
                     need.moment = moment;
                 }
@@ -369,7 +378,13 @@ impl Rules {
     }
 
     /// What a look that was asked for at that moment has seen.
-    pub fn looked(&mut self, look: Look, moment: u64, seen: &[(&'static str, Seen)]) {
+    pub fn looked(
+        &mut self,
+        now: Duration,
+        look: Look,
+        moment: u64,
+        seen: &[(&'static str, Seen)],
+    ) {
         let before = matches!(look, Look::Before(_));
         for (folder, seen) in seen {
             if self.ignores(folder) {
@@ -377,7 +392,7 @@ impl Rules {
             }
             let planned = self.planned.iter_mut().filter(|it| it.looked && before);
             let planned = planned.map(|it| &mut it.needs);
-            let done = |need: &Need| need.moment <= moment && !need.asked && !need.structural;
+            let done = |need: &Need| need.moment <= moment && !need.wished && !need.structural;
             match seen {
                 Seen::Nothing => {}
                 Seen::Pushed => {
@@ -399,7 +414,7 @@ impl Rules {
                     let need = self.needs.entry((*folder).to_owned());
                     need.or_insert_with(|| Need {
                         optional: true,
-                        ..Need::new(Duration::ZERO)
+                        ..Need::new(now)
                     });
                 }
             }
@@ -545,7 +560,7 @@ impl Rules {
                 return Err(format!("{folder}: {:?} after it was synced", now - *at));
             }
         }
-        let since = needs.values().map(|it| it.first + self.timing.base);
+        let since = needs.values().map(|it| it.oldest + self.timing.base);
         let since = since.chain(wish.map(|it| it.since)).min();
         let patient = since.is_some_and(|since| now < since + self.timing.check);
         // The wait is for the run, and begins with the first change in it.

@@ -123,7 +123,7 @@ impl World {
         });
         let seen: Vec<_> = seen.collect();
         self.say(format!("{look:?}: {seen:?}"));
-        self.rules.looked(look, moment, &seen);
+        self.rules.looked(self.now, look, moment, &seen);
         let folders = looking.folders.into_iter().map(|(_, folder)| folder);
         self.handle(Input::Looked(ID, look, folders.zip(found).collect()))
     }
