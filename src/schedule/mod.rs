@@ -91,8 +91,9 @@ pub enum Act {
 pub enum Look {
     /// Whether this run is needed.
     Before(RunId),
-    /// What those that are over have left; counted.
-    After(u64),
+    /// What those that are over have left; numbered as runs are, so that no other look of any
+    /// account is called so.
+    After(RunId),
 }
 
 /// Why an account is paused.
@@ -178,6 +179,11 @@ impl Run {
         matches!(self.stage, Stage::Looking(..))
     }
 
+    /// The user wants it.
+    fn is_asked(&self) -> bool {
+        self.whole.is_some_and(|whole| whole.urgent) || self.folders.values().any(|it| it.urgent)
+    }
+
     /// It is for its folders.
     fn name_folders(&mut self) {
         let mut named: Vec<_> = self.folders.values().map(|it| it.folder.clone()).collect();
@@ -249,7 +255,6 @@ pub struct Scheduler {
     /// What runs have covered, and was not looked at since.
     unseen: Option<Scope>,
     review: Option<Review>,
-    looks: u64,
     /// Lisp has missed a deadline, and said nothing since.
     silent: bool,
     chance: u64,
@@ -284,7 +289,6 @@ impl Scheduler {
             records: Records::default(),
             unseen: None,
             review: None,
-            looks: 0,
             silent: false,
             chance: seed,
             begun: false,
@@ -413,6 +417,9 @@ impl Scheduler {
     /// Whether the account's maildirs are being watched: before that nothing starts by itself.  An
     /// empty place where a file system was mounted must not be taken for a user who deleted all.
     pub fn ready(&mut self, ready: bool) {
+        if !ready && self.run.as_ref().is_some_and(Run::is_only_looked_at) {
+            self.not_yet();
+        }
         self.stirred |= self.ready != ready;
         self.ready = ready;
     }
@@ -528,7 +535,7 @@ impl Scheduler {
     }
 
     /// Have what runs have left looked at, if there is anything.
-    fn look_after(&mut self, now: Instant) -> Option<Act> {
+    fn look_after(&mut self, now: Instant, next_run: &mut dyn FnMut() -> RunId) -> Option<Act> {
         self.review.take_if(|review| {
             let over = review.until <= now;
             if over {
@@ -553,8 +560,7 @@ impl Scheduler {
                 Scope::Folders(folders)
             }
         };
-        self.looks += 1;
-        let look = Look::After(self.looks);
+        let look = Look::After(next_run());
         self.review = Some(Review {
             look,
             until: now + LOOK_MOST,
@@ -570,6 +576,11 @@ impl Scheduler {
         let Stage::Planning(_) = run.stage else {
             return None;
         };
+        if !self.ready && !run.is_asked() {
+            // They went while Lisp was asked.
+            self.not_yet();
+            return None;
+        }
         run.stage = Stage::Running(now);
         self.stirred = true;
         if !known {
@@ -608,6 +619,9 @@ impl Scheduler {
             }
             _ => Some(Scope::Everything),
         };
+        for real in &ended.failed {
+            self.records.fail_alone(real);
+        }
         self.failures = 0;
         self.refusals = 0;
         self.gate = None;
@@ -741,7 +755,7 @@ impl Scheduler {
         self.watch_run(now, &mut acts);
         if self.run.is_none() {
             self.poll(now);
-            acts.extend(self.look_after(now));
+            acts.extend(self.look_after(now, next_run));
             if let Some(next) = self.next_run(now).filter(|next| next.at <= now) {
                 // Nobody waits for the verdict on what came before.
                 self.review = None;

@@ -77,6 +77,13 @@ impl Records {
         self.each(scope, |record| record.given = Differences::none());
     }
 
+    /// A folder has failed alone.
+    pub(super) fn fail_alone(&mut self, real: &Path) {
+        if let Some(record) = self.folders.get_mut(real) {
+            record.given = Differences::none();
+        }
+    }
+
     fn each(&mut self, scope: &Scope, act: impl Fn(&mut Record)) {
         match scope {
             Scope::Everything => self.folders.values_mut().for_each(act),

@@ -62,7 +62,7 @@ impl Bench {
             epoch: Instant::now() + seconds(1e6),
             serial: 0,
             runs: 0,
-            look: Look::After(0),
+            look: Look::After(RunId(0)),
             seen: Vec::new(),
         };
         bench.scheduler.lock(Lock::Ours);
@@ -610,6 +610,11 @@ fn what_is_pushed_is_not_pushed_again() {
             "a pause takes back what was looked at",
             "0 flag a; 0.1 checked a; 2 > look a; 2.1 pause; 2.2 found a=; 10 resume; 10 > look a; \
              10.1 found a=x; go 1; 11 ok; 11 > look a; 11.1 found a=",
+        ),
+        (
+            "what was away is no reason",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 away; 2.2 found a=x; 9 back; 9 > look a; \
+             9.1 found a=",
         ),
         (
             "another Emacs's folders are its business",

@@ -112,8 +112,6 @@ struct Planned {
     wish: Option<Wish>,
     /// Its folders are looked at; Lisp is not asked.
     looked: bool,
-    /// Lisp has been waited for already.
-    late: bool,
 }
 
 #[derive(Debug)]
@@ -123,6 +121,8 @@ pub struct Rules {
     wish: Option<Wish>,
     run: Option<Run>,
     planned: Option<Planned>,
+    /// What runs have left is looked at, and that is waited for until then.
+    review: Option<(Look, Duration)>,
     /// Since when a sync of everything is due for its own sake.
     poll_from: Duration,
     /// The machine has slept for so long since then.
@@ -158,6 +158,7 @@ impl Rules {
             wish: None,
             run: None,
             planned: None,
+            review: None,
             poll_from: Duration::ZERO,
             slept: Duration::ZERO,
             answers_due: BTreeSet::new(),
@@ -362,19 +363,26 @@ impl Rules {
         }
     }
 
-    /// Folders are looked at before they would be synced.
-    pub fn looks(&mut self, now: Duration, folders: &[&str]) {
+    /// What runs have left is looked at.
+    pub fn reviews(&mut self, now: Duration, look: Look) {
+        self.review = Some((look, now + Duration::from_secs(10)));
+    }
+
+    /// Folders are looked at before they would be synced: that is decided now.
+    pub fn looks(&mut self, now: Duration, folders: &[&str]) -> Broken {
         self.poll(now);
+        let mut planned = self.plan(now);
+        planned.looked = true;
+        let scope = folders.iter().map(|it| (*it).to_owned()).collect();
+        self.may_start(&planned, Some(&scope))?;
         let check = self.timing.check;
-        let mut waiting = folders.iter().filter_map(|folder| self.needs.get(*folder));
+        let mut waiting = folders
+            .iter()
+            .filter_map(|folder| planned.needs.get(*folder));
         let missed = |it: &Need| it.unanswered.is_some_and(|first| first + check <= now);
-        let late = waiting.any(missed);
-        self.silent |= late;
-        self.planned = Some(Planned {
-            looked: true,
-            late,
-            ..self.plan(now)
-        });
+        self.silent |= waiting.any(missed);
+        self.planned = Some(planned);
+        Ok(())
     }
 
     /// What a look that was asked for at that moment has seen.
@@ -386,6 +394,10 @@ impl Rules {
         seen: &[(&'static str, Seen)],
     ) {
         let before = matches!(look, Look::Before(_));
+        let current = |(it, until): &mut (Look, Duration)| *it == look && now < *until;
+        if !before && self.review.take_if(current).is_none() {
+            return;
+        }
         for (folder, seen) in seen {
             if self.ignores(folder) {
                 continue;
@@ -422,6 +434,7 @@ impl Rules {
     }
 
     fn plan(&mut self, now: Duration) -> Planned {
+        self.review = None;
         Planned {
             at: now,
             moment: self.moment(),
@@ -429,7 +442,6 @@ impl Rules {
             needs: std::mem::take(&mut self.needs),
             wish: self.wish.take(),
             looked: false,
-            late: false,
         }
     }
 
@@ -477,7 +489,11 @@ impl Rules {
         self.runs += 1;
         self.poll(now);
         let planned = self.planned.take();
-        let known = planned.as_ref().is_none_or(|planned| planned.looked);
+        let known = planned.is_none();
+        let looked = planned.as_ref().is_some_and(|planned| planned.looked);
+        if looked && !self.ready {
+            return Err("a run over maildirs that may be away".to_owned());
+        }
         let planned = planned.unwrap_or_else(|| self.plan(now));
         let Planned { needs, wish, .. } = &planned;
         let urgent = wish.is_some_and(|it| it.urgent);
@@ -485,7 +501,7 @@ impl Rules {
         if !asked && known {
             self.may_start(&planned, scope.as_ref())?;
         }
-        self.is_needed(&planned, scope.as_ref(), known)?;
+        self.is_needed(&planned, scope.as_ref(), known || looked)?;
         let Planned {
             at, moment, ready, ..
         } = planned;
@@ -567,7 +583,7 @@ impl Rules {
         let unseen = needs.iter().filter(|(name, _)| covered(name));
         // Lisp may have looked, and its answer is lost: the machine knows what it is told.
         let mut late = unseen.clone().filter_map(|(_, need)| need.unanswered);
-        let late = planned.late || late.any(|first| first + self.timing.check <= now);
+        let late = late.any(|first| first + self.timing.check <= now);
         let unseen = unseen.filter_map(|(name, need)| Some((need.unseen?, name)));
         if let Some((first, folder)) = unseen.min()
             && patient

@@ -44,6 +44,7 @@ impl World {
         }
         let others = self.other || self.processes.iter().any(|it| it.orphan);
         self.rules.locked = !others;
+        self.rules.hindered(self.now);
         let lock = if others && self.sabotage != Sabotage::LockForAll {
             Lock::Other(Some(77))
         } else {
