@@ -179,11 +179,6 @@ impl Run {
         matches!(self.stage, Stage::Looking(..))
     }
 
-    /// The user wants it.
-    fn is_asked(&self) -> bool {
-        self.whole.is_some_and(|whole| whole.urgent) || self.folders.values().any(|it| it.urgent)
-    }
-
     /// It is for its folders.
     fn name_folders(&mut self) {
         let mut named: Vec<_> = self.folders.values().map(|it| it.folder.clone()).collect();
@@ -576,11 +571,6 @@ impl Scheduler {
         let Stage::Planning(_) = run.stage else {
             return None;
         };
-        if !self.ready && !run.is_asked() {
-            // They went while Lisp was asked.
-            self.not_yet();
-            return None;
-        }
         run.stage = Stage::Running(now);
         self.stirred = true;
         if !known {

@@ -370,6 +370,8 @@ impl Rules {
 
     /// Folders are looked at before they would be synced: that is decided now.
     pub fn looks(&mut self, now: Duration, folders: &[&str]) -> Broken {
+        // One look may follow another at once.
+        self.plans_nothing();
         self.poll(now);
         let mut planned = self.plan(now);
         planned.looked = true;
