@@ -428,6 +428,7 @@ what its syncer printed\n"
               (if (and next (not (eq phase 'failing)))
                   (concat ", next sync " next)
                 "")
+              (mailsync-status--unpushed phase (plist-get status :unpushed))
               "\n")
       (unless (equal text "")
         (insert "    " text "\n"))
@@ -437,6 +438,16 @@ what its syncer printed\n"
                         (mailsync-log-time (plist-get result :started))
                         (plist-get result :status)
                         (plist-get result :duration)))))))
+
+(defun mailsync-status--unpushed (phase folders)
+  "How many FOLDERS have something to push, in PHASE, for the end of a line.
+FOLDERS is nil where nobody knows."
+  (cond
+   ;; Those that are to be synced were counted already.
+   ((or (null folders) (eq phase 'pending)) "")
+   ((zerop folders) ", all pushed")
+   (t (concat ", " (mailsync-status--count folders "folder" "folders")
+              " to push"))))
 
 (defun mailsync-status--state (state)
   "STATE as it is shown."

@@ -224,6 +224,14 @@ when that has ended" left))))
                (buffer-string))))
     (result "ok" "")
     (state "idle" "")
+    (pcase-dolist (`(,unpushed . ,words)
+                   '((nil . "nothing to sync\n")
+                     (0 . "nothing to sync, all pushed\n")
+                     (1 . "nothing to sync, 1 folder to push\n")
+                     (2 . "nothing to sync, 2 folders to push\n")))
+      (with-temp-buffer
+        (mailsync-status--sync "w" `(:unpushed ,unpushed))
+        (should (equal (buffer-string) (concat "  syncs: " words)))))
     (with-temp-buffer
       (mailsync-status--sync "w" '(:last-ok 0.0 :next 200000.0))
       (should (string-match-p

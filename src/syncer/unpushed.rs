@@ -7,7 +7,7 @@
 //! The state has to be read before the names are listed: what a syncer writes in between is then a
 //! difference too many, never one too few.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -61,7 +61,60 @@ impl Flags {
 
 /// What is the same on both sides, says the syncer: messages of the folder by their UIDs.  Nothing
 /// is to be told of one without flags, whatever becomes of it.
-pub type Agreed = BTreeMap<u32, Option<Flags>>;
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agreed {
+    /// In the order of their UIDs, each of which comes once.
+    messages: Vec<(u32, Option<Flags>)>,
+}
+
+impl Agreed {
+    /// Nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Agreed::default()
+    }
+
+    /// How many messages.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// All of them, in the order of their UIDs.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Option<Flags>)> {
+        self.messages.iter().copied()
+    }
+
+    /// Whether there is a message with this UID.
+    #[must_use]
+    pub fn contains(&self, uid: u32) -> bool {
+        self.place(uid).is_some()
+    }
+
+    fn place(&self, uid: u32) -> Option<usize> {
+        // Mostly they are all there.
+        let guess = (uid as usize).checked_sub(1).filter(|at| {
+            let message = self.messages.get(*at);
+            message.is_some_and(|(it, _)| *it == uid)
+        });
+        guess.or_else(|| self.messages.binary_search_by_key(&uid, |(it, _)| *it).ok())
+    }
+}
+
+impl FromIterator<(u32, Option<Flags>)> for Agreed {
+    fn from_iter<T: IntoIterator<Item = (u32, Option<Flags>)>>(messages: T) -> Self {
+        let mut messages: Vec<_> = messages.into_iter().collect();
+        messages.sort_by_key(|(uid, _)| *uid);
+        messages.dedup_by_key(|(uid, _)| *uid);
+        Agreed { messages }
+    }
+}
 
 /// What each of these folders, which a run of this order would sync, differs from its server in.
 /// Reads configurations, states and directories, and may wait for a disk.
@@ -204,52 +257,66 @@ pub fn compare<'a>(
 ) -> Differences {
     let mut found = Differences::none();
     // While they are listed, a message may go from new to cur.
-    let mut seen: HashMap<u32, &[u8]> = HashMap::with_capacity(agreed.len());
+    let mut seen: Vec<Option<&[u8]>> = vec![None; agreed.messages.len()];
     for name in names.filter(|name| !name.starts_with(b".")) {
-        let (base, flags) = parts(name);
-        let uid = field(base, b",U=").and_then(number);
-        let uid = uid.filter(|uid| home(field(base, b",FMD5=")) && agreed.contains_key(uid));
-        let key = without_uid(base);
-        match uid {
-            None => found.add(&Difference::New(key)),
-            Some(uid) => match seen.insert(uid, key) {
-                None if agreed
-                    .get(&uid)
-                    .is_some_and(|it| it.is_none_or(|it| it == flags)) => {}
-                None => found.add(&Difference::Flags(uid, flags)),
-                Some(before) if before == key => {}
-                Some(_) => found.add(&Difference::New(key)),
-            },
+        let name = Name::of(name);
+        let place = name.uid.filter(|_| home(name.mark));
+        let place = place.and_then(|uid| Some((agreed.place(uid)?, uid)));
+        let Some((place, uid)) = place else {
+            found.add(&Difference::New(name.key));
+            continue;
+        };
+        match seen[place].replace(name.key) {
+            None if agreed.messages[place]
+                .1
+                .is_none_or(|flags| flags == name.flags) => {}
+            None => found.add(&Difference::Flags(uid, name.flags)),
+            Some(before) if before == name.key => {}
+            Some(_) => found.add(&Difference::New(name.key)),
         }
     }
-    for (uid, flags) in agreed {
-        if flags.is_some() && !seen.contains_key(uid) {
+    for ((uid, flags), seen) in agreed.messages.iter().zip(seen) {
+        if flags.is_some() && seen.is_none() {
             found.add(&Difference::Gone(*uid));
         }
     }
     found
 }
 
-/// `BASE:2,FLAGS`.
-fn parts(name: &[u8]) -> (&[u8], Flags) {
-    let at = name.windows(3).position(|part| part == b":2,");
-    match at.and_then(|at| Some((name.get(..at)?, name.get(at + 3..)?))) {
-        Some((base, letters)) => (base, Flags::of(letters)),
-        None => (name, Flags::empty()),
+/// What a name says: `KEY,U=UID,FMD5=MARK:2,FLAGS`.
+struct Name<'a> {
+    /// What it is before a syncer marks it.
+    key: &'a [u8],
+    uid: Option<u32>,
+    mark: Option<&'a [u8]>,
+    flags: Flags,
+}
+
+impl<'a> Name<'a> {
+    fn of(name: &'a [u8]) -> Self {
+        let info = name.iter().rposition(|byte| *byte == b':');
+        let info = info.and_then(|at| name.split_at_checked(at));
+        let info = info.and_then(|(base, info)| Some((base, info.strip_prefix(b":2,")?)));
+        let (base, letters) = info.unwrap_or((name, b""));
+        let mut fields = base.split(|byte| *byte == b',');
+        // It may have commas itself.
+        let mut length = fields.next().map_or(0, <[u8]>::len);
+        let (mut uid, mut mark) = (None, None);
+        for field in fields {
+            match (field.strip_prefix(b"U="), field.strip_prefix(b"FMD5=")) {
+                (Some(digits), _) if uid.is_none() => uid = Some(number(digits)),
+                (_, Some(sum)) if mark.is_none() => mark = Some(sum),
+                _ if uid.is_none() => length += 1 + field.len(),
+                _ => {}
+            }
+        }
+        Name {
+            key: base.get(..length).unwrap_or(base),
+            uid: uid.flatten(),
+            mark,
+            flags: Flags::of(letters),
+        }
     }
-}
-
-/// What stands behind such a mark, up to the next comma.
-fn field<'a>(base: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
-    let at = base.windows(mark.len()).position(|part| part == mark)?;
-    let rest = base.get(at + mark.len()..)?;
-    rest.split(|byte| *byte == b',').next()
-}
-
-/// What the name is before a syncer marks it.
-fn without_uid(base: &[u8]) -> &[u8] {
-    let at = base.windows(3).position(|part| part == b",U=");
-    at.and_then(|at| base.get(..at)).unwrap_or(base)
 }
 
 /// A number without a sign, and not 0.

@@ -17,7 +17,8 @@ program() {
 }
 BENCH_WATCHING=$(program watching)
 BENCH_SCHEDULE=$(program schedule)
-export BENCH_WATCHING BENCH_SCHEDULE
+BENCH_UNPUSHED=$(program unpushed)
+export BENCH_WATCHING BENCH_SCHEDULE BENCH_UNPUSHED
 # A short name: that of a socket may have 107 characters.
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-bench.XXXXXX")
 trap 'rm -rf "$top"' EXIT

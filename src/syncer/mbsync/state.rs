@@ -110,7 +110,7 @@ fn parse(text: &[u8], column: Column) -> Result<State, usize> {
             _ => return Err(at),
         }
     }
-    let mut agreed = Agreed::new();
+    let mut messages: Vec<(u32, Option<Flags>)> = Vec::new();
     let mut ended = false;
     for (line, at) in lines {
         // Behind the last line break there is nothing; a line without one was cut off.
@@ -131,11 +131,17 @@ fn parse(text: &[u8], column: Column) -> Result<State, usize> {
         };
         // Of one that the other side has no more, nobody there wants to know.
         let known = (there > 0).then(|| Flags::of(flags));
-        if here > 0 && agreed.insert(here, known).is_some() {
-            return Err(at);
+        if here > 0 {
+            messages.push((here, known));
         }
     }
     let validity = validity.filter(|_| ended).ok_or(1_usize)?;
+    let count = messages.len();
+    let agreed: Agreed = messages.into_iter().collect();
+    // A number for two is none for either.
+    if agreed.len() < count {
+        return Err(1);
+    }
     Ok(State { validity, agreed })
 }
 

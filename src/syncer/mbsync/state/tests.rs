@@ -45,7 +45,7 @@ fn states_are_read() {
         ("1 2 S\n1 -2 S\n", "line 7"),
         ("1 02 S\n", "2:S"),
         ("1 4294967296 S\n", "line 6"),
-        ("1 2 S\n3 2 F\n", "line 7"),
+        ("1 2 S\n3 2 F\n", "line 1"),
         ("1 2 S F\n", "line 6"),
         ("1 2 S\r\n", "line 6"),
         ("1 2 \0\n", "line 6"),
@@ -87,12 +87,12 @@ fn headers_are_known_or_not() {
 fn the_other_side_has_its_own_numbers() {
     let text = format!("{HEADER}1 2 S\n0 3 F\n4 0 D\n");
     let state = parse(text.as_bytes(), Column::Far).unwrap();
-    let agreed = [(1, Some(Flags::SEEN)), (4, None)];
+    let agreed = [(1, Some(Flags::SEEN)), (4, None)].into_iter().collect();
     assert_eq!(
         state,
         State {
             validity: 7,
-            agreed: agreed.into()
+            agreed
         }
     );
 }

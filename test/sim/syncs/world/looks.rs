@@ -99,8 +99,7 @@ impl World {
         let found: Vec<_> = each.collect();
         let refused = |name: &String, agreed: &Agreed| {
             let id = name.split(',').next().and_then(|id| id.parse().ok());
-            self.setup.refuses
-                && id.is_some_and(|id| is_refused(id) && !agreed.contains_key(&(id as u32)))
+            self.setup.refuses && id.is_some_and(|id| is_refused(id) && !agreed.contains(id as u32))
         };
         let seen = looking
             .folders
