@@ -312,7 +312,8 @@ account adds to these."
                 "`mailsync-accounts': the account %S is left out: %s"
                 (car-safe account) fault)
                (car-safe account) fault)
-            (push account valid)))))
+            ;; Whoever changes the list in place, changes it for the next time.
+            (push (copy-sequence account) valid)))))
     (setq mailsync-accounts--valid (nreverse valid))))
 
 (defun mailsync-accounts--left-out (key text &optional account reason)

@@ -87,6 +87,13 @@
       (should (equal (aref (aref work 3) 0)
                      (vector (expand-file-name "~/Mail/work") "nested" 30.5))))))
 
+(ert-deftest mailsync-accounts-changed-in-place ()
+  "What is in force stays until the accounts are read again."
+  (let ((account (list "a" :maildir "/x" :poll 7)))
+    (accounts-test-read (list account)
+      (setcdr account nil)
+      (should (equal (mailsync-account-get "a" :poll) 7)))))
+
 (ert-deftest mailsync-accounts-relative ()
   "Where a relative maildir is does not depend on the current buffer."
   (let ((default-directory "/ssh:host.invalid:/"))
