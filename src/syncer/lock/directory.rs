@@ -89,13 +89,30 @@ pub(super) fn directory(candidates: &[Candidate]) -> Result<Directory> {
         match found {
             Ok(fd) => {
                 let path = path.join("mailsync");
-                let fd = made(fd, Path::new("mailsync"), &path)?;
-                return Ok(Directory { fd, path });
+                match made(fd, Path::new("mailsync"), &path) {
+                    Ok(fd) => return Ok(Directory { fd, path }),
+                    // None of our instances can have locks there.
+                    Err(error) if !candidate.ours && is_refused(&error) => last = Err(error),
+                    Err(error) => return Err(error),
+                }
             }
             Err(error) => last = Err(error),
         }
     }
     last
+}
+
+/// Whether nothing can be made in a directory.
+fn is_refused(error: &anyhow::Error) -> bool {
+    let refusals = [
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::ROFS,
+        Errno::NOSPC,
+        Errno::DQUOT,
+    ];
+    let errno = error.downcast_ref::<Errno>();
+    errno.is_some_and(|errno| refusals.contains(errno))
 }
 
 pub(super) const DIRECTORY: OFlags = OFlags::DIRECTORY

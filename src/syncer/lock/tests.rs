@@ -311,17 +311,32 @@ fn directories_that_are_not_safe() {
         assert!(text.contains(expected), "{text}");
         assert!(text.contains(top.path().to_str().unwrap()), "{text}");
     }
-    // Where nothing can be made at all; for root there is little else.
     if rustix::process::geteuid().is_root() {
         let (_seeker, holders) = seek("a", Path::new("/proc"));
         let text = nobody_holds(&holders);
         assert!(text.contains("making /proc/mailsync"), "{text}");
-    } else {
-        let top = tempfile::tempdir().unwrap();
-        fs::set_permissions(top.path(), fs::Permissions::from_mode(0o500)).unwrap();
-        let (_seeker, holders) = seek("a", top.path());
-        assert!(nobody_holds(&holders).contains("making"));
     }
+}
+
+#[test]
+fn a_directory_in_which_nothing_can_be_made_is_passed_over() {
+    let top = tempfile::tempdir().unwrap();
+    let closed = if rustix::process::geteuid().is_root() {
+        // There is little else where root may not.
+        PathBuf::from("/sys")
+    } else {
+        let closed = top.path().join("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
+        closed
+    };
+    let candidate = |path, ours| Candidate { path, ours };
+    let closed = candidate(closed, false);
+    let last = candidate(top.path().join("last"), true);
+    let found = directory(&[closed.clone(), last]).unwrap();
+    assert_eq!(found.path, top.path().join("last/mailsync"));
+    let error = directory(&[closed]).unwrap_err();
+    assert!(format!("{error:#}").contains("making"), "{error:#}");
 }
 
 #[test]
