@@ -4,6 +4,8 @@
 
 ;;; Code:
 
+;; It says so when it is loaded, for a name of another machine.
+(require 'tramp)
 (require 'cl-lib)
 (require 'ert)
 (require 'mailsync-accounts)
