@@ -22,13 +22,13 @@
 ;;;; Customization
 
 (defconst mailsync-accounts--keys
-  '((:maildir mailsync-accounts--directories-p "a directory, or a list of directories")
+  '((:maildir mailsync-accounts--directories-p "a directory of this machine, or a list of them")
     (:layout mailsync-accounts--layout-p "auto, maildir++ or nested")
     (:poll mailsync-accounts--period-p "nil, or a number of seconds, at least 0.1")
     (:syncer mailsync-accounts--syncer-p "a function, or (FUNCTION . ARGS)")
-    (:remote consp "(watcher PROGRAM ARGS...), (imap KEY VALUE...), or a list of these")
-    (:prefix stringp "a string")
-    (:separator stringp "a string")
+    (:remote mailsync-accounts--remote-p "(watcher PROGRAM ARGS...), (imap KEY VALUE...), or a list of these")
+    (:prefix mailsync-syncers--string-p "a string")
+    (:separator mailsync-syncers--string-p "a string")
     (:ignore mailsync-accounts--strings-p "a list of folder names or globs")
     (:gnus-server stringp "the name of a server of Gnus, a string")
     (:gnus-groups mailsync-accounts--groups-p
@@ -210,9 +210,27 @@ account adds to these."
   (and (proper-list-p value) (seq-every-p #'stringp value)))
 
 (defun mailsync-accounts--directories-p (value)
-  "Non-nil if VALUE is a name or a list of names that are not empty."
+  "Non-nil if VALUE is a directory of this machine or a list of such."
   (let ((names (if (stringp value) (list value) value)))
-    (and names (mailsync-accounts--strings-p names) (not (member "" names)))))
+    (and names (proper-list-p names)
+         (seq-every-p (lambda (name)
+                        (and (mailsync-syncers--file-p name) (not (equal name ""))))
+                      names))))
+
+(defun mailsync-accounts--remote-p (value)
+  "Non-nil if VALUE says what to watch on a server, or is a list of such."
+  (and (proper-list-p value)
+       (or (mailsync-accounts--one-remote-p value)
+           (seq-every-p #'mailsync-accounts--one-remote-p value))))
+
+(defun mailsync-accounts--one-remote-p (value)
+  "Non-nil if VALUE says what to watch on one server."
+  (and (proper-list-p value)
+       (pcase (car value)
+         ('watcher (mailsync-syncers--words-p (cdr value)))
+         ('imap (and (zerop (% (length (cdr value)) 2))
+                     (seq-every-p (lambda (entry) (keywordp (car entry)))
+                                  (seq-partition (cdr value) 2)))))))
 
 (defun mailsync-accounts--layout-p (value)
   "Non-nil if VALUE is a layout."
@@ -294,7 +312,8 @@ account adds to these."
                 "`mailsync-accounts': the account %S is left out: %s"
                 (car-safe account) fault)
                (car-safe account) fault)
-            (push account valid)))))
+            ;; Whoever changes the list in place, changes it for the next time.
+            (push (copy-sequence account) valid)))))
     (setq mailsync-accounts--valid (nreverse valid))))
 
 (defun mailsync-accounts--left-out (key text &optional account reason)
@@ -348,7 +367,8 @@ A delay that it does not have is the option's."
          (vconcat
           (mapcar (lambda (directory)
                     (vector (mailsync-pipe-encode
-                             (directory-file-name (expand-file-name directory)))
+                             (directory-file-name
+                              (expand-file-name directory "~/")))
                             (symbol-name (or (plist-get (cdr account) :layout)
                                              'auto))
                             (and poll (float poll))))

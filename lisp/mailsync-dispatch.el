@@ -167,7 +167,7 @@ An error is reported and stops nothing else."
   (when (and running (eq running mailsync--running))
     (condition-case err
         (apply function args)
-      ((error quit)
+      (t
        (mailsync--once (list function (car err)) 'error
                        "internal error in `%s': %s; please report this"
                        function (error-message-string err))))))
@@ -200,7 +200,7 @@ An error is reported and stops nothing else."
           (funcall mailsync-check-function account changes
                    (lambda (results &optional brought)
                      (mailsync--checked batch results brought))))
-      ((error quit)
+      (t
        (mailsync--once (list 'check mailsync-check-function) 'error
                        "`mailsync-check-function' (%s) signals: %s"
                        (mailsync--function-name mailsync-check-function)

@@ -137,7 +137,7 @@ It is reported once.  A quit ends the function that it meets."
        (quit
         (mailsync-log-add 'warning "%s in %s was quit"
                           (mailsync--function-name function) hook))
-       (error
+       (t
         (mailsync--once (list hook function) 'error
                         "%s in %s signals: %s; remove or mend it"
                         (mailsync--function-name function) hook

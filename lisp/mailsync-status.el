@@ -173,14 +173,23 @@ nil shows nothing."
   "NUMBER and what there is so many of, ONE or MANY."
   (format "%d %s" number (if (= number 1) one many)))
 
+(defun mailsync-status--format ()
+  "`mailsync-mode-line-format', or nil if it is no format."
+  (if (or (null mailsync-mode-line-format) (stringp mailsync-mode-line-format))
+      mailsync-mode-line-format
+    (mailsync--once '(mailsync-mode-line-format) 'error
+                    "`mailsync-mode-line-format' is %S, but has to be a string \
+or nil; the mode line shows nothing" mailsync-mode-line-format)
+    nil))
+
 (defun mailsync-status-update ()
   "Bring the mode line up to date, and soon the buffer, if it is shown."
   (mailsync-status--refresh-soon)
-  (let ((new (and mailsync-mode mailsync-mode-line-format
+  (let ((new (and mailsync-mode (mailsync-status--format)
                   (pcase-let ((`(,text . ,trouble) (mailsync-status--summary)))
                     (propertize
                      (replace-regexp-in-string
-                      "%" "%%" (string-replace "%s" text mailsync-mode-line-format)
+                      "%" "%%" (string-replace "%s" text (mailsync-status--format))
                       t t)
                      'face (and trouble 'mailsync-trouble)
                      'help-echo (mailsync-status--tooltip)

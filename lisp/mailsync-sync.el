@@ -374,7 +374,7 @@ name, whose text may be long."
   (condition-case err
       (let ((inhibit-quit nil))
         (funcall callback result))
-    ((error quit)
+    (t
      (mailsync--once (list 'callback callback) 'error
                      "the callback of a sync signals: %s"
                      (error-message-string err)))))
@@ -408,7 +408,7 @@ sync that is going on; TEXT is for the user."
      (condition-case err
          (let ((inhibit-quit nil))
            (car (mailsync-accounts-describe account syncer folders t)))
-       ((error quit)
+       (t
         (mailsync-sync--no-plan account
                                 (if (eq (car err) 'mailsync-syncer-error)
                                     (cadr err)

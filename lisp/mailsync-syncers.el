@@ -99,11 +99,11 @@ out.  The keys:
     (:program mailsync-syncers--program-p
               "`mbsync' or `offlineimap' (:executable is its file)")
     (:target mailsync-syncers--string-p "a string")
-    (:config mailsync-syncers--string-p "the name of a file")
+    (:config mailsync-syncers--file-p "the name of a file of this machine")
     (:args mailsync-syncers--strings-p "a list of strings")
-    (:executable mailsync-syncers--string-p "the name of a program")
+    (:executable mailsync-syncers--file-p "the name of a program of this machine")
     (:environment mailsync-syncers--strings-p "a list of \"NAME=VALUE\"")
-    (:directory mailsync-syncers--string-p "the name of a directory")
+    (:directory mailsync-syncers--file-p "the name of a directory of this machine")
     (:input mailsync-syncers--string-p "a string")
     (:timeout mailsync-syncers--timeout-p "a number of seconds")
     (:success mailsync-syncers--codes-p "a list of exit codes")
@@ -120,6 +120,11 @@ out.  The keys:
   "Non-nil if VALUE is a string that a program can be given."
   (and (stringp value) (not (string-search "\0" value))))
 
+(defun mailsync-syncers--file-p (value)
+  "Non-nil if VALUE may name a file of this machine.
+To make another machine's absolute, Tramp would connect to it."
+  (and (mailsync-syncers--string-p value) (not (file-remote-p value))))
+
 (defun mailsync-syncers--strings-p (value)
   "Non-nil if VALUE is a list of strings."
   (and (proper-list-p value) (seq-every-p #'mailsync-syncers--string-p value)))
@@ -127,7 +132,8 @@ out.  The keys:
 (defun mailsync-syncers--words-p (value)
   "Non-nil if VALUE is a command."
   (and value (mailsync-syncers--strings-p value)
-       (not (equal (car value) ""))))
+       (not (equal (car value) ""))
+       (mailsync-syncers--file-p (car value))))
 
 (defun mailsync-syncers--program-p (value)
   "Non-nil if VALUE is a program that we know more about."
@@ -197,7 +203,7 @@ a `mailsync-syncer-error' whose data is one sentence."
               (mailsync-syncers--call account syncer extra)
             (mailsync-syncer-error
              (mailsync-syncers--refuse account syncer (cadr err)))
-            ((error quit)
+            (t
              (mailsync-syncers--refuse account syncer
                                        (format "it signals: %s"
                                                (error-message-string err))))))
@@ -249,8 +255,8 @@ PER-RUN non-nil means that it was asked for one run."
             (funcall texts :args)
             (vconcat (mapcar (lambda (directory)
                                (mailsync-syncers--file directory))
-                             (delq nil (copy-sequence
-                                        (default-value 'exec-path)))))
+                             (seq-filter #'mailsync-syncers--file-p
+                                         (default-value 'exec-path))))
             (mailsync-syncers--environment (plist-get plist :environment))
             (funcall file :directory)
             (or (funcall text :input) "")
@@ -281,7 +287,9 @@ Whatever buffer is current, a relative one is below the home directory."
 The first entry for a name counts; one without a value is none."
   (let ((seen (make-hash-table :test #'equal))
         entries)
-    (dolist (entry (append first (default-value 'process-environment)))
+    (dolist (entry (append first
+                           (seq-filter #'mailsync-syncers--string-p
+                                       (default-value 'process-environment))))
       (let ((name (car (split-string entry "="))))
         (unless (gethash name seen)
           (puthash name t seen)

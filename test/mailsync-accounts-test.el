@@ -4,6 +4,8 @@
 
 ;;; Code:
 
+;; It says so when it is loaded, for a name of another machine.
+(require 'tramp)
 (require 'cl-lib)
 (require 'ert)
 (require 'mailsync-accounts)
@@ -26,6 +28,13 @@
                  (("bad" :maildir 7) ("bad" ":maildir is 7" "directory"))
                  (("bad" :maildir "") ("bad" ":maildir"))
                  (("bad" :maildir ("~/x" nil)) ("bad" ":maildir"))
+                 (("bad" :maildir "/a\0b") ("bad" ":maildir"))
+                 ;; Its name would be asked for there, and Emacs would wait.
+                 (("bad" :maildir "/ssh:host.invalid:~/Mail") ("bad" ":maildir" "this machine"))
+                 (("bad" :maildir "~/x" :remote (ssh "host")) ("bad" ":remote" "watcher"))
+                 (("bad" :maildir "~/x" :remote (watcher . "x")) ("bad" ":remote"))
+                 (("bad" :maildir "~/x" :remote ((imap :host))) ("bad" ":remote"))
+                 (("bad" :maildir "~/x" :prefix "a\0b") ("bad" ":prefix"))
                  (("bad" :layout auto) ("bad" ":maildir is missing"))
                  (("bad" :maildir "~/x" :layout "auto") ("bad" ":layout" "maildir++"))
                  (("bad" :maildir "~/x" :layout courier) ("bad" ":layout is courier"))
@@ -79,6 +88,25 @@
       (should (equal (substring work 0 3) ["work" 0.2 2.0]))
       (should (equal (aref (aref work 3) 0)
                      (vector (expand-file-name "~/Mail/work") "nested" 30.5))))))
+
+(ert-deftest mailsync-accounts-changed-in-place ()
+  "What is in force stays until the accounts are read again."
+  (let ((account (list "a" :maildir "/x" :poll 7)))
+    (accounts-test-read (list account)
+      (setcdr account nil)
+      (should (equal (mailsync-account-get "a" :poll) 7)))))
+
+(ert-deftest mailsync-accounts-relative ()
+  "Where a relative maildir is does not depend on the current buffer."
+  (let ((default-directory "/ssh:host.invalid:/"))
+    (accounts-test-read '(("a" :maildir "Mail"))
+      (should (equal (aref (aref (aref (aref (mailsync-accounts-for-module
+                                              mailsync-accounts--valid)
+                                             0)
+                                       3)
+                                 0)
+                           0)
+                     (expand-file-name "~/Mail"))))))
 
 (ert-deftest mailsync-accounts-default ()
   "Without accounts it is $MAILDIR, or else ~/Maildir."

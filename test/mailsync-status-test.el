@@ -150,6 +150,16 @@ There `state' and `result' are functions that take in a record."
     (result "partial" "b is locked")
     (should (= 2 (length sync-test-said)))))
 
+(ert-deftest status-test-mode-line-format ()
+  "What is no format is said once, and stops nothing."
+  (let ((mailsync-mode t) (mailsync-mode-line "") (mailsync--said nil) (sync-test-said nil)
+        (mailsync-mode-line-format 42))
+    (status-test-with-records
+      (dotimes (_ 2)
+        (mailsync-status-update))
+      (should-not mailsync-mode-line)
+      (should (= 1 (status-test-told "mailsync-mode-line-format. is 42"))))))
+
 (ert-deftest status-test-paused ()
   "What waits for the user comes first in the mode line, and says what to do."
   (status-test-with-records

@@ -94,7 +94,7 @@
 
 (ert-deftest syncers-test-environment ()
   "The syncer's own entries come first; one without a value removes a variable."
-  (cl-letf* (((default-value 'process-environment) '("A=1" "B=2" "C" "C=3" "D=4"))
+  (cl-letf* (((default-value 'process-environment) '("A=1" "B=2" "C" 7 "C=3" "D=4"))
              (environment (car (syncers-test-describe
                                 '(mailsync-command
                                   "p" :environment ("B=x" "D"))
@@ -102,7 +102,7 @@
     (should (equal environment '("B=x" "A=1")))))
 
 (ert-deftest syncers-test-search ()
-  (cl-letf (((default-value 'exec-path) '("/a" nil "/b/")))
+  (cl-letf (((default-value 'exec-path) '("/a" nil 7 "/b/")))
     (should (equal (car (syncers-test-describe 'mailsync-mbsync 'search))
                    '("/a" "/b/")))))
 
@@ -114,6 +114,7 @@
          (("mbsync" "work") "there is no function")
          (,(lambda (_) (error "Oops")) "it signals: Oops")
          (,(lambda (_) (signal 'quit nil)) "it signals: Quit")
+         (,(lambda (_) (signal 'no-error '(1))) "it signals: peculiar error")
          (,(lambda (_)) "it returns nil")
          (,(lambda (_) 7) "it returns 7")
          (,(lambda (_) '(:command . "x")) "it returns")
@@ -130,6 +131,11 @@
          ((mailsync-command "p" :succes (3)) "there is no key :succes")
          ((mailsync-command "p" :timeout 0) ":timeout is 0")
          ((mailsync-command "p" "a\0b") ":command is")
+         ;; Tramp would connect to find out where they are.
+         ((mailsync-mbsync "w" :config "/ssh:host.invalid:~/rc") ":config is")
+         ((mailsync-mbsync :executable "/ssh:host.invalid:~/x") ":executable is")
+         ((mailsync-command "p" :directory "/ssh:host.invalid:~/") ":directory is")
+         ((mailsync-command "/ssh:host.invalid:~/p") ":command is")
          ((mailsync-mbsync "a" "b") "one channel or group")
          ((mailsync-offlineimap) "the name of one account")
          ((mailsync-offlineimap "Home" :persistent t) ":persistent")))

@@ -308,6 +308,11 @@ pub enum Event {
         /// Which.
         run: RunId,
     },
+    /// It never began, since another Emacs has got the account's lock; `Ended` follows at once.
+    Robbed {
+        /// Which.
+        run: RunId,
+    },
     /// It is over, and nothing of it is left.
     Ended {
         /// Which.

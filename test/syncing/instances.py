@@ -124,7 +124,7 @@ class Instances(World):
         first.quiet()
         assert first.runs() == [["(R&D)"]], first.runs()
         second.do('(mailsync-sync "w")')
-        second.wait("what it says", lambda: second.said('another Emacs syncs "w"'))
+        second.wait("what it says", lambda: second.said('"w" is synced by pid %d' % first.pid))
         second.quiet()
         assert not second.runs(), second.runs()
         first.do("(mailsync-pause)")

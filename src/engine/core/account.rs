@@ -71,6 +71,8 @@ pub(super) struct Syncs {
     key: Key,
     /// A maildir is somewhere else than it was.
     pub(super) moved: bool,
+    /// Its lock is to be sought anew.
+    pub(super) robbed: bool,
     pub(super) scheduler: Scheduler,
     syncer: Arc<Syncer>,
     /// What Lisp has said for the run that is about to start.
@@ -89,6 +91,7 @@ impl Syncs {
             account,
             key,
             moved: false,
+            robbed: false,
             scheduler: Scheduler::new(config.timing, 0x9E37_79B9_7F4A_7C15 ^ account.0 as u64),
             syncer: Arc::new(config.syncer),
             answer: None,
@@ -160,6 +163,12 @@ impl Syncs {
         Some(Action::SeekLock(self.account, key))
     }
 
+    /// What its lock is of, which is sought anew.
+    pub(super) fn seek_again(&mut self) -> Key {
+        self.lock(Lock::Sought);
+        self.key.clone()
+    }
+
     pub(super) fn lock(&mut self, lock: Lock) {
         self.scheduler.lock(lock);
     }
@@ -174,7 +183,8 @@ impl Syncs {
             Event::Sign { run } if self.scheduler.running() == Some(run) => {
                 self.scheduler.sign(now, 0);
             }
-            Event::Began { .. } | Event::Sign { .. } => {}
+            Event::Robbed { run } if self.scheduler.running() == Some(run) => self.robbed = true,
+            Event::Began { .. } | Event::Sign { .. } | Event::Robbed { .. } => {}
             Event::Ended { run, ended } => self.ended(now, run, *ended, notifier),
         }
     }

@@ -154,6 +154,12 @@ impl<C: Coalesce> Core<C> {
                 let key = self.key(id);
                 actions.extend(self.syncs(id).and_then(|syncs| syncs.relock(key)));
             }
+            if let Some(syncs) = self.syncs(id)
+                && std::mem::take(&mut syncs.robbed)
+            {
+                let key = syncs.seek_again();
+                actions.extend([Action::DropLock(id), Action::SeekLock(id, key)]);
+            }
             let away = |root: &Root| matches!(root.phase(), Phase::Starting | Phase::Waiting);
             let ready = !self.roots_of(id).any(away);
             let runs = &mut self.runs;

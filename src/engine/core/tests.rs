@@ -906,6 +906,24 @@ impl Bench {
     }
 }
 
+/// Its file was removed, and another Emacs has made one.
+#[test]
+fn a_lock_that_is_lost_is_sought_again() {
+    let mut bench = synced(&["/m/a"]);
+    bench.give(Input::Sync(Some("work".to_owned()), None, 3));
+    assert_eq!(bench.runs, ["*"]);
+    bench.locks.clear();
+    bench.ran(Event::Robbed { run: RunId(1) });
+    bench.ended(1, Outcome::Locked);
+    assert_eq!(bench.locks.len(), 1);
+    bench.pass(60);
+    assert_eq!(bench.runs, ["*"], "while another one has it");
+    bench.give(Input::Locked(AccountId(0), Lock::Ours));
+    bench.pass(1);
+    assert_eq!(bench.runs, ["*", "*"]);
+    assert_eq!(bench.locks.len(), 1);
+}
+
 #[test]
 fn a_change_is_checked_and_then_synced() {
     let mut bench = synced(&["/m/a"]);

@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, open, openat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, open, openat, statat};
 use rustix::io::Errno;
 
 /// A directory in which ours may be.
+#[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) path: PathBuf,
     /// We are the ones to make it, and the last to try.
@@ -46,10 +47,30 @@ impl Directory {
         Ok(File::from(file))
     }
 
+    /// Whether this is the file that others would find by this name.
+    pub(super) fn names(&self, file: &File, name: &str) -> Result<bool> {
+        let path = || self.says(name);
+        let ours = fstat(file).with_context(path)?;
+        match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(same(&found, &ours)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error).with_context(path),
+        }
+    }
+
+    /// Whether both are one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        matches!((fstat(&self.fd), fstat(&other.fd)), (Ok(a), Ok(b)) if same(&a, &b))
+    }
+
     /// The whole name of a file in it, for the user.
     pub(super) fn says(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
     }
+}
+
+fn same(a: &Stat, b: &Stat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
 
 /// Make and open the directory of the locks, in the first of these that is ours.
@@ -68,13 +89,30 @@ pub(super) fn directory(candidates: &[Candidate]) -> Result<Directory> {
         match found {
             Ok(fd) => {
                 let path = path.join("mailsync");
-                let fd = made(fd, Path::new("mailsync"), &path)?;
-                return Ok(Directory { fd, path });
+                match made(fd, Path::new("mailsync"), &path) {
+                    Ok(fd) => return Ok(Directory { fd, path }),
+                    // None of our instances can have locks there.
+                    Err(error) if !candidate.ours && is_refused(&error) => last = Err(error),
+                    Err(error) => return Err(error),
+                }
             }
             Err(error) => last = Err(error),
         }
     }
     last
+}
+
+/// Whether nothing can be made in a directory.
+fn is_refused(error: &anyhow::Error) -> bool {
+    let refusals = [
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::ROFS,
+        Errno::NOSPC,
+        Errno::DQUOT,
+    ];
+    let errno = error.downcast_ref::<Errno>();
+    errno.is_some_and(|errno| refusals.contains(errno))
 }
 
 pub(super) const DIRECTORY: OFlags = OFlags::DIRECTORY

@@ -14,19 +14,19 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::threads;
-use directory::{Directory, candidates, directory};
+use directory::{Candidate, Directory, candidates, directory};
 pub use key::Key;
 use search::{EVERY, Search, Wait};
 
@@ -46,9 +46,56 @@ impl Drop for Locked {
 /// The lock of an account; free when the last of these is dropped.
 #[derive(Debug)]
 pub struct Held {
-    directory: Arc<Directory>,
     names: BTreeSet<String>,
-    _files: Vec<Locked>,
+    candidates: Vec<Candidate>,
+    place: Mutex<Place>,
+}
+
+/// Where a lock is, and its files by their names.
+#[derive(Debug)]
+struct Place {
+    directory: Directory,
+    files: BTreeMap<String, Locked>,
+}
+
+impl Place {
+    /// Be where others look for the lock.  The directory goes when the user's last session ends,
+    /// and is another one in the next; and there are programs that clean up.
+    fn follow(&mut self, candidates: &[Candidate]) -> Result<(), Option<u32>> {
+        // Where there is none any more, nobody else finds one.
+        let Ok(directory) = directory(candidates) else {
+            return Ok(());
+        };
+        let mut new = Vec::new();
+        for (name, locked) in &self.files {
+            if directory.names(&locked.0, name).unwrap_or(false) {
+                continue;
+            }
+            let Ok(file) = directory.file(name) else {
+                continue;
+            };
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    search::sign(&file, std::process::id());
+                    new.push((name.clone(), Locked(file)));
+                }
+                Err(Errno::WOULDBLOCK) => return Err(search::holder(&file)),
+                Err(_) => {}
+            }
+        }
+        self.files.extend(new);
+        self.directory = directory;
+        Ok(())
+    }
+}
+
+/// Why a run cannot have its lock; with the number of a process if that is known.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Another Emacs has the account's lock, since the file of ours was removed.
+    Account(Option<u32>),
+    /// Another run has its own.
+    Run(Option<u32>),
 }
 
 impl Held {
@@ -58,15 +105,18 @@ impl Held {
         key.plain_names().all(|name| self.names.contains(&name))
     }
 
-    /// The lock of one run.
+    /// The lock of one run.  May wait for a disk.
     ///
     /// # Errors
-    /// When another run has it, with the number of its process if that is known.
-    pub fn run(&self) -> Result<RunLock, Option<u32>> {
+    /// When somebody else has it.
+    pub fn run(&self) -> Result<RunLock, Taken> {
+        // Nothing is left half done in there.
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.follow(&self.candidates).map_err(Taken::Account)?;
         let mut files = Vec::new();
         for name in &self.names {
             // Where there is no such file any more, a run goes on without.
-            let Ok(file) = self.directory.file(&run_file(name)) else {
+            let Ok(file) = place.directory.file(&run_file(name)) else {
                 continue;
             };
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -74,7 +124,7 @@ impl Held {
                     search::unsign(&file);
                     files.push(Locked(file));
                 }
-                Err(Errno::WOULDBLOCK) => return Err(search::holder(&file)),
+                Err(Errno::WOULDBLOCK) => return Err(Taken::Run(search::holder(&file))),
                 Err(_) => {}
             }
         }
@@ -146,13 +196,35 @@ impl Seeker {
         let tell = Arc::new(tell);
         let last = tell.clone();
         let body = move || {
-            let sought = directory(&candidates).and_then(|directory| {
-                let search = Search {
+            let sought = directory(&candidates).and_then(|found| {
+                let mut search = Search {
                     every: EVERY,
-                    directory: Arc::new(directory),
+                    directory: found,
                     stopped,
                 };
-                seek(&search, key.names(), &*tell)
+                loop {
+                    let names = key.names();
+                    let files = match seek(&search, &names, &*tell) {
+                        Ok(Some(files)) => files,
+                        Ok(None) => return Ok(None),
+                        Err(error) => {
+                            // It may have been removed while we waited in it.
+                            let now = directory(&candidates)?;
+                            anyhow::ensure!(!now.is(&search.directory), error);
+                            search.directory = now;
+                            continue;
+                        }
+                    };
+                    let place = Place {
+                        directory: search.directory,
+                        files,
+                    };
+                    return Ok(Some(Held {
+                        names,
+                        candidates,
+                        place: Mutex::new(place),
+                    }));
+                }
             });
             match sought {
                 Ok(Some(held)) => tell(Holder::Us(Arc::new(held))),
@@ -170,31 +242,31 @@ impl Seeker {
 
 /// Get all files, always in the same order, so that no two wait for each other; `None` when nobody
 /// wants them any more.
-fn seek(search: &Search, names: BTreeSet<String>, tell: &dyn Fn(Holder)) -> Result<Option<Held>> {
-    let mut files = Vec::new();
-    for name in &names {
+fn seek(
+    search: &Search,
+    names: &BTreeSet<String>,
+    tell: &dyn Fn(Holder),
+) -> Result<Option<BTreeMap<String, Locked>>> {
+    let mut files = BTreeMap::new();
+    for name in names.iter().map(|name| lock_file(name)) {
         let other = |pid| tell(Holder::Other(pid));
-        match search.get(&lock_file(name), Wait::Emacs, &other)? {
+        match search.get(&name, Wait::Emacs, &other)? {
             Some(file) => {
                 search::sign(&file, std::process::id());
-                files.push(Locked(file));
+                files.insert(name, Locked(file));
             }
             None => return Ok(None),
         }
     }
     // Whoever ran for the one before us is to be over too.
-    for name in &names {
+    for name in names {
         let orphan = |pid| tell(Holder::Orphan(pid));
         match search.get(&run_file(name), Wait::Run, &orphan)? {
             Some(file) => drop(Locked(file)),
             None => return Ok(None),
         }
     }
-    Ok(Some(Held {
-        directory: search.directory.clone(),
-        names,
-        _files: files,
-    }))
+    Ok(Some(files))
 }
 
 fn nobody(text: &str) -> String {

@@ -5,12 +5,11 @@ use std::io::PipeReader;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::PollFlags;
-use rustix::fs::{AtFlags, FlockOperation, Mode, Stat, fchmod, flock, fstat, statat, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, fchmod, flock, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
@@ -30,7 +29,7 @@ const REPLACED: usize = 100;
 /// How locks are sought.
 pub(super) struct Search {
     pub(super) every: Duration,
-    pub(super) directory: Arc<Directory>,
+    pub(super) directory: Directory,
     /// Nobody wants them any more when this is closed.
     pub(super) stopped: PipeReader,
 }
@@ -54,7 +53,7 @@ impl Search {
             // It stays open for as long as we seek: its closing would wake others.
             let file = self.directory.file(name)?;
             let mut watch = Watch::start(&self.directory.path.join(name));
-            if !self.is_named(&file, name)? {
+            if !self.directory.names(&file, name)? {
                 continue;
             }
             let locked = self.locked(&file, wait, &mut watch, &mut tell);
@@ -68,23 +67,11 @@ impl Search {
                 }
             }
             // The one before us may have waited for the lock of a file that is gone.
-            if self.is_named(&file, name)? {
+            if self.directory.names(&file, name)? {
                 return Ok(Some(file));
             }
         }
         anyhow::bail!("{} is replaced again and again", self.directory.says(name))
-    }
-
-    /// Whether this is the file that others would find.
-    fn is_named(&self, file: &File, name: &str) -> Result<bool> {
-        let same = |a: &Stat, b: &Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
-        let path = || self.directory.says(name);
-        let ours = fstat(file).with_context(path)?;
-        match statat(&self.directory.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) => Ok(same(&found, &ours)),
-            Err(Errno::NOENT) => Ok(false),
-            Err(error) => Err(error).with_context(path),
-        }
     }
 
     /// Wait for the lock.

@@ -206,6 +206,61 @@ fn a_file_made_anew_is_the_one_that_counts() {
     child.wait().unwrap();
 }
 
+/// As when the user's last session ends, and another one begins.
+#[test]
+fn a_directory_that_is_replaced_is_followed() {
+    let top = tempfile::tempdir().unwrap();
+    let us = std::process::id();
+    let ours = top.path().join("mailsync");
+    let (_one, first) = seek("a", top.path());
+    let lock = held(&first);
+    let (_two, second) = seek("a", top.path());
+    other(&second, us);
+    fs::remove_dir_all(&ours).unwrap();
+    let run = lock.run().unwrap();
+    // Whoever comes now finds both locks.
+    let (_three, third) = seek("a", top.path());
+    other(&third, us);
+    assert_eq!(lock.run().err(), Some(Taken::Run(None)));
+    drop(run);
+    drop(lock);
+    // One of those who wait gets it, the one that has waited in the old directory too.
+    let (told, holders) = mpsc::channel();
+    for waits in [second, third] {
+        let told = told.clone();
+        std::thread::spawn(move || drop(told.send((held_some_time(&waits), waits))));
+    }
+    let (lock, _) = holders.recv_timeout(LONG).unwrap();
+    assert!(holders.recv_timeout(Duration::from_millis(100)).is_err());
+    drop(lock);
+    holders.recv_timeout(LONG).unwrap();
+}
+
+fn held_some_time(holders: &Receiver<Holder>) -> Arc<Held> {
+    loop {
+        match next(holders) {
+            Holder::Us(held) => return held,
+            Holder::Nobody(text) => panic!("{text}"),
+            Holder::Other(_) | Holder::Orphan(_) => {}
+        }
+    }
+}
+
+#[test]
+fn who_has_lost_the_lock_runs_no_more() {
+    let top = tempfile::tempdir().unwrap();
+    let (_one, first) = seek("a", top.path());
+    let lock = held(&first);
+    fs::remove_file(file(top.path(), "a")).unwrap();
+    let (_two, second) = seek("a", top.path());
+    let theirs = held(&second);
+    let taken = lock.run().err();
+    assert_eq!(taken, Some(Taken::Account(Some(std::process::id()))));
+    drop(theirs.run().unwrap());
+    drop(theirs);
+    drop(lock.run().unwrap());
+}
+
 #[test]
 fn without_notification_it_is_tried_for() {
     let top = tempfile::tempdir().unwrap();
@@ -214,10 +269,10 @@ fn without_notification_it_is_tried_for() {
     let (stopped, _stop) = io::pipe().unwrap();
     let search = Search {
         every: Duration::from_millis(1),
-        directory: Arc::new(Directory {
+        directory: Directory {
             fd: open(top.path().join("mailsync"), DIRECTORY, Mode::empty()).unwrap(),
             path: top.path().join("mailsync"),
-        }),
+        },
         stopped,
     };
     let mut tries = 0;
@@ -256,17 +311,32 @@ fn directories_that_are_not_safe() {
         assert!(text.contains(expected), "{text}");
         assert!(text.contains(top.path().to_str().unwrap()), "{text}");
     }
-    // Where nothing can be made at all; for root there is little else.
     if rustix::process::geteuid().is_root() {
         let (_seeker, holders) = seek("a", Path::new("/proc"));
         let text = nobody_holds(&holders);
         assert!(text.contains("making /proc/mailsync"), "{text}");
-    } else {
-        let top = tempfile::tempdir().unwrap();
-        fs::set_permissions(top.path(), fs::Permissions::from_mode(0o500)).unwrap();
-        let (_seeker, holders) = seek("a", top.path());
-        assert!(nobody_holds(&holders).contains("making"));
     }
+}
+
+#[test]
+fn a_directory_in_which_nothing_can_be_made_is_passed_over() {
+    let top = tempfile::tempdir().unwrap();
+    let closed = if rustix::process::geteuid().is_root() {
+        // There is little else where root may not.
+        PathBuf::from("/sys")
+    } else {
+        let closed = top.path().join("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
+        closed
+    };
+    let candidate = |path, ours| Candidate { path, ours };
+    let closed = candidate(closed, false);
+    let last = candidate(top.path().join("last"), true);
+    let found = directory(&[closed.clone(), last]).unwrap();
+    assert_eq!(found.path, top.path().join("last/mailsync"));
+    let error = directory(&[closed]).unwrap_err();
+    assert!(format!("{error:#}").contains("making"), "{error:#}");
 }
 
 #[test]
@@ -330,7 +400,7 @@ fn a_daemon_that_outlives_its_run_keeps_nothing() {
     let run = lock.run().unwrap();
     let mut daemon = left_behind(&run);
     // While it lasts there is no other one.
-    assert_eq!(lock.run().err(), Some(Some(daemon.id())));
+    assert_eq!(lock.run().err(), Some(Taken::Run(Some(daemon.id()))));
     drop(run);
     drop(lock.run().unwrap());
     drop(lock);
@@ -375,9 +445,9 @@ fn what_a_run_has_left_outside_of_its_group_is_not_waited_for() {
     let lock = held(&second);
     // The next run has a lock of its own, and is seen.
     let next = lock.run().unwrap();
-    assert_eq!(lock.run().err(), Some(None));
+    assert_eq!(lock.run().err(), Some(Taken::Run(None)));
     next.sign(4711);
-    assert_eq!(lock.run().err(), Some(Some(4711)));
+    assert_eq!(lock.run().err(), Some(Taken::Run(Some(4711))));
     drop(run);
-    assert_eq!(lock.run().err(), Some(Some(4711)));
+    assert_eq!(lock.run().err(), Some(Taken::Run(Some(4711))));
 }

@@ -6,11 +6,10 @@
 //! [`find`] and [`load`], which know where the file is.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::super::paths::expand;
+use super::super::paths::{self, expand};
 use super::super::surroundings::Surroundings;
 
 /// A configuration.
@@ -333,7 +332,7 @@ pub fn find(around: &Surroundings, given: Option<&Path>) -> PathBuf {
 /// With what is wrong with it and what to do, in one line.
 pub fn load(file: &Path) -> Result<Config, String> {
     let shown = file.display();
-    let text = fs::read(file).map_err(|error| {
+    let text = paths::read(file).map_err(|error| {
         format!(
             "mbsync's configuration {shown} cannot be read ({error}); \
              write it, or name the right file with :config"
@@ -347,6 +346,7 @@ pub fn load(file: &Path) -> Result<Config, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::outcome::{self, Exit, Verdict};
+use super::super::paths;
 use super::super::plan::Plan;
 use super::super::{Order, Outcome, Output, Scope};
 
@@ -132,6 +133,8 @@ enum Trouble {
     Renumbered,
     /// Another process syncs it.
     Locked,
+    /// What mbsync knows of it cannot be read; its name is that of the file.
+    State,
 }
 
 /// An error about a box.
@@ -147,6 +150,15 @@ struct Broken<'a> {
 
 impl<'a> Broken<'a> {
     fn of(line: &'a str) -> Option<Self> {
+        if let Some(name) = damaged(line) {
+            return Some(Broken {
+                trouble: Trouble::State,
+                channel: "",
+                name,
+                line,
+                reason: None,
+            });
+        }
         let (rest, warning) = match line.strip_prefix("Error: channel ") {
             Some(rest) => (rest, false),
             None => (line.strip_prefix("Warning: channel ")?, true),
@@ -193,6 +205,29 @@ impl<'a> Broken<'a> {
         }
         None
     }
+}
+
+/// The file, if a line says that what is in it about a box is damaged.
+fn damaged(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("Error: ")?;
+    let parts = [
+        "sync state header",
+        "sync state entry",
+        "journal header",
+        "journal entry",
+    ];
+    let (what, _) = rest.split_once('/')?;
+    if !parts.iter().any(|part| what.contains(part)) {
+        return None;
+    }
+    let file = &rest[what.len()..];
+    let file = file.strip_suffix(" refers to non-existing sync state entry");
+    let file = file.unwrap_or(&rest[what.len()..]);
+    let number = |end: &str| !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit());
+    Some(match file.rsplit_once(':') {
+        Some((file, line)) if number(line) => file,
+        _ => file,
+    })
 }
 
 /// What went wrong, in words.
@@ -437,7 +472,11 @@ impl<'a> Court<'a> {
             let key = format!("{}:{}", broken.channel, broken.name);
             let key =
                 (BREAKS.iter()).fold(key, |key, (to, from)| key.replace(*from, &to.to_string()));
-            match self.plan.names.get(key.as_bytes()) {
+            let known = match broken.trouble {
+                Trouble::State => self.beside(Path::new(broken.name)),
+                _ => self.plan.names.get(key.as_bytes()),
+            };
+            match known {
                 Some(real) => failed.push(real.clone()),
                 None => failed.extend(self.all()),
             }
@@ -453,6 +492,7 @@ impl<'a> Court<'a> {
         let Broken { channel, name, .. } = first;
         let mut what = match first.trouble {
             Trouble::Renumbered => format!("the messages of folder {name} were renumbered"),
+            Trouble::State => "the sync state of a folder is damaged".to_owned(),
             _ => format!("mbsync could not sync folder {name} of channel {channel}"),
         };
         let mut others: Vec<_> = self
@@ -479,15 +519,23 @@ impl<'a> Court<'a> {
                 format!("if it is only on the server, set Create Near or Create Both in {file}")
             }
             Trouble::Both => format!("it is on neither side; create it, or see Patterns in {file}"),
-            Trouble::Renumbered => "mbsync leaves it out until that is mended by hand: move the \
+            Trouble::Renumbered | Trouble::State => {
+                "mbsync leaves it out until that is mended by hand: move the \
                  local folder and its sync state away, then it is fetched anew"
-                .to_owned(),
+                    .to_owned()
+            }
             Trouble::Locked => "".to_owned(),
         };
         let line = first.reason.unwrap_or(first.line);
         let mut finding = tell(Outcome::Partial, &what, line, &advice);
         finding.failed = failed;
         Some(finding)
+    }
+
+    /// The folder in which mbsync keeps this state, if it keeps it in folders.
+    fn beside(&self, state: &Path) -> Option<&Arc<Path>> {
+        let folder = paths::truename(state.parent()?);
+        self.plan.names.values().find(|real| ***real == *folder)
     }
 
     fn unknown(&self) -> Option<Finding> {

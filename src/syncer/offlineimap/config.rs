@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::paths::expand;
+use super::super::paths::{self, expand};
 use super::super::plan::Refused;
 use super::super::surroundings::Surroundings;
 use super::super::{Order, Outcome, Program};
@@ -59,7 +59,7 @@ impl Setup {
         };
         let paths = Paths(Surroundings::of(order));
         let file = paths.file(config.as_deref());
-        let text = fs::read(&file).map_err(|error| {
+        let text = paths::read(&file).map_err(|error| {
             refused(&format!(
                 "OfflineIMAP's configuration {} cannot be read ({error}); \
                  write it, or name the right file with :config",

@@ -28,7 +28,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::lock::{Held, RunLock};
+use super::lock::{Held, RunLock, Taken};
 use super::outcome::{Exit, Verdict, judge};
 use super::plan::{Plan, Refused, plan};
 use super::{End, Ended, Event, Memory, Order, Outcome, Output, Program, RunId, ready};
@@ -149,8 +149,10 @@ fn begin(
     let name = format!("mailsync-sync{}", job.run.0 % 100);
     let at_work = shared.clone();
     let body = move || {
-        let mut ended = blank();
-        if let Err(refused) = perform(job, held.as_deref(), &at_work, &teller, &mut ended) {
+        let (mut ended, mut robbed) = (blank(), false);
+        let held_lock = held.as_deref();
+        let performed = perform(job, held_lock, &at_work, &teller, &mut ended, &mut robbed);
+        if let Err(refused) = performed {
             ended.outcome = refused.outcome;
             ended.text = refused.text;
         }
@@ -158,6 +160,9 @@ fn begin(
         at_work.over();
         // Before it is told: whoever hears of the end may want the lock.
         drop(held);
+        if robbed {
+            teller.robbed();
+        }
         teller.ended(ended);
     };
     threads::spawn(&name, body, panicked)?;
@@ -190,6 +195,7 @@ fn perform(
     shared: &Shared,
     teller: &Teller,
     ended: &mut Ended,
+    robbed: &mut bool,
 ) -> Result<(), Refused> {
     let plan = (job.plan)()?;
     ended.everything = plan.everything;
@@ -198,7 +204,10 @@ fn perform(
         return Err(by_us(why, &plan));
     }
     let lock = held.map_or_else(|| Ok(RunLock::default()), Held::run);
-    let lock = lock.map_err(beside)?;
+    let lock = lock.map_err(|taken| {
+        *robbed = matches!(taken, Taken::Account(_));
+        beside(&taken)
+    })?;
     let keeps: Vec<_> = lock.files().collect();
     let process = process::spawn(&Recipe {
         argv: &plan.argv,
@@ -241,12 +250,21 @@ fn perform(
     Ok(())
 }
 
-/// Another run has the lock, of which nobody knew.
-fn beside(pid: Option<u32>) -> Refused {
-    let who = pid.map_or_else(|| "a process".to_owned(), |pid| format!("pid {pid}"));
+/// Somebody else has the lock, of whom nobody knew.
+fn beside(taken: &Taken) -> Refused {
+    let who = |pid: &Option<u32>, other: &str| match pid {
+        Some(pid) => format!("pid {pid}"),
+        None => other.to_owned(),
+    };
     Refused {
         outcome: Outcome::Locked,
-        text: format!("{who} that another run has left behind syncs it"),
+        text: match taken {
+            Taken::Account(pid) => format!("{} syncs it now", who(pid, "another Emacs")),
+            Taken::Run(pid) => format!(
+                "{} that another run has left behind syncs it",
+                who(pid, "a process")
+            ),
+        },
     }
 }
 
@@ -320,6 +338,10 @@ struct Teller {
 impl Teller {
     fn began(&self, pid: u32) {
         (self.tell)(Event::Began { run: self.run, pid });
+    }
+
+    fn robbed(&self) {
+        (self.tell)(Event::Robbed { run: self.run });
     }
 
     fn sign(&self) {

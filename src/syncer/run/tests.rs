@@ -97,7 +97,7 @@ impl Bench {
         let mut signs = 0;
         loop {
             match self.next() {
-                (Event::Began { .. }, _) => {}
+                (Event::Began { .. } | Event::Robbed { .. }, _) => {}
                 (Event::Sign { .. }, _) => signs += 1,
                 (Event::Ended { ended, .. }, spent) => {
                     // Nothing after it.
@@ -647,6 +647,26 @@ fn a_run_that_has_lost_its_emacs_is_waited_for() {
     process::kill(group, Signal::KILL);
     let held = lock_held(&first);
     drop(held.run().unwrap());
+}
+
+#[test]
+fn a_lock_that_another_emacs_has_got_is_told_before_the_end() {
+    let top = tempfile::tempdir().unwrap();
+    let (_one, first) = seek(top.path());
+    let held = lock_held(&first);
+    fs::remove_dir_all(top.path().join("mailsync")).unwrap();
+    let (_two, second) = seek(top.path());
+    let _theirs = lock_held(&second);
+    let (told, events) = mpsc::channel();
+    let tell = move |event| drop(told.send(event));
+    let _running = begin(shell("exit 0"), Some(held), tell).unwrap();
+    let robbed = events.recv_timeout(LONG).unwrap();
+    assert!(matches!(robbed, Event::Robbed { .. }), "{robbed:?}");
+    let Ok(Event::Ended { ended, .. }) = events.recv_timeout(LONG) else {
+        panic!("no end");
+    };
+    assert_eq!((ended.outcome, ended.exit), (Outcome::Locked, None));
+    assert!(ended.text.contains("syncs it now"), "{}", ended.text);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn lines_tell_how_it_went() {
     let plain = "IMAP command 'AUTHENTICATE PLAIN <authdata>' returned an error: NO ";
     let far = "Error: channel c: far side box a cannot be opened.\n";
     // exit code, what it printed, outcome, part of the text
-    let table: [(i32, &str, Outcome, &str); 48] = [
+    let table: [(i32, &str, Outcome, &str); 49] = [
         (0, "", Ok, ""),
         (9, "", Ok, ""),
         (
@@ -298,6 +298,12 @@ fn lines_tell_how_it_went() {
         ),
         (
             1,
+            "Error: malformed sync state header entry at /m/a/.mbsyncstate:1\n",
+            Partial,
+            "/m/a/.mbsyncstate:1; mbsync leaves it out",
+        ),
+        (
+            1,
             &("IMAP command 'SELECT \"a\"' returned an error: NO gone\n".to_owned() + far),
             Partial,
             "NO gone; if",
@@ -437,4 +443,34 @@ fn stores_are_to_be_mended() {
         let advice = format!("; {advice}");
         assert!(verdict.text.contains(&advice), "{}", verdict.text);
     }
+}
+
+#[test]
+fn a_damaged_state_is_the_trouble_of_its_folder_alone() {
+    let table = [
+        (
+            "incomplete sync state header entry at /m/b/.mbsyncstate:1",
+            1,
+        ),
+        ("unterminated sync state header in /m/b/.mbsyncstate", 1),
+        ("incomplete journal header in /m/b/.mbsyncstate.journal", 1),
+        (
+            "journal entry at /m/b/.mbsyncstate.journal:7 refers to non-existing sync state entry",
+            1,
+        ),
+        // It is not kept in folders.
+        ("invalid sync state entry at /home/.mbsync/c:12:3", 2),
+    ];
+    for (line, failed) in table {
+        let verdict = judged(Exit::Code(1), &format!("Error: {line}\n"), false);
+        assert_eq!(verdict.outcome, Outcome::Partial, "{line}");
+        assert_eq!(verdict.failed.len(), failed, "{line}");
+        assert!(verdict.failed.contains(&Path::new("/m/b").into()), "{line}");
+    }
+    let other = judged(
+        Exit::Code(1),
+        "Error: cannot create journal /m/a/x\n",
+        false,
+    );
+    assert_eq!(other.outcome, Outcome::Transient);
 }
