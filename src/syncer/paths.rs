@@ -23,10 +23,10 @@ pub(super) fn truename(path: &Path) -> PathBuf {
     found.map_or_else(|| path.clone(), |real| tidy(&real))
 }
 
-/// The longest configuration that is read (bytes).
-const LONGEST: u64 = 16 << 20;
+/// The longest file that is read (bytes): a record of two million messages.
+const LONGEST: u64 = 64 << 20;
 
-/// What is in a configuration file.  One that has no end, or has to be waited for, is none.
+/// What is in a configuration or a record.  A file that has no end, or has to be waited for, is none.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     // For a pipe, opening would wait for somebody who writes.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LONGEST {
-        return Err(io::Error::other("it is too long for a configuration"));
+        return Err(io::Error::other("it is too long"));
     }
     Ok(text)
 }

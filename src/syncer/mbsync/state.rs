@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::super::paths::read;
 use super::super::unpushed::{Agreed, Flags, Unpushed, compare, list, number};
 use super::records::Column;
 
@@ -52,7 +53,7 @@ fn look(folder: &Path, file: &Path, column: Column) -> Result<Unpushed, String> 
     };
     busy()?;
     let before = stamp()?;
-    let text = fs::read(file).map_err(|error| cannot(file, &error))?;
+    let text = read(file).map_err(|error| cannot(file, &error))?;
     let state = parse(&text, column)
         .map_err(|line| format!("line {line} of {} is not understood", file.display()))?;
     match validity(folder) {
@@ -71,7 +72,7 @@ fn look(folder: &Path, file: &Path, column: Column) -> Result<Unpushed, String> 
 
 /// The UIDVALIDITY that mbsync has given the folder.
 fn validity(folder: &Path) -> Option<u32> {
-    let text = fs::read(folder.join(".uidvalidity")).ok()?;
+    let text = read(&folder.join(".uidvalidity")).ok()?;
     number(text.split(|byte| *byte == b'\n').next()?)
 }
 
