@@ -111,7 +111,7 @@ struct Planned {
     needs: BTreeMap<String, Need>,
     wish: Option<Wish>,
     /// Its folders are looked at; Lisp is not asked.
-    looked: bool,
+    looked: Option<Look>,
 }
 
 #[derive(Debug)]
@@ -254,7 +254,7 @@ impl Rules {
     }
 
     pub fn asked(&mut self, now: Duration, folders: Option<&[String]>, request: i64) {
-        if self.planned.as_ref().is_some_and(|planned| planned.looked) {
+        if self.planned.as_ref().is_some_and(|it| it.looked.is_some()) {
             self.plans_nothing();
         }
         let moment = self.moment();
@@ -369,12 +369,12 @@ impl Rules {
     }
 
     /// Folders are looked at before they would be synced: that is decided now.
-    pub fn looks(&mut self, now: Duration, folders: &[&str]) -> Broken {
+    pub fn looks(&mut self, now: Duration, look: Look, folders: &[&str]) -> Broken {
         // One look may follow another at once.
         self.plans_nothing();
         self.poll(now);
         let mut planned = self.plan(now);
-        planned.looked = true;
+        planned.looked = Some(look);
         let scope = folders.iter().map(|it| (*it).to_owned()).collect();
         self.may_start(&planned, Some(&scope))?;
         let check = self.timing.check;
@@ -395,42 +395,38 @@ impl Rules {
         moment: u64,
         seen: &[(&'static str, Seen)],
     ) {
-        let before = matches!(look, Look::Before(_));
-        let current = |(it, until): &mut (Look, Duration)| *it == look && now < *until;
-        if !before && self.review.take_if(current).is_none() {
-            return;
-        }
+        // What comes too late is nobody's verdict: who waited for it has gone on.
+        let needs = if let Look::Before(_) = look {
+            let planned = self.planned.as_mut().filter(|it| it.looked == Some(look));
+            planned.map(|it| &mut it.needs)
+        } else {
+            let current = |(it, until): &mut (Look, Duration)| *it == look && now < *until;
+            let review = self.review.take_if(current);
+            review.map(|_| &mut self.needs)
+        };
+        let Some(needs) = needs else { return };
+        let ignore = &self.timing.ignore;
         for (folder, seen) in seen {
-            if self.ignores(folder) {
+            if ignore.iter().any(|glob| glob.matches(folder.as_bytes())) {
                 continue;
             }
-            let planned = self.planned.iter_mut().filter(|it| it.looked && before);
-            let planned = planned.map(|it| &mut it.needs);
-            let done = |need: &Need| need.moment <= moment && !need.wished && !need.structural;
-            match seen {
-                Seen::Nothing => {}
-                Seen::Pushed => {
-                    for needs in planned.chain([&mut self.needs]) {
-                        if needs.get(*folder).is_some_and(done) {
-                            needs.remove(*folder);
-                        }
-                    }
+            let need = needs.get_mut(*folder);
+            if let Seen::Pushed | Seen::Refused = seen
+                && let Some(need) = need.filter(|it| it.moment <= moment && !it.structural)
+            {
+                // It waits for no check, if for anything.
+                need.unseen = None;
+                need.optional |= !need.wished;
+                if *seen == Seen::Pushed && need.optional {
+                    needs.remove(*folder);
                 }
-                Seen::Open if before => {}
-                Seen::Refused | Seen::Open => {
-                    if *seen == Seen::Refused {
-                        let all = planned.chain([&mut self.needs]);
-                        let mut all = all.filter_map(|needs| needs.get_mut(*folder));
-                        all.by_ref()
-                            .filter(|it| done(it))
-                            .for_each(|it| it.optional = true);
-                    }
-                    let need = self.needs.entry((*folder).to_owned());
-                    need.or_insert_with(|| Need {
-                        optional: true,
-                        ..Need::new(now)
-                    });
-                }
+            }
+            if let (Look::After(_), Seen::Refused | Seen::Open) = (look, seen) {
+                let need = needs.entry((*folder).to_owned());
+                need.or_insert_with(|| Need {
+                    optional: true,
+                    ..Need::new(now)
+                });
             }
         }
     }
@@ -443,7 +439,7 @@ impl Rules {
             ready: self.ready,
             needs: std::mem::take(&mut self.needs),
             wish: self.wish.take(),
-            looked: false,
+            looked: None,
         }
     }
 
@@ -492,7 +488,7 @@ impl Rules {
         self.poll(now);
         let planned = self.planned.take();
         let known = planned.is_none();
-        let looked = planned.as_ref().is_some_and(|planned| planned.looked);
+        let looked = planned.as_ref().is_some_and(|it| it.looked.is_some());
         if looked && !self.ready {
             return Err("a run over maildirs that may be away".to_owned());
         }

@@ -40,7 +40,7 @@ impl World {
         let folders = folders.ok_or("a look at a folder that is none")?;
         if let Look::Before(_) = look {
             let names: Vec<_> = folders.iter().map(|(name, _)| *name).collect();
-            self.rules.looks(self.now, &names)?;
+            self.rules.looks(self.now, look, &names)?;
         } else {
             self.rules.reviews(self.now, look);
         }
