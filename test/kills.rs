@@ -38,8 +38,16 @@ struct Book {
     made: BTreeMap<String, &'static str>,
     deleted_here: BTreeSet<String>,
     deleted_there: BTreeSet<String>,
-    seen: BTreeMap<String, bool>,
-    flagged: BTreeMap<String, bool>,
+    seen: Flags,
+    flagged: Flags,
+}
+
+/// What a flag of messages was made at last, and how often it was changed.
+type Flags = BTreeMap<String, (bool, usize)>;
+
+fn note(flags: &mut Flags, subject: String, set: bool) {
+    let flag = flags.entry(subject).or_default();
+    *flag = (set, flag.1 + 1);
 }
 
 impl Book {
@@ -201,7 +209,7 @@ impl World {
         let new = self.tree.join(folder).join("cur");
         match fs::rename(file, new.join(format!("{base}:2,{letters}"))) {
             Ok(()) if letter == 'S' => {
-                book.seen.insert(subject, set);
+                note(&mut book.seen, subject, set);
                 Ok(())
             }
             Ok(()) => Ok(()),
@@ -240,7 +248,7 @@ impl World {
         let answers = imap.command(&command, b"")?;
         // Without an answer it is gone.
         if letter == 'F' && answers.iter().any(|(line, _)| line.contains(" FETCH ")) {
-            book.flagged.insert(subject, set);
+            note(&mut book.flagged, subject, set);
         }
         Ok(())
     }
@@ -401,7 +409,7 @@ impl World {
             assert!(runs < 5, "{:?} {}", verdict.outcome, verdict.text);
         }
         let book = self.book();
-        let (mut back, mut count) = (0, 0);
+        let (mut back, mut undone, mut count) = (0, 0, 0);
         for folder in FOLDERS {
             let (here, there) = (self.here(folder)?, self.there(folder)?);
             assert_eq!(here, there, "{folder}: here and there");
@@ -415,12 +423,17 @@ impl World {
                     continue;
                 }
                 for (letter, last) in [('S', &book.seen), ('F', &book.flagged)] {
-                    let set = last.get(subject).copied();
-                    assert_eq!(
-                        set.unwrap_or(flags.contains(letter)),
-                        flags.contains(letter),
-                        "{folder}: {letter} of {subject}"
-                    );
+                    let Some((set, times)) = last.get(subject).copied() else {
+                        continue;
+                    };
+                    if set == flags.contains(letter) {
+                        continue;
+                    }
+                    // When a run is cut off after it has told the other side, and the change is
+                    // taken back then, no syncer can tell that from a change of the other side.
+                    assert!(times > 1, "{folder}: {letter} of {subject} is not {set}");
+                    println!("{folder}: {letter} of {subject} was changed {times} times");
+                    undone += 1;
                 }
             }
             for (subject, _) in book.made.iter().filter(|(_, it)| **it == folder) {
@@ -433,8 +446,8 @@ impl World {
             }
         }
         println!(
-            "the same on both sides after {runs} runs: {count} messages of {} made, {back} that \
-             were deleted",
+            "the same on both sides after {runs} runs: {count} messages of {} made, {back} back that \
+             were deleted, {undone} flags back that were changed back",
             book.made.len()
         );
         Ok(())
