@@ -80,8 +80,13 @@ bench:	## measure, next to the alternatives
 	@test/bench/run.sh
 
 .PHONY: torture
-torture: toolchain	## the simulator for long: make torture SEEDS=1000000
+torture: toolchain	## for long: make torture SEEDS=1000000 KILLS=30 ACTIONS=1000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
+	@test/deps.sh test
+	KILLS="$(or $(KILLS),30)" "$(CARGO)" test --release --locked --test kills -- --nocapture --test-threads 1
+	@$(MAKE) all
+	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py mbsync verbatim batch life
+	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py offlineimap slash batch life
 
 .PHONY: clean
 clean:	## remove what was built

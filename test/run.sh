@@ -37,7 +37,7 @@ sync_days() {
     local syncer day output pid status=0 pids=()
     output=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-check.XXXXXX")
     for syncer in 'mbsync verbatim' 'offlineimap slash'; do
-        for day in 'tmux reader' 'batch instances' 'batch troubles'; do
+        for day in 'tmux reader' 'batch instances' 'batch troubles' 'batch echo'; do
             # shellcheck disable=SC2086
             env EMACS="$1" timeout -k 10 400 test/sync.py $syncer $day >"$output/$syncer $day" 2>&1 &
             pids+=($!)
@@ -86,7 +86,7 @@ for program in "${emacsen[@]}"; do
         done
         check "both sides the same, mbsync, tmux, $name" \
             env EMACS="$program" timeout -k 10 300 test/sync.py mbsync verbatim tmux
-        check "both sides the same, Gnus, several Emacsen, troubles, $name" sync_days "$program"
+        check "both sides the same, Gnus, several Emacsen, troubles, runs, $name" sync_days "$program"
         check "typing while mail arrives, $name" \
             env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e.sh nnmaildir typing
     fi

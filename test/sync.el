@@ -117,6 +117,32 @@
   (gnus-summary-move-article 1 (concat "nnmaildir+fix:" to))
   (gnus-summary-exit))
 
+(defun sync-act (group which action to)
+  "In GROUP, do ACTION with the message WHICH, as a user does.
+WHICH is a subject, or a number, by which one is taken.  TO is the
+group to which ACTION `move' or `copy' brings it."
+  (ignore-errors (gnus-group-read-group t t (concat "nnmaildir+fix:" group)))
+  (if (not (derived-mode-p 'gnus-summary-mode))
+      (e2e-say "acted" "nothing" "")
+    (let ((to (concat "nnmaildir+fix:" to)) subject)
+      (if (stringp which)
+          (gnus-summary-goto-subject
+           (gnus-data-number
+            (seq-find (lambda (data)
+                        (equal (mail-header-subject (gnus-data-header data)) which))
+                      gnus-newsgroup-data)))
+        (gnus-summary-goto-subject
+         (gnus-data-number (nth (mod which (length gnus-newsgroup-data)) gnus-newsgroup-data))))
+      (setq subject (mail-header-subject (gnus-summary-article-header)))
+      (pcase action
+        ('read (gnus-summary-select-article t t))
+        ('tick (gnus-summary-tick-article))
+        ('move (gnus-summary-move-article 1 to))
+        ('copy (gnus-summary-copy-article 1 to))
+        ('delete (gnus-summary-delete-article)))
+      (gnus-summary-exit)
+      (e2e-say "acted" action subject))))
+
 (defvar e2e-work)
 (e2e-begin #'sync-start)
 

@@ -6,7 +6,8 @@ usage: test/sync.py mbsync|offlineimap LAYOUT [batch|tmux [PART]]
 LAYOUT is verbatim, legacy, mdpp or flat for mbsync, slash or dot for OfflineIMAP.  PART is usual
 (what Gnus and a server do, and what goes wrong), or, with the first layout of each alone, reader (the
 keys of Gnus, splitting, folders; in tmux), instances (Emacsen that end in mid-sync, or share an
-account) or troubles (server, password and disk).
+account), troubles (server, password and disk), echo (how many runs a change takes) or life (many
+things that a user does, ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
@@ -18,12 +19,15 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
+from syncing.echo import Echo
 from syncing.instances import Instances
+from syncing.life import Life
 from syncing.reader import Reader
 from syncing.troubles import Troubles
 from syncing.usual import Usual
 
-PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles}
+PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
+         "echo": Echo, "life": Life}
 
 
 def main():

@@ -1,0 +1,601 @@
+//! Runs that are killed at any moment, while mail comes, changes and goes on both sides: nothing is
+//! forgotten, nothing is lost, nothing is there twice, and no look takes what is unpushed for pushed.
+//!
+//! mbsync is killed by KILL, and by TERM, as runs end it; OfflineIMAP only as runs end it.  KILLS says
+//! how often, SEED makes it as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{env, fs, io};
+
+use mailsync_module::change::Folder;
+use mailsync_module::syncer::{End, Event, Memory, Order, Outcome, Program, Scope, run};
+
+#[path = "support/imap.rs"]
+mod imap;
+#[path = "sim/rng.rs"]
+#[allow(dead_code)]
+mod rng;
+#[path = "support/syncing.rs"]
+mod syncing;
+
+use imap::Imap;
+use rng::Rng;
+use syncing::{Home, Server, Tested, ended, planned, spawn, unpushed};
+
+const FOLDERS: [&str; 3] = ["INBOX", "lists", "a/b"];
+
+/// What has been done to the messages, by their subjects.  Only this side changes whether one is
+/// seen, only the other whether it is flagged.
+#[derive(Default)]
+struct Book {
+    /// All of them, by folder.
+    made: BTreeMap<String, &'static str>,
+    deleted_here: BTreeSet<String>,
+    deleted_there: BTreeSet<String>,
+    seen: Flags,
+    flagged: Flags,
+}
+
+/// What a flag of messages was made at last, and how often it was changed.
+type Flags = BTreeMap<String, (bool, usize)>;
+
+fn note(flags: &mut Flags, subject: String, set: bool) {
+    let flag = flags.entry(subject).or_default();
+    *flag = (set, flag.1 + 1);
+}
+
+impl Book {
+    fn new_message(&mut self, rng: &mut Rng, side: &str, folder: &'static str) -> String {
+        let subject = format!("{side}-{}", self.made.len());
+        let text = format!(
+            "From: Bob <bob@example.invalid>\nSubject: {subject}\n\
+             Message-ID: <{subject}@example.invalid>\n\n{}",
+            "What there is to say.\n".repeat(1 + rng.index(400))
+        );
+        self.made.insert(subject, folder);
+        text
+    }
+
+    fn is_deleted(&self, subject: &str) -> bool {
+        self.deleted_here.contains(subject) || self.deleted_there.contains(subject)
+    }
+}
+
+/// The messages of a folder on one side: subject, flags, text without what syncers write into it.
+type Side = Vec<(String, String, String)>;
+
+fn subject(text: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix("Subject: "));
+    line.unwrap_or("no subject").to_owned()
+}
+
+fn without_marks(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text).replace("\r\n", "\n");
+    let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let kept = head.lines();
+    let kept = kept.filter(|it| !it.starts_with("X-TUID:") && !it.starts_with("X-OfflineIMAP:"));
+    let head: Vec<_> = kept.collect();
+    format!("{}\n\n{}", head.join("\n"), body.trim_end())
+}
+
+/// A user whose mail changes everywhere.
+struct World {
+    home: Home,
+    user: String,
+    port: u16,
+    tree: PathBuf,
+    program: Program,
+    memory: Mutex<Memory>,
+    book: Mutex<Book>,
+}
+
+impl World {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, memory: Memory) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory;
+    }
+
+    fn order(&self) -> Order {
+        let program = self.program.clone();
+        let mut order = self
+            .home
+            .order(program, self.tree.clone(), Scope::Everything);
+        order.memory = self
+            .memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        order
+    }
+
+    fn folders(&self) -> Result<Vec<Arc<Folder>>, Box<dyn Error>> {
+        self.home.found(&self.tree)
+    }
+
+    /// Names of the files of a folder here.
+    fn files(&self, folder: &str) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for part in ["new", "cur"] {
+            match fs::read_dir(self.tree.join(folder).join(part)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                entries => {
+                    for entry in entries? {
+                        files.push(entry?.path());
+                    }
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn here(&self, folder: &str) -> io::Result<Side> {
+        let mut side = Side::new();
+        for file in self.files(folder)? {
+            let text = without_marks(&fs::read(&file)?);
+            let (_, letters) = parts(&file);
+            side.push((subject(&text), letters, text));
+        }
+        side.sort();
+        Ok(side)
+    }
+
+    fn there(&self, folder: &str) -> io::Result<Side> {
+        let mut imap = Imap::open(self.port, &self.user, folder)?;
+        if imap.select(folder)? == 0 {
+            return Ok(Side::new());
+        }
+        let mails = imap.fetch("1:*", "")?.into_iter();
+        let mut side: Side = mails
+            .map(|mail| {
+                let text = without_marks(&mail.text);
+                (subject(&text), mail.flags, text)
+            })
+            .collect();
+        side.sort();
+        Ok(side)
+    }
+
+    /// What the user does here.
+    fn change_here(&self, rng: &mut Rng) -> io::Result<()> {
+        let folder = *rng.choose(&FOLDERS);
+        let mut book = self.book();
+        if rng.once_in(3) {
+            let text = book.new_message(rng, "here", folder);
+            let name = format!("{}.P{}.here", rng.next(), std::process::id());
+            let place = self.tree.join(folder);
+            fs::write(place.join("tmp").join(&name), text)?;
+            return fs::rename(place.join("tmp").join(&name), place.join("new").join(&name));
+        }
+        let files = self.files(folder)?;
+        if files.is_empty() {
+            return Ok(());
+        }
+        let file = rng.choose(&files);
+        // The syncer may have been there first.
+        let gone = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        };
+        let text = match fs::read(file) {
+            Ok(text) => text,
+            Err(error) => return gone(error),
+        };
+        let subject = subject(&without_marks(&text));
+        if rng.once_in(5) {
+            return match fs::remove_file(file) {
+                Ok(()) => {
+                    book.deleted_here.insert(subject);
+                    Ok(())
+                }
+                Err(error) => gone(error),
+            };
+        }
+        let letter = *rng.choose(&['S', 'S', 'R']);
+        let (base, letters) = parts(file);
+        let set = !letters.contains(letter);
+        let mut letters: Vec<_> = letters.chars().filter(|it| *it != letter).collect();
+        letters.extend(set.then_some(letter));
+        letters.sort_unstable();
+        let letters: String = letters.into_iter().collect();
+        let new = self.tree.join(folder).join("cur");
+        match fs::rename(file, new.join(format!("{base}:2,{letters}"))) {
+            Ok(()) if letter == 'S' => {
+                note(&mut book.seen, subject, set);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+            Err(error) => gone(error),
+        }
+    }
+
+    /// What others do there.
+    fn change_there(&self, rng: &mut Rng, imap: &mut Imap) -> io::Result<()> {
+        let folder = *rng.choose(&FOLDERS);
+        if rng.once_in(3) {
+            let text = self.book().new_message(rng, "there", folder);
+            return imap.append(folder, text.replace('\n', "\r\n").as_bytes());
+        }
+        let count = imap.select(folder)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let number = (1 + rng.below(count)).to_string();
+        let Some(mail) = imap.fetch(&number, "HEADER.FIELDS (SUBJECT)")?.pop() else {
+            return Ok(());
+        };
+        let subject = subject(&without_marks(&mail.text));
+        let mut book = self.book();
+        if rng.once_in(5) {
+            let deleted = format!("UID STORE {} +FLAGS (\\Deleted)", mail.uid);
+            imap.command(&deleted, b"")?;
+            imap.command("EXPUNGE", b"")?;
+            book.deleted_there.insert(subject);
+            return Ok(());
+        }
+        let (letter, flag) = *rng.choose(&[('F', "Flagged"), ('F', "Flagged"), ('R', "Answered")]);
+        let set = !mail.flags.contains(letter);
+        let sign = if set { '+' } else { '-' };
+        let command = format!("UID STORE {} {sign}FLAGS (\\{flag})", mail.uid);
+        let answers = imap.command(&command, b"")?;
+        // Without an answer it is gone.
+        if letter == 'F' && answers.iter().any(|(line, _)| line.contains(" FETCH ")) {
+            note(&mut book.flagged, subject, set);
+        }
+        Ok(())
+    }
+
+    /// What only this side knows of, by the messages themselves.
+    fn unpushed(&self, folder: &str) -> io::Result<Vec<String>> {
+        let (here, there) = (self.here(folder)?, self.there(folder)?);
+        let book = self.book();
+        let find = |side: &Side, subject: &str| {
+            let at = side.iter().position(|it| it.0 == subject)?;
+            Some(side[at].1.contains('S'))
+        };
+        let mut found = Vec::new();
+        for (subject, flags, _) in &here {
+            if book.deleted_there.contains(subject) {
+                continue;
+            }
+            match find(&there, subject) {
+                None => found.push(format!("new {subject}")),
+                Some(seen) if seen != flags.contains('S') => found.push(format!("flag {subject}")),
+                Some(_) => {}
+            }
+        }
+        for (subject, ..) in &there {
+            if book.deleted_here.contains(subject) && find(&here, subject).is_none() {
+                found.push(format!("gone {subject}"));
+            }
+        }
+        Ok(found)
+    }
+
+    /// No look may see less than there is to push; whether it saw nothing.
+    fn look(&self) -> Result<bool, Box<dyn Error>> {
+        let folders = self.folders()?;
+        let looked = unpushed(&self.order(), &folders);
+        for (folder, looked) in folders.iter().zip(&looked) {
+            let name = String::from_utf8_lossy(&folder.name);
+            let really = self.unpushed(&name)?;
+            println!("{name}: looks like {looked}, really {}", really.len());
+            // Nobody knows, or all that is there is seen, maybe with what the other side has by now.
+            assert!(
+                usize::try_from(*looked).is_ok_and(|it| it >= really.len()) || *looked < 0,
+                "{name} looks like {looked}: {really:?}"
+            );
+        }
+        Ok(looked.iter().all(|it| *it == 0))
+    }
+
+    /// What files of a folder that the syncer made are called.
+    fn synced(&self, folder: &str) -> io::Result<BTreeSet<String>> {
+        let files = self.files(folder)?;
+        let bases = files.iter().map(|file| parts(file).0);
+        Ok(bases.filter(|base| base.contains(",U=")).collect())
+    }
+
+    /// Wait for the moment, at random or soon after the run has begun to write into some folder, or
+    /// for the end.  Until then `calm` is left to itself: mbsync does not go on while a directory
+    /// changes.
+    fn moment(
+        &self,
+        rng: &mut Rng,
+        pace: u64,
+        calm: &AtomicBool,
+        over: &mut dyn FnMut() -> io::Result<bool>,
+    ) -> io::Result<&'static str> {
+        let mut pause = |time: u64| {
+            let end = Instant::now() + Duration::from_millis(time);
+            while Instant::now() < end {
+                if over()? {
+                    return Ok::<_, io::Error>(true);
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok(false)
+        };
+        if rng.once_in(4) {
+            calm.store(false, Ordering::Relaxed);
+            let late = pause(rng.below(2000))?;
+            return Ok(if late {
+                "too late"
+            } else {
+                "killed at any time"
+            });
+        }
+        let folder = *rng.choose(&FOLDERS);
+        let before = self.synced(folder)?;
+        let end = Instant::now() + Duration::from_secs(8);
+        while self.synced(folder)?.is_subset(&before) {
+            if pause(1)? {
+                return Ok("too late");
+            }
+            if Instant::now() > end {
+                return Ok("killed before it wrote");
+            }
+        }
+        calm.store(false, Ordering::Relaxed);
+        let late = pause(rng.below(pace))?;
+        Ok(if late {
+            "too late"
+        } else {
+            "killed as it wrote"
+        })
+    }
+
+    /// Run, and kill it at some moment: so, or as runs are ended.
+    fn killed(
+        &self,
+        rng: &mut Rng,
+        pace: u64,
+        hard: bool,
+        calm: &AtomicBool,
+    ) -> Result<&'static str, Box<dyn Error>> {
+        let order = self.order();
+        if hard {
+            let plan = planned(&order)?;
+            let mut child = spawn(&plan)?;
+            let when = self.moment(rng, pace, calm, &mut || Ok(child.try_wait()?.is_some()))?;
+            child.kill()?;
+            let (_, verdict) = ended(&order, &plan, child)?;
+            self.remember(verdict.memory);
+            return Ok(when);
+        }
+        let (tell, told) = mpsc::channel();
+        let running = run::start(order, None, move |event| drop(tell.send(event)))?;
+        let mut result = None;
+        let mut over = |event: Event| {
+            if let Event::Ended { ended, .. } = event {
+                result = Some(ended);
+            }
+            result.is_some()
+        };
+        let when = self.moment(rng, pace, calm, &mut || Ok(told.try_iter().any(&mut over)))?;
+        running.end(End::Interrupt);
+        while result.is_none() {
+            if let Event::Ended { ended, .. } = told.recv_timeout(Duration::from_secs(40))? {
+                result = Some(ended);
+            }
+        }
+        let ended = result.ok_or("no end")?;
+        println!("{:?} {} {:?}", ended.outcome, ended.text, ended.took);
+        println!("{}", String::from_utf8_lossy(&ended.output.first));
+        self.remember(ended.memory);
+        Ok(when)
+    }
+
+    /// Sync until there is nothing to push; then both sides have to be the same, and as they were
+    /// made.
+    fn settle(&self) -> Tested {
+        let mut runs = 0;
+        loop {
+            // A directory that was changed just now is not taken for complete.
+            thread::sleep(Duration::from_millis(1100));
+            let (_, _, verdict) = syncing::run(&self.order())?;
+            runs += 1;
+            self.remember(verdict.memory);
+            if self.look()? && verdict.outcome == Outcome::Ok {
+                break;
+            }
+            assert!(runs < 5, "{:?} {}", verdict.outcome, verdict.text);
+        }
+        let book = self.book();
+        let (mut back, mut undone, mut count) = (0, 0, 0);
+        for folder in FOLDERS {
+            let (here, there) = (self.here(folder)?, self.there(folder)?);
+            assert_eq!(here, there, "{folder}: here and there");
+            count += here.len();
+            let mut times = BTreeMap::new();
+            for (subject, flags, _) in &here {
+                *times.entry(subject.as_str()).or_insert(0) += 1;
+                if book.is_deleted(subject) {
+                    back += 1;
+                    println!("{folder}: {subject} was deleted, and is back");
+                    continue;
+                }
+                for (letter, last) in [('S', &book.seen), ('F', &book.flagged)] {
+                    let Some((set, times)) = last.get(subject).copied() else {
+                        continue;
+                    };
+                    if set == flags.contains(letter) {
+                        continue;
+                    }
+                    // When a run is cut off after it has told the other side, and the change is
+                    // taken back then, no syncer can tell that from a change of the other side.
+                    assert!(times > 1, "{folder}: {letter} of {subject} is not {set}");
+                    println!("{folder}: {letter} of {subject} was changed {times} times");
+                    undone += 1;
+                }
+            }
+            for (subject, _) in book.made.iter().filter(|(_, it)| **it == folder) {
+                let found = times.get(subject.as_str()).copied().unwrap_or(0);
+                let deleted = book.is_deleted(subject);
+                assert!(
+                    found == 1 || found == 0 && deleted,
+                    "{folder}: {subject} is there {found} times"
+                );
+            }
+        }
+        println!(
+            "the same on both sides after {runs} runs: {count} messages of {} made, {back} back that \
+             were deleted, {undone} flags back that were changed back",
+            book.made.len()
+        );
+        Ok(())
+    }
+
+    fn changes(
+        &self,
+        rng: &mut Rng,
+        stop: &AtomicBool,
+        calm: &AtomicBool,
+        batch: usize,
+        there: bool,
+    ) -> io::Result<()> {
+        let mut imap = Imap::open(self.port, &self.user, FOLDERS[0])?;
+        let mut change = |rng: &mut Rng| match there {
+            true => self.change_there(rng, &mut imap),
+            false => self.change_here(rng),
+        };
+        for _ in 0..batch {
+            change(rng)?;
+        }
+        while !stop.load(Ordering::Relaxed) {
+            if !calm.load(Ordering::Relaxed) {
+                change(rng)?;
+            }
+            thread::sleep(Duration::from_millis(5 + rng.below(40)));
+        }
+        Ok(())
+    }
+
+    /// Run, and kill it, while both sides change.
+    fn round(&self, rng: &mut Rng, style: &Style) -> Result<&'static str, Box<dyn Error>> {
+        let (mut here, mut there, mut moment) = (rng.fork(), rng.fork(), rng.fork());
+        let (stop, calm, restless) = [true, style.hard, false].map(AtomicBool::new).into();
+        self.changes(&mut here, &stop, &calm, style.batch, false)?;
+        self.changes(&mut there, &stop, &calm, style.batch, true)?;
+        stop.store(false, Ordering::Relaxed);
+        let hard = style.hard && rng.once_in(2);
+        thread::scope(|scope| {
+            let here = scope.spawn(|| self.changes(&mut here, &stop, &calm, 0, false));
+            let there = scope.spawn(|| self.changes(&mut there, &stop, &restless, 0, true));
+            let when = self.killed(&mut moment, style.pace, hard, &calm);
+            stop.store(true, Ordering::Relaxed);
+            for side in [here, there] {
+                side.join().map_err(|_| "a panic")??;
+            }
+            when
+        })
+    }
+
+    /// Kill so many runs.
+    fn torture(&self, rng: &mut Rng, style: &Style) -> Tested {
+        let kills = env::var("KILLS").ok().and_then(|it| it.parse().ok());
+        let mut tally = BTreeMap::new();
+        for round in 0..kills.unwrap_or(6) {
+            let when = self.round(rng, style)?;
+            println!("round {round}: {when}");
+            *tally.entry(when).or_insert(0) += 1;
+            self.look()?;
+        }
+        println!("{tally:?}");
+        self.settle()
+    }
+}
+
+/// How a syncer is treated.
+struct Style {
+    /// By KILL, every other time.
+    hard: bool,
+    /// Once it writes it is ended within so many milliseconds.
+    pace: u64,
+    /// So many changes on each side before each run.
+    batch: usize,
+}
+
+/// Kill runs of a syncer; `test` is given where they sync to, and which they are.
+fn kill(
+    server: Option<&Server>,
+    user: &str,
+    config: &'static str,
+    tree: &str,
+    program: impl Fn(PathBuf) -> Program,
+    style: &Style,
+) -> Tested {
+    let Some(server) = server else {
+        return Ok(());
+    };
+    let seed = match env::var("SEED") {
+        Ok(seed) => seed.parse()?,
+        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
+    };
+    println!("SEED={seed}");
+    let home = Home::new(server, user, &FOLDERS, config)?;
+    let world = World {
+        tree: home.tree(tree),
+        program: program(home.config()),
+        home,
+        user: user.to_owned(),
+        port: server.port,
+        memory: Mutex::default(),
+        book: Mutex::default(),
+    };
+    let (_, _, verdict) = syncing::run(&world.order())?;
+    assert_eq!(verdict.outcome, Outcome::Ok);
+    world.remember(verdict.memory);
+    assert!(world.look()?);
+    world.torture(&mut Rng::new(seed), style)
+}
+
+#[test]
+fn mbsync_is_killed() -> Tested {
+    let program = |config| Program::Mbsync {
+        program: "mbsync".into(),
+        target: Some("verbatim".to_owned()),
+        config: Some(config),
+        args: Vec::new(),
+    };
+    let style = Style {
+        hard: true,
+        pace: 40,
+        batch: 25,
+    };
+    let server = syncing::server("mbsync");
+    kill(server, "killed", "mbsyncrc", "verbatim", program, &style)
+}
+
+#[test]
+fn offlineimap_is_ended() -> Tested {
+    let program = |config| Program::OfflineImap {
+        program: "offlineimap".into(),
+        account: "slash".to_owned(),
+        config: Some(config),
+        args: Vec::new(),
+    };
+    let style = Style {
+        hard: false,
+        pace: 300,
+        batch: 15,
+    };
+    let server = syncing::server("offlineimap");
+    kill(server, "ended", "offlineimaprc", "o-slash", program, &style)
+}
+
+/// What a file is called before its flags, and those that syncers know.
+fn parts(file: &Path) -> (String, String) {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let (base, letters) = name.split_once(":2,").unwrap_or((&name, ""));
+    let known = letters.chars().filter(|letter| "DFRST".contains(*letter));
+    (base.to_owned(), known.collect())
+}

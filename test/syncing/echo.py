@@ -1,0 +1,107 @@
+"""How many runs a change takes: one, which nothing that it or Gnus writes makes two."""
+import re
+
+from syncing.emacs import lisp
+from syncing.world import World
+
+
+class Echo(World):
+    """In a Gnus that reads what is synced."""
+
+    def rest(self):
+        """Wait until nothing waits, and nothing begins in the time that it would take."""
+        def idle():
+            state = self.emacs.value('(let ((state (mailsync-sync-state "w"))) '
+                                     "(list (plist-get state :phase) (plist-get state :pending)))")
+            return re.fullmatch(r"\(idle (0|nil)\)", state)
+        self.emacs.wait("rest", idle, 60)
+        # mailsync-inter-delay, mailsync-base-delay and a little
+        self.emacs.quiet(3.5)
+        assert idle(), self.emacs.state()
+
+    def one_run(self, *scopes):
+        """There was one run, of this scope."""
+        self.rest()
+        assert self.emacs.runs() in [[[scope]] for scope in scopes], (scopes, self.emacs.facts())
+        assert self.same(), self.differences()
+
+    def first_sync(self):
+        self.emacs.wait_fact("ends\tok", 60)
+        self.rest()
+        # Folders that it made cannot be told from the user's: one more run, which finds nothing.
+        assert len(self.emacs.runs()) <= 2, self.emacs.runs()
+        assert self.same(), self.differences()
+
+    def read_by_gnus(self):
+        self.gnus()
+        self.rest()
+        assert not self.emacs.runs(), self.emacs.facts()
+
+    def received_here(self):
+        self.deliver("INBOX", "received")
+        self.emacs.wait("it there", lambda: "received" in self.remote("INBOX"))
+        self.one_run("(INBOX)")
+
+    def flagged_here(self):
+        self.act("lists", "lists-0", "tick")
+        self.emacs.wait("the flag there", lambda: "\\Flagged" in self.remote("lists")["lists-0"])
+        self.one_run("(lists)")
+
+    def flagged_there(self):
+        self.store("a/b", "a.b-0", "\\Flagged")
+        self.emacs.do('(mailsync-sync "w")')
+        self.emacs.wait("the flag here", self.same)
+        self.one_run("all")
+
+    def deleted_there(self):
+        self.store("a/b", "a.b-1", "\\Deleted", expunge=True)
+        self.emacs.do('(mailsync-sync "w" \'("a/b"))')
+        self.emacs.wait("its absence here", self.same)
+        self.one_run("(a/b)")
+
+    def received_there(self):
+        self.append("INBOX", "from there")
+        self.emacs.do('(mailsync-sync "w" \'("INBOX"))')
+        self.emacs.wait("it here", lambda: "from there" in self.messages("INBOX"))
+        self.emacs.wait_fact("new-mail\tnnmaildir+fix:INBOX")
+        self.one_run("(INBOX)")
+
+    def read_here(self):
+        """What came from there."""
+        self.act("INBOX", "from there", "read")
+        self.emacs.wait("the mark there", lambda: "\\Seen" in self.remote("INBOX")["from there"])
+        self.one_run("(INBOX)")
+
+    def received_and_read_here(self):
+        self.act("INBOX", "received", "read")
+        self.emacs.wait("the mark there", lambda: "\\Seen" in self.remote("INBOX")["received"])
+        self.one_run("(INBOX)")
+
+    def deleted_here(self):
+        self.act("INBOX", "received", "delete")
+        self.emacs.wait("its absence there", lambda: "received" not in self.remote("INBOX"))
+        self.one_run("(INBOX)")
+
+    def moved_here(self):
+        self.act("INBOX", "from there", "move", "lists")
+        self.emacs.wait("it there", lambda: "from there" in self.remote("lists"))
+        self.emacs.wait("its absence there", lambda: "from there" not in self.remote("INBOX"))
+        self.one_run("(INBOX lists)", "(lists INBOX)")
+
+    def act(self, group, subject, action, to=""):
+        self.emacs.do("(sync-act %s %s (quote %s) %s)" % (lisp(group), lisp(subject), action, lisp(to)))
+        self.emacs.wait_fact("acted\t%s\t%s" % (action, subject))
+
+    def run(self):
+        self.start()
+        self.check("the first sync brings everything", self.first_sync)
+        self.check("none when Gnus reads it", self.read_by_gnus)
+        self.check("one for a message received here", self.received_here)
+        self.check("one for a flag set in Gnus", self.flagged_here)
+        self.check("one for a flag set there", self.flagged_there)
+        self.check("one for a deletion there", self.deleted_there)
+        self.check("one for a message received there", self.received_there)
+        self.check("one for reading it in Gnus", self.read_here)
+        self.check("one for reading what was received here", self.received_and_read_here)
+        self.check("one for deleting that in Gnus", self.deleted_here)
+        self.check("one for moving a message in Gnus", self.moved_here)
