@@ -32,7 +32,7 @@ all: module elc	## build the module and byte-compile the Lisp (the default)
 # renamed into place: a running Emacs keeps the one that it has mapped.
 .PHONY: module
 module: toolchain	## build the module only
-	"$(CARGO)" build --release --locked --lib
+	"$(CARGO)" build --release --locked --lib $(CARGOFLAGS)
 	mkdir -p "$(MODULE_DIR)"
 	cp "$(built)" "$(module).tmp"
 	rm -f "$(sidecar)"
