@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mailsync_module::schedule::{Look, Timing};
-use mailsync_module::syncer::Outcome;
+use mailsync_module::syncer::{Outcome, RunId};
 
 type Broken = Result<(), String>;
 
@@ -471,7 +471,7 @@ impl Rules {
     }
 
     /// A run starts.
-    pub fn starts(&mut self, now: Duration, scope: Option<BTreeSet<String>>) -> Broken {
+    pub fn starts(&mut self, now: Duration, run: RunId, scope: Option<BTreeSet<String>>) -> Broken {
         if self.run.is_some() {
             return Err("I5: two runs at once".to_owned());
         }
@@ -485,6 +485,11 @@ impl Rules {
             return Err("a run that is asked for nothing".to_owned());
         }
         self.runs += 1;
+        let another = |look| look != Look::Before(run);
+        if (self.planned.as_ref().and_then(|it| it.looked)).is_some_and(another) {
+            // The one that was looked at is not needed, and the next one is due.
+            self.plans_nothing();
+        }
         self.poll(now);
         let planned = self.planned.take();
         let known = planned.is_none();

@@ -87,7 +87,7 @@ impl World {
             return Err("I5: two processes at once".to_owned());
         }
         let scope = scope.map(|names| names.into_iter().map(ToOwned::to_owned).collect());
-        self.rules.starts(self.now, scope)?;
+        self.rules.starts(self.now, order.run, scope)?;
         self.stats.runs += 1;
         let fate = match self.outage {
             _ if self.calm => Fate::Is(Outcome::Ok),
