@@ -64,8 +64,13 @@ class Life(World):
         times = +times
         print(", ".join("%s %d" % pair for pair in sorted(tally.items())))
         runs = [fact for fact in self.emacs.all_facts() if fact.startswith("ends\t")]
-        print("%d syncs, %d messages at the end" % (len(runs), sum(found.values())), flush=True)
-        assert found == times, ("lost %s" % (times - found), "doubled %s" % (found - times))
+        # OfflineIMAP uploads again what Gnus renames while it is being uploaded.
+        again = [run for run in runs if self.syncer == "offlineimap" and ",U=" in run.partition(" -> ")[2]]
+        doubled = found - times
+        print("%d syncs, %d messages at the end, %d doubled of %d that were renamed while they were uploaded"
+              % (len(runs), sum(found.values()), sum(doubled.values()), len(again)), flush=True)
+        assert not times - found, ("lost", times - found)
+        assert sum(doubled.values()) <= len(again), ("doubled", doubled)
 
     def first_sync(self):
         self.emacs.wait_fact("ends\tok", 60)
