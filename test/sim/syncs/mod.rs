@@ -95,7 +95,7 @@ fn found_out(what: &str, sabotage: Sabotage, expected: &str) {
 
 #[test]
 fn a_world_that_is_not_as_it_says_is_found_out() {
-    use Sabotage::{AnswersUnseen, ClaimsAll, Lies, LockForAll};
+    use Sabotage::{AnswersUnseen, ClaimsAll, LeavesBe, Lies, LockForAll, LooksBehind};
     found_out("a syncer that only says that it works", Lies, "I2");
     found_out(
         "a Lisp that has checked what is to come",
@@ -104,6 +104,8 @@ fn a_world_that_is_not_as_it_says_is_found_out() {
     );
     found_out("a user who passes for the syncer", ClaimsAll, "I2");
     found_out("a lock that everybody has", LockForAll, "I5");
+    found_out("a look at what was before", LooksBehind, "I2");
+    found_out("a run that is believed", LeavesBe, "I2");
 }
 
 /// What comes of so many lives, none of which may fail.
@@ -125,4 +127,38 @@ fn echoes_are_harmless() {
     eprintln!("{runs} runs, {more} if no echo is known for one");
     assert!(more > runs, "the sabotage does nothing: {more} of {runs}");
     assert!(more < runs * 2, "echoes of echoes: {more} of {runs}");
+}
+
+/// A look knows what it does not see by when it was asked for, and not by the order of its steps.
+#[test]
+fn a_look_may_list_names_first() {
+    let looks = harmless(Sabotage::ListsFirst).looks;
+    assert!(looks > SEEDS, "it hardly looks: {looks}");
+}
+
+/// What happens here is one sync, and so is what the user asks for: what the syncer and Gnus make of
+/// it is not synced again, where the syncer keeps a record.
+#[test]
+fn each_thing_is_synced_once() {
+    const HAPPENINGS: u64 = 120;
+    let runs = |seed, records| {
+        let mut rng = Rng::new(seed);
+        let setup = Setup::slow(&mut rng, records);
+        let mut world = World::new(rng, setup, Sabotage::None, false);
+        let outcome = world.run_slowly(HAPPENINGS);
+        outcome.unwrap_or_else(|text| panic!("seed {seed}: {text}\n{}", world.trace.text()));
+        world.stats.runs
+    };
+    let (mut with, mut without) = (0, 0);
+    for seed in 0..20 {
+        let seeded = runs(seed, true);
+        assert!(
+            seeded <= HAPPENINGS,
+            "seed {seed}: {seeded} runs for {HAPPENINGS} things"
+        );
+        with += seeded;
+        without += runs(seed, false);
+    }
+    eprintln!("{with} runs, {without} without records");
+    assert!(with * 3 <= without * 2, "{with} runs, {without} without");
 }

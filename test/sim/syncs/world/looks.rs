@@ -85,7 +85,8 @@ impl World {
         Ok(())
     }
 
-    fn tells(&mut self, looking: Looking) -> Verdict {
+    fn tells(&mut self, mut looking: Looking) -> Verdict {
+        self.misjudges(&mut looking);
         let Looking { look, moment, .. } = looking;
         let each = looking.names.iter().zip(&looking.agreed);
         let each = each.map(|(names, agreed)| match names {
@@ -127,5 +128,26 @@ impl World {
         self.rules.looked(self.now, look, moment, &seen);
         let folders = looking.folders.into_iter().map(|(_, folder)| folder);
         self.handle(Input::Looked(ID, look, folders.zip(found).collect()))
+    }
+
+    /// What is seen, forged.
+    fn misjudges(&mut self, looking: &mut Looking) {
+        let seen = looking.names.iter_mut().zip(&mut looking.agreed);
+        for ((name, _), (names, agreed)) in looking.folders.iter().zip(seen) {
+            match self.sabotage {
+                Sabotage::LooksBehind => {
+                    let new = (names.clone(), agreed.clone());
+                    if let Some(before) = self.glimpsed.insert(name, new) {
+                        (*names, *agreed) = before;
+                    }
+                }
+                Sabotage::LeavesBe
+                    if matches!(looking.look, Look::After(_)) && self.lied.contains(name) =>
+                {
+                    (*names, *agreed) = (Some(Vec::new()), Agreed::new());
+                }
+                _ => {}
+            }
+        }
     }
 }

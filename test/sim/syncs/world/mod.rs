@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use mailsync_module::change::AccountId;
 use mailsync_module::engine::config::RootId;
 use mailsync_module::engine::core::{Core, Input};
+use mailsync_module::syncer::unpushed::Agreed;
 use mailsync_module::syncer::{Outcome, RunId};
 use mailsync_module::watch::inbox::Inbox;
 use mailsync_module::watch::job::Job;
@@ -126,6 +127,8 @@ pub struct World {
     once: Once,
     /// Folders of which the last run said that all was well, and did nothing.
     lied: BTreeSet<&'static str>,
+    /// Names and records, as the last look has seen them.
+    glimpsed: BTreeMap<&'static str, (Option<Vec<String>>, Agreed)>,
     /// What had happened on the server when something was asked for.
     wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     calm: bool,
@@ -168,6 +171,7 @@ impl World {
             requests: 0,
             once: Once::default(),
             lied: BTreeSet::new(),
+            glimpsed: BTreeMap::new(),
             wished: BTreeMap::new(),
             calm: true,
             setup,
@@ -197,6 +201,29 @@ impl World {
         let end = self.setup.lasts;
         while self.now < end {
             self.step()?;
+        }
+        self.rest()?;
+        self.audit()
+    }
+
+    /// A life of so many happenings, each of which comes to rest before the next: the user does
+    /// something, or asks for what came on the server, where more happens.
+    pub fn run_slowly(&mut self, happenings: u64) -> Verdict {
+        self.begin()?;
+        for number in 0..happenings {
+            let next = self.now + seconds(120);
+            let stirs = |it: &Self| !it.agenda.is_empty() || it.core.deadline().is_some();
+            while self.now < next && stirs(self) {
+                self.step()?;
+            }
+            self.now = self.now.max(next);
+            if number % 3 == 0 {
+                self.user();
+            } else {
+                let folder = *self.rng.choose(&FOLDERS);
+                (0..6).for_each(|_| self.mail.far(folder, &mut self.rng));
+                self.ask(Some(folder))?;
+            }
         }
         self.rest()?;
         self.audit()

@@ -29,8 +29,12 @@ pub enum Sabotage {
     ClaimsAll,
     /// Nothing does: the syncer's own work passes for the user's, which must cost runs only.
     ClaimsNothing,
-    /// A look lists names before it reads the record.
+    /// A look lists names before it reads the record, which must do no harm.
     ListsFirst,
+    /// A look tells what the one before has seen.
+    LooksBehind,
+    /// What a run has left once is nothing to push.
+    LeavesBe,
 }
 
 /// A world's circumstances.
@@ -131,6 +135,33 @@ impl Setup {
             refuses: records && rng.once_in(4),
             away: rng.once_in(6).then(|| seconds(rng.below(100))),
         }
+    }
+
+    /// A life in which nothing goes wrong, and nobody is in a hurry.
+    pub fn slow(rng: &mut Rng, records: bool) -> Self {
+        let mut setup = Setup {
+            faults: None,
+            loses_checks: 0,
+            splits: false,
+            fails: 0,
+            coarse: false,
+            other: None,
+            folders: false,
+            lies: false,
+            refuses: false,
+            away: None,
+            ..Setup::random(rng)
+        };
+        setup.timing = Timing {
+            poll: None,
+            at_start: false,
+            ignore: Vec::new(),
+            pulls_only: false,
+            per_run: false,
+            records,
+            ..setup.timing
+        };
+        setup
     }
 
     pub(super) fn syncer(&self) -> Syncer {
