@@ -19,8 +19,9 @@ struct Record {
     folder: Arc<Folder>,
     /// By the last look.
     seen: Differences,
-    /// By the last look before the last run.
-    given: Differences,
+    /// By the last look before the last run, until it is looked at what that has left; `None` too
+    /// where it has failed.
+    given: Option<Differences>,
     /// What was given to the last successful run, and left by it.
     refused: Differences,
     residue: Differences,
@@ -33,7 +34,7 @@ impl Record {
         Record {
             folder: folder.clone(),
             seen: Differences::none(),
-            given: Differences::none(),
+            given: None,
             refused: Differences::none(),
             residue: Differences::none(),
             pushed: false,
@@ -69,18 +70,18 @@ impl Records {
 
     /// A run of these folders, or of all, begins.
     pub(super) fn run(&mut self, scope: &Scope) {
-        self.each(scope, |record| record.given = record.seen.clone());
+        self.each(scope, |record| record.given = Some(record.seen.clone()));
     }
 
     /// It has failed, and so refused nothing.
     pub(super) fn fail(&mut self, scope: &Scope) {
-        self.each(scope, |record| record.given = Differences::none());
+        self.each(scope, |record| record.given = None);
     }
 
     /// A folder has failed alone.
     pub(super) fn fail_alone(&mut self, real: &Path) {
         if let Some(record) = self.folders.get_mut(real) {
-            record.given = Differences::none();
+            record.given = None;
         }
     }
 
@@ -110,12 +111,17 @@ impl Records {
             return false;
         };
         let record = self.record(folder);
-        if !clean && !disturbed && differences.are_among(&record.refused) {
+        // Without a run that went well since the last look nothing was refused once more.
+        let Some(given) = record.given.take() else {
+            return record.pushed;
+        };
+        let again = differences.are_among(&record.refused) && differences.are_among(&given);
+        if !clean && !disturbed && again {
             record.residue = differences.clone();
             record.pushed = true;
         }
         record.refused = differences.clone();
-        record.refused.retain(&record.given);
+        record.refused.retain(&given);
         record.pushed
     }
 
@@ -169,8 +175,9 @@ mod tests {
 
     #[test]
     fn a_difference_is_residue_when_two_runs_have_left_it() {
-        // looks one after the other (< before a run, > after it, ! after one that was disturbed), with
-        // what is found, and whether there is nothing to push
+        // looks one after the other (< before a run, > after it, ! after one that was disturbed, x after
+        // one that the folder has failed in, _ after none), with what is found, and whether there is
+        // nothing to push
         let table = [
             "< = yes; > = yes",
             "< a = no",
@@ -181,6 +188,9 @@ mod tests {
             "< a = no; > a = no; > a b = no; > b = no; > b = yes",
             // somebody was there
             "< a = no; > a = no; ! a = no; > a = yes",
+            // a run that failed has not refused it, nor one that is looked at twice
+            "< a = no; > a = no; x a = no; > a = yes",
+            "< a = no; > a = no; _ a = no; > a = yes",
             // gone, and here again
             "< a = no; > a = no; > a = yes; > = yes; < a = no; > a = no; > a = yes",
             "< a = no; > a = no; > a = yes; < = yes; < a = no; > a = no; > a = yes",
@@ -203,7 +213,12 @@ mod tests {
                 let was = match when {
                     "<" => records.before(&folder, &found),
                     when => {
-                        records.run(&Scope::Everything);
+                        if when != "_" {
+                            records.run(&Scope::Everything);
+                        }
+                        if when == "x" {
+                            records.fail_alone(&folder.real);
+                        }
                         records.after(&folder, &found, when == "!")
                     }
                 };
