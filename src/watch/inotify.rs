@@ -256,7 +256,8 @@ fn reason(error: Errno, directory: &Path) -> WatchError {
 mod tests {
     use super::*;
     use crate::change::Kinds;
-    use crate::watch::inbox::{Dirty, HALF_LIFE};
+    use crate::watch::inbox::{Dirty, HALF_LIFE, Names};
+    use std::ffi::OsStr;
     use std::fs;
     use std::time::{Duration, Instant};
 
@@ -299,9 +300,14 @@ mod tests {
             fs::remove_file(self.top.join(name).join("1")).unwrap();
             // A directory made last tells that everything before has been read.
             let ends = fs::read_dir(&self.top).unwrap().count();
-            fs::create_dir(self.top.join(format!("end{ends}"))).unwrap();
+            let end = format!("end{ends}");
+            fs::create_dir(self.top.join(&end)).unwrap();
+            let is_end = |names: &Names| match names {
+                Names::Some(names) => names.contains(OsStr::new(&end)),
+                Names::All => false,
+            };
             let mut found: HashMap<_, Kinds> = HashMap::new();
-            let end = Instant::now() + Duration::from_secs(20);
+            let until = Instant::now() + Duration::from_secs(20);
             loop {
                 let Dirty {
                     messages, places, ..
@@ -309,10 +315,10 @@ mod tests {
                 for (path, kinds) in messages {
                     *found.entry(path).or_insert(Kinds::empty()) |= kinds;
                 }
-                if places.contains_key(&self.top) {
+                if places.get(&*self.top).is_some_and(is_end) {
                     break;
                 }
-                let left = end.saturating_duration_since(Instant::now());
+                let left = until.saturating_duration_since(Instant::now());
                 self.woken.recv_timeout(left).expect("the end");
             }
             let below = |path: &Path| path.strip_prefix(&self.top).unwrap().display().to_string();
