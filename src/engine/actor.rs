@@ -566,32 +566,32 @@ impl Actor {
     /// Look what there is to push.  One look an account: a file system that does not answer holds
     /// up one thread.
     fn look(&mut self, id: AccountId, look: Look, order: Order, folders: Vec<Arc<Folder>>) {
-        let unknown = {
+        let nobody_knows = {
             let folders = folders.clone();
             move |text: String| {
-                let each = folders.into_iter();
+                let each = folders.iter().cloned();
                 each.map(|it| (it, Unpushed::Unknown(text.clone())))
                     .collect()
             }
         };
         if !self.looking.insert(id) {
-            let found = unknown("the last look is not over".to_owned());
+            let found = nobody_knows("the last look is not over".to_owned());
             let input = Input::Looked(id, look, found);
             let _ = self.messages.send(Message::Input(input));
             return;
         }
         let (messages, failed) = (self.messages.clone(), self.messages.clone());
-        let nothing = unknown.clone();
+        let unstarted = nobody_knows.clone();
         let work = move || {
             let found = unpushed::look(&order, &folders);
             let found = folders.into_iter().zip(found).collect();
             let _ = messages.send(Message::Looked(id, look, found));
         };
         let panicked = move |text| {
-            let _ = failed.send(Message::Looked(id, look, unknown(text)));
+            let _ = failed.send(Message::Looked(id, look, nobody_knows(text)));
         };
         if let Err(error) = threads::spawn("mailsync-look", work, panicked) {
-            let found = nothing(format!("{error:#}"));
+            let found = unstarted(format!("{error:#}"));
             let _ = self.messages.send(Message::Looked(id, look, found));
         }
     }

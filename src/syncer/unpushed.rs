@@ -14,7 +14,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-
 use std::sync::Arc;
 
 use bitflags::bitflags;

@@ -13,7 +13,7 @@ use crate::engine::config::SyncConfig;
 use crate::schedule::{Act, Look};
 use crate::syncer::lock::Key;
 use crate::syncer::unpushed::Unpushed;
-use crate::syncer::{End, Event, RunId};
+use crate::syncer::{End, Event, RunId, Scope};
 
 impl<C: Coalesce> Core<C> {
     pub(super) fn each_syncs(&mut self, act: impl Fn(&mut Syncs)) {
@@ -121,7 +121,7 @@ impl<C: Coalesce> Core<C> {
         let roots = self.roots_of(id).map(|root| root.config.directory.clone());
         let roots: Vec<PathBuf> = roots.collect();
         let all = match act {
-            Act::Look(..) => {
+            Act::Look(_, Scope::Everything) => {
                 let folders = self.roots_of(id).flat_map(|root| root.folders.values());
                 folders.cloned().collect()
             }
