@@ -7,12 +7,12 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::paths::read;
 use super::super::unpushed::{Agreed, Flags, Unpushed, compare, list, number};
 use super::records::Column;
+use crate::maildir::{DiskFs, Fs};
 
 /// What lies beside the file while a run is under way, or was interrupted.
 const BUSY: [&str; 3] = [".lock", ".journal", ".new"];
@@ -34,10 +34,11 @@ fn look(folder: &Path, file: &Path, column: Column) -> Result<Unpushed, String> 
     let cannot = |path: &Path, error: &dyn std::fmt::Display| {
         format!("{} cannot be read: {error}", path.display())
     };
-    let stamp = || match fs::metadata(file) {
-        Ok(stat) => Ok((stat.ino(), stat.len(), stat.mtime(), stat.mtime_nsec())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err("it was never synced".to_owned()),
-        Err(error) => Err(cannot(file, &error)),
+    let stat = || {
+        DiskFs.stat(file).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => "it was never synced".to_owned(),
+            _ => cannot(file, &error),
+        })
     };
     let busy = || {
         let beside = BUSY.iter().map(|ending| {
@@ -52,7 +53,7 @@ fn look(folder: &Path, file: &Path, column: Column) -> Result<Unpushed, String> 
         }
     };
     busy()?;
-    let before = stamp()?;
+    let before = stat()?;
     let text = read(file).map_err(|error| cannot(file, &error))?;
     let state = parse(&text, column)
         .map_err(|line| format!("line {line} of {} is not understood", file.display()))?;
@@ -63,7 +64,7 @@ fn look(folder: &Path, file: &Path, column: Column) -> Result<Unpushed, String> 
     let names = list(folder).map_err(|error| cannot(folder, &error))?;
     // A run that came and went meanwhile has left another file.
     busy()?;
-    if stamp()? != before {
+    if stat()? != before {
         return Err("it was synced just now".to_owned());
     }
     let names = names.iter().map(Vec::as_slice);

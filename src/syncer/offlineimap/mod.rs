@@ -111,14 +111,9 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>,
         ));
     }
     let memory = remembered(order, &setup);
-    let root = setup.local.as_deref();
-    let root = root.and_then(|root| Some((root, fs::canonicalize(root).ok()?)));
+    let local_name = local_names(&setup);
     let each = folders.iter().map(|folder| {
-        let local = match &root {
-            Some((root, real)) => local_name(folder, root, real, &setup.separator),
-            None => None,
-        };
-        let Some(local) = local else {
+        let Some(local) = local_name(folder) else {
             return Unpushed::Unknown("OfflineIMAP has no such folder".to_owned());
         };
         let Ok(name) = str::from_utf8(&local) else {
@@ -200,17 +195,13 @@ fn name_all(
     let Scope::Folders(folders) = &order.scope else {
         return (HashMap::new(), None);
     };
-    let root = setup.local.as_deref();
-    let root = root.and_then(|root| Some((root, fs::canonicalize(root).ok()?)));
+    let local_name = local_names(setup);
     let mut names = HashMap::new();
     // OfflineIMAP splits at every comma, and without any name it syncs all.
     let mut said = Vec::new();
     let mut complete = !folders.is_empty();
     for folder in folders {
-        let local = match &root {
-            Some((root, real)) => local_name(folder, root, real, &setup.separator),
-            None => None,
-        };
+        let local = local_name(folder);
         let remote = remote_names(folder, local.as_deref(), setup, memory);
         complete &= !remote.is_empty() && remote.iter().all(|name| sayable(name));
         for name in local.iter().chain(&remote) {
@@ -221,6 +212,16 @@ fn name_all(
     let said = said.join(&b',');
     complete &= said.len() <= LONGEST;
     (names, complete.then(|| OsString::from_vec(said)))
+}
+
+/// What OfflineIMAP calls folders locally; the root's truename is looked up once.
+fn local_names(setup: &Setup) -> impl Fn(&Folder) -> Option<Vec<u8>> {
+    let root = setup.local.as_deref();
+    let root = root.and_then(|root| Some((root, fs::canonicalize(root).ok()?)));
+    move |folder| {
+        let (root, real) = root.as_ref()?;
+        local_name(folder, root, real, &setup.separator)
+    }
 }
 
 /// What OfflineIMAP calls a folder locally: its path below the root.  `None` where that has no

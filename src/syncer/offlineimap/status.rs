@@ -5,9 +5,7 @@
 //! for: while OfflineIMAP holds its lock nobody looks here.  What is not understood means that only
 //! a sync can tell.
 
-use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use md5::{Digest, Md5};
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::unpushed::{Agreed, Flags, Unpushed, compare, list};
+use crate::maildir::{DiskFs, Fs, Stat};
 
 /// The version of the database that is understood.
 const VERSION: &str = "2";
@@ -42,12 +41,12 @@ pub fn unpushed(folder: &Path, file: &Path, names: &[Vec<u8>]) -> Unpushed {
 }
 
 fn look(folder: &Path, file: &Path, names: &[Vec<u8>]) -> Result<Unpushed> {
-    let before = stamp(file)?;
+    let before = stat(file)?;
     let agreed = read(file).with_context(|| format!("reading {}", file.display()))?;
     let marks: Vec<String> = names.iter().map(|name| mark(name)).collect();
     let listed = list(folder).with_context(|| format!("listing {}", folder.display()))?;
     // A run that came and went meanwhile has left another file.
-    if stamp(file)? != before {
+    if stat(file)? != before {
         bail!("it was synced just now");
     }
     let home =
@@ -62,11 +61,10 @@ fn mark(name: &[u8]) -> String {
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn stamp(file: &Path) -> Result<(u64, u64, i64, i64)> {
-    match fs::metadata(file) {
-        Ok(stat) => Ok((stat.ino(), stat.len(), stat.mtime(), stat.mtime_nsec())),
+fn stat(file: &Path) -> Result<Stat> {
+    match DiskFs.stat(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => bail!("it was never synced"),
-        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+        stat => stat.with_context(|| format!("reading {}", file.display())),
     }
 }
 
@@ -95,6 +93,8 @@ fn read(file: &Path) -> Result<Agreed> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
