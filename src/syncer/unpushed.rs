@@ -8,15 +8,15 @@
 //! difference too many, never one too few.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bitflags::bitflags;
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::{Order, Program, mbsync, offlineimap};
 use crate::change::Folder;
@@ -297,11 +297,17 @@ impl<'a> Name<'a> {
         let info = info.and_then(|at| name.split_at_checked(at));
         let info = info.and_then(|(base, info)| Some((base, info.strip_prefix(b":2,")?)));
         let (base, letters) = info.unwrap_or((name, b""));
-        let mut fields = base.split(|byte| *byte == b',');
         // It may have commas itself.
-        let mut length = fields.next().map_or(0, <[u8]>::len);
+        let comma = |bytes: &[u8]| {
+            let at = bytes.iter().position(|byte| *byte == b',');
+            at.unwrap_or(bytes.len())
+        };
+        let mut length = comma(base);
         let (mut uid, mut mark) = (None, None);
-        for field in fields {
+        let mut rest = base.get(length..).unwrap_or_default();
+        while let Some((_, behind)) = rest.split_first() {
+            let (field, others) = behind.split_at(comma(behind));
+            rest = others;
             match (field.strip_prefix(b"U="), field.strip_prefix(b"FMD5=")) {
                 (Some(digits), _) if uid.is_none() => uid = Some(number(digits)),
                 (_, Some(sum)) if mark.is_none() => mark = Some(sum),
@@ -320,22 +326,47 @@ impl<'a> Name<'a> {
 
 /// A number without a sign, and not 0.
 pub(super) fn number(digits: &[u8]) -> Option<u32> {
-    let plain = digits.iter().all(u8::is_ascii_digit);
-    let number: u32 = plain.then(|| str::from_utf8(digits).ok())??.parse().ok()?;
+    let mut number: u32 = 0;
+    for digit in digits {
+        let value = digit.checked_sub(b'0').filter(|value| *value < 10)?;
+        number = number.checked_mul(10)?.checked_add(value.into())?;
+    }
     (number > 0).then_some(number)
+}
+
+/// Names of files, one after the other in one piece of memory.
+#[derive(Default)]
+pub struct Names {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut begin = 0;
+        self.ends.iter().map(move |end| {
+            let name = self.bytes.get(begin..*end).unwrap_or_default();
+            begin = *end;
+            name
+        })
+    }
 }
 
 /// Names of the files in `new` and `cur`.
 ///
 /// # Errors
 /// Where one of them cannot be listed.
-pub fn list(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
+pub fn list(folder: &Path) -> io::Result<Names> {
+    let mut names = Names::default();
     // In this order: a message that goes from new to cur meanwhile is seen twice, not never.
     for part in ["new", "cur"] {
-        for entry in fs::read_dir(folder.join(part))? {
-            let name: OsString = entry?.file_name();
-            names.push(name.into_vec());
+        let part = folder.join(part);
+        let mut directory = Dir::open(&part, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        for entry in directory.iter() {
+            let entry = entry?;
+            names.bytes.extend_from_slice(entry.file_name().to_bytes());
+            names.ends.push(names.bytes.len());
         }
     }
     Ok(names)

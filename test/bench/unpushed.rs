@@ -127,7 +127,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let readable = offlineimap.keeps_record();
         let names = median(|| {
             let names = unpushed::list(&folder.directory).expect("names");
-            assert_eq!(names.len(), count as usize);
+            assert!(names.iter().count() >= count as usize);
         });
         let offlineimap = if readable {
             look(home, offlineimap, &folder)

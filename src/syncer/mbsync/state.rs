@@ -67,8 +67,8 @@ fn look(folder: &Path, file: &Path, column: Column) -> Result<Unpushed, String> 
     if stat()? != before {
         return Err("it was synced just now".to_owned());
     }
-    let names = names.iter().map(Vec::as_slice);
-    Ok(Unpushed::Known(compare(&state.agreed, names, |_| true)))
+    let found = compare(&state.agreed, names.iter(), |_| true);
+    Ok(Unpushed::Known(found))
 }
 
 /// The UIDVALIDITY that mbsync has given the folder.

@@ -51,8 +51,7 @@ fn look(folder: &Path, file: &Path, names: &[Vec<u8>]) -> Result<Unpushed> {
     }
     let home =
         |mark: Option<&[u8]>| mark.is_some_and(|mark| marks.iter().any(|it| it.as_bytes() == mark));
-    let listed = listed.iter().map(Vec::as_slice);
-    Ok(Unpushed::Known(compare(&agreed, listed, home)))
+    Ok(Unpushed::Known(compare(&agreed, listed.iter(), home)))
 }
 
 /// By what the files of a folder with this name are marked.
@@ -81,14 +80,11 @@ fn read(file: &Path) -> Result<Agreed> {
         bail!("its version is {version}, not {VERSION}");
     }
     let mut rows = database.prepare("SELECT id, flags FROM status")?;
-    let rows = rows.query_map([], |row| {
-        Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?))
+    let messages = rows.query_map([], |row| {
+        let flags = row.get_ref(1)?.as_str()?;
+        Ok((row.get::<_, u32>(0)?, Some(Flags::of(flags.as_bytes()))))
     })?;
-    let messages = rows.map(|row| {
-        let (uid, flags) = row?;
-        Ok((uid, Some(Flags::of(flags.as_bytes()))))
-    });
-    messages.collect()
+    Ok(messages.collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]
