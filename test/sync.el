@@ -139,7 +139,10 @@ group to which ACTION `move' or `copy' brings it."
         ('tick (gnus-summary-tick-article))
         ('move (gnus-summary-move-article 1 to))
         ('copy (gnus-summary-copy-article 1 to))
-        ('delete (gnus-summary-delete-article)))
+        ('delete (gnus-summary-delete-article))
+        ('expire (gnus-summary-mark-as-expirable 1)
+                 (cl-letf (((symbol-function 'gnus-yes-or-no-p) #'always))
+                   (gnus-summary-expire-articles-now))))
       (gnus-summary-exit)
       (e2e-say "acted" action subject))))
 

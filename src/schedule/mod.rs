@@ -995,6 +995,23 @@ impl Scheduler {
         run.map(|run| run.id)
     }
 
+    /// Whether a run may be at this folder.
+    #[must_use]
+    pub fn is_at(&self, real: &Path) -> bool {
+        let begun = |stage: &Stage| !matches!(stage, Stage::Looking(_) | Stage::Planning(_));
+        let run = self.run.as_ref().filter(|run| begun(&run.stage));
+        run.is_some_and(|run| match &run.scope {
+            Scope::Everything => true,
+            Scope::Folders(folders) => folders.iter().any(|it| *it.real == *real),
+        })
+    }
+
+    /// How long a check is waited for.
+    #[must_use]
+    pub fn check_timeout(&self) -> Duration {
+        self.timing.check
+    }
+
     /// It is over; returns the requests that nobody will answer now.
     pub fn abandon(&mut self) -> Vec<i64> {
         let run = self.run.take();

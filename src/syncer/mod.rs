@@ -61,6 +61,12 @@ impl Syncer {
 }
 
 impl Program {
+    /// Whether it sends a message twice if its file is renamed meanwhile.
+    #[must_use]
+    pub fn loses_what_is_renamed(&self) -> bool {
+        matches!(self, Program::OfflineImap { .. })
+    }
+
     /// Whether it keeps a record of what is pushed that [`unpushed::look`] can read.
     #[must_use]
     pub fn keeps_record(&self) -> bool {

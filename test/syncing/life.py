@@ -8,7 +8,7 @@ from syncing.emacs import lisp
 from syncing.world import World, subject
 
 GROUPS = ["INBOX", "lists", "with space", "a.b"]
-ACTIONS = ["read", "read", "tick", "tick", "move", "copy", "delete"]
+ACTIONS = ["read", "read", "tick", "tick", "move", "copy", "delete", "expire"]
 
 
 class Life(World):
@@ -30,7 +30,7 @@ class Life(World):
             self.emacs.do("(sync-act %s %d (quote %s) %s)" % (lisp(group), chance.randrange(1000), action, lisp(to)))
             _, done, name = self.emacs.wait_fact("acted\t")[0].split("\t")
             tally[done] += 1
-            times[name] += {"copy": 1, "delete": -1}.get(done, 0)
+            times[name] += {"copy": 1, "delete": -1, "expire": -1}.get(done, 0)
             if chance.random() < 0.3:
                 tally["received here"] += 1
                 times["here-%d" % number] += 1

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::kept::Kept;
 use super::{Action, root};
-use crate::change::{AccountId, Folder, Kinds};
+use crate::change::{AccountId, Change, Folder, Kinds};
 use crate::coalesce::{Coalesce, Delays};
 use crate::echo::Claims;
 use crate::engine::config::{RootId, SyncConfig};
@@ -29,6 +30,7 @@ const MOST_NAMES: usize = 8192;
 pub(super) struct Account<C> {
     pub(super) name: String,
     pub(super) coalescer: C,
+    kept: Kept,
     /// The state of its roots that Lisp was told last.
     pub(super) told: Option<(root::Phase, String)>,
     /// As configured; none when it is configured no longer.
@@ -42,6 +44,7 @@ impl<C: Coalesce> Account<C> {
         Account {
             name,
             coalescer: C::new(Delays::default()),
+            kept: Kept::default(),
             told: None,
             roots: Vec::new(),
             syncs: None,
@@ -50,7 +53,43 @@ impl<C: Coalesce> Account<C> {
 
     /// Nothing more happens in it.
     pub(super) fn is_over(&self) -> bool {
-        self.roots.is_empty() && self.syncs.is_none() && self.coalescer.len() == 0
+        self.roots.is_empty() && self.syncs.is_none() && self.untold() == 0
+    }
+
+    /// Changes of which Lisp is to be told now.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Change> {
+        let syncs = self
+            .syncs
+            .as_ref()
+            .filter(|it| it.syncer.program.loses_what_is_renamed());
+        let is_at = |folder: &Folder| syncs.is_some_and(|it| it.scheduler.is_at(&folder.real));
+        // Lisp is to have the other half for its check.
+        let most = syncs.map_or(Duration::ZERO, |it| it.scheduler.check_timeout() / 2);
+        let due = self.coalescer.due(now).into_iter();
+        let due = due.filter_map(|it| {
+            let is_at = is_at(&it.folder);
+            self.kept.take(now, it, is_at, most)
+        });
+        let mut due: Vec<_> = due.collect();
+        due.extend(self.kept.release(now, is_at));
+        due
+    }
+
+    /// Take back what Lisp was not told of these folders.
+    pub(super) fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) -> Vec<Change> {
+        let mut untold = self.coalescer.forget(these);
+        untold.extend(self.kept.forget(these));
+        untold
+    }
+
+    /// Folders with changes that Lisp was not told of.
+    pub(super) fn untold(&self) -> usize {
+        self.coalescer.len() + self.kept.len()
+    }
+
+    /// When something may be due.
+    pub(super) fn deadlines(&self) -> [Option<Instant>; 2] {
+        [self.coalescer.deadline(), self.kept.deadline()]
     }
 }
 

@@ -144,9 +144,9 @@ impl<C: Coalesce> Core<C> {
                     || within.is_some_and(|root| folder.real.starts_with(root))
                         && !theirs(&folder.real))
         };
-        let coalescer = &mut self.accounts[account.0].coalescer;
-        owe(&mut self.owed, coalescer, &mut self.notifier, &its);
-        if let Some(syncs) = &mut self.accounts[account.0].syncs {
+        let account = &mut self.accounts[account.0];
+        owe(&mut self.owed, account, &mut self.notifier, &its);
+        if let Some(syncs) = &mut account.syncs {
             syncs.scheduler.forget(&its);
         }
         if let Some(real) = &root.real {
@@ -158,9 +158,9 @@ impl<C: Coalesce> Core<C> {
     /// What is not told yet of these folders of an account is for another one to tell.
     pub(super) fn forget(&mut self, account: AccountId, these: &dyn Fn(&Folder) -> bool) {
         let these = |folder: &Folder| folder.account == account && these(folder);
-        let coalescer = &mut self.accounts[account.0].coalescer;
-        owe(&mut self.owed, coalescer, &mut self.notifier, &these);
-        if let Some(syncs) = &mut self.accounts[account.0].syncs {
+        let account = &mut self.accounts[account.0];
+        owe(&mut self.owed, account, &mut self.notifier, &these);
+        if let Some(syncs) = &mut account.syncs {
             syncs.scheduler.forget(&these);
         }
     }
@@ -169,13 +169,13 @@ impl<C: Coalesce> Core<C> {
 /// What waits to be told of these folders is for whoever has them next to tell.
 fn owe<C: Coalesce>(
     owed: &mut HashMap<Arc<Path>, Kinds>,
-    coalescer: &mut C,
+    account: &mut Account<C>,
     notifier: &mut Notifier,
     these: &dyn Fn(&Folder) -> bool,
 ) {
     // Whether one exists is for the next one to say.
     let kinds = |it: &Change| (it.kinds - (Kinds::CREATED | Kinds::DELETED)) | Kinds::UNKNOWN;
-    let pending = coalescer.forget(these).into_iter();
+    let pending = account.forget(these).into_iter();
     let pending = pending.chain(notifier.forget(these));
     owed.extend(pending.map(|it| (it.folder.real.clone(), kinds(&it))));
 }

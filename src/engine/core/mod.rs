@@ -3,10 +3,11 @@
 //! Owns the coalescers, the schedulers and the notifier, knows each root's folders, gives the
 //! workers their jobs.  It does no I/O and reads no clock, so that the simulator can run it as it
 //! is.  [`configure`] goes over to other accounts, [`watching`] takes in what happens in the roots,
-//! [`syncing`] has accounts synced; [`account`] and [`root`] are single ones.
+//! [`syncing`] has accounts synced, [`kept`] is what waits for that; [`account`] and [`root`] are single ones.
 
 mod account;
 mod configure;
+mod kept;
 mod root;
 mod syncing;
 #[cfg(test)]
@@ -185,7 +186,7 @@ impl<C: Coalesce> Core<C> {
     /// When to call `handle` with a `Tick` at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let accounts = self.accounts.iter();
-        let coalescers = accounts.map(|account| account.coalescer.deadline());
+        let coalescers = accounts.flat_map(Account::deadlines);
         let roots = self.roots.values().map(Root::deadline);
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(Syncs::deadline);
@@ -237,7 +238,7 @@ impl<C: Coalesce> Core<C> {
             self.owed.clear();
         }
         for account in &mut self.accounts {
-            for change in account.coalescer.due(now) {
+            for change in account.due(now) {
                 self.delivered += 1;
                 self.notifier.change(change);
             }
@@ -286,7 +287,7 @@ impl<C: Coalesce> Core<C> {
                 name: account.name.clone(),
                 state: phase.name(),
                 text,
-                pending: account.coalescer.len() + self.notifier.pending(*id),
+                pending: account.untold() + self.notifier.pending(*id),
                 roots: self.roots_of(*id).map(Root::status).collect(),
                 sync: account.syncs.as_ref().map(Syncs::status),
             }
@@ -302,7 +303,7 @@ impl<C: Coalesce> Core<C> {
 
     /// Entries held in memory, which must not grow with the number of events.
     pub fn held(&self) -> usize {
-        let coalescers = self.accounts.iter().map(|account| account.coalescer.len());
+        let coalescers = self.accounts.iter().map(Account::untold);
         let roots = self.roots.values().map(Root::held);
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(|it| it.scheduler.held());

@@ -976,6 +976,43 @@ fn what_the_syncer_writes_is_an_echo_and_what_others_write_is_not() {
     }
 }
 
+/// Which Gnus would rename while it is being sent.
+#[test]
+fn a_message_that_comes_during_a_run_of_offlineimap_is_told_after_it() {
+    use crate::watch::inbox::Event::{Created, Moved};
+    let offlineimap = || Program::OfflineImap {
+        program: "offlineimap".into(),
+        account: "Work".to_owned(),
+        config: None,
+        args: Vec::new(),
+    };
+    let delivered = || Created("/m/a/new/1".into());
+    let flagged = || Moved("/m/a/cur/1:2,".into(), "/m/a/cur/1:2,F".into());
+    // by whom, what happens, whether that is told during the run, and after it
+    let table = [
+        (sync().syncer.program, delivered(), true, false),
+        (offlineimap(), delivered(), false, true),
+        (offlineimap(), flagged(), true, false),
+    ];
+    for (program, event, during, after) in table {
+        let mut bench = synced(&["/m/a"]);
+        let mut configured = accounts(&[("work", &["/m"])]);
+        configured[0].sync = Some(SyncConfig {
+            syncer: Syncer::new(program),
+            ..sync()
+        });
+        bench.give(Input::Configure(configured));
+        bench.give(Input::Sync(None, None, 0));
+        assert_eq!(bench.runs, ["*"]);
+        bench.told();
+        bench.event(event.clone());
+        let told = |told: Vec<String>| told.iter().any(|it| it.starts_with("work /m/a "));
+        assert_eq!(told(bench.pass(3)), during, "{event:?}");
+        bench.ended(1, Outcome::Ok);
+        assert_eq!(told(bench.pass(1)), after, "{event:?}");
+    }
+}
+
 /// A run that names it would bring it back.
 #[test]
 fn a_wish_for_a_folder_that_was_deleted_takes_everything() {

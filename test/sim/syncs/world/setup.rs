@@ -68,6 +68,8 @@ pub struct Setup {
     pub(super) lies: bool,
     /// It refuses some messages for ever.
     pub refuses: bool,
+    /// Its syncer is OfflineIMAP, during whose runs some changes are kept from Lisp.
+    pub(super) offlineimap: bool,
     /// The maildirs are away for so long at first.
     pub(super) away: Option<Duration>,
 }
@@ -134,6 +136,7 @@ impl Setup {
             lies: records && rng.once_in(4),
             refuses: records && rng.once_in(4),
             away: rng.once_in(6).then(|| seconds(rng.below(100))),
+            offlineimap: records && rng.once_in(3),
         }
     }
 
@@ -173,7 +176,15 @@ impl Setup {
             prefix: None,
             per_folder: !self.coarse,
         };
-        Syncer::new(Program::Command(command))
+        Syncer::new(match self.offlineimap {
+            false => Program::Command(command),
+            true => Program::OfflineImap {
+                program: "offlineimap".into(),
+                account: "a".to_owned(),
+                config: None,
+                args: Vec::new(),
+            },
+        })
     }
 
     pub(super) fn account(&self) -> AccountConfig {
