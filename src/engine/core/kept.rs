@@ -50,8 +50,13 @@ impl Kept {
     /// What is kept no longer: its time is up, or no run is at its folder.
     pub(super) fn release(&mut self, now: Instant, is_at: impl Fn(&Folder) -> bool) -> Vec<Change> {
         let over = |change: &Change, until: Instant| until <= now || !is_at(&change.folder);
-        let free = (self.changes).extract_if(|_, (change, until)| over(change, *until));
-        free.map(|(_, (change, _))| change).collect()
+        let mut free: Vec<_> = (self.changes)
+            .extract_if(|_, (change, until)| over(change, *until))
+            .map(|(_, (change, _))| change)
+            .collect();
+        // The same history is told in the same order.
+        free.sort_unstable_by(|a, b| a.folder.cmp(&b.folder));
+        free
     }
 
     /// Give back what is kept of these folders.

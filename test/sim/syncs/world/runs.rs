@@ -189,7 +189,7 @@ impl World {
         };
         let honest = process.fate != Fate::Is(Outcome::Auth) && self.sabotage != Sabotage::Lies;
         // Once, and then it is said so; a syncer that always lies has no cure.
-        let may_lie = self.setup.lies && !self.calm;
+        let may_lie = self.setup.lies && !self.calm && honest;
         let lies = may_lie && !self.lied.remove(folder) && self.rng.once_in(6);
         if lies {
             self.lied.insert(folder);
