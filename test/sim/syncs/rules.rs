@@ -375,7 +375,7 @@ impl Rules {
         self.poll(now);
         let mut planned = self.plan(now);
         planned.looked = Some(look);
-        let scope = folders.iter().map(|it| (*it).to_owned()).collect();
+        let scope: BTreeSet<String> = folders.iter().map(|it| (*it).to_owned()).collect();
         self.may_start(&planned, Some(&scope))?;
         let check = self.timing.check;
         let mut waiting = folders
@@ -383,7 +383,12 @@ impl Rules {
             .filter_map(|folder| planned.needs.get(*folder));
         let missed = |it: &Need| it.unanswered.is_some_and(|first| first + check <= now);
         self.silent |= waiting.any(missed);
+        // What is not looked at goes on to wait, and is checked, as one with what comes of it.
+        let (these, others) = (planned.needs.into_iter()).partition(|(it, _)| scope.contains(it));
+        planned.needs = these;
         self.planned = Some(planned);
+        let others: BTreeMap<_, _> = others;
+        others.into_iter().for_each(|it| self.again(it));
         Ok(())
     }
 
