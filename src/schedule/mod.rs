@@ -164,9 +164,11 @@ struct Run {
     progress: u64,
 }
 
-/// A look at what a run has left.
+/// A look at what a run has left.  One that is not waited for any more still tells what it has seen,
+/// until the next run begins.
 struct Review {
     look: Look,
+    /// Runs wait for it until then.
     until: Instant,
     /// What was queued up to then it sees.
     moment: u64,
@@ -531,13 +533,6 @@ impl Scheduler {
 
     /// Have what runs have left looked at, if there is anything.
     fn look_after(&mut self, now: Instant, next_run: &mut dyn FnMut() -> RunId) -> Option<Act> {
-        self.review.take_if(|review| {
-            let over = review.until <= now;
-            if over {
-                self.unseen = None;
-            }
-            over
-        });
         let may = self.timing.records && self.begun && self.ready && self.lock == Lock::Ours;
         if !may || self.run.is_some() || self.review.is_some() {
             return None;
@@ -747,7 +742,7 @@ impl Scheduler {
             self.poll(now);
             acts.extend(self.look_after(now, next_run));
             if let Some(next) = self.next_run(now).filter(|next| next.at <= now) {
-                // Nobody waits for the verdict on what came before.
+                // The verdict on what came before is nobody's; another look will see that, too.
                 self.review = None;
                 acts.push(self.start(now, next, next_run()));
             }
@@ -778,8 +773,7 @@ impl Scheduler {
             },
             None => {
                 let next = self.next_run(now).map(|next| next.at);
-                let next = earlier(next, self.poll_at).filter(|_| self.may_start());
-                earlier(next, self.review.as_ref().map(|review| review.until))
+                earlier(next, self.poll_at).filter(|_| self.may_start())
             }
         }
     }
@@ -860,6 +854,7 @@ impl Scheduler {
         let settled = settled.map(|at| at.min(wanted + SETTLE_MOST));
         // What a run has left may be all that waits.
         let seen = self.review.as_ref().map(|review| review.until);
+        let seen = seen.filter(|until| now < *until);
         let at = later(later(later(wanted, checked), settled), seen);
         let remote = self.queue.values().filter(|it| it.is_remote());
         match remote.map(due).min() {

@@ -575,7 +575,24 @@ fn what_is_pushed_is_not_pushed_again() {
         (
             "a verdict is waited for, and not longer than ten seconds",
             "0 flag a; 0.1 checked a; 2 > look a; 12 > a quick; 13 ok; 13 > look a; 14 flag b; \
-             14.1 checked b; 23 > look b; 23.1 found b=x; go 1; 24 ok; 24 > look b; 24.1 found b=",
+             14.1 checked b; 23 > look b; 23.1 found b=x; go 1; 24 ok; 24 > look a,b; \
+             24.1 found a=,b=",
+        ),
+        (
+            "one that comes late counts all the same, while there was no other run",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 ok; 3 > look a; \
+             40 found a=x; 42 > look a; 42.1 found a=x; go 1; 43 ok; 43 > look a; 43.1 found a=",
+        ),
+        (
+            "and not for what changed meanwhile",
+            "0 far a; 0 > a quick; 1 ok; 1 > look a; 20 flag a; 20.5 found a=; 20.6 checked a; \
+             22 > look a; 22.1 found a=x; go 1; 23 ok; 23 > look a; 23.1 found a=",
+        ),
+        (
+            "what was not seen before the next run is seen after it",
+            "0 far a; 0 > a quick; 1 ok; 1 > look a; 30 far b; 30 > b quick; 30.1 found a=; 31 ok; \
+             31 > look a,b; 31.1 found a=x,b=; 36 > look a; 36.1 found a=x; go 1; 37 ok; \
+             37 > look a; 37.1 found a=",
         ),
         (
             "a remote change needs no verdict",

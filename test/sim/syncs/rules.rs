@@ -121,8 +121,8 @@ pub struct Rules {
     wish: Option<Wish>,
     run: Option<Run>,
     planned: Option<Planned>,
-    /// What runs have left is looked at, and that is waited for until then.
-    review: Option<(Look, Duration)>,
+    /// What runs have left is looked at, since the last of them.
+    review: Option<Look>,
     /// Since when a sync of everything is due for its own sake.
     poll_from: Duration,
     /// The machine has slept for so long since then.
@@ -364,8 +364,8 @@ impl Rules {
     }
 
     /// What runs have left is looked at.
-    pub fn reviews(&mut self, now: Duration, look: Look) {
-        self.review = Some((look, now + Duration::from_secs(10)));
+    pub fn reviews(&mut self, look: Look) {
+        self.review = Some(look);
     }
 
     /// Folders are looked at before they would be synced: that is decided now.
@@ -375,7 +375,7 @@ impl Rules {
         self.poll(now);
         let mut planned = self.plan(now);
         planned.looked = Some(look);
-        let scope = folders.iter().map(|it| (*it).to_owned()).collect();
+        let scope: BTreeSet<String> = folders.iter().map(|it| (*it).to_owned()).collect();
         self.may_start(&planned, Some(&scope))?;
         let check = self.timing.check;
         let mut waiting = folders
@@ -383,7 +383,12 @@ impl Rules {
             .filter_map(|folder| planned.needs.get(*folder));
         let missed = |it: &Need| it.unanswered.is_some_and(|first| first + check <= now);
         self.silent |= waiting.any(missed);
+        // What is not looked at goes on to wait, and is checked, as one with what comes of it.
+        let (these, others) = (planned.needs.into_iter()).partition(|(it, _)| scope.contains(it));
+        planned.needs = these;
         self.planned = Some(planned);
+        let others: BTreeMap<_, _> = others;
+        others.into_iter().for_each(|it| self.again(it));
         Ok(())
     }
 
@@ -395,13 +400,12 @@ impl Rules {
         moment: u64,
         seen: &[(&'static str, Seen)],
     ) {
-        // What comes too late is nobody's verdict: who waited for it has gone on.
+        // What comes after another run has begun is nobody's verdict.
         let needs = if let Look::Before(_) = look {
             let planned = self.planned.as_mut().filter(|it| it.looked == Some(look));
             planned.map(|it| &mut it.needs)
         } else {
-            let current = |(it, until): &mut (Look, Duration)| *it == look && now < *until;
-            let review = self.review.take_if(current);
+            let review = self.review.take_if(|it| *it == look);
             review.map(|_| &mut self.needs)
         };
         let Some(needs) = needs else { return };

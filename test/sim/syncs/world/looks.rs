@@ -42,7 +42,7 @@ impl World {
             let names: Vec<_> = folders.iter().map(|(name, _)| *name).collect();
             self.rules.looks(self.now, look, &names)?;
         } else {
-            self.rules.reviews(self.now, look);
+            self.rules.reviews(look);
         }
         let looking = Looking {
             look,
