@@ -20,7 +20,8 @@
 //!   looked at before they are synced, and not synced if there is nothing to push; and after a run
 //!   what it covered is looked at, and synced again if something is left (`record`).
 //! - Folders that were made or removed ask for the whole account: a run that names them would
-//!   bring back what the user deleted.
+//!   bring back what the user deleted.  One that was made during a run, and of which the syncer then
+//!   has a record, that run has made.
 
 mod pending;
 mod record;
@@ -172,6 +173,8 @@ struct Review {
     until: Instant,
     /// What was queued up to then it sees.
     moment: u64,
+    /// What was queued later came after the last run had begun.
+    began: u64,
     everything: bool,
 }
 
@@ -252,6 +255,8 @@ pub struct Scheduler {
     /// What runs have covered, and was not looked at since.
     unseen: Option<Scope>,
     review: Option<Review>,
+    /// What was queued up to then the last successful run covers.
+    began_at: Option<u64>,
     /// Lisp has missed a deadline, and said nothing since.
     silent: bool,
     chance: u64,
@@ -286,6 +291,7 @@ impl Scheduler {
             records: Records::default(),
             unseen: None,
             review: None,
+            began_at: None,
             silent: false,
             chance: seed,
             begun: false,
@@ -359,7 +365,7 @@ impl Scheduler {
                         .run
                         .as_ref()
                         .and_then(|run| run.folders.get(&folder.real));
-                    let whole = taken.is_some_and(|it| it.whole);
+                    let whole = taken.is_some_and(Pending::takes_all);
                     self.queue.ask(now, folder, whole, &self.timing);
                 }
             }
@@ -502,7 +508,7 @@ impl Scheduler {
             }
             let disturbed = self.queue.is_local(&folder.real);
             if self.records.after(folder, unpushed, disturbed) {
-                self.queue.pushed(&folder.real, review.moment);
+                self.queue.pushed(&folder.real, review.moment, review.began);
             } else if matches!(unpushed, Unpushed::Known(_))
                 && !disturbed
                 && !self.aside.contains_key(&folder.real)
@@ -555,6 +561,7 @@ impl Scheduler {
             look,
             until: now + LOOK_MOST,
             moment: self.queue.moment(),
+            began: self.began_at.unwrap_or(u64::MAX),
             everything: scope == Scope::Everything,
         });
         Some(Act::Look(look, scope))
@@ -592,6 +599,7 @@ impl Scheduler {
     }
 
     fn succeeded(&mut self, now: Instant, run: Run, ended: &Ended) {
+        self.began_at = Some(run.moment);
         self.unseen = match (self.unseen.take(), &run.scope) {
             (Some(Scope::Folders(mut before)), Scope::Folders(folders)) if !ended.everything => {
                 before.extend(folders.iter().cloned());
@@ -811,7 +819,7 @@ impl Scheduler {
     /// Whether the user asks for it, and can have it now: what takes a run of everything waits
     /// until the maildirs are there.
     fn presses(&self, it: &Pending) -> bool {
-        it.urgent && (self.ready || !it.whole)
+        it.urgent && (self.ready || !it.takes_all())
     }
 
     /// Whether everything has to be synced, and not only some folders.
@@ -829,7 +837,7 @@ impl Scheduler {
         if whole || asked.peek().is_some() {
             return Some(Next {
                 at: now,
-                everything: whole || asked.any(|it| it.whole),
+                everything: whole || asked.any(Pending::takes_all),
                 why: Why::Asked,
             });
         }
@@ -907,7 +915,7 @@ impl Scheduler {
                     Why::Due => rides,
                     Why::Remote => rides && (it.is_remote() || quiet),
                     // One that asks for everything waits for its turn.
-                    Why::Asked => self.presses(it) || rides && quiet && !it.whole,
+                    Why::Asked => self.presses(it) || rides && quiet && !it.takes_all(),
                 }
         });
         self.queue = queue;

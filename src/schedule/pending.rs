@@ -22,8 +22,9 @@ pub(super) struct Pending {
     pub(super) urgent: bool,
     /// Asked for by the user, and not had yet.
     asked: bool,
-    /// A run that names it would undo what was done: it takes one of everything.
-    pub(super) whole: bool,
+    /// It was made or removed, at this moment first.  A run that names it would undo that: it takes
+    /// one of everything.
+    whole: Option<u64>,
     /// When it was synced last.
     synced: Option<Instant>,
     first: Instant,
@@ -49,7 +50,7 @@ impl Pending {
             folder,
             urgent: false,
             asked: false,
-            whole: false,
+            whole: None,
             synced: None,
             first: now,
             last: 0,
@@ -83,7 +84,12 @@ impl Pending {
 
     /// Whether only what happened here asks for it.
     pub(super) fn only_local(&self) -> bool {
-        self.is_local() && !self.is_remote() && !self.asked && !self.whole
+        self.is_local() && !self.is_remote() && !self.asked && !self.takes_all()
+    }
+
+    /// Whether it takes a run of everything.
+    pub(super) fn takes_all(&self) -> bool {
+        self.whole.is_some()
     }
 
     pub(super) fn unchecked(&self) -> Option<Instant> {
@@ -110,7 +116,7 @@ impl Pending {
     fn absorb(&mut self, later: Pending) {
         self.urgent |= later.urgent;
         self.asked |= later.asked;
-        self.whole |= later.whole;
+        self.whole = self.whole.or(later.whole);
         self.remote |= later.remote;
         self.last = later.last;
         self.folder = later.folder;
@@ -196,7 +202,9 @@ impl Queue {
         let moment = self.next_moment();
         let pending = self.entry(now, &change.folder, timing);
         pending.last = moment;
-        pending.whole |= structural(change.kinds);
+        if structural(change.kinds) {
+            pending.whole.get_or_insert(moment);
+        }
         if local {
             let before = pending.local.and_then(|local| local.unchecked);
             pending.local = Some(Local {
@@ -222,12 +230,14 @@ impl Queue {
         });
     }
 
-    /// Nothing that happened here up to this moment is left to push.
-    pub(super) fn pushed(&mut self, real: &Path, moment: u64) {
+    /// Nothing that happened here up to this moment is left to push.  If the folder was made after
+    /// the moment `began`, when a run did, that run has made it.
+    pub(super) fn pushed(&mut self, real: &Path, moment: u64, began: u64) {
         if let Some(pending) = self.waiting.get_mut(real)
             && pending.last <= moment
-            && !pending.whole
+            && pending.whole.is_none_or(|made| made > began)
         {
+            pending.whole = None;
             pending.local = None;
             if !pending.is_remote() && !pending.asked {
                 self.waiting.remove(real);
@@ -244,7 +254,9 @@ impl Queue {
         let pending = self.entry(now, &folder, timing);
         pending.urgent = true;
         pending.asked = true;
-        pending.whole |= whole;
+        if whole {
+            pending.whole.get_or_insert(moment);
+        }
         pending.last = moment;
     }
 
@@ -269,7 +281,7 @@ impl Queue {
     }
 
     pub(super) fn wants_everything(&self) -> bool {
-        self.waiting.values().any(|it| it.whole)
+        self.waiting.values().any(Pending::takes_all)
     }
 
     /// Those that are wanted, which wait no longer.
@@ -308,7 +320,7 @@ impl Queue {
         let folder = self.known(&pending.folder);
         let waiting = self.waiting.get_mut(&folder.real);
         // A folder that is no more needs no memory.
-        if pending.whole && waiting.is_none() {
+        if pending.takes_all() && waiting.is_none() {
             self.synced.remove(&folder.real);
             return;
         }

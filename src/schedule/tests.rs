@@ -610,6 +610,25 @@ fn what_is_pushed_is_not_pushed_again() {
             "0 made a; 0.1 checked a; 2 > *; 3 ok; 3 > look *; 3.1 found a=,b=",
         ),
         (
+            "but one of which there is a record after the run during which it was made",
+            "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=",
+        ),
+        (
+            "if all of it is pushed",
+            "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=x; 6 > *; \
+             7 ok; 7 > look *; 7.1 found a=,b=",
+        ),
+        (
+            "and what is recorded is known",
+            "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=?; 6 > *; \
+             7 ok; 7 > look *; 7.1 found a=,b=",
+        ),
+        (
+            "but not if it was made later",
+            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.05 made b; 1.06 checked b; 1.1 found a=,b=; 6 > *; \
+             7 ok; 7 > look *; 7.1 found a=,b=",
+        ),
+        (
             "after a failure a run has to show that it goes well",
             "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 fails; 8 > a quick; 9 ok; \
              9 > look a; 9.1 found a=",
