@@ -2,7 +2,7 @@
 //! forgotten, nothing is lost, nothing is there twice, and no look takes what is unpushed for pushed.
 //!
 //! Both are killed by KILL, and by TERM, as runs end them; OfflineIMAP also only as runs end it, since
-//! after a KILL it may send a message once more.  KILLS says how often, SEED makes it as it was.
+//! after a KILL it may send a message once more, or take back a flag.  KILLS says how often, SEED makes it as it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -427,8 +427,8 @@ impl World {
     }
 
     /// Sync until there is nothing to push; then both sides have to be the same, and as they were
-    /// made; nothing twice, but by a syncer that `doubles`.
-    fn settle(&self, doubles: bool) -> Tested {
+    /// made; nothing twice and no flag taken back, but by a careless syncer.
+    fn settle(&self, careless: bool) -> Tested {
         let mut runs = 0;
         loop {
             // A directory that was changed just now is not taken for complete.
@@ -468,8 +468,9 @@ impl World {
                     }
                     // When a run is cut off after it has told the other side, and the change is
                     // taken back then, no syncer can tell that from a change of the other side.
-                    assert!(times > 1, "{folder}: {letter} of {subject} is not {set}");
-                    println!("{folder}: {letter} of {subject} was changed {times} times");
+                    let excused = careless || times > 1;
+                    assert!(excused, "{folder}: {letter} of {subject} is not {set}");
+                    println!("{folder}: {letter} of {subject} is not {set} ({times} changes)");
                     undone += 1;
                 }
             }
@@ -487,12 +488,12 @@ impl World {
         }
         let pulled_away = book.pulled_away.len();
         assert!(
-            doubles || doubled <= pulled_away,
+            careless || doubled <= pulled_away,
             "{doubled} are there twice"
         );
         println!(
             "the same on both sides after {runs} runs: {count} messages of {} made, {back} back that \
-             were deleted, {undone} flags back that were changed back, {doubled} doubled of \
+             were deleted, {undone} flags not as they were changed last, {doubled} doubled of \
              {pulled_away} that were renamed while they were uploaded",
             book.made.len()
         );
@@ -555,7 +556,7 @@ impl World {
             self.look()?;
         }
         println!("{tally:?}");
-        self.settle(style.doubles)
+        self.settle(style.careless)
     }
 }
 
@@ -565,8 +566,8 @@ struct Style {
     hard: bool,
     /// Nothing changes here before it writes.
     calm: bool,
-    /// A KILL may make it send a message once more.
-    doubles: bool,
+    /// A KILL may make it send a message once more, or take back a flag.
+    careless: bool,
     /// Once it writes it is ended within so many milliseconds.
     pace: u64,
     /// So many changes on each side before each run.
@@ -618,7 +619,7 @@ fn mbsync_is_killed() -> Tested {
     let style = Style {
         hard: true,
         calm: true,
-        doubles: false,
+        careless: false,
         pace: 40,
         batch: 25,
     };
@@ -640,7 +641,7 @@ fn offlineimap_is_ended() -> Tested {
     let style = Style {
         hard: false,
         calm: false,
-        doubles: false,
+        careless: false,
         pace: 300,
         batch: 15,
     };
@@ -660,7 +661,7 @@ fn offlineimap_is_killed() -> Tested {
     let style = Style {
         hard: true,
         calm: false,
-        doubles: true,
+        careless: true,
         pace: 300,
         batch: 15,
     };

@@ -490,9 +490,15 @@ impl Scheduler {
         found: &[(Arc<Folder>, Unpushed)],
     ) -> Option<Act> {
         self.stirred = true;
+        let began = self.began();
         let its = |run: &&mut Run| run.is_only_looked_at() && look == Look::Before(run.id);
         if let Some(run) = self.run.as_mut().filter(its) {
             for (folder, unpushed) in found {
+                if let (Some(pending), Unpushed::Known(_)) =
+                    (run.folders.get_mut(&folder.real), unpushed)
+                {
+                    pending.recorded(began);
+                }
                 if self.records.before(folder, unpushed) {
                     run.folders.remove(&folder.real);
                 }
@@ -507,8 +513,11 @@ impl Scheduler {
                 continue;
             }
             let disturbed = self.queue.is_local(&folder.real);
+            if let Unpushed::Known(_) = unpushed {
+                (self.queue).recorded(&folder.real, review.moment, review.began);
+            }
             if self.records.after(folder, unpushed, disturbed) {
-                self.queue.pushed(&folder.real, review.moment, review.began);
+                self.queue.pushed(&folder.real, review.moment);
             } else if matches!(unpushed, Unpushed::Known(_))
                 && !disturbed
                 && !self.aside.contains_key(&folder.real)
@@ -529,7 +538,12 @@ impl Scheduler {
             self.requests.append(&mut run.requests);
             return None;
         }
-        run.name_folders();
+        if run.folders.values().any(Pending::takes_all) {
+            run.scope = Scope::Everything;
+            run.quick = false;
+        } else {
+            run.name_folders();
+        }
         run.stage = Stage::Running(now);
         self.records.run(&run.scope);
         let act = run.start();
@@ -561,7 +575,7 @@ impl Scheduler {
             look,
             until: now + LOOK_MOST,
             moment: self.queue.moment(),
-            began: self.began_at.unwrap_or(u64::MAX),
+            began: self.began(),
             everything: scope == Scope::Everything,
         });
         Some(Act::Look(look, scope))
@@ -879,6 +893,11 @@ impl Scheduler {
         }
     }
 
+    /// What was queued later came after the last successful run had begun.
+    fn began(&self) -> u64 {
+        self.began_at.unwrap_or(u64::MAX)
+    }
+
     /// When a folder may be synced at the earliest, whatever it is due for.
     fn not_before(&self, it: &Pending) -> Option<Instant> {
         // One with a shorter inter-delay of its own does not wait for the account's.
@@ -952,15 +971,19 @@ impl Scheduler {
             let urgent = false;
             self.whole = Some(Whole { urgent, ..whole });
         }
-        if !next.everything {
+        // After a failure only a run shows whether it goes well again.
+        let began = self.began();
+        let echo = |it: &Pending| it.may_be_echo(began);
+        let echo = next.why == Why::Due && run.folders.values().all(echo);
+        let looks = self.timing.records && !self.timing.per_run && self.goes_well();
+        let looks = looks && echo && run.whole.is_none();
+        if looks || !next.everything {
             run.name_folders();
         }
-        // After a failure only a run shows whether it goes well again.
-        let local = next.why == Why::Due && run.folders.values().all(Pending::only_local);
         let act = if self.timing.per_run {
             run.stage = Stage::Planning(now + self.timing.check);
             Act::Plan(id, run.scope.clone())
-        } else if self.timing.records && local && !next.everything && self.goes_well() {
+        } else if looks {
             run.stage = Stage::Looking(now + LOOK_MOST);
             Act::Look(Look::Before(id), run.scope.clone())
         } else {

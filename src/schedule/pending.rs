@@ -82,14 +82,26 @@ impl Pending {
         !self.remote.is_empty()
     }
 
-    /// Whether only what happened here asks for it.
+    /// Whether only what happened in it here asks for it.
     pub(super) fn only_local(&self) -> bool {
-        self.is_local() && !self.is_remote() && !self.asked && !self.takes_all()
+        self.may_be_echo(u64::MAX)
+    }
+
+    /// Whether nothing asks for it but what the run that began at this moment may have done.
+    pub(super) fn may_be_echo(&self, began: u64) -> bool {
+        let local = self.is_local() && !self.is_remote() && !self.asked;
+        local && self.whole.is_none_or(|made| made > began)
     }
 
     /// Whether it takes a run of everything.
     pub(super) fn takes_all(&self) -> bool {
         self.whole.is_some()
+    }
+
+    /// The syncer has a record of it: if it was made since a run began at this moment, that has made
+    /// it, and it can be named.
+    pub(super) fn recorded(&mut self, began: u64) {
+        self.whole.take_if(|made| *made > began);
     }
 
     pub(super) fn unchecked(&self) -> Option<Instant> {
@@ -230,14 +242,21 @@ impl Queue {
         });
     }
 
-    /// Nothing that happened here up to this moment is left to push.  If the folder was made after
-    /// the moment `began`, when a run did, that run has made it.
-    pub(super) fn pushed(&mut self, real: &Path, moment: u64, began: u64) {
+    /// The syncer had a record of the folder at this moment; a run began at the other.
+    pub(super) fn recorded(&mut self, real: &Path, moment: u64, began: u64) {
         if let Some(pending) = self.waiting.get_mut(real)
             && pending.last <= moment
-            && pending.whole.is_none_or(|made| made > began)
         {
-            pending.whole = None;
+            pending.recorded(began);
+        }
+    }
+
+    /// Nothing that happened here up to this moment is left to push.
+    pub(super) fn pushed(&mut self, real: &Path, moment: u64) {
+        if let Some(pending) = self.waiting.get_mut(real)
+            && pending.last <= moment
+            && !pending.takes_all()
+        {
             pending.local = None;
             if !pending.is_remote() && !pending.asked {
                 self.waiting.remove(real);

@@ -614,19 +614,28 @@ fn what_is_pushed_is_not_pushed_again() {
             "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=",
         ),
         (
-            "if all of it is pushed",
-            "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=x; 6 > *; \
-             7 ok; 7 > look *; 7.1 found a=,b=",
+            "which can be named",
+            "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=x; \
+             6 > look b; 6.1 found b=x; go 1; 7 ok; 7 > look b; 7.1 found b=",
         ),
         (
-            "and what is recorded is known",
-            "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=?; 6 > *; \
-             7 ok; 7 > look *; 7.1 found a=,b=",
+            "if all is known of it",
+            "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=?; \
+             6 > look b; 6.1 found b=?; go 0; 7 ok; 7 > look *; 7.1 found a=,b=",
         ),
         (
-            "but not if it was made later",
-            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.05 made b; 1.06 checked b; 1.1 found a=,b=; 6 > *; \
-             7 ok; 7 > look *; 7.1 found a=,b=",
+            "also if that is noticed late",
+            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.05 made b; 1.06 checked b; 1.1 found a=; 6 > look b; \
+             6.1 found b=",
+        ),
+        (
+            "but one that is not recorded was made by others",
+            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.1 found a=; 10 made b; 10 flag a; 10.1 checked a,b; \
+             12 > look a,b; 12.1 found a=,b=?; go 0; 13 ok; 13 > look *; 13.1 found a=,b=",
+        ),
+        (
+            "and one that was made before is not looked at",
+            "0 made b; 0.1 checked b; 1 far a; 1 > *; 2 fails; 7 > *; 8 ok; 8 > look *; 8.1 found a=,b=",
         ),
         (
             "after a failure a run has to show that it goes well",
