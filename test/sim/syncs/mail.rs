@@ -71,8 +71,15 @@ impl Letter {
 pub struct Mailbox {
     local: BTreeMap<u64, Letter>,
     server: BTreeMap<u64, u8>,
-    /// What both sides had when they were the same.
+    /// What both sides had when they were the same, as far as the syncer knows: by its record and
+    /// by the journal beside that.
     synced: BTreeMap<u64, u8>,
+    /// What its record says, which is written when it is done with the folder.
+    record: BTreeMap<u64, u8>,
+    /// How often that was.
+    writes: u64,
+    /// A lock and a journal lie beside the record: somebody is at it, or was killed meanwhile.
+    busy: bool,
     /// It is here.
     pub exists: bool,
     /// The syncer knows it.
@@ -90,6 +97,31 @@ pub fn is_refused(id: u64) -> bool {
 /// What a syncer read of a folder.
 pub type Snapshot = BTreeMap<u64, u8>;
 
+/// How far a syncer is to go on with a folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// It is done with the messages up to this one.
+    pub after: u64,
+    /// How many more.
+    pub most: usize,
+}
+
+impl Part {
+    pub const ALL: Part = Part {
+        after: 0,
+        most: usize::MAX,
+    };
+}
+
+/// A change of a message that its user may regret.
+#[derive(Clone, Debug)]
+pub struct Touch {
+    pub folder: &'static str,
+    id: u64,
+    /// What it was before; `None`: it was not there.
+    was: Option<Letter>,
+}
+
 /// Numbers of what a syncer wrote into a folder.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Written {
@@ -103,6 +135,8 @@ pub struct Mail {
     pub folders: BTreeMap<&'static str, Mailbox>,
     made: u64,
     renames: usize,
+    /// What the user has done last, if that can be undone.
+    pub touched: Option<Touch>,
 }
 
 impl Mail {
@@ -118,6 +152,7 @@ impl Mail {
             folders: here.chain(not).collect(),
             made: 0,
             renames: 0,
+            touched: None,
         }
     }
 
@@ -158,6 +193,11 @@ impl Mail {
         };
         let path = letter.path(folder);
         self.mailbox(folder).local.insert(id, letter);
+        self.touched = Some(Touch {
+            folder,
+            id,
+            was: None,
+        });
         self.renames += 1;
         // From tmp/, which nobody watches.
         let events = vec![Event::MovedTo(path, Some(self.renames))];
@@ -170,7 +210,10 @@ impl Mail {
     /// The user sets flags of a message, or takes some away.
     pub fn flag(&mut self, folder: &'static str, rng: &mut Rng) -> Option<Happening> {
         let id = self.pick(folder, rng)?;
-        let flags = rng.below(8) as u8;
+        self.set(folder, id, rng.below(8) as u8)
+    }
+
+    fn set(&mut self, folder: &'static str, id: u64, flags: u8) -> Option<Happening> {
         let letter = self.mailbox(folder).local.get_mut(&id)?;
         let from = letter.path(folder);
         let mark = if letter.flags == flags {
@@ -178,9 +221,11 @@ impl Mail {
         } else {
             Mark::Open
         };
+        let was = Some(letter.clone());
         letter.flags = flags;
         letter.fresh = false;
         let to = letter.path(folder);
+        self.touched = Some(Touch { folder, id, was });
         (from != to).then(|| Happening {
             events: self.moved(from, to),
             marks: vec![(folder, mark)],
@@ -190,9 +235,47 @@ impl Mail {
     /// The user deletes a message.
     pub fn delete(&mut self, folder: &'static str, rng: &mut Rng) -> Option<Happening> {
         let id = self.pick(folder, rng)?;
+        self.remove(folder, id)
+    }
+
+    /// The user regrets something.
+    pub fn undo(&mut self, touch: Touch) -> Option<Happening> {
+        let Touch { folder, id, was } = touch;
+        let mailbox = &self.folders[folder];
+        match was {
+            None => self.remove(folder, id),
+            Some(letter) if mailbox.local.contains_key(&id) => self.set(folder, id, letter.flags),
+            Some(mut letter) if mailbox.exists => {
+                // It comes back from elsewhere, and has another name.
+                self.renames += 1;
+                letter.base = format!("1700000003.M{id}R{}.host", self.renames);
+                letter.numbered = false;
+                let events = vec![Event::Created(letter.path(folder))];
+                self.mailbox(folder).local.insert(id, letter);
+                self.touched = Some(Touch {
+                    folder,
+                    id,
+                    was: None,
+                });
+                Some(Happening {
+                    events,
+                    marks: vec![(folder, Mark::Open)],
+                })
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn remove(&mut self, folder: &'static str, id: u64) -> Option<Happening> {
         let letter = self.mailbox(folder).local.remove(&id)?;
+        let events = vec![Event::Removed(letter.path(folder))];
+        self.touched = Some(Touch {
+            folder,
+            id,
+            was: Some(letter),
+        });
         Some(Happening {
-            events: vec![Event::Removed(letter.path(folder))],
+            events,
             marks: vec![(folder, Mark::Open)],
         })
     }
@@ -292,10 +375,30 @@ impl Mail {
         letters.map(|(id, it)| (*id, it.flags)).collect()
     }
 
+    /// A syncer begins with a folder: what lies beside its record says so, and from a journal that
+    /// another has left it knows what that has done.
+    pub fn open(&mut self, folder: &str) {
+        self.mailbox(folder).busy = true;
+    }
+
+    /// It is done with it, and writes its record.
+    pub fn close(&mut self, folder: &str) {
+        let mailbox = self.mailbox(folder);
+        mailbox.record = mailbox.synced.clone();
+        mailbox.writes += 1;
+        mailbox.busy = false;
+    }
+
+    /// By what a record is known again; `None` while somebody is at it, or did not come to its end.
+    pub fn stamp(&self, folder: &str) -> Option<u64> {
+        let mailbox = &self.folders[folder];
+        (!mailbox.busy).then_some(mailbox.writes)
+    }
+
     /// What the syncer's record says of a folder.
     pub fn agreed(&self, folder: &str) -> Agreed {
-        let synced = self.folders[folder].synced.iter();
-        synced
+        let record = self.folders[folder].record.iter();
+        record
             .map(|(id, flags)| (*id as u32, Some(letters(*flags))))
             .collect()
     }
@@ -319,34 +422,38 @@ impl Mail {
         if !mailbox.exists {
             mailbox.server.clear();
             mailbox.synced.clear();
+            mailbox.record.clear();
+            mailbox.writes += 1;
+            mailbox.busy = false;
         }
         mailbox.known = mailbox.exists;
     }
 
-    /// A syncer that has read `seen` brings both sides together, and gets so many messages far.
+    /// A syncer that has read `seen` brings a part of both sides together; the last message of it,
+    /// if there are more.
     pub fn sync(
         &mut self,
         folder: &'static str,
         seen: &Snapshot,
         pid: u32,
-        most: usize,
+        part: Part,
         refuses: bool,
-    ) -> (Vec<Happening>, Written) {
+    ) -> (Vec<Happening>, Written, Option<u64>) {
         let mut happenings = Vec::new();
         let mut written = Written::default();
         if !self.folders[folder].exists {
-            return (happenings, written);
+            return (happenings, written, None);
         }
         let mailbox = self.mailbox(folder);
         mailbox.known = true;
-        if most == usize::MAX {
-            mailbox.got = mailbox.far;
-        }
         let mailbox = &self.folders[folder];
         let mut ids: BTreeSet<u64> = seen.keys().copied().collect();
         ids.extend(mailbox.synced.keys());
         ids.extend(mailbox.server.keys());
-        for id in ids.into_iter().take(most) {
+        let mut ids = ids.into_iter().filter(|id| *id > part.after);
+        let these: Vec<u64> = ids.by_ref().take(part.most).collect();
+        let more = ids.next().and(these.last().copied());
+        for id in these {
             let mailbox = self.mailbox(folder);
             let (here, before) = (seen.get(&id).copied(), mailbox.synced.get(&id).copied());
             let there = mailbox.server.get(&id).copied();
@@ -431,7 +538,13 @@ impl Mail {
                 _ => {}
             }
         }
-        (happenings, written)
+        (happenings, written, more)
+    }
+
+    /// A syncer has fetched what had happened on the server up to then.
+    pub fn fetched(&mut self, folder: &str, far: u64) {
+        let mailbox = self.mailbox(folder);
+        mailbox.got = mailbox.got.max(far);
     }
 
     /// The last change on the server in these folders (none: in all that are here).

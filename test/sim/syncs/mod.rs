@@ -15,15 +15,18 @@ mod rules;
 mod world;
 
 use crate::rng::Rng;
-use crate::{asked, caught, many};
+use crate::{asked, caught, from_environment, many};
 use world::{Sabotage, Setup, Stats, World};
 
 const SEEDS: u64 = 400;
 
+/// What the circumstances of a life are drawn from.
+type Kind = fn(&mut Rng) -> Setup;
+
 /// Live through one world; a failure is told with its last steps.
-fn live(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
+fn live(seed: u64, kind: Kind, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
     let mut rng = Rng::new(seed);
-    let setup = Setup::random(&mut rng);
+    let setup = kind(&mut rng);
     let mut world = World::new(rng, setup, sabotage, aloud);
     let outcome = caught(|| world.run());
     outcome.map(|()| world.stats).map_err(|text| {
@@ -32,19 +35,20 @@ fn live(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
     })
 }
 
-fn live_many(seeds: u64, sabotage: Sabotage, enough: u64) -> (Option<String>, u64, Stats) {
-    many(
-        seeds,
-        enough,
-        |seed| live(seed, sabotage, false),
-        Stats::add,
-    )
+fn live_many(
+    seeds: u64,
+    kind: Kind,
+    sabotage: Sabotage,
+    enough: u64,
+) -> (Option<String>, u64, Stats) {
+    let live = |seed| live(seed, kind, sabotage, false);
+    many(seeds, enough, live, Stats::add)
 }
 
 #[test]
 fn seeds() {
-    let aloud = |seed| live(seed, Sabotage::None, true);
-    let many = |seeds, enough| live_many(seeds, Sabotage::None, enough);
+    let aloud = |seed| live(seed, Setup::random, Sabotage::None, true);
+    let many = |seeds, enough| live_many(seeds, Setup::random, Sabotage::None, enough);
     let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
         return;
     };
@@ -60,11 +64,29 @@ fn seeds() {
         stats.sent,
         stats.unsigned,
         stats.restarts,
+        stats.crashes,
+        stats.torn,
+        stats.busy,
         stats.once,
     ];
     assert!(
-        counts.iter().all(|count| *count > seeds / 10),
+        seeds < 100 || counts.iter().all(|count| *count > seeds / 10),
         "an idle world: {stats:?}"
+    );
+}
+
+/// Those in which most depends on what looks see.
+#[test]
+fn seeds_that_are_looked_at() {
+    let aloud = |seed| live(seed, Setup::looked_at, Sabotage::None, true);
+    let many = |seeds, enough| live_many(seeds, Setup::looked_at, Sabotage::None, enough);
+    let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
+        return;
+    };
+    let counts = [stats.looks, stats.torn, stats.busy, stats.crashes * 10];
+    assert!(
+        seeds < 100 || counts.iter().all(|count| *count > seeds),
+        "hardly a look: {stats:?}"
     );
 }
 
@@ -86,16 +108,24 @@ fn seeds_can_be_replayed() {
 // Tests of the test: whatever is broken on purpose must be found.
 
 fn found_out(what: &str, sabotage: Sabotage, expected: &str) {
-    let (failure, ..) = live_many(SEEDS, sabotage, 1);
+    found_out_in(Setup::random, what, sabotage, expected);
+}
+
+fn found_out_in(kind: Kind, what: &str, sabotage: Sabotage, expected: &str) {
+    let seeds = from_environment("SEEDS").unwrap_or(SEEDS * 10);
+    let (failure, ..) = live_many(seeds, kind, sabotage, 1);
     let text = failure.unwrap_or_else(|| panic!("{what}: nobody noticed"));
     let line = text.lines().next().unwrap_or_default();
-    eprintln!("{what}: {line}");
+    eprintln!("{sabotage:?}: {line}");
     assert!(line.contains(expected), "{what}: {text}");
 }
 
 #[test]
 fn a_world_that_is_not_as_it_says_is_found_out() {
-    use Sabotage::{AnswersUnseen, ClaimsAll, LeavesBe, Lies, LockForAll, LooksBehind};
+    use Sabotage::{
+        AnswersUnseen, BelievesBusy, ClaimsAll, ClaimsByTime, ForgetsResidue, LeavesBe, Lies,
+        LockForAll, LooksBehind, TellsLate,
+    };
     found_out("a syncer that only says that it works", Lies, "I2");
     found_out(
         "a Lisp that has checked what is to come",
@@ -103,14 +133,21 @@ fn a_world_that_is_not_as_it_says_is_found_out() {
         "I4",
     );
     found_out("a user who passes for the syncer", ClaimsAll, "I2");
+    found_out("what happens during a run", ClaimsByTime, "I2");
     found_out("a lock that everybody has", LockForAll, "I5");
     found_out("a look at what was before", LooksBehind, "I2");
     found_out("a run that is believed", LeavesBe, "I2");
+    found_out("a residue that is no residue", ForgetsResidue, "I3");
+    let found_out = |what, sabotage, expected| {
+        found_out_in(Setup::looked_at, what, sabotage, expected);
+    };
+    found_out("a look at what is being written", BelievesBusy, "I2");
+    found_out("a look that somebody has disturbed", TellsLate, "I2");
 }
 
 /// What comes of so many lives, none of which may fail.
 fn harmless(sabotage: Sabotage) -> Stats {
-    let (failure, _, stats) = live_many(SEEDS / 4, sabotage, 1);
+    let (failure, _, stats) = live_many(SEEDS / 4, Setup::random, sabotage, 1);
     if let Some(text) = failure {
         panic!("{sabotage:?}: {text}");
     }

@@ -1,12 +1,15 @@
 //! What befalls the engine: restarts, silence, sleep, losses, outages, and impatient users.
 
-use mailsync_module::engine::core::Input;
+use std::sync::Arc;
+
+use mailsync_module::engine::core::{Core, Input};
 use mailsync_module::schedule::Timing;
 use mailsync_module::syncer::Outcome;
-use mailsync_module::watch::inbox::Event as Seen;
+use mailsync_module::watch::inbox::{Event as Seen, Inbox};
 
+use super::once::Once;
 use super::setup::timing;
-use super::{Happens, World, seconds};
+use super::{Happens, World, engine, seconds};
 use crate::world::{Outcome as Verdict, ms};
 
 impl World {
@@ -14,7 +17,7 @@ impl World {
         if !self.there {
             return Ok(());
         }
-        match self.rng.below(18) {
+        match self.rng.below(19) {
             0 => {
                 self.say("lisp restarts");
                 self.stats.restarts += 1;
@@ -95,6 +98,7 @@ impl World {
                 self.take()
             }
             16 => self.ask_once(),
+            17 if self.setup.timing.at_start => self.restart_emacs(),
             15 if self.setup.timing.at_start => {
                 self.unconfigure()?;
                 self.later(seconds(5), Happens::Configures);
@@ -105,5 +109,45 @@ impl World {
                 self.handle(Input::Check(None, None))
             }
         }
+    }
+
+    /// Emacs ends, perhaps in the midst of a run or a look, and there is another one.
+    fn restart_emacs(&mut self) -> Verdict {
+        self.say("emacs restarts");
+        self.stats.crashes += 1;
+        self.core = Core::default();
+        engine::forget_what_was_told();
+        // What others do goes on.
+        self.agenda.retain(|_, it| {
+            matches!(
+                it,
+                Happens::User
+                    | Happens::Undoes(_)
+                    | Happens::Far
+                    | Happens::Fault
+                    | Happens::ByHand
+                    | Happens::Step(_)
+                    | Happens::Cut(_)
+                    | Happens::OtherSyncs
+                    | Happens::OtherLeaves
+                    | Happens::Returns
+                    | Happens::Recovers
+            )
+        });
+        self.survive_emacs();
+        self.root = None;
+        self.inbox = Arc::new(Inbox::new(|| {}));
+        self.taking = false;
+        self.marks.clear();
+        self.limbo.clear();
+        self.lost.clear();
+        self.losing = false;
+        self.reported.clear();
+        self.wants_lock = false;
+        self.deaf = false;
+        self.once = Once::default();
+        self.wished.clear();
+        self.there = false;
+        self.begin()
     }
 }

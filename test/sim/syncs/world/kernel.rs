@@ -40,6 +40,10 @@ impl World {
 
     /// The engine looks into the inbox.
     pub(super) fn take(&mut self) -> Verdict {
+        if self.sabotage == Sabotage::TellsLate && (self.is_syncing() || self.is_reviewing()) {
+            self.later(ms(50), Happens::Take);
+            return Ok(());
+        }
         self.taking = false;
         let Some(root) = self.root else {
             return Ok(());
@@ -62,7 +66,8 @@ impl World {
     /// What names claim, forged.
     fn misjudge(&self, dirty: &mut Dirty) {
         match self.sabotage {
-            Sabotage::ClaimsAll => {
+            Sabotage::ClaimsByTime if !self.is_syncing() => {}
+            Sabotage::ClaimsAll | Sabotage::ClaimsByTime => {
                 let claimed = |(directory, kinds): (&PathBuf, &Kinds)| {
                     let pushed = *kinds;
                     let claims = Claims {

@@ -20,8 +20,8 @@ pub(super) struct Looking {
     /// The point in time at which it was asked for.
     moment: u64,
     steps: u8,
-    /// Runs before the first step.
-    runs: u64,
+    /// By what the records were known at the first step.
+    stamps: Vec<Option<u64>>,
     /// What the records say, and what is there.
     agreed: Vec<Agreed>,
     names: Vec<Option<Vec<String>>>,
@@ -49,7 +49,7 @@ impl World {
             folders,
             moment: self.rules.moment(),
             steps: 0,
-            runs: 0,
+            stamps: Vec::new(),
             agreed: Vec::new(),
             names: Vec::new(),
         };
@@ -71,18 +71,34 @@ impl World {
             }
             _ => return self.tells(looking),
         }
-        // While a run is under way, and when one came and went, nobody knows.
-        let idle = self.processes.is_empty();
+        let stamps = looking
+            .folders
+            .iter()
+            .map(|(name, _)| self.mail.stamp(name));
+        let stamps: Vec<_> = stamps.collect();
         if looking.steps == 0 {
-            looking.runs = if idle { self.stats.runs } else { u64::MAX };
-        } else if !idle || looking.runs != self.stats.runs {
-            looking.names.iter_mut().for_each(|names| *names = None);
+            looking.stamps = stamps;
+        } else if self.sabotage != Sabotage::BelievesBusy {
+            // While somebody is at it, and when a run came and went, nobody knows.
+            let was = looking.stamps.iter().zip(&stamps);
+            for (names, (before, after)) in looking.names.iter_mut().zip(was) {
+                if before.is_none() || before != after {
+                    *names = None;
+                    self.stats.busy += 1;
+                }
+            }
         }
         looking.steps += 1;
         let lost = !self.calm && !self.setup.lies && self.rng.once_in(20);
         let most = if lost { seconds(20) } else { ms(200) };
         self.later(most, Happens::Look(Box::new(looking)));
         Ok(())
+    }
+
+    /// What a run has left is being looked at.
+    pub(super) fn is_reviewing(&self) -> bool {
+        let after = |it: &Happens| matches!(it, Happens::Look(looking) if matches!(looking.look, Look::After(_)));
+        self.agenda.values().any(after)
     }
 
     fn tells(&mut self, mut looking: Looking) -> Verdict {
@@ -99,7 +115,8 @@ impl World {
         });
         let found: Vec<_> = each.collect();
         let refused = |name: &String, agreed: &Agreed| {
-            let id = name.split(',').next().and_then(|id| id.parse().ok());
+            let key = name.split(',').next().unwrap_or_default();
+            let id = key.rsplit('.').next().and_then(|id| id.parse().ok());
             self.setup.refuses && id.is_some_and(|id| is_refused(id) && !agreed.contains(id as u32))
         };
         let seen = looking
@@ -132,6 +149,7 @@ impl World {
 
     /// What is seen, forged.
     fn misjudges(&mut self, looking: &mut Looking) {
+        let moment = looking.moment;
         let seen = looking.names.iter_mut().zip(&mut looking.agreed);
         for ((name, _), (names, agreed)) in looking.folders.iter().zip(seen) {
             match self.sabotage {
@@ -139,6 +157,14 @@ impl World {
                     let new = (names.clone(), agreed.clone());
                     if let Some(before) = self.glimpsed.insert(name, new) {
                         (*names, *agreed) = before;
+                    }
+                }
+                Sabotage::ForgetsResidue => {
+                    for name in names.iter_mut().flatten() {
+                        let number = name.split(',').next().and_then(|it| it.parse().ok());
+                        if number.is_some_and(|it: u32| !agreed.contains(it)) {
+                            *name = format!("{moment}.{name}");
+                        }
                     }
                 }
                 Sabotage::LeavesBe

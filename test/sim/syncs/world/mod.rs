@@ -2,8 +2,8 @@
 //! only the seed decides.
 //!
 //! [`users`] do something, the [`kernel`] tells of it, the [`engine`] acts, [`lisp`] checks,
-//! somebody [`looks`] what is to be pushed, the syncer [`runs`], [`once`] also where it is no account's; [`faults`] befall all of them.  In the
-//! end all comes to [`rest`].  [`setup`] is what differs between the lives, [`stats`] what they had.
+//! somebody [`looks`] what is to be pushed, the syncer [`runs`] in [`steps`], [`once`] also where it
+//! is no account's; [`faults`] befall all of them.  In the end all comes to [`rest`].  [`setup`] is what differs between the lives, [`stats`] what they had.
 
 mod engine;
 mod faults;
@@ -15,6 +15,7 @@ mod rest;
 mod runs;
 mod setup;
 mod stats;
+mod steps;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +32,7 @@ use mailsync_module::syncer::{Outcome, RunId};
 use mailsync_module::watch::inbox::Inbox;
 use mailsync_module::watch::job::Job;
 
-use super::mail::{Mail, Mark, ROOT};
+use super::mail::{Mail, Mark, ROOT, Touch};
 use super::rules::Rules;
 use crate::machine::Trace;
 use crate::rng::Rng;
@@ -70,8 +71,10 @@ enum Happens {
     Answer(i64, &'static str, u64, u64),
     Plan(u64),
     Look(Box<Looking>),
-    Step(RunId),
-    Cut(RunId),
+    Step(u32),
+    Cut(u32),
+    Undoes(Touch),
+    ByHand,
     Locks,
     OnceLocks,
     OnceEnds(RunId, Outcome),
@@ -131,6 +134,8 @@ pub struct World {
     glimpsed: BTreeMap<&'static str, (Option<Vec<String>>, Agreed)>,
     /// What had happened on the server when something was asked for.
     wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
+    /// What users have done last, by folder, where they may regret it.
+    touched: BTreeMap<&'static str, Touch>,
     calm: bool,
 }
 
@@ -173,6 +178,7 @@ impl World {
             lied: BTreeSet::new(),
             glimpsed: BTreeMap::new(),
             wished: BTreeMap::new(),
+            touched: BTreeMap::new(),
             calm: true,
             setup,
             rng,
@@ -197,6 +203,9 @@ impl World {
         self.later(self.setup.far_pace * 2, Happens::Far);
         if let Some(faults) = self.setup.faults {
             self.later(faults * 2, Happens::Fault);
+        }
+        if let Some(pace) = self.setup.by_hand {
+            self.later(pace * 2, Happens::ByHand);
         }
         let end = self.setup.lasts;
         while self.now < end {
@@ -311,8 +320,15 @@ impl World {
                 return self.handle(Input::Planned(ACCOUNT.to_owned(), run, syncer));
             }
             Happens::Look(looking) => return self.looks(*looking),
-            Happens::Step(run) => return self.step_of(run),
-            Happens::Cut(run) => return self.cut(run),
+            Happens::Step(pid) => return self.step_of(pid),
+            Happens::Cut(pid) => return self.cut(pid),
+            Happens::ByHand => {
+                if let Some(pace) = self.setup.by_hand.filter(|_| !self.calm) {
+                    self.later(pace * 2, Happens::ByHand);
+                    self.sync_by_hand();
+                }
+            }
+            Happens::Undoes(touch) => self.undoes(touch),
             Happens::Locks => return self.locks(),
             Happens::OnceLocks => return self.once_locks(),
             Happens::OnceEnds(run, outcome) => return self.once_ends(run, outcome),

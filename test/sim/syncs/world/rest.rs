@@ -8,8 +8,12 @@ impl World {
     pub fn rest(&mut self) -> Verdict {
         self.say("calm");
         self.calm = true;
-        self.agenda
-            .retain(|_, it| !matches!(it, Happens::User | Happens::Far | Happens::Fault));
+        self.agenda.retain(|_, it| {
+            !matches!(
+                it,
+                Happens::User | Happens::Far | Happens::Fault | Happens::Undoes(_)
+            )
+        });
         self.away = false;
         self.deaf = false;
         self.outage = None;

@@ -1,4 +1,5 @@
-//! The played syncer: its processes, how they go and end, and who has the lock.
+//! The played syncer: its processes, how they begin and end, and who has the lock.  What they do
+//! in between, [`super::steps`] knows.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -7,34 +8,71 @@ use mailsync_module::engine::core::Input;
 use mailsync_module::schedule::Lock;
 use mailsync_module::syncer::{End, Ended, Event, Memory, Order, Outcome, Output, RunId, Scope};
 
+use super::steps::Site;
 use super::{FOLDERS, Happens, ID, PASSING, Sabotage, World, real, seconds};
-use crate::syncs::mail::{Snapshot, Written};
+use crate::syncs::mail::{Part, Written};
 use crate::world::{Outcome as Verdict, ms};
 
 /// How a run is going to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Is(Outcome),
     /// It says nothing any more.
     Hangs,
 }
 
+/// Whose a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Ours,
+    /// The account that it ran for is gone.
+    Orphan,
+    /// An Emacs's that is no more.
+    Left,
+    /// The user has started it in a shell, and asks nobody.
+    Users,
+}
+
 /// A syncer's process.
 pub(super) struct Process {
-    run: RunId,
-    pid: u32,
-    all: bool,
-    todo: Vec<&'static str>,
-    seen: Option<(&'static str, Snapshot)>,
-    failing: BTreeSet<String>,
-    fate: Fate,
+    pub(super) run: RunId,
+    pub(super) pid: u32,
+    pub(super) all: bool,
+    pub(super) todo: Vec<&'static str>,
+    /// Where it is at work.
+    pub(super) site: Option<Site>,
+    pub(super) failing: BTreeSet<String>,
+    pub(super) fate: Fate,
     /// Steps until its fate comes true, if that is no success.
-    fuse: u64,
-    began: bool,
+    pub(super) fuse: u64,
+    pub(super) began: bool,
     cut: Option<End>,
-    /// The account it ran for is gone.
-    pub(super) orphan: bool,
-    written: Written,
+    pub(super) whose: Whose,
+    pub(super) written: Written,
+}
+
+impl Process {
+    fn new(run: RunId, pid: u32, todo: Vec<&'static str>, fate: Fate) -> Self {
+        Process {
+            run,
+            pid,
+            all: false,
+            todo,
+            site: None,
+            failing: BTreeSet::new(),
+            fate,
+            fuse: 0,
+            began: false,
+            cut: None,
+            whose: Whose::Ours,
+            written: Written::default(),
+        }
+    }
+
+    /// Nobody else may sync while it has the lock.
+    fn is_left(&self) -> bool {
+        matches!(self.whose, Whose::Orphan | Whose::Left)
+    }
 }
 
 impl World {
@@ -42,7 +80,7 @@ impl World {
         if !self.wants_lock {
             return Ok(());
         }
-        let others = self.other || self.processes.iter().any(|it| it.orphan);
+        let others = self.other || self.processes.iter().any(Process::is_left);
         self.rules.locked = !others;
         self.rules.hindered(self.now);
         let lock = if others && self.sabotage != Sabotage::LockForAll {
@@ -65,7 +103,13 @@ impl World {
         self.say("another process syncs");
         for folder in FOLDERS {
             let seen = self.mail.read(folder);
-            let (happenings, _) = self.mail.sync(folder, &seen, 77, 100, false);
+            let part = Part {
+                most: 100,
+                ..Part::ALL
+            };
+            self.mail.open(folder);
+            let (happenings, ..) = self.mail.sync(folder, &seen, 77, part, false);
+            self.mail.close(folder);
             happenings.into_iter().for_each(|it| self.put(it));
         }
     }
@@ -83,13 +127,15 @@ impl World {
         };
         self.say(format!("run {} of {scope:?}", order.run.0));
         let all = scope.is_none();
-        if !self.processes.is_empty() {
+        let by_hand = |it: &Process| it.whose == Whose::Users;
+        if !self.processes.iter().all(by_hand) {
             return Err("I5: two processes at once".to_owned());
         }
         let scope = scope.map(|names| names.into_iter().map(ToOwned::to_owned).collect());
         self.rules.starts(self.now, order.run, scope)?;
         self.stats.runs += 1;
         let fate = match self.outage {
+            _ if !self.processes.is_empty() => Fate::Is(Outcome::Locked),
             _ if self.calm => Fate::Is(Outcome::Ok),
             Some(outcome) => Fate::Is(outcome),
             None if self.setup.fails > 0 && self.rng.once_in(self.setup.fails) => {
@@ -123,90 +169,63 @@ impl World {
         }
         self.pids += 1;
         self.processes.push(Process {
-            run: order.run,
-            pid: self.pids,
             all,
-            todo,
-            seen: None,
             failing,
-            fate,
-            fuse: self.rng.below(8),
-            began: false,
-            cut: None,
-            orphan: false,
-            written: Written::default(),
+            fuse: self.rng.below(12),
+            ..Process::new(order.run, self.pids, todo, fate)
         });
-        self.later(ms(200), Happens::Step(order.run));
+        self.later(ms(200), Happens::Step(self.pids));
+        self.may_waver(&names);
         Ok(())
     }
 
-    fn ran(&mut self, event: Event) -> Verdict {
-        self.handle(Input::Ran(ID, event))
+    /// A run of ours is under way.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.processes.iter().any(|it| it.whose == Whose::Ours)
     }
 
-    pub(super) fn step_of(&mut self, run: RunId) -> Verdict {
-        let Some(at) = self.processes.iter().position(|it| it.run == run) else {
-            return Ok(());
-        };
-        let process = &mut self.processes[at];
-        let pid = process.pid;
-        if !process.began {
-            if let Fate::Is(outcome @ (Outcome::Config | Outcome::Locked)) = process.fate {
-                return self.finish(run, outcome);
-            }
-            process.began = true;
-            let orphan = process.orphan;
-            self.later(self.setup.step, Happens::Step(run));
-            if !orphan {
-                self.ours = [Some(pid), self.ours[0]];
-            }
-            return self.ran(Event::Began { run, pid });
+    /// The user runs the syncer in a shell.
+    pub(super) fn sync_by_hand(&mut self) {
+        if self.other || !self.processes.is_empty() {
+            return;
         }
-        match process.fate {
-            Fate::Is(Outcome::Ok | Outcome::Partial) => {}
-            _ if process.fuse > 0 => process.fuse -= 1,
-            Fate::Hangs => return Ok(()),
-            Fate::Is(outcome) => return self.finish(run, outcome),
-        }
-        let Some((folder, seen)) = process.seen.take() else {
-            let Some(folder) = process.todo.pop() else {
-                return match process.fate {
-                    Fate::Is(outcome) => self.finish(run, outcome),
-                    Fate::Hangs => Ok(()),
-                };
-            };
-            if process.all || self.setup.coarse {
-                self.mail.sync_folder(folder);
-            }
-            process.seen = Some((folder, self.mail.read(folder)));
-            self.later(self.setup.step, Happens::Step(run));
-            return Ok(());
-        };
-        let most = if process.failing.contains(folder) {
-            1
+        self.pids += 1;
+        let todo: Vec<&'static str> = (0..3).map(|_| *self.rng.choose(&FOLDERS)).collect();
+        self.say(format!("the user syncs {todo:?} by hand"));
+        let fate = if self.rng.once_in(2) {
+            Fate::Is(Outcome::Interrupted)
         } else {
-            usize::MAX
+            Fate::Is(Outcome::Ok)
         };
-        let honest = process.fate != Fate::Is(Outcome::Auth) && self.sabotage != Sabotage::Lies;
-        // Once, and then it is said so; a syncer that always lies has no cure.
-        let may_lie = self.setup.lies && !self.calm && honest;
-        let lies = may_lie && !self.lied.remove(folder) && self.rng.once_in(6);
-        if lies {
-            self.lied.insert(folder);
+        self.processes.push(Process {
+            fuse: self.rng.below(12),
+            began: true,
+            whose: Whose::Users,
+            ..Process::new(RunId(0), self.pids, todo, fate)
+        });
+        self.later(self.setup.step, Happens::Step(self.pids));
+    }
+
+    /// The account is no more: nobody waits for its processes.
+    pub(super) fn leave_processes(&mut self, whose: Whose) {
+        let theirs = |it: &&mut Process| it.whose != Whose::Users;
+        for process in self.processes.iter_mut().filter(theirs) {
+            process.whose = whose;
         }
-        if honest && !lies {
-            let refuses = self.setup.refuses;
-            let (happenings, written) = self.mail.sync(folder, &seen, pid, most, refuses);
-            process.written.fetched += written.fetched;
-            process.written.sent += written.sent;
-            process.written.unsigned += written.unsigned;
-            happenings.into_iter().for_each(|it| self.put(it));
+        self.ours = [None; 2];
+    }
+
+    /// Emacs is no more: its processes are told to end, or go on as they would.
+    pub(super) fn survive_emacs(&mut self) {
+        self.leave_processes(Whose::Left);
+        let left = (self.processes.iter()).position(|it| it.whose == Whose::Left);
+        if let Some(at) = left {
+            let hangs = self.processes[at].fate == Fate::Hangs;
+            if hangs || self.rng.once_in(2) {
+                self.processes[at].cut = Some(End::Stop);
+                self.later(seconds(3), Happens::Cut(self.processes[at].pid));
+            }
         }
-        self.later(self.setup.step, Happens::Step(run));
-        if self.rng.once_in(2) {
-            return self.ran(Event::Sign { run });
-        }
-        Ok(())
     }
 
     /// The runner ends a run.
@@ -220,28 +239,35 @@ impl World {
             return;
         }
         self.say(format!("run {} is to end: {end:?}", run.0));
-        let process = self.processes.iter_mut().find(|it| it.run == run);
-        if let Some(process) = process.filter(|it| it.cut.is_none()) {
+        let known = |it: &&mut Process| {
+            it.run == run && matches!(it.whose, Whose::Ours | Whose::Orphan) && it.cut.is_none()
+        };
+        if let Some(process) = self.processes.iter_mut().find(known) {
             process.cut = Some(end);
+            let pid = process.pid;
             self.stats.ended += 1;
-            self.later(seconds(3), Happens::Cut(run));
+            self.later(seconds(3), Happens::Cut(pid));
         }
     }
 
-    pub(super) fn cut(&mut self, run: RunId) -> Verdict {
-        let process = self.processes.iter().find(|it| it.run == run);
+    pub(super) fn cut(&mut self, pid: u32) -> Verdict {
+        let process = self.processes.iter().find(|it| it.pid == pid);
         match process.and_then(|it| it.cut) {
             None => Ok(()),
-            Some(End::Timeout) => self.finish(run, Outcome::Timeout),
-            Some(_) => self.finish(run, Outcome::Interrupted),
+            Some(End::Timeout) => self.finish(pid, Outcome::Timeout),
+            Some(_) => self.finish(pid, Outcome::Interrupted),
         }
     }
 
-    fn finish(&mut self, run: RunId, outcome: Outcome) -> Verdict {
-        let Some(at) = self.processes.iter().position(|it| it.run == run) else {
+    pub(super) fn finish(&mut self, pid: u32, outcome: Outcome) -> Verdict {
+        let Some(at) = self.processes.iter().position(|it| it.pid == pid) else {
             return Ok(());
         };
         let process = self.processes.remove(at);
+        let run = process.run;
+        if process.site.is_some() {
+            self.stats.torn += 1;
+        }
         let Written {
             fetched,
             sent,
@@ -254,18 +280,23 @@ impl World {
         self.stats.fetched += fetched;
         self.stats.sent += sent;
         self.stats.unsigned += unsigned;
+        if process.whose == Whose::Users {
+            return Ok(());
+        }
         match outcome {
             Outcome::Ok => {}
             Outcome::Partial => self.stats.partial += 1,
             _ => self.stats.failures += 1,
         }
+        let whose = process.whose;
+        let left = process.is_left();
         let failed = if outcome == Outcome::Partial {
             process.failing
         } else {
             BTreeSet::new()
         };
         let coarse = self.setup.coarse;
-        if !process.orphan {
+        if whose == Whose::Ours {
             let ours = matches!(process.cut, Some(End::Interrupt | End::Stop));
             self.rules.ended(self.now, outcome, &failed, coarse, ours);
         }
@@ -280,18 +311,20 @@ impl World {
             took: Duration::ZERO,
             memory: Memory::default(),
         };
+        if left {
+            self.soon(ms(5), Happens::Locks);
+        }
+        if whose == Whose::Left {
+            return Ok(());
+        }
         let twice = self.sabotage == Sabotage::Repeats;
         for _ in 0..=u8::from(twice) {
             let ended = Box::new(ended.clone());
             self.ran(Event::Ended { run, ended })?;
         }
         if twice {
-            let pid = process.pid;
             self.ran(Event::Sign { run })?;
             self.ran(Event::Began { run, pid })?;
-        }
-        if process.orphan {
-            self.soon(ms(5), Happens::Locks);
         }
         Ok(())
     }

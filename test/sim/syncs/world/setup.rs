@@ -27,14 +27,23 @@ pub enum Sabotage {
     Repeats,
     /// Whatever happens passes for the syncer's own work.
     ClaimsAll,
+    /// Whatever happens while the syncer runs does.
+    ClaimsByTime,
     /// Nothing does: the syncer's own work passes for the user's, which must cost runs only.
     ClaimsNothing,
     /// A look lists names before it reads the record, which must do no harm.
     ListsFirst,
+    /// A look believes a record beside which a lock or a journal lies.
+    BelievesBusy,
     /// A look tells what the one before has seen.
     LooksBehind,
     /// What a run has left once is nothing to push.
     LeavesBe,
+    /// What the syncer refuses is another thing at each look.
+    ForgetsResidue,
+    /// What happens during a run and the look after it is told after that, as if it had disturbed
+    /// neither.
+    TellsLate,
 }
 
 /// A world's circumstances.
@@ -64,6 +73,12 @@ pub struct Setup {
     pub(super) other: Option<Duration>,
     /// Folders come and go.
     pub(super) folders: bool,
+    /// The mean time between runs of the syncer in a shell, if there are any.
+    pub(super) by_hand: Option<Duration>,
+    /// In so many folders users do something.
+    pub(super) places: usize,
+    /// Users change their minds.
+    pub(super) fickle: bool,
     /// The syncer says that all went well, and has done nothing for some folders.
     pub(super) lies: bool,
     /// It refuses some messages for ever.
@@ -111,6 +126,7 @@ impl Setup {
             timing.ignore.push(Glob("Sp*".into()));
         }
         let records = timing.records;
+        let lies = records && rng.once_in(4);
         Setup {
             timing,
             delays: Delays {
@@ -133,11 +149,38 @@ impl Setup {
             coarse: rng.once_in(6),
             other: rng.once_in(6).then(|| seconds(rng.below(200))),
             folders: rng.once_in(3),
-            lies: records && rng.once_in(4),
+            // Of what a syncer that lies has left nobody knows, if a look finds it busy.
+            by_hand: (!lies && rng.once_in(3)).then(|| seconds(*rng.choose(&[5, 20, 60]))),
+            places: usize::MAX,
+            fickle: rng.once_in(2),
+            lies,
             refuses: records && rng.once_in(4),
             away: rng.once_in(6).then(|| seconds(rng.below(100))),
             offlineimap: records && rng.once_in(3),
         }
+    }
+
+    /// A life in which much depends on what looks see: users change their minds in a few folders,
+    /// and the syncer lies, or users run and kill it in a shell.
+    pub fn looked_at(rng: &mut Rng) -> Self {
+        let lies = rng.once_in(2);
+        let mut setup = Setup {
+            fails: *rng.choose(&[0, 3]),
+            other: None,
+            coarse: false,
+            folders: false,
+            fickle: true,
+            lies,
+            by_hand: (!lies).then(|| seconds(*rng.choose(&[5, 20]))),
+            refuses: false,
+            away: None,
+            places: 2,
+            ..Setup::random(rng)
+        };
+        setup.timing.records = true;
+        setup.timing.pulls_only = false;
+        setup.timing.per_run = false;
+        setup
     }
 
     /// A life in which nothing goes wrong, and nobody is in a hurry.
@@ -150,6 +193,8 @@ impl Setup {
             coarse: false,
             other: None,
             folders: false,
+            by_hand: None,
+            fickle: false,
             lies: false,
             refuses: false,
             away: None,

@@ -18,6 +18,12 @@ pub struct Stats {
     pub unsigned: u64,
     pub restarts: u64,
     pub requests: u64,
+    /// Restarts of Emacs.
+    pub crashes: u64,
+    /// Runs that left a folder half done.
+    pub torn: u64,
+    /// Folders that a look found so, or somebody at work in.
+    pub busy: u64,
     /// Runs of no account.
     pub once: u64,
     /// The most that it took to bring everything to rest.
@@ -40,6 +46,9 @@ impl Stats {
         self.unsigned += other.unsigned;
         self.restarts += other.restarts;
         self.requests += other.requests;
+        self.crashes += other.crashes;
+        self.torn += other.torn;
+        self.busy += other.busy;
         self.once += other.once;
         self.last_runs = self.last_runs.max(other.last_runs);
     }

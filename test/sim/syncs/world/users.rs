@@ -2,7 +2,9 @@
 
 use mailsync_module::engine::core::Input;
 
-use super::{ACCOUNT, PASSING, World};
+use super::runs::Whose;
+use super::{ACCOUNT, Happens, PASSING, World, seconds};
+use crate::syncs::mail::Touch;
 use crate::syncs::rules::Rules;
 use crate::world::Outcome as Verdict;
 
@@ -13,7 +15,9 @@ impl World {
             return;
         }
         let existing = self.mail.existing();
-        let folder = *self.rng.choose(&existing);
+        let folder = *self
+            .rng
+            .choose(&existing[..existing.len().min(self.setup.places)]);
         let happening = match self.rng.below(12) {
             0..5 => Some(self.mail.deliver(folder)),
             5..10 => self.mail.flag(folder, &mut self.rng),
@@ -30,6 +34,43 @@ impl World {
         if let Some(happening) = happening {
             self.say(format!("user: {:?}", happening.events.last()));
             self.put(happening);
+            self.may_regret();
+        }
+    }
+
+    /// The user changes their mind about something, perhaps while it is being synced.
+    pub(super) fn undoes(&mut self, touch: Touch) {
+        if let Some(happening) = self.mail.undo(touch) {
+            self.say(format!("user, again: {:?}", happening.events.last()));
+            self.put(happening);
+            if self.is_syncing()
+                && let Some(touch) = self.mail.touched.clone()
+                && self.rng.once_in(2)
+            {
+                self.later(self.setup.step * 4, Happens::Undoes(touch));
+            }
+            self.may_regret();
+        }
+    }
+
+    fn may_regret(&mut self) {
+        if let Some(touch) = self.mail.touched.take().filter(|_| self.setup.fickle) {
+            self.touched.insert(touch.folder, touch.clone());
+            if !self.calm && self.rng.once_in(2) {
+                let most = *self.rng.choose(&[2, 6, 20]);
+                self.later(seconds(most), Happens::Undoes(touch));
+            }
+        }
+    }
+
+    /// While these folders are synced, the user may take back what they did there last, and then do
+    /// it again: whoever looks only before and after that sees no change.
+    pub(super) fn may_waver(&mut self, folders: &[&'static str]) {
+        let touched = self.touched.get(*self.rng.choose(folders));
+        if let Some(touch) = touched.cloned().filter(|_| !self.calm)
+            && self.rng.once_in(2)
+        {
+            self.later(self.setup.step * 4, Happens::Undoes(touch));
         }
     }
 
@@ -61,10 +102,7 @@ impl World {
             rules.go_on(runs, full_syncs, moment);
             rules
         };
-        for process in &mut self.processes {
-            process.orphan = true;
-        }
-        self.ours = [None; 2];
+        self.leave_processes(Whose::Orphan);
         self.handle(Input::Configure(Vec::new()))
     }
 
