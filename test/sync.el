@@ -79,6 +79,17 @@
                                ("a.b" ""))
         mailsync-check-function #'sync-check))
 
+(defvar sync-server "nnmaildir+fix:"
+  "What the names of Gnus's groups begin with.")
+
+(defun sync-gnus-by-imap (port &rest groups)
+  "Start a Gnus that reads GROUPS of the IMAP server at PORT."
+  (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
+  (setq sync-server "nnimap+fix:")
+  (fixture-configure (concat e2e-work "gnus") "fix" nil port)
+  (apply #'fixture-start (mapcar (lambda (group) (concat sync-server group)) groups))
+  (e2e-say "gnus"))
+
 (defun sync-gnus (directory &rest groups)
   "Start a Gnus that reads the maildirs that DIRECTORY links to, as GROUPS."
   (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
@@ -121,10 +132,10 @@
   "In GROUP, do ACTION with the message WHICH, as a user does.
 WHICH is a subject, or a number, by which one is taken.  TO is the
 group to which ACTION `move' or `copy' brings it."
-  (ignore-errors (gnus-group-read-group t t (concat "nnmaildir+fix:" group)))
+  (ignore-errors (gnus-group-read-group t t (concat sync-server group)))
   (if (not (derived-mode-p 'gnus-summary-mode))
       (e2e-say "acted" "nothing" "")
-    (let ((to (concat "nnmaildir+fix:" to)) subject)
+    (let ((to (concat sync-server to)) subject)
       (if (stringp which)
           (gnus-summary-goto-subject
            (gnus-data-number

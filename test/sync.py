@@ -6,8 +6,8 @@ usage: test/sync.py mbsync|offlineimap LAYOUT [batch|tmux [PART]]
 LAYOUT is verbatim, legacy, mdpp or flat for mbsync, slash or dot for OfflineIMAP.  PART is usual
 (what Gnus and a server do, and what goes wrong), or, with the first layout of each alone, reader (the
 keys of Gnus, splitting, folders; in tmux), instances (Emacsen that end in mid-sync, or share an
-account), troubles (server, password and disk), echo (how many runs a change takes) or life (many
-things that a user does, ACTIONS of them, while mail comes on both sides).
+account), troubles (server, password and disk), echo and echo-imap (how many runs a change takes, in
+nnmaildir and in nnimap) or life (many things that a user does, ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
@@ -19,7 +19,7 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
-from syncing.echo import Echo
+from syncing.echo import Echo, EchoByImap
 from syncing.instances import Instances
 from syncing.life import Life
 from syncing.reader import Reader
@@ -27,7 +27,7 @@ from syncing.troubles import Troubles
 from syncing.usual import Usual
 
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
-         "echo": Echo, "life": Life}
+         "echo": Echo, "echo-imap": EchoByImap, "life": Life}
 
 
 def main():

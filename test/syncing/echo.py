@@ -1,12 +1,17 @@
 """How many runs a change takes: one, which nothing that it or Gnus writes makes two."""
+import os
 import re
+import subprocess
 
-from syncing.emacs import lisp
+from syncing.emacs import FIXTURES, lisp
+from syncing.relay import free_port
 from syncing.world import World
 
 
 class Echo(World):
-    """In a Gnus that reads what is synced."""
+    """In a Gnus that reads what is synced, as nnmaildir."""
+
+    server = "nnmaildir+fix:"
 
     def rest(self):
         """Wait until nothing waits, and nothing begins in the time that it would take."""
@@ -71,7 +76,7 @@ class Echo(World):
         self.append("INBOX", "from there")
         self.emacs.do('(mailsync-sync "w" \'("INBOX"))')
         self.emacs.wait("it here", lambda: "from there" in self.messages("INBOX"))
-        self.emacs.wait_fact("new-mail\tnnmaildir+fix:INBOX")
+        self.emacs.wait_fact("new-mail\t" + self.server + "INBOX")
         self.one_run("(INBOX)")
 
     def read_here(self):
@@ -114,3 +119,44 @@ class Echo(World):
         self.check("one for reading what was received here", self.received_and_read_here)
         self.check("one for deleting that in Gnus", self.deleted_here)
         self.check("one for moving a message in Gnus", self.moved_here)
+
+
+class EchoByImap(Echo):
+    """In a Gnus that reads the maildirs by nnimap from a Dovecot on this machine."""
+
+    server = "nnimap+fix:"
+
+    def start(self):
+        if os.getuid() == 0:
+            # Dovecot serves no mail as root, so that another user has to own it.
+            self.as_mail()
+        super().start()
+
+    def as_mail(self):
+        bin = os.path.join(self.dir, "bin")
+        os.mkdir(bin)
+        program = os.path.join(bin, self.syncer)
+        with open(program, "w", encoding="utf-8") as file:
+            file.write('#!/bin/sh\nchown -R mail "$HOME" "%s"\nexec setpriv --reuid mail --regid mail --clear-groups '
+                       '/usr/bin/%s "$@"\n' % (self.config, self.syncer))
+        os.chmod(program, 0o755)
+        os.environ["PATH"] = bin + ":" + os.environ["PATH"]
+
+    def deliver(self, name, subject):
+        super().deliver(name, subject)
+        if os.getuid() == 0:
+            subprocess.run(["chown", "-R", "mail", self.directory(name)], check=True)
+
+    def gnus(self):
+        port = free_port()
+        self.local_server = os.path.join(self.dir, "local dovecot")
+        subprocess.run([os.path.join(FIXTURES, "dovecot.sh"), "start", self.local_server, self.local, "fs", str(port)],
+                       check=True)
+        self.emacs.do("(sync-gnus-by-imap %d %s)" % (port, " ".join(map(lisp, self.boxes))))
+        self.emacs.wait_fact("gnus")
+        self.emacs.quiet()
+
+    def clean(self, good):
+        if hasattr(self, "local_server"):
+            subprocess.run([os.path.join(FIXTURES, "dovecot.sh"), "stop", self.local_server], check=False)
+        super().clean(good)
