@@ -92,8 +92,9 @@ impl World {
             self.mail.sync_folder(folder);
         }
         // Once, and then it is said so; a syncer that always lies has no cure.
-        let may_lie = self.setup.lies && !self.calm;
-        let lies = may_lie && !self.lied.remove(folder) && self.rng.once_in(6);
+        let most = self.setup.lies;
+        let may_lie = most > 0 && !self.calm;
+        let lies = may_lie && !self.lied.remove(folder) && self.rng.once_in(most);
         if lies {
             self.lied.insert(folder);
         }

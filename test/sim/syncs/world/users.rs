@@ -47,7 +47,7 @@ impl World {
                 && let Some(touch) = self.mail.touched.clone()
                 && self.rng.once_in(2)
             {
-                self.later(self.setup.step * 4, Happens::Undoes(touch));
+                self.later(self.setup.step * 3, Happens::Undoes(touch));
             }
             self.may_regret();
         }
@@ -68,9 +68,9 @@ impl World {
     pub(super) fn may_waver(&mut self, folders: &[&'static str]) {
         let touched = self.touched.get(*self.rng.choose(folders));
         if let Some(touch) = touched.cloned().filter(|_| !self.calm)
-            && self.rng.once_in(2)
+            && (self.setup.lies == 2 || self.rng.once_in(2))
         {
-            self.later(self.setup.step * 4, Happens::Undoes(touch));
+            self.later(self.setup.step, Happens::Undoes(touch));
         }
     }
 
