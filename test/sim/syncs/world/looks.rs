@@ -76,8 +76,11 @@ impl World {
             .iter()
             .map(|(name, _)| self.mail.stamp(name));
         let stamps: Vec<_> = stamps.collect();
+        if looking.steps == 0 || first {
+            looking.stamps = stamps.clone();
+        }
         if looking.steps == 0 {
-            looking.stamps = stamps;
+            // Nothing to compare yet.
         } else if self.sabotage != Sabotage::BelievesBusy {
             // While somebody is at it, and when a run came and went, nobody knows.
             let was = looking.stamps.iter().zip(&stamps);

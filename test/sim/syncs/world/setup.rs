@@ -31,7 +31,8 @@ pub enum Sabotage {
     ClaimsByTime,
     /// Nothing does: the syncer's own work passes for the user's, which must cost runs only.
     ClaimsNothing,
-    /// A look lists names before it reads the record, which must do no harm.
+    /// A look lists names before it reads the record, and does not know what came in between, which
+    /// must do no harm.
     ListsFirst,
     /// A look believes a record beside which a lock or a journal lies.
     BelievesBusy,
