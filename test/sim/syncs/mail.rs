@@ -403,6 +403,11 @@ impl Mail {
             .collect()
     }
 
+    /// Whether the syncer knows of all that is here.
+    pub fn is_pushed(&self, folder: &str) -> bool {
+        self.read(folder) == self.folders[folder].synced
+    }
+
     /// The names of its messages, all with the numbers that the syncer knows them by; `None` where
     /// there is no such folder.
     pub fn names(&self, folder: &str) -> Option<Vec<String>> {

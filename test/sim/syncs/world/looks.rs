@@ -25,6 +25,8 @@ pub(super) struct Looking {
     /// What the records say, and what is there.
     agreed: Vec<Agreed>,
     names: Vec<Option<Vec<String>>>,
+    /// Whether there was nothing to push when the names were listed, whatever the records say.
+    pushed: Vec<bool>,
 }
 
 impl World {
@@ -52,6 +54,7 @@ impl World {
             stamps: Vec::new(),
             agreed: Vec::new(),
             names: Vec::new(),
+            pushed: Vec::new(),
         };
         self.later(ms(50), Happens::Look(Box::new(looking)));
         Ok(())
@@ -68,6 +71,8 @@ impl World {
             (0 | 1, _) => {
                 let folders = looking.folders.iter();
                 looking.names = folders.map(|(name, _)| self.mail.names(name)).collect();
+                let folders = looking.folders.iter();
+                looking.pushed = (folders.map(|(name, _)| self.mail.is_pushed(name))).collect();
             }
             _ => return self.tells(looking),
         }
@@ -126,16 +131,18 @@ impl World {
             .folders
             .iter()
             .zip(&found)
-            .zip(looking.names.iter().zip(&looking.agreed));
-        let seen = seen.map(|(((name, _), found), (names, agreed))| {
+            .zip(looking.names.iter().zip(&looking.agreed))
+            .zip(&looking.pushed);
+        let seen = seen.map(|((((name, _), found), (names, agreed)), pushed)| {
             let mut names = names.iter().flatten();
             let seen = match found {
                 Unpushed::Unknown(_) => Seen::Nothing,
-                Unpushed::Known(differences) if differences.is_empty() => Seen::Pushed,
+                Unpushed::Known(differences) if differences.is_empty() && *pushed => Seen::Pushed,
                 // As many as are refused.
                 Unpushed::Known(differences)
-                    if names.by_ref().filter(|name| refused(name, agreed)).count()
-                        == differences.len() =>
+                    if !differences.is_empty()
+                        && names.by_ref().filter(|name| refused(name, agreed)).count()
+                            == differences.len() =>
                 {
                     Seen::Refused
                 }

@@ -173,7 +173,7 @@ impl Setup {
             folders: false,
             fickle: true,
             lies,
-            by_hand: (lies == 0).then(|| seconds(*rng.choose(&[5, 20]))),
+            by_hand: (lies == 0).then(|| seconds(*rng.choose(&[10, 30]))),
             refuses: false,
             away: None,
             places: 2,
