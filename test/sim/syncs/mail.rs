@@ -250,6 +250,7 @@ impl Mail {
                 self.renames += 1;
                 letter.base = format!("1700000003.M{id}R{}.host", self.renames);
                 letter.numbered = false;
+                letter.fresh = false;
                 let events = vec![Event::Created(letter.path(folder))];
                 self.mailbox(folder).local.insert(id, letter);
                 self.touched = Some(Touch {
