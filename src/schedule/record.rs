@@ -2,9 +2,10 @@
 //!
 //! A syncer refuses some things for ever (a message without a header, one that is too large, anything
 //! in a folder that is only read).  Such a difference stays, and is called the residue; whatever is
-//! not in it has to be pushed.  A difference is residue when it was seen before two successful runs
-//! and left by both, the second of which nobody disturbed: one that was made while a run was under
-//! way, or that a run left by accident, is pushed by the next.
+//! not in it has to be pushed.  A difference is residue when it was seen before two successful runs,
+//! one after the other, and left by both, neither of which anybody disturbed: one that was made, or
+//! taken back and made again, while a run was under way, or that a run left by accident, is pushed
+//! by the next.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,7 +23,7 @@ struct Record {
     /// By the last look before the last run, until it is looked at what that has left; `None` too
     /// where it has failed.
     given: Option<Differences>,
-    /// What was given to the last successful run, and left by it.
+    /// What was given to the last successful run, and left by it, while nobody disturbed it.
     refused: Differences,
     residue: Differences,
     /// All of it is pushed, but for the residue.
@@ -115,8 +116,13 @@ impl Records {
         let Some(given) = record.given.take() else {
             return record.pushed;
         };
+        // What is there now may have been pushed, and come again.
+        if disturbed {
+            record.refused = Differences::none();
+            return record.pushed;
+        }
         let again = differences.are_among(&record.refused) && differences.are_among(&given);
-        if !clean && !disturbed && again {
+        if !clean && again {
             record.residue = differences.clone();
             record.pushed = true;
         }
@@ -187,7 +193,8 @@ mod tests {
             "< a = no; > b = no; < b = no; > b = no; < b = no; > b = yes",
             "< a = no; > a = no; > a b = no; > b = no; > b = yes",
             // somebody was there
-            "< a = no; > a = no; ! a = no; > a = yes",
+            "< a = no; > a = no; ! a = no; > a = no; > a = yes",
+            "< a = no; ! a = no; > a = no; > a = yes; ! a = yes; > a = yes",
             // a run that failed has not refused it, nor one that is looked at twice
             "< a = no; > a = no; x a = no; > a = yes",
             "< a = no; > a = no; _ a = no; > a = yes",

@@ -557,6 +557,15 @@ fn what_is_pushed_is_not_pushed_again() {
              13 > look a; 13.1 found a=x",
         ),
         (
+            "what was there after a run that somebody disturbed may have come again, and was refused \
+             by none",
+            "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 ok; 3 > look a; \
+             3.1 found a=x; 8 > look a; 8.1 found a=x; go 1; 8.5 flag a; 9 ok; 9 > look a; \
+             9.1 found a=x; 9.2 checked a; 14 > look a; 14.1 found a=x; go 1; 15 ok; \
+             15 > look a; 15.1 found a=x; 20 > look a; 20.1 found a=x; go 1; 21 ok; \
+             21 > look a; 21.1 found a=",
+        ),
+        (
             "nor does a failure refuse anything",
             "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 fails; 8 > a quick; 9 ok; \
              9 > look a; 9.1 found a=x; 14 > look a; 14.1 found a=x; go 1; 15 ok; 15 > look a; \

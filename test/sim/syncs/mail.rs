@@ -250,6 +250,7 @@ impl Mail {
                 self.renames += 1;
                 letter.base = format!("1700000003.M{id}R{}.host", self.renames);
                 letter.numbered = false;
+                letter.fresh = false;
                 let events = vec![Event::Created(letter.path(folder))];
                 self.mailbox(folder).local.insert(id, letter);
                 self.touched = Some(Touch {
@@ -401,6 +402,11 @@ impl Mail {
         record
             .map(|(id, flags)| (*id as u32, Some(letters(*flags))))
             .collect()
+    }
+
+    /// Whether the syncer knows of all that is here.
+    pub fn is_pushed(&self, folder: &str) -> bool {
+        self.read(folder) == self.folders[folder].synced
     }
 
     /// The names of its messages, all with the numbers that the syncer knows them by; `None` where

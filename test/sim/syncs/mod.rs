@@ -112,7 +112,7 @@ fn found_out(what: &str, sabotage: Sabotage, expected: &str) {
 }
 
 fn found_out_in(kind: Kind, what: &str, sabotage: Sabotage, expected: &str) {
-    let seeds = from_environment("SEEDS").unwrap_or(SEEDS * 10);
+    let seeds = from_environment("SEEDS").unwrap_or(SEEDS);
     let (failure, ..) = live_many(seeds, kind, sabotage, 1);
     let text = failure.unwrap_or_else(|| panic!("{what}: nobody noticed"));
     let line = text.lines().next().unwrap_or_default();
@@ -147,7 +147,12 @@ fn a_world_that_is_not_as_it_says_is_found_out() {
 
 /// What comes of so many lives, none of which may fail.
 fn harmless(sabotage: Sabotage) -> Stats {
-    let (failure, _, stats) = live_many(SEEDS / 4, Setup::random, sabotage, 1);
+    harmless_in(Setup::random, sabotage)
+}
+
+fn harmless_in(kind: Kind, sabotage: Sabotage) -> Stats {
+    let seeds = from_environment("SEEDS").unwrap_or(SEEDS / 4);
+    let (failure, _, stats) = live_many(seeds, kind, sabotage, 1);
     if let Some(text) = failure {
         panic!("{sabotage:?}: {text}");
     }
@@ -166,10 +171,13 @@ fn echoes_are_harmless() {
     assert!(more < runs * 2, "echoes of echoes: {more} of {runs}");
 }
 
-/// A look knows what it does not see by when it was asked for, and not by the order of its steps.
+/// A look knows what it does not see by when it was asked for, and not by the order of its steps:
+/// names that are the same as in a record which was read after them have all that was queued
+/// before, and were agreed on by then.  Names that were listed before the look was asked for are
+/// another thing, and are found out ([`Sabotage::LooksBehind`]).
 #[test]
 fn a_look_may_list_names_first() {
-    let looks = harmless(Sabotage::ListsFirst).looks;
+    let looks = harmless_in(Setup::looked_at, Sabotage::ListsFirst).looks;
     assert!(looks > SEEDS, "it hardly looks: {looks}");
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Looking {
     /// What the records say, and what is there.
     agreed: Vec<Agreed>,
     names: Vec<Option<Vec<String>>>,
+    /// Whether there was nothing to push when the names were listed, whatever the records say.
+    pushed: Vec<bool>,
 }
 
 impl World {
@@ -52,6 +54,7 @@ impl World {
             stamps: Vec::new(),
             agreed: Vec::new(),
             names: Vec::new(),
+            pushed: Vec::new(),
         };
         self.later(ms(50), Happens::Look(Box::new(looking)));
         Ok(())
@@ -68,6 +71,8 @@ impl World {
             (0 | 1, _) => {
                 let folders = looking.folders.iter();
                 looking.names = folders.map(|(name, _)| self.mail.names(name)).collect();
+                let folders = looking.folders.iter();
+                looking.pushed = (folders.map(|(name, _)| self.mail.is_pushed(name))).collect();
             }
             _ => return self.tells(looking),
         }
@@ -76,8 +81,11 @@ impl World {
             .iter()
             .map(|(name, _)| self.mail.stamp(name));
         let stamps: Vec<_> = stamps.collect();
+        if looking.steps == 0 || first {
+            looking.stamps = stamps.clone();
+        }
         if looking.steps == 0 {
-            looking.stamps = stamps;
+            // Nothing to compare yet.
         } else if self.sabotage != Sabotage::BelievesBusy {
             // While somebody is at it, and when a run came and went, nobody knows.
             let was = looking.stamps.iter().zip(&stamps);
@@ -89,7 +97,7 @@ impl World {
             }
         }
         looking.steps += 1;
-        let lost = !self.calm && !self.setup.lies && self.rng.once_in(20);
+        let lost = !self.calm && self.setup.lies == 0 && self.rng.once_in(20);
         let most = if lost { seconds(20) } else { ms(200) };
         self.later(most, Happens::Look(Box::new(looking)));
         Ok(())
@@ -123,16 +131,18 @@ impl World {
             .folders
             .iter()
             .zip(&found)
-            .zip(looking.names.iter().zip(&looking.agreed));
-        let seen = seen.map(|(((name, _), found), (names, agreed))| {
+            .zip(looking.names.iter().zip(&looking.agreed))
+            .zip(&looking.pushed);
+        let seen = seen.map(|((((name, _), found), (names, agreed)), pushed)| {
             let mut names = names.iter().flatten();
             let seen = match found {
                 Unpushed::Unknown(_) => Seen::Nothing,
-                Unpushed::Known(differences) if differences.is_empty() => Seen::Pushed,
+                Unpushed::Known(differences) if differences.is_empty() && *pushed => Seen::Pushed,
                 // As many as are refused.
                 Unpushed::Known(differences)
-                    if names.by_ref().filter(|name| refused(name, agreed)).count()
-                        == differences.len() =>
+                    if !differences.is_empty()
+                        && names.by_ref().filter(|name| refused(name, agreed)).count()
+                            == differences.len() =>
                 {
                     Seen::Refused
                 }

@@ -201,9 +201,10 @@ impl World {
             fuse: self.rng.below(12),
             began: true,
             whose: Whose::Users,
-            ..Process::new(RunId(0), self.pids, todo, fate)
+            ..Process::new(RunId(0), self.pids, todo.clone(), fate)
         });
         self.later(self.setup.step, Happens::Step(self.pids));
+        self.may_waver(&todo);
     }
 
     /// The account is no more: nobody waits for its processes.

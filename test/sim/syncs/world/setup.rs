@@ -31,7 +31,8 @@ pub enum Sabotage {
     ClaimsByTime,
     /// Nothing does: the syncer's own work passes for the user's, which must cost runs only.
     ClaimsNothing,
-    /// A look lists names before it reads the record, which must do no harm.
+    /// A look lists names before it reads the record, and does not know what came in between, which
+    /// must do no harm.
     ListsFirst,
     /// A look believes a record beside which a lock or a journal lies.
     BelievesBusy,
@@ -79,8 +80,9 @@ pub struct Setup {
     pub(super) places: usize,
     /// Users change their minds.
     pub(super) fickle: bool,
-    /// The syncer says that all went well, and has done nothing for some folders.
-    pub(super) lies: bool,
+    /// The syncer says that all went well, and has done nothing for one folder in so many; 0: for
+    /// none.
+    pub(super) lies: u64,
     /// It refuses some messages for ever.
     pub refuses: bool,
     /// Its syncer is OfflineIMAP, during whose runs some changes are kept from Lisp.
@@ -126,7 +128,7 @@ impl Setup {
             timing.ignore.push(Glob("Sp*".into()));
         }
         let records = timing.records;
-        let lies = records && rng.once_in(4);
+        let lies = if records && rng.once_in(4) { 6 } else { 0 };
         Setup {
             timing,
             delays: Delays {
@@ -150,7 +152,7 @@ impl Setup {
             other: rng.once_in(6).then(|| seconds(rng.below(200))),
             folders: rng.once_in(3),
             // Of what a syncer that lies has left nobody knows, if a look finds it busy.
-            by_hand: (!lies && rng.once_in(3)).then(|| seconds(*rng.choose(&[5, 20, 60]))),
+            by_hand: (lies == 0 && rng.once_in(3)).then(|| seconds(*rng.choose(&[5, 20, 60]))),
             places: usize::MAX,
             fickle: rng.once_in(2),
             lies,
@@ -163,21 +165,25 @@ impl Setup {
     /// A life in which much depends on what looks see: users change their minds in a few folders,
     /// and the syncer lies, or users run and kill it in a shell.
     pub fn looked_at(rng: &mut Rng) -> Self {
-        let lies = rng.once_in(2);
+        let lies = *rng.choose(&[0, 2]);
         let mut setup = Setup {
             fails: *rng.choose(&[0, 3]),
+            pace: ms(*rng.choose(&[3_000, 15_000])),
+            step: ms(*rng.choose(&[300, 2_000])),
+            splits: false,
             other: None,
             coarse: false,
             folders: false,
             fickle: true,
             lies,
-            by_hand: (!lies).then(|| seconds(*rng.choose(&[5, 20]))),
+            by_hand: (lies == 0).then(|| seconds(*rng.choose(&[10, 30]))),
             refuses: false,
             away: None,
             places: 2,
             ..Setup::random(rng)
         };
         setup.timing.records = true;
+        setup.timing.ignore.clear();
         setup.timing.pulls_only = false;
         setup.timing.per_run = false;
         setup
@@ -195,7 +201,7 @@ impl Setup {
             folders: false,
             by_hand: None,
             fickle: false,
-            lies: false,
+            lies: 0,
             refuses: false,
             away: None,
             ..Setup::random(rng)

@@ -71,7 +71,7 @@ impl World {
                 let site = self.enter(at, folder);
                 self.processes[at].site = Some(site);
             }
-            Some(site) if site.done => self.leave(at, site.folder),
+            Some(site) if site.done => self.leave(at, &site),
             Some(site) => {
                 let site = self.work_in(at, site);
                 self.processes[at].site = Some(site);
@@ -92,8 +92,9 @@ impl World {
             self.mail.sync_folder(folder);
         }
         // Once, and then it is said so; a syncer that always lies has no cure.
-        let may_lie = self.setup.lies && !self.calm && !dishonest;
-        let lies = may_lie && !self.lied.remove(folder) && self.rng.once_in(6);
+        let most = self.setup.lies;
+        let may_lie = most > 0 && !self.calm && !dishonest;
+        let lies = may_lie && !self.lied.contains(folder) && self.rng.once_in(most);
         if lies {
             self.lied.insert(folder);
         }
@@ -146,7 +147,11 @@ impl World {
     }
 
     /// It is done with it; where it fails it may leave its journal.
-    fn leave(&mut self, at: usize, folder: &'static str) {
+    fn leave(&mut self, at: usize, site: &Site) {
+        let folder = site.folder;
+        if !site.idle {
+            self.lied.remove(folder);
+        }
         if !self.processes[at].failing.contains(folder) || self.rng.once_in(2) {
             self.mail.close(folder);
         }

@@ -43,11 +43,11 @@ impl World {
         if let Some(happening) = self.mail.undo(touch) {
             self.say(format!("user, again: {:?}", happening.events.last()));
             self.put(happening);
-            if self.is_syncing()
+            if !self.processes.is_empty()
                 && let Some(touch) = self.mail.touched.clone()
                 && self.rng.once_in(2)
             {
-                self.later(self.setup.step * 4, Happens::Undoes(touch));
+                self.later(self.setup.step * 3, Happens::Undoes(touch));
             }
             self.may_regret();
         }
@@ -66,11 +66,18 @@ impl World {
     /// While these folders are synced, the user may take back what they did there last, and then do
     /// it again: whoever looks only before and after that sees no change.
     pub(super) fn may_waver(&mut self, folders: &[&'static str]) {
-        let touched = self.touched.get(*self.rng.choose(folders));
+        let here: Vec<&'static str> = (folders.iter())
+            .filter(|it| self.touched.contains_key(**it))
+            .copied()
+            .collect();
+        if here.is_empty() {
+            return;
+        }
+        let touched = self.touched.get(*self.rng.choose(&here));
         if let Some(touch) = touched.cloned().filter(|_| !self.calm)
-            && self.rng.once_in(2)
+            && (self.setup.lies == 2 || self.rng.once_in(2))
         {
-            self.later(self.setup.step * 4, Happens::Undoes(touch));
+            self.later(self.setup.step, Happens::Undoes(touch));
         }
     }
 
