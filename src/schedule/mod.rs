@@ -30,7 +30,7 @@ mod state;
 mod tests;
 mod timing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -255,6 +255,8 @@ pub struct Scheduler {
     /// What runs have covered, and was not looked at since.
     unseen: Option<Scope>,
     review: Option<Review>,
+    /// Folders that were made since the last successful run began, perhaps by that.
+    made: HashSet<Arc<Folder>>,
     /// What was queued up to then the last successful run covers.
     began_at: Option<u64>,
     /// Lisp has missed a deadline, and said nothing since.
@@ -291,6 +293,7 @@ impl Scheduler {
             records: Records::default(),
             unseen: None,
             review: None,
+            made: HashSet::new(),
             began_at: None,
             silent: false,
             chance: seed,
@@ -339,6 +342,10 @@ impl Scheduler {
             return;
         }
         self.queue.change(now, change, local, remote, &self.timing);
+        let may_be_ours = self.timing.records && self.began_at.is_some();
+        if may_be_ours && change.kinds.contains(Kinds::CREATED) {
+            self.made.insert(change.folder.clone());
+        }
         self.stirred = true;
     }
 
@@ -432,6 +439,7 @@ impl Scheduler {
         self.queue.forget(these);
         let others = |folder: &Option<Arc<Folder>>| folder.as_ref().is_some_and(|it| !these(it));
         self.aside.retain(|_, (folder, _)| others(folder));
+        self.made.retain(|it| !these(it));
         self.records.forget(these);
         // If the run fails, they must not come back.
         if let Some(run) = &mut self.run {
@@ -490,15 +498,9 @@ impl Scheduler {
         found: &[(Arc<Folder>, Unpushed)],
     ) -> Option<Act> {
         self.stirred = true;
-        let began = self.began();
         let its = |run: &&mut Run| run.is_only_looked_at() && look == Look::Before(run.id);
         if let Some(run) = self.run.as_mut().filter(its) {
             for (folder, unpushed) in found {
-                if let (Some(pending), Unpushed::Known(_)) =
-                    (run.folders.get_mut(&folder.real), unpushed)
-                {
-                    pending.recorded(began);
-                }
                 if self.records.before(folder, unpushed) {
                     run.folders.remove(&folder.real);
                 }
@@ -538,12 +540,7 @@ impl Scheduler {
             self.requests.append(&mut run.requests);
             return None;
         }
-        if run.folders.values().any(Pending::takes_all) {
-            run.scope = Scope::Everything;
-            run.quick = false;
-        } else {
-            run.name_folders();
-        }
+        run.name_folders();
         run.stage = Stage::Running(now);
         self.records.run(&run.scope);
         let act = run.start();
@@ -554,16 +551,30 @@ impl Scheduler {
     /// Have what runs have left looked at, if there is anything.
     fn look_after(&mut self, now: Instant, next_run: &mut dyn FnMut() -> RunId) -> Option<Act> {
         let may = self.timing.records && self.begun && self.ready && self.lock == Lock::Ours;
-        if !may || self.run.is_some() || self.review.is_some() {
+        let nothing = self.unseen.is_none() && self.made.is_empty();
+        if !may || nothing || self.run.is_some() || self.review.is_some() {
             return None;
         }
-        let scope = match self.unseen.as_ref()? {
-            Scope::Everything => Scope::Everything,
-            Scope::Folders(folders) => {
+        let made = std::mem::take(&mut self.made);
+        let began = self.began_at.unwrap_or(u64::MAX);
+        if self.unseen.is_none() {
+            // Once more after a run is enough: somebody may make one folder after the other.
+            self.began_at = None;
+        }
+        // Nor is a look waited for again and again.
+        let since = self.last_end.filter(|_| self.unseen.is_none());
+        let scope = match &self.unseen {
+            Some(Scope::Everything) => Scope::Everything,
+            unseen => {
+                let folders = match unseen {
+                    Some(Scope::Folders(folders)) => folders.as_slice(),
+                    _ => &[],
+                };
                 // What happened during a run may be its echo.
                 let local = self.queue.values().filter(|it| it.only_local());
                 let local = local.map(|it| it.folder.clone());
-                let mut folders: Vec<_> = folders.iter().cloned().chain(local).collect();
+                let folders = folders.iter().cloned().chain(local).chain(made);
+                let mut folders: Vec<_> = folders.collect();
                 folders.retain(|it| !it.directory.as_os_str().is_empty());
                 folders.sort_unstable();
                 folders.dedup();
@@ -573,9 +584,9 @@ impl Scheduler {
         let look = Look::After(next_run());
         self.review = Some(Review {
             look,
-            until: now + LOOK_MOST,
+            until: since.unwrap_or(now) + LOOK_MOST,
             moment: self.queue.moment(),
-            began: self.began(),
+            began,
             everything: scope == Scope::Everything,
         });
         Some(Act::Look(look, scope))
@@ -893,11 +904,6 @@ impl Scheduler {
         }
     }
 
-    /// What was queued later came after the last successful run had begun.
-    fn began(&self) -> u64 {
-        self.began_at.unwrap_or(u64::MAX)
-    }
-
     /// When a folder may be synced at the earliest, whatever it is due for.
     fn not_before(&self, it: &Pending) -> Option<Instant> {
         // One with a shorter inter-delay of its own does not wait for the account's.
@@ -971,19 +977,15 @@ impl Scheduler {
             let urgent = false;
             self.whole = Some(Whole { urgent, ..whole });
         }
-        // After a failure only a run shows whether it goes well again.
-        let began = self.began();
-        let echo = |it: &Pending| it.may_be_echo(began);
-        let echo = next.why == Why::Due && run.folders.values().all(echo);
-        let looks = self.timing.records && !self.timing.per_run && self.goes_well();
-        let looks = looks && echo && run.whole.is_none();
-        if looks || !next.everything {
+        if !next.everything {
             run.name_folders();
         }
+        // After a failure only a run shows whether it goes well again.
+        let local = next.why == Why::Due && run.folders.values().all(Pending::only_local);
         let act = if self.timing.per_run {
             run.stage = Stage::Planning(now + self.timing.check);
             Act::Plan(id, run.scope.clone())
-        } else if looks {
+        } else if self.timing.records && local && !next.everything && self.goes_well() {
             run.stage = Stage::Looking(now + LOOK_MOST);
             Act::Look(Look::Before(id), run.scope.clone())
         } else {
@@ -1063,6 +1065,7 @@ impl Scheduler {
     pub fn held(&self) -> usize {
         self.queue.held()
             + self.records.len()
+            + self.made.len()
             + self.aside.len()
             + self.run.as_ref().map_or(0, |run| run.folders.len())
     }

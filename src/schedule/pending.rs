@@ -84,24 +84,12 @@ impl Pending {
 
     /// Whether only what happened in it here asks for it.
     pub(super) fn only_local(&self) -> bool {
-        self.may_be_echo(u64::MAX)
-    }
-
-    /// Whether nothing asks for it but what the run that began at this moment may have done.
-    pub(super) fn may_be_echo(&self, began: u64) -> bool {
-        let local = self.is_local() && !self.is_remote() && !self.asked;
-        local && self.whole.is_none_or(|made| made > began)
+        self.is_local() && !self.is_remote() && !self.asked && !self.takes_all()
     }
 
     /// Whether it takes a run of everything.
     pub(super) fn takes_all(&self) -> bool {
         self.whole.is_some()
-    }
-
-    /// The syncer has a record of it: if it was made since a run began at this moment, that has made
-    /// it, and it can be named.
-    pub(super) fn recorded(&mut self, began: u64) {
-        self.whole.take_if(|made| *made > began);
     }
 
     pub(super) fn unchecked(&self) -> Option<Instant> {
@@ -242,12 +230,13 @@ impl Queue {
         });
     }
 
-    /// The syncer had a record of the folder at this moment; a run began at the other.
+    /// The syncer had a record of the folder at this moment: if it was made since a run began at the
+    /// other one, that run has made it, and it can be named.
     pub(super) fn recorded(&mut self, real: &Path, moment: u64, began: u64) {
         if let Some(pending) = self.waiting.get_mut(real)
             && pending.last <= moment
         {
-            pending.recorded(began);
+            pending.whole.take_if(|made| *made > began);
         }
     }
 

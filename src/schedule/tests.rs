@@ -630,17 +630,17 @@ fn what_is_pushed_is_not_pushed_again() {
         (
             "if all is known of it",
             "0 ask *; 0 > *; 0.5 made b; 0.6 checked b; 1 ok; 1 > look *; 1.1 found a=,b=?; \
-             6 > look b; 6.1 found b=?; go 0; 7 ok; 7 > look *; 7.1 found a=,b=",
+             6 > *; 7 ok; 7 > look *; 7.1 found a=,b=",
         ),
         (
             "also if that is noticed late",
-            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.05 made b; 1.06 checked b; 1.1 found a=; 6 > look b; \
-             6.1 found b=",
+            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.05 made b; 1.06 checked b; 1.1 found a=; 1.1 > look b; \
+             1.2 found b=",
         ),
         (
             "but one that is not recorded was made by others",
-            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.1 found a=; 10 made b; 10 flag a; 10.1 checked a,b; \
-             12 > look a,b; 12.1 found a=,b=?; go 0; 13 ok; 13 > look *; 13.1 found a=,b=",
+            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.1 found a=; 10 made b; 10 flag a; 10 > look b; \
+             10.1 checked a,b; 10.1 found b=?; 12 > *; 13 ok; 13 > look *; 13.1 found a=,b=",
         ),
         (
             "and one that was made before is not looked at",

@@ -393,7 +393,7 @@ impl Mail {
     /// By what a record is known again; `None` while somebody is at it, or did not come to its end.
     pub fn stamp(&self, folder: &str) -> Option<u64> {
         let mailbox = &self.folders[folder];
-        (!mailbox.busy).then_some(mailbox.writes)
+        (mailbox.known && !mailbox.busy).then_some(mailbox.writes)
     }
 
     /// What the syncer's record says of a folder.

@@ -65,14 +65,21 @@ impl Rules {
             review.map(|_| &mut self.needs)
         };
         let Some(needs) = needs else { return };
+        let began = self.began.unwrap_or(u64::MAX);
         let ignore = &self.timing.ignore;
         for (folder, seen) in seen {
             if ignore.iter().any(|glob| glob.matches(folder.as_bytes())) {
                 continue;
             }
-            let need = needs.get_mut(*folder);
+            let mut need = needs.get_mut(*folder).filter(|it| it.moment <= moment);
+            if *seen != Seen::Nothing
+                && let Some(need) = &mut need
+            {
+                // There is a record of it: that run has made it.
+                need.structural.take_if(|made| *made > began);
+            }
             if let Seen::Pushed | Seen::Refused = seen
-                && let Some(need) = need.filter(|it| it.moment <= moment && !it.structural)
+                && let Some(need) = need.filter(|it| it.structural.is_none())
             {
                 // It waits for no check, if for anything.
                 need.unseen = None;

@@ -91,6 +91,8 @@ pub struct Rules {
     /// When something last stood in the way of a run.
     hindered: Duration,
     moment: u64,
+    /// When the last successful run began.
+    began: Option<u64>,
     pub runs: u64,
     pub full_syncs: u64,
 }
@@ -121,6 +123,7 @@ impl Rules {
             begun: false,
             hindered: Duration::ZERO,
             moment: 0,
+            began: None,
             runs: 0,
             full_syncs: 0,
         }
@@ -172,7 +175,9 @@ impl Rules {
         }
         need.moment = moment;
         need.changed = moment;
-        need.structural |= structural;
+        if structural {
+            need.structural.get_or_insert(moment);
+        }
         need.serial = need.serial.max(serial);
         need.unanswered.get_or_insert(now);
         need.unseen.get_or_insert(now);
@@ -221,7 +226,9 @@ impl Rules {
                     need.optional = false;
                     need.asked = true;
                     need.wished = true;
-                    need.structural |= structural;
+                    if structural {
+                        need.structural.get_or_insert(moment);
+                    }
                     need.moment = moment;
                 }
             }
@@ -239,7 +246,7 @@ impl Rules {
         let taken = self.run.iter().map(|run| &run.taken);
         let planned = self.planned.iter().map(|it| &it.needs);
         let mut going = taken.chain(planned).filter_map(|it| it.get(folder));
-        going.any(|need| need.structural)
+        going.any(|need| need.structural.is_some())
     }
 
     /// What failed may be tried again.
@@ -349,7 +356,7 @@ impl Rules {
 
     /// What takes a run of everything waits for the maildirs, whoever asks for it.
     fn waits(&self, need: &Need) -> bool {
-        need.structural && !self.ready
+        need.structural.is_some() && !self.ready
     }
 
     /// What has to have happened by now.

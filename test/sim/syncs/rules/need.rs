@@ -12,8 +12,8 @@ pub(super) struct Need {
     pub(super) moment: u64,
     /// Of the last change.
     pub(super) changed: u64,
-    /// It was made or removed.
-    pub(super) structural: bool,
+    /// It was made or removed, at this moment first.
+    pub(super) structural: Option<u64>,
     pub(super) asked: bool,
     /// It was, and has not been had yet.
     pub(super) wished: bool,
@@ -34,7 +34,7 @@ impl Need {
             oldest: now,
             moment: 0,
             changed: 0,
-            structural: false,
+            structural: None,
             asked: false,
             wished: false,
             serial: 0,
@@ -47,7 +47,7 @@ impl Need {
     pub(super) fn absorb(&mut self, later: Need) {
         let first = |one: Option<Duration>, two| [one, two].into_iter().flatten().min();
         self.optional &= later.optional;
-        self.structural |= later.structural;
+        self.structural = self.structural.or(later.structural);
         self.asked |= later.asked;
         self.wished |= later.wished;
         self.moment = self.moment.max(later.moment);

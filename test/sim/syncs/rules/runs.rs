@@ -52,7 +52,7 @@ impl Rules {
         for (folder, need) in planned.needs {
             if scope.as_ref().is_none_or(|scope| scope.contains(&folder)) {
                 taken.insert(folder, need);
-            } else if need.asked && (ready || !need.structural) {
+            } else if need.asked && (ready || need.structural.is_none()) {
                 return Err(format!("{folder} is asked for, and not synced"));
             } else {
                 self.again((folder, need));
@@ -150,7 +150,7 @@ impl Rules {
     ) -> Broken {
         let Planned { needs, wish, .. } = planned;
         let Some(scope) = scope else {
-            let structural = needs.values().any(|it| it.structural);
+            let structural = needs.values().any(|it| it.structural.is_some());
             let unknown = !known && !needs.is_empty();
             return if wish.is_some() || structural || unknown {
                 Ok(())
@@ -161,7 +161,7 @@ impl Rules {
         for folder in scope {
             match needs.get(folder) {
                 None => return Err(format!("I3: a sync of {folder} that nobody needs")),
-                Some(need) if need.structural => {
+                Some(need) if need.structural.is_some() => {
                     return Err(format!("{folder} was made or removed, and is named"));
                 }
                 Some(_) => {}
@@ -184,6 +184,7 @@ impl Rules {
         self.hindered = now;
         if let Outcome::Ok | Outcome::Partial = outcome {
             self.reset();
+            self.began = Some(run.moment);
             let everything = everything || run.scope.is_none();
             if everything {
                 self.full_syncs += 1;
