@@ -97,7 +97,7 @@ impl World {
             }
         }
         looking.steps += 1;
-        let lost = !self.calm && self.setup.lies == 0 && self.rng.once_in(20);
+        let lost = !self.calm && self.rng.once_in(20);
         let most = if lost { seconds(20) } else { ms(200) };
         self.later(most, Happens::Look(Box::new(looking)));
         Ok(())
