@@ -46,6 +46,9 @@ impl World {
         } else {
             self.rules.reviews(look);
         }
+        if self.setup.teases && self.setup.timing.at_start && self.rng.once_in(40) {
+            self.later(ms(300), Happens::Crashes);
+        }
         let looking = Looking {
             look,
             folders,

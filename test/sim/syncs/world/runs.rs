@@ -176,6 +176,9 @@ impl World {
         });
         self.later(ms(200), Happens::Step(self.pids));
         self.may_waver(&names);
+        if self.setup.teases && self.setup.timing.at_start && self.rng.once_in(40) {
+            self.later(self.setup.step * 6, Happens::Crashes);
+        }
         Ok(())
     }
 
