@@ -9,6 +9,9 @@
 //! Asserted at each step: [`rules`] (I3 to I6), no deadline that has passed, memory bounded by
 //! folders (I7).  Asserted when all has come to rest: the server knows what is here (I2), every
 //! request is answered, and nothing ticks but the poll (I8).
+//!
+//! A syncer leaves a mark beside its record before it does anything in a folder, and writes the
+//! record when it is done; it, and Emacs, may end between any two steps of a run or a look.
 
 mod mail;
 mod rules;
@@ -83,7 +86,8 @@ fn seeds_that_are_looked_at() {
     let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
         return;
     };
-    let counts = [stats.looks, stats.torn, stats.busy, stats.crashes * 10];
+    let crashed = [stats.crashed_runs, stats.crashed_looks].map(|count| count * 10);
+    let counts = [stats.looks, stats.torn, stats.busy, crashed[0], crashed[1]];
     assert!(
         seeds < 100 || counts.iter().all(|count| *count > seeds),
         "hardly a look: {stats:?}"

@@ -271,6 +271,8 @@ impl Rules {
     }
 
     pub fn retimed(&mut self, now: Duration, timing: Timing) {
+        // What was due by the old delays stays so.
+        self.poll(now);
         // The user has done something: what was refused is tried anew.
         self.refused = false;
         if self.timing.poll != timing.poll {

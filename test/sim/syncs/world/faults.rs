@@ -112,9 +112,12 @@ impl World {
     }
 
     /// Emacs ends, perhaps in the midst of a run or a look, and there is another one.
-    fn restart_emacs(&mut self) -> Verdict {
+    pub(super) fn restart_emacs(&mut self) -> Verdict {
         self.say("emacs restarts");
         self.stats.crashes += 1;
+        self.stats.crashed_runs += u64::from(self.is_syncing());
+        let looks = |it: &Happens| matches!(it, Happens::Look(_));
+        self.stats.crashed_looks += u64::from(self.agenda.values().any(looks));
         self.core = Core::default();
         engine::forget_what_was_told();
         // What others do goes on.

@@ -115,7 +115,8 @@ impl World {
             }
         };
         let mut changed: BTreeSet<&'static str> = BTreeSet::new();
-        if job.depth == Depth::Everything {
+        // One that was away is doubted as a whole, as by the real worker.
+        if job.depth == Depth::Everything || !self.rules.ready {
             changed = std::mem::take(&mut self.lost);
             let doubtful = self.reported.iter().filter(|_| self.rng.once_in(30));
             changed.extend(doubtful);

@@ -46,6 +46,9 @@ impl World {
         } else {
             self.rules.reviews(look);
         }
+        if self.setup.teases && self.setup.timing.at_start && self.rng.once_in(40) {
+            self.later(ms(300), Happens::Crashes);
+        }
         let looking = Looking {
             look,
             folders,
@@ -97,7 +100,7 @@ impl World {
             }
         }
         looking.steps += 1;
-        let lost = !self.calm && self.setup.lies == 0 && self.rng.once_in(20);
+        let lost = !self.calm && self.rng.once_in(20);
         let most = if lost { seconds(20) } else { ms(200) };
         self.later(most, Happens::Look(Box::new(looking)));
         Ok(())

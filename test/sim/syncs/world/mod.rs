@@ -75,6 +75,7 @@ enum Happens {
     Cut(u32),
     Undoes(Touch),
     ByHand,
+    Crashes,
     Locks,
     OnceLocks,
     OnceEnds(RunId, Outcome),
@@ -322,6 +323,7 @@ impl World {
             Happens::Look(looking) => return self.looks(*looking),
             Happens::Step(pid) => return self.step_of(pid),
             Happens::Cut(pid) => return self.cut(pid),
+            Happens::Crashes if self.there && !self.calm => return self.restart_emacs(),
             Happens::ByHand => {
                 if let Some(pace) = self.setup.by_hand.filter(|_| !self.calm) {
                     self.later(pace * 2, Happens::ByHand);

@@ -176,6 +176,9 @@ impl World {
         });
         self.later(ms(200), Happens::Step(self.pids));
         self.may_waver(&names);
+        if self.setup.teases && self.setup.timing.at_start && self.rng.once_in(40) {
+            self.later(self.setup.step * 6, Happens::Crashes);
+        }
         Ok(())
     }
 
@@ -190,7 +193,12 @@ impl World {
             return;
         }
         self.pids += 1;
-        let todo: Vec<&'static str> = (0..3).map(|_| *self.rng.choose(&FOLDERS)).collect();
+        let mut todo: Vec<&'static str> = (0..3).map(|_| *self.rng.choose(&FOLDERS)).collect();
+        let touched: Vec<&'static str> = self.touched.keys().copied().collect();
+        let teases = self.setup.teases && !touched.is_empty();
+        if teases {
+            todo = vec![*self.rng.choose(&touched)];
+        }
         self.say(format!("the user syncs {todo:?} by hand"));
         let fate = if self.rng.once_in(2) {
             Fate::Is(Outcome::Interrupted)
@@ -198,13 +206,21 @@ impl World {
             Fate::Is(Outcome::Ok)
         };
         self.processes.push(Process {
-            fuse: self.rng.below(12),
+            fuse: self.rng.below(if teases { 4 } else { 12 }),
             began: true,
             whose: Whose::Users,
             ..Process::new(RunId(0), self.pids, todo.clone(), fate)
         });
         self.later(self.setup.step, Happens::Step(self.pids));
-        self.may_waver(&todo);
+        if teases {
+            // What it has pushed is taken back, and its record does not know of that.
+            let touch = self.touched.get(todo[0]).cloned();
+            if let Some(touch) = touch {
+                self.later(self.setup.step * 4, Happens::Undoes(touch));
+            }
+        } else {
+            self.may_waver(&todo);
+        }
     }
 
     /// The account is no more: nobody waits for its processes.

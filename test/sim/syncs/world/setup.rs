@@ -78,6 +78,8 @@ pub struct Setup {
     pub(super) by_hand: Option<Duration>,
     /// In so many folders users do something.
     pub(super) places: usize,
+    /// Users do what may confuse a look most, at the time at which it does.
+    pub(super) teases: bool,
     /// Users change their minds.
     pub(super) fickle: bool,
     /// The syncer says that all went well, and has done nothing for one folder in so many; 0: for
@@ -154,6 +156,7 @@ impl Setup {
             // Of what a syncer that lies has left nobody knows, if a look finds it busy.
             by_hand: (lies == 0 && rng.once_in(3)).then(|| seconds(*rng.choose(&[5, 20, 60]))),
             places: usize::MAX,
+            teases: false,
             fickle: rng.once_in(2),
             lies,
             refuses: records && rng.once_in(4),
@@ -176,10 +179,11 @@ impl Setup {
             folders: false,
             fickle: true,
             lies,
-            by_hand: (lies == 0).then(|| seconds(*rng.choose(&[10, 30]))),
+            by_hand: (lies == 0).then(|| seconds(*rng.choose(&[5, 10, 30]))),
             refuses: false,
             away: None,
             places: 2,
+            teases: true,
             ..Setup::random(rng)
         };
         setup.timing.records = true;

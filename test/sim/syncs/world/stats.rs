@@ -18,8 +18,10 @@ pub struct Stats {
     pub unsigned: u64,
     pub restarts: u64,
     pub requests: u64,
-    /// Restarts of Emacs.
+    /// Restarts of Emacs, those in the midst of a run, and those in the midst of a look.
     pub crashes: u64,
+    pub crashed_runs: u64,
+    pub crashed_looks: u64,
     /// Runs that left a folder half done.
     pub torn: u64,
     /// Folders that a look found so, or somebody at work in.
@@ -47,6 +49,8 @@ impl Stats {
         self.restarts += other.restarts;
         self.requests += other.requests;
         self.crashes += other.crashes;
+        self.crashed_runs += other.crashed_runs;
+        self.crashed_looks += other.crashed_looks;
         self.torn += other.torn;
         self.busy += other.busy;
         self.once += other.once;

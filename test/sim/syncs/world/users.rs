@@ -75,7 +75,7 @@ impl World {
         }
         let touched = self.touched.get(*self.rng.choose(&here));
         if let Some(touch) = touched.cloned().filter(|_| !self.calm)
-            && (self.setup.lies == 2 || self.rng.once_in(2))
+            && (self.setup.teases || self.rng.once_in(2))
         {
             self.later(self.setup.step, Happens::Undoes(touch));
         }
