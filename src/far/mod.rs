@@ -85,7 +85,6 @@ pub enum Ended {
 
 impl Ended {
     /// As `Failed`, with the whole chain of an error.
-    #[allow(clippy::needless_pass_by_value)] // as `map_err` gives it
     #[must_use]
     pub fn failed(error: anyhow::Error) -> Self {
         Ended::Failed(format!("{error:#}"))

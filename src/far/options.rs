@@ -149,7 +149,6 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wanted, St
     Ok(Wanted::Watch(options))
 }
 
-#[allow(clippy::needless_pass_by_value)] // as `map_err` gives it
 fn text(error: lexopt::Error) -> String {
     error.to_string()
 }

@@ -102,7 +102,7 @@ impl Source for Store {
             (self.engine.acknowledge(GENERATION, sequence)).map_err(Ended::failed)?;
         }
         loop {
-            if let Some(frame) = self.frames.next().map_err(Ended::failed)? {
+            if let Some(frame) = self.frames.take().map_err(Ended::failed)? {
                 self.unread = (frame.sequence != 0).then_some(frame.sequence);
                 let news = frame
                     .records
@@ -124,7 +124,7 @@ impl Source for Store {
 /// The engine speaks to users of Emacs.
 fn words(text: &str) -> String {
     let table = [
-        ("the key :maildir", "--maildir"),
+        (": mend it or the key :maildir", "; it is waited for"),
         ("Emacs", "mailsync-watch"),
         ("; M-x mailsync-restart starts it again", ""),
     ];

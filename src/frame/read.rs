@@ -71,7 +71,7 @@ impl Frames {
     ///
     /// # Errors
     /// When what was read is no frame.
-    pub fn next(&mut self) -> Result<Option<Frame>> {
+    pub fn take(&mut self) -> Result<Option<Frame>> {
         let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') else {
             return Ok(None);
         };
@@ -151,7 +151,7 @@ mod tests {
         let mut all = Vec::new();
         for piece in bytes.chunks(piece) {
             frames.push(piece);
-            while let Some(frame) = frames.next()? {
+            while let Some(frame) = frames.take()? {
                 all.push(frame);
             }
         }
