@@ -205,7 +205,13 @@ fn start(roots: &[PathBuf], options: Options, end: &Sender<Ended>) -> anyhow::Re
     let roots = roots.to_vec();
     let (over, panicked) = (end.clone(), end.clone());
     let body = move || {
-        let _ = over.send(print(&mut source, &roots, &options));
+        let _ = over.send(print(
+            &mut source,
+            &roots,
+            &options,
+            connection::print,
+            complain,
+        ));
     };
     threads::spawn("printer", body, move |text| {
         let _ = panicked.send(Ended::Failed(text));
@@ -213,11 +219,17 @@ fn start(roots: &[PathBuf], options: Options, end: &Sender<Ended>) -> anyhow::Re
 }
 
 /// Print what comes, until nothing does or nobody reads it.
-fn print(source: &mut impl Source, roots: &[PathBuf], options: &Options) -> Ended {
-    let mut problems = VecDeque::new();
+fn print(
+    source: &mut impl Source,
+    roots: &[PathBuf],
+    options: &Options,
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+    mut complain: impl FnMut(&str),
+) -> Ended {
+    let mut said = VecDeque::new();
     let mut lines = protocol::hello(options.dialect);
     loop {
-        if let Err(error) = connection::print(&lines) {
+        if let Err(error) = write(&lines) {
             return match error.kind() {
                 ErrorKind::BrokenPipe => Ended::Over(Over::Output),
                 _ => Ended::Failed(format!("standard output: {error}")),
@@ -236,25 +248,108 @@ fn print(source: &mut impl Source, roots: &[PathBuf], options: &Options) -> Ende
                     directory,
                     kinds,
                 } => {
-                    let name = options
-                        .naming
-                        .name(options.dialect, roots, &name, &directory);
+                    let name = (options.naming).name(options.dialect, roots, &name, &directory);
                     lines.extend(protocol::change(options.dialect, &name, kinds));
                 }
-                News::Problem(text) => once(&mut problems, text),
+                News::Problem(text) => {
+                    if !said.contains(&text) {
+                        complain(&text);
+                        said.push_back(text);
+                    }
+                    if said.len() > MOST_PROBLEMS {
+                        said.pop_front();
+                    }
+                }
             }
         }
     }
 }
 
-/// Say a problem that was not said yet, as far as is remembered.
-fn once(said: &mut VecDeque<String>, text: String) {
-    if said.contains(&text) {
-        return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::protocol::Dialect;
+
+    /// A source that says this and then ends.
+    struct Told(Vec<Vec<News>>);
+
+    impl Source for Told {
+        fn next(&mut self) -> Result<Vec<News>, Ended> {
+            if self.0.is_empty() {
+                return Err(Ended::Over(Over::Signal));
+            }
+            Ok(self.0.remove(0))
+        }
     }
-    complain(&text);
-    if said.len() >= MOST_PROBLEMS {
-        said.pop_front();
+
+    fn change(directory: &str) -> News {
+        News::Change {
+            name: b"a/b".to_vec(),
+            directory: directory.into(),
+            kinds: Kinds::NEW,
+        }
     }
-    said.push_back(text);
+
+    /// What is written, a batch at a time, and complained of.
+    fn printed(dialect: Dialect, told: Vec<Vec<News>>) -> (Vec<String>, Vec<String>, Ended) {
+        let (mut written, mut problems) = (Vec::new(), Vec::new());
+        let options = Options {
+            dialect,
+            ..Options::default()
+        };
+        let write = |bytes: &[u8]| {
+            written.push(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(())
+        };
+        let complain = |text: &str| problems.push(text.to_owned());
+        let ended = print(&mut Told(told), &["/m".into()], &options, write, complain);
+        (written, problems, ended)
+    }
+
+    #[test]
+    fn what_a_source_says_is_printed() {
+        let told = || {
+            vec![
+                vec![News::Everything],
+                vec![change("/m/.a.b"), News::Everything, change("/m/.a.b")],
+            ]
+        };
+        let (plain, ..) = printed(Dialect::Plain, told());
+        assert_eq!(plain, ["", "\n", "a.b\n\na.b\n"]);
+        let (with_kinds, _, ended) = printed(Dialect::Kinds, told());
+        let expected = ["mailsync-watch 1\n", "\n", "new a/b\n\nnew a/b\n"];
+        assert_eq!(with_kinds, expected);
+        assert_eq!(ended, Ended::Over(Over::Signal));
+    }
+
+    #[test]
+    fn problems_are_said_once() {
+        let problem = |text: &str| News::Problem(text.to_owned());
+        let many = (0..100).map(|number| problem(&number.to_string()));
+        let told = vec![
+            vec![problem("a"), problem("b")],
+            vec![problem("a"), problem("b")],
+            many.collect(),
+        ];
+        let (written, problems, _) = printed(Dialect::Plain, told);
+        assert_eq!(written.concat(), "");
+        assert_eq!(problems[..3], ["a", "b", "0"]);
+        assert_eq!(problems.len(), 102);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_ends_it() {
+        let options = Options::default();
+        for (kind, expected) in [
+            (ErrorKind::BrokenPipe, Some(Ended::Over(Over::Output))),
+            (ErrorKind::StorageFull, None),
+        ] {
+            let write = |_: &[u8]| Err(kind.into());
+            let ended = print(&mut Told(Vec::new()), &[], &options, write, |_| {});
+            match expected {
+                Some(expected) => assert_eq!(ended, expected),
+                None => assert!(matches!(ended, Ended::Failed(_)), "{ended:?}"),
+            }
+        }
+    }
 }
