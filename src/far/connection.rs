@@ -13,7 +13,7 @@
 //! or systemd may start a program so, and `watch_maildirs` never read its input.  (`ssh -n` makes a pipe
 //! at the other end that ends at once: that ends the program, as it ended inputkill.)
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
@@ -35,26 +35,10 @@ pub enum Over {
     Signal,
 }
 
-/// What standard input can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Input {
-    /// Its end.
-    Connection,
-    /// That it was hung up.
-    Terminal,
-    Nothing,
-}
-
-impl Input {
-    fn of(fd: BorrowedFd<'_>) -> Self {
-        if fd.is_terminal() {
-            return Input::Terminal;
-        }
-        match rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            Ok(FileType::Fifo | FileType::Socket) => Input::Connection,
-            _ => Input::Nothing,
-        }
-    }
+/// Whether the end of this means that somebody is gone.
+fn is_connection(fd: BorrowedFd<'_>) -> bool {
+    let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    matches!(kind, Ok(FileType::Fifo | FileType::Socket))
 }
 
 /// Have `tell` called when it is over, on another thread.  To be called before any other thread is
@@ -81,25 +65,30 @@ pub fn serve(tell: impl Fn(Over) + Clone + Send + 'static) -> Result<()> {
 
 /// Wait until either end is gone.
 fn both(input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> Over {
-    let kind = Input::of(input);
+    // Errors and hang-ups are told in any case.
+    let wanted = if is_connection(input) {
+        PollFlags::IN
+    } else {
+        PollFlags::empty()
+    };
     loop {
-        // Errors and hang-ups are told in any case.
-        let mut fds = vec![PollFd::from_borrowed_fd(output, PollFlags::empty())];
-        match kind {
-            Input::Connection => fds.push(PollFd::from_borrowed_fd(input, PollFlags::IN)),
-            Input::Terminal => fds.push(PollFd::from_borrowed_fd(input, PollFlags::empty())),
-            Input::Nothing => {}
+        let mut fds = [
+            PollFd::from_borrowed_fd(input, wanted),
+            PollFd::from_borrowed_fd(output, PollFlags::empty()),
+        ];
+        let polled = poll(&mut fds, None);
+        let [came, left] = fds.each_ref().map(PollFd::revents);
+        match polled {
+            Err(Errno::INTR) => continue,
+            Ok(_) if !(came | left).contains(PollFlags::NVAL) => {}
+            // What cannot be polled here (terminals, on some systems): printing has to find out.
+            _ => loop {
+                std::thread::park();
+            },
         }
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            // Of what cannot be polled, printing has to find out.
-            Err(_) => std::thread::park(),
-        }
-        let events = |at: usize| fds.get(at).map_or(PollFlags::empty(), PollFd::revents);
-        if gone(events(0)) {
+        if gone(left) {
             return Over::Output;
         }
-        let came = events(1);
         // What came before the end is still there, but nobody wants it.
         if gone(came) || came.contains(PollFlags::IN) && at_end(input) {
             return Over::Input;
@@ -108,7 +97,7 @@ fn both(input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> Over {
 }
 
 fn gone(events: PollFlags) -> bool {
-    events.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
+    events.intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Throw away what there is; whether that was the end.
@@ -147,9 +136,28 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::OFlags;
+    use std::ffi::OsStr;
     use std::fs::File;
     use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::OpenOptionsExt;
     use std::os::unix::net::UnixStream;
+    use std::path::Path;
+
+    /// A terminal: the end that its user has, and the program's.
+    fn terminal() -> (OwnedFd, File) {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&user).unwrap();
+        unlockpt(&user).unwrap();
+        let name = ptsname(&user, Vec::new()).unwrap();
+        let name = Path::new(OsStr::from_bytes(name.to_bytes()));
+        let flags = OFlags::NOCTTY.bits().cast_signed();
+        let program = File::options().read(true).custom_flags(flags).open(name);
+        (user, program.unwrap())
+    }
 
     #[test]
     fn what_can_be_a_connection() {
@@ -157,14 +165,16 @@ mod tests {
         let (socket, _other) = UnixStream::pair().unwrap();
         let null = File::open("/dev/null").unwrap();
         let file = tempfile::tempfile().unwrap();
+        let (_user, terminal) = terminal();
         let table = [
-            (reader.as_fd(), Input::Connection),
-            (socket.as_fd(), Input::Connection),
-            (null.as_fd(), Input::Nothing),
-            (file.as_fd(), Input::Nothing),
+            (reader.as_fd(), true),
+            (socket.as_fd(), true),
+            (null.as_fd(), false),
+            (file.as_fd(), false),
+            (terminal.as_fd(), false),
         ];
         for (fd, expected) in table {
-            assert_eq!(Input::of(fd), expected, "{fd:?}");
+            assert_eq!(is_connection(fd), expected, "{fd:?}");
         }
     }
 
@@ -183,6 +193,12 @@ mod tests {
         drop(out);
         assert_eq!(both(reader.as_fd(), output.as_fd()), Over::Output);
         assert_eq!(both(null.as_fd(), output.as_fd()), Over::Output);
+        // A terminal is hung up, even before anybody looks; what was typed is left alone.
+        let (user, terminal) = terminal();
+        let (_out, output) = io::pipe().unwrap();
+        rustix::io::write(&user, b"typed\n").unwrap();
+        drop(user);
+        assert_eq!(both(terminal.as_fd(), output.as_fd()), Over::Input);
         // One socket for both, as sshd may have it.
         let (socket, other) = UnixStream::pair().unwrap();
         drop(other);
