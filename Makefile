@@ -31,6 +31,9 @@ BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 LISPDIR ?= $(PREFIX)/share/emacs/site-lisp/mailsync
 
+# Cargo puts a library beside mailsync-watch that has the module's name, and is none.
+.NOTPARALLEL:
+
 .PHONY: all
 all: module elc watch	## build all: the module, the Lisp, and mailsync-watch (the default)
 

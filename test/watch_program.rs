@@ -180,6 +180,11 @@ fn store(folders: &[&str]) -> (tempfile::TempDir, PathBuf) {
     (base, root)
 }
 
+/// Folders with names of which a pipe takes a half.
+fn verbose_folders() -> Vec<String> {
+    (0..600).map(|i| format!(".{i:0200}")).collect()
+}
+
 /// Run it to its end, with its input at the end already.
 fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
@@ -413,9 +418,7 @@ fn a_maildir_that_goes_away_is_waited_for() {
 
 #[test]
 fn a_reader_that_is_busy_misses_nothing() {
-    let folders: Vec<String> = (0..2_000)
-        .map(|i| format!(".a-folder-with-a-name-that-is-not-short-{i:05}"))
-        .collect();
+    let folders = verbose_folders();
     let names: Vec<&str> = folders.iter().map(String::as_str).collect();
     let (_base, root) = store(&names);
     let mut command = command(&["--delay=0", "--maildir"]);
@@ -466,7 +469,7 @@ fn it_ends_with_its_reader_though_nothing_happens() {
 
 #[test]
 fn it_ends_with_a_reader_that_was_stuck() {
-    let folders: Vec<String> = (0..3_000).map(|i| format!(".{i:040}")).collect();
+    let folders = verbose_folders();
     let names: Vec<&str> = folders.iter().map(String::as_str).collect();
     let (_base, root) = store(&names);
     let mut command = command(&["--delay=0", "--maildir"]);
