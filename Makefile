@@ -22,7 +22,9 @@ built := $(target)/release/libmailsync_module.$(ext)
 MODULE_DIR ?= lisp
 module := $(MODULE_DIR)/mailsync-engine.$(ext)
 sidecar := $(MODULE_DIR)/mailsync-engine.version
-program := $(target)/release/mailsync-watch
+# In a directory of its own: in one, Cargo would build both anew whenever it goes from one to the other.
+watch_target := $(target)/watch
+program := $(watch_target)/release/mailsync-watch
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 # Where `make install' puts things, below DESTDIR.
@@ -30,9 +32,6 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 LISPDIR ?= $(PREFIX)/share/emacs/site-lisp/mailsync
-
-# Cargo puts a library beside mailsync-watch that has the module's name, and is none.
-.NOTPARALLEL:
 
 .PHONY: all
 all: module elc watch	## build all: the module, the Lisp, and mailsync-watch (the default)
@@ -53,7 +52,7 @@ module: toolchain	## build the module only
 # By itself, since what Emacs needs would be in it otherwise.
 .PHONY: watch
 watch: toolchain	## build mailsync-watch only, the program for servers
-	"$(CARGO)" build --release --locked --no-default-features --bin mailsync-watch
+	"$(CARGO)" build --release --locked --no-default-features --bin mailsync-watch --target-dir "$(watch_target)"
 
 .PHONY: toolchain
 toolchain:
