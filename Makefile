@@ -22,23 +22,37 @@ built := $(target)/release/libmailsync_module.$(ext)
 MODULE_DIR ?= lisp
 module := $(MODULE_DIR)/mailsync-engine.$(ext)
 sidecar := $(MODULE_DIR)/mailsync-engine.version
+# In a directory of its own: in one, Cargo would build both anew whenever it goes from one to the other.
+watch_target := $(target)/watch
+program := $(watch_target)/release/mailsync-watch
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
+# Where `make install' puts things, below DESTDIR.
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+LISPDIR ?= $(PREFIX)/share/emacs/site-lisp/mailsync
+
 .PHONY: all
-all: module elc	## build the module and byte-compile the Lisp (the default)
+all: module elc watch	## build all: the module, the Lisp, and mailsync-watch (the default)
 
 # The version file says which module lies there.  It goes before the module is replaced and comes
 # back after, so that whatever fails leaves no module known, never a wrong one.  The module is
 # renamed into place: a running Emacs keeps the one that it has mapped.
 .PHONY: module
 module: toolchain	## build the module only
-	"$(CARGO)" build --release --locked --lib $(CARGOFLAGS)
+	"$(CARGO)" build --release --locked --lib --features module $(CARGOFLAGS)
 	mkdir -p "$(MODULE_DIR)"
 	cp "$(built)" "$(module).tmp"
 	rm -f "$(sidecar)"
 	mv -f "$(module).tmp" "$(module)"
 	echo "$(version)" > "$(sidecar).tmp"
 	mv -f "$(sidecar).tmp" "$(sidecar)"
+
+# By itself, since what Emacs needs would be in it otherwise.
+.PHONY: watch
+watch: toolchain	## build mailsync-watch only, the program for servers
+	"$(CARGO)" build --release --locked --no-default-features --bin mailsync-watch --target-dir "$(watch_target)"
 
 .PHONY: toolchain
 toolchain:
@@ -58,6 +72,24 @@ elc:	## byte-compile the Lisp only
 	    rm -f lisp/*.elc; \
 	    $(batch) -L lisp -f batch-byte-compile lisp/*.el; \
 	fi
+
+# What root installs somebody else has built: root may have no Rust.
+.PHONY: install
+install: $(module) install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
+	install -d "$(DESTDIR)$(LISPDIR)"
+	install -m 644 lisp/*.el $(wildcard lisp/*.elc) "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
+
+.PHONY: install-watch
+install-watch: $(program)	## install mailsync-watch and its manual only: no Emacs is needed
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1"
+	install -m 755 "$(program)" "$(DESTDIR)$(BINDIR)"
+	install -m 644 doc/mailsync-watch.1 "$(DESTDIR)$(MANDIR)/man1"
+
+$(module):
+	$(MAKE) module elc
+
+$(program):
+	$(MAKE) watch
 
 .PHONY: demo
 demo:	## watch mail arrive in a throwaway Gnus (without a terminal: a transcript)
@@ -96,5 +128,5 @@ clean:	## remove what was built
 
 .PHONY: help
 help:	## this list
-	@sed -n 's/^\([a-z]*\):[^#]*##/\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*##/\1\t/p' Makefile | expand -t 16
 	@echo 'Variables: EMACS ($(EMACS)), CARGO ($(CARGO)), MODULE_DIR ($(MODULE_DIR): where the module goes)'

@@ -27,7 +27,10 @@
 //! Kinds and origins are letters ([`kind_letters`], [`origin_letters`]).  Names are the bytes of
 //! the file system; NUL cannot occur in them, and is replaced in texts.  Sequence numbers count
 //! from 1 in each generation; a frame with sequence 0 is the last word of a dead engine and wants
-//! no acknowledgement.  `lisp/mailsync-pipe.el` is the reader.
+//! no acknowledgement.  `lisp/mailsync-pipe.el` is the reader; [`read`] is one in Rust, for a program
+//! that has an engine and no Lisp.
+
+pub mod read;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -63,6 +66,12 @@ const ORIGINS: [(Origins, u8); 3] = [
 pub fn kind_letters(kinds: Kinds) -> Vec<u8> {
     let present = KINDS.iter().filter(|(kind, _)| kinds.contains(*kind));
     present.map(|(_, letter)| *letter).collect()
+}
+
+/// The kinds that these letters stand for; others are none.
+pub fn kinds(letters: &[u8]) -> Kinds {
+    let present = KINDS.iter().filter(|(_, letter)| letters.contains(letter));
+    present.map(|(kind, _)| *kind).collect()
 }
 
 /// `l`ocal, `s`ync, `r`emote.

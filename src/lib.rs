@@ -13,6 +13,9 @@
 //! pure machines [`coalesce`], [`notifier`] and [`schedule`].  [`maildir`] knows what a Maildir is,
 //! [`watch`] notices that one changes, [`echo`] who wrote a message, [`syncer`] how syncers are run;
 //! [`frame`] is the wire format, [`module`] is all that Lisp sees.
+//!
+//! [`far`] is mailsync-watch, the same engine at the far end of an ssh connection, without Emacs;
+//! [`remote`] has what both ends of that connection know.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -20,20 +23,25 @@ pub mod change;
 pub mod coalesce;
 pub mod echo;
 pub mod engine;
+pub mod far;
 pub mod frame;
 pub mod maildir;
+#[cfg(feature = "module")]
 pub mod module;
 pub mod notifier;
+pub mod remote;
 pub mod schedule;
 pub mod syncer;
 pub mod threads;
 pub mod watch;
 
+#[cfg(feature = "module")]
 emacs::plugin_is_GPL_compatible!();
 
 /// Called by Emacs when it loads the module; the functions register themselves.
 ///
 /// The feature has a name of its own: `mailsync-module` is the Lisp file that loads it.
+#[cfg(feature = "module")]
 #[emacs::module(
     name = "mailsync-engine",
     defun_prefix = "mailsync-module",

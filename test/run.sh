@@ -53,6 +53,7 @@ if part build "$@"; then
     check 'build' timeout 900 make -s all
     # Without it the rest would try what was built before.
     [ "$failed" -eq 0 ] || { summary; exit; }
+    check 'install' test/install.sh
 fi
 if part lint "$@"; then check 'lint' timeout 900 test/lint/lint.sh; fi
 if part cargo "$@"; then

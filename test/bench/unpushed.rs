@@ -40,6 +40,7 @@ fn folder(home: &Path, count: u32) -> io::Result<Arc<Folder>> {
     }))
 }
 
+#[cfg_attr(not(feature = "offlineimap-state"), allow(unused_variables))]
 fn records(home: &Path, count: u32) -> Result<(), Box<dyn std::error::Error>> {
     let root = home.display();
     fs::write(

@@ -25,6 +25,7 @@ emacs_check() {
 
 check 'cargo fmt' "$cargo" fmt --check
 check 'clippy' "$cargo" clippy --quiet --locked --all-targets -- -D warnings
+check 'clippy, what servers have' "$cargo" clippy --quiet --locked --no-default-features --all-targets -- -D warnings
 if [ ${#lisp[@]} -gt 0 ]; then
     for program in "$emacs" "$emacs30"; do
         name=$(emacs_name "$program")
@@ -35,5 +36,6 @@ if [ ${#lisp[@]} -gt 0 ]; then
     done
     check 'package-lint' emacs_check lint-package "$emacs" "${lisp[@]}"
 fi
+check 'manual' test/lint/manual.sh doc/*.[1-9]
 check 'shellcheck' shellcheck -x .ci/run test/*.sh test/*/*.sh
 summary

@@ -1,0 +1,31 @@
+#!/bin/bash
+# Does what `make install' puts somewhere work from there?  It must have been built.
+set -eu
+cd "$(dirname "$0")/.."
+emacs=${EMACS:-emacs}
+top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-install.XXXXXX")
+trap 'rm -rf "$top"' EXIT
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+expect() {
+    [ "$2" = "$3" ] || { echo "$1: expected \"$2\", got \"$3\""; exit 1; }
+}
+
+make -s install DESTDIR="$top/all" PREFIX=/usr
+expect 'the program' "mailsync-watch $version" "$("$top/all/usr/bin/mailsync-watch" --version)"
+[ -r "$top/all/usr/share/man/man1/mailsync-watch.1" ] || { echo 'no manual'; exit 1; }
+# shellcheck disable=SC2016
+said=$(HOME=$top "$emacs" -Q --batch -L "$top/all/usr/share/emacs/site-lisp/mailsync" --eval '
+  (progn (require (quote mailsync)) (mailsync-module-load) (princ (mailsync-module--version)))')
+expect 'the module' "$version" "$said"
+
+make -s install-watch PREFIX="$top/watch"
+expect 'the program alone' "mailsync-watch $version" "$("$top/watch/bin/mailsync-watch" --version)"
+expect 'what is installed' 'bin/mailsync-watch share/man/man1/mailsync-watch.1' \
+    "$(cd "$top/watch" && find . -type f -printf '%P\n' | sort | xargs)"
+# It does without Emacs and SQLite, and without libraries that a server may not have.
+if command -v ldd >/dev/null; then
+    ldd "$top/watch/bin/mailsync-watch" | grep -vE 'linux-vdso|libc\.so|libgcc_s|libm\.so|ld-linux' && exit 1
+fi
+size=$(wc -c <"$top/watch/bin/mailsync-watch")
+[ "$size" -lt 3000000 ] || { echo "$size bytes: what is in it?"; exit 1; }
