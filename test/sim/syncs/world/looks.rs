@@ -74,11 +74,12 @@ impl World {
             (0 | 1, _) => {
                 let folders = looking.folders.iter();
                 looking.names = folders.map(|(name, _)| self.mail.names(name)).collect();
-                let folders = looking.folders.iter();
-                looking.pushed = (folders.map(|(name, _)| self.mail.is_pushed(name))).collect();
             }
             _ => return self.tells(looking),
         }
+        // What it says is of the second of them.
+        let folders = looking.folders.iter();
+        looking.pushed = (folders.map(|(name, _)| self.mail.is_pushed(name))).collect();
         let stamps = looking
             .folders
             .iter()
