@@ -21,6 +21,7 @@ PARTS = {
     "watching": "Watching many folders",
     "gnus": "Checking groups of Gnus",
     "sync": "Syncing",
+    "changes": "How many syncs a change takes",
     "program": "The program for servers",
 }
 

@@ -105,20 +105,25 @@ class Echo(World):
         self.emacs.do("(sync-act %s %s (quote %s) %s)" % (lisp(group), lisp(subject), action, lisp(to)))
         self.emacs.wait_fact("acted\t%s\t%s" % (action, subject))
 
+    CHANGES = [
+        ("here", "received_here"),
+        ("here", "flagged_here"),
+        ("there", "folder_made_there"),
+        ("there", "flagged_there"),
+        ("there", "deleted_there"),
+        ("there", "received_there"),
+        ("here", "read_here"),
+        ("here", "received_and_read_here"),
+        ("here", "deleted_here"),
+        ("here", "moved_here"),
+    ]
+
     def run(self):
         self.start()
         self.check("the first sync brings everything", self.first_sync)
         self.check("none when Gnus reads it", self.read_by_gnus)
-        self.check("one for a message received here", self.received_here)
-        self.check("one for a flag set in Gnus", self.flagged_here)
-        self.check("one for a folder made there", self.folder_made_there)
-        self.check("one for a flag set there", self.flagged_there)
-        self.check("one for a deletion there", self.deleted_there)
-        self.check("one for a message received there", self.received_there)
-        self.check("one for reading it in Gnus", self.read_here)
-        self.check("one for reading what was received here", self.received_and_read_here)
-        self.check("one for deleting that in Gnus", self.deleted_here)
-        self.check("one for moving a message in Gnus", self.moved_here)
+        for where, change in self.CHANGES:
+            self.check("one for %s" % change.replace("_", " "), getattr(self, change))
 
 
 class EchoByImap(Echo):
