@@ -186,7 +186,8 @@ impl Payload {
         }
     }
 
-    /// A `sync` record; `paused` is whether another run may start, `pending` is the number of folders that wait, `None` if everything does.
+    /// A `sync` record; `paused` is whether none starts, `pending` is the number of folders that wait,
+    /// `None` if everything does.
     pub fn sync(
         &mut self,
         account: &str,

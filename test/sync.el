@@ -145,15 +145,20 @@ group to which ACTION `move' or `copy' brings it."
         (gnus-summary-goto-subject
          (gnus-data-number (nth (mod which (length gnus-newsgroup-data)) gnus-newsgroup-data))))
       (setq subject (mail-header-subject (gnus-summary-article-header)))
-      (pcase action
-        ('read (gnus-summary-select-article t t))
-        ('tick (gnus-summary-tick-article))
-        ('move (gnus-summary-move-article 1 to))
-        ('copy (gnus-summary-copy-article 1 to))
-        ('delete (gnus-summary-delete-article))
-        ('expire (gnus-summary-mark-as-expirable 1)
-                 (cl-letf (((symbol-function 'gnus-yes-or-no-p) #'always))
-                   (gnus-summary-expire-articles-now))))
+      (condition-case err
+          (pcase action
+            ('read (gnus-summary-select-article t t))
+            ('tick (gnus-summary-tick-article))
+            ('move (gnus-summary-move-article 1 to))
+            ('copy (gnus-summary-copy-article 1 to))
+            ('delete (gnus-summary-delete-article))
+            ('expire (gnus-summary-mark-as-expirable 1)
+                     (cl-letf (((symbol-function 'gnus-yes-or-no-p) #'always))
+                       (gnus-summary-expire-articles-now))))
+        ;; A syncer has renamed it since the summary was made: then nothing is done.
+        (error (unless (string-search "find article" (error-message-string err))
+                 (signal (car err) (cdr err)))
+               (setq action 'nothing)))
       (gnus-summary-exit)
       (e2e-say "acted" action subject))))
 

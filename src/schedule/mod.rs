@@ -30,7 +30,7 @@ mod state;
 mod tests;
 mod timing;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -173,8 +173,6 @@ struct Review {
     until: Instant,
     /// What was queued up to then it sees.
     moment: u64,
-    /// What was queued later came after the last run had begun.
-    began: u64,
     everything: bool,
 }
 
@@ -255,10 +253,12 @@ pub struct Scheduler {
     /// What runs have covered, and was not looked at since.
     unseen: Option<Scope>,
     review: Option<Review>,
-    /// Folders that were made since the last successful run began, perhaps by that.
-    made: HashSet<Arc<Folder>>,
     /// What was queued up to then the last successful run covers.
-    began_at: Option<u64>,
+    covered: Option<u64>,
+    /// What was queued up to then was looked at.
+    reviewed: u64,
+    /// Folders that come to light after a run was looked at may be looked at once more.
+    once_more: bool,
     /// Lisp has missed a deadline, and said nothing since.
     silent: bool,
     chance: u64,
@@ -293,8 +293,9 @@ impl Scheduler {
             records: Records::default(),
             unseen: None,
             review: None,
-            made: HashSet::new(),
-            began_at: None,
+            covered: None,
+            reviewed: 0,
+            once_more: false,
             silent: false,
             chance: seed,
             begun: false,
@@ -342,10 +343,6 @@ impl Scheduler {
             return;
         }
         self.queue.change(now, change, local, remote, &self.timing);
-        let may_be_ours = self.timing.records && self.began_at.is_some();
-        if may_be_ours && change.kinds.contains(Kinds::CREATED) {
-            self.made.insert(change.folder.clone());
-        }
         self.stirred = true;
     }
 
@@ -439,7 +436,6 @@ impl Scheduler {
         self.queue.forget(these);
         let others = |folder: &Option<Arc<Folder>>| folder.as_ref().is_some_and(|it| !these(it));
         self.aside.retain(|_, (folder, _)| others(folder));
-        self.made.retain(|it| !these(it));
         self.records.forget(these);
         // If the run fails, they must not come back.
         if let Some(run) = &mut self.run {
@@ -509,6 +505,7 @@ impl Scheduler {
         }
         let review = self.review.take_if(|review| review.look == look)?;
         self.unseen = None;
+        let covered = self.covered.unwrap_or(u64::MAX);
         for (folder, unpushed) in found {
             let ignore = &self.timing.ignore;
             if ignore.iter().any(|glob| glob.matches(&folder.name)) {
@@ -516,7 +513,7 @@ impl Scheduler {
             }
             let disturbed = self.queue.is_local(&folder.real);
             if let Unpushed::Known(_) = unpushed {
-                (self.queue).recorded(&folder.real, review.moment, review.began);
+                (self.queue).recorded(&folder.real, review.moment, covered);
             }
             if self.records.after(folder, unpushed, disturbed) {
                 self.queue.pushed(&folder.real, review.moment);
@@ -551,18 +548,25 @@ impl Scheduler {
     /// Have what runs have left looked at, if there is anything.
     fn look_after(&mut self, now: Instant, next_run: &mut dyn FnMut() -> RunId) -> Option<Act> {
         let may = self.timing.records && self.begun && self.ready && self.lock == Lock::Ours;
-        let nothing = self.unseen.is_none() && self.made.is_empty();
-        if !may || nothing || self.run.is_some() || self.review.is_some() {
+        if !may || self.run.is_some() || self.review.is_some() {
             return None;
         }
-        let made = std::mem::take(&mut self.made);
-        let began = self.began_at.unwrap_or(u64::MAX);
-        if self.unseen.is_none() {
-            // Once more after a run is enough: somebody may make one folder after the other.
-            self.began_at = None;
+        // Once more after a run is enough, and not waited for longer: somebody may make one folder
+        // after the other.
+        let again = self.unseen.is_none();
+        if again && !self.once_more {
+            return None;
         }
-        // Nor is a look waited for again and again.
-        let since = self.last_end.filter(|_| self.unseen.is_none());
+        let since = self.last_end.filter(|_| again);
+        let (covered, reviewed) = (self.covered.unwrap_or(u64::MAX), self.reviewed);
+        let made = self
+            .queue
+            .values()
+            .filter(|it| it.may_be_made(covered, reviewed));
+        let mut made = made.map(|it| it.folder.clone()).peekable();
+        if again && made.peek().is_none() {
+            return None;
+        }
         let scope = match &self.unseen {
             Some(Scope::Everything) => Scope::Everything,
             unseen => {
@@ -582,11 +586,12 @@ impl Scheduler {
             }
         };
         let look = Look::After(next_run());
+        self.once_more &= !again;
+        self.reviewed = self.queue.moment();
         self.review = Some(Review {
             look,
             until: since.unwrap_or(now) + LOOK_MOST,
             moment: self.queue.moment(),
-            began,
             everything: scope == Scope::Everything,
         });
         Some(Act::Look(look, scope))
@@ -624,7 +629,8 @@ impl Scheduler {
     }
 
     fn succeeded(&mut self, now: Instant, run: Run, ended: &Ended) {
-        self.began_at = Some(run.moment);
+        self.covered = Some(run.moment);
+        self.once_more = true;
         self.unseen = match (self.unseen.take(), &run.scope) {
             (Some(Scope::Folders(mut before)), Scope::Folders(folders)) if !ended.everything => {
                 before.extend(folders.iter().cloned());
@@ -1065,7 +1071,6 @@ impl Scheduler {
     pub fn held(&self) -> usize {
         self.queue.held()
             + self.records.len()
-            + self.made.len()
             + self.aside.len()
             + self.run.as_ref().map_or(0, |run| run.folders.len())
     }

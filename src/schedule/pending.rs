@@ -25,6 +25,8 @@ pub(super) struct Pending {
     /// It was made or removed, at this moment first.  A run that names it would undo that: it takes
     /// one of everything.
     whole: Option<u64>,
+    /// Made, not removed.
+    made: bool,
     /// When it was synced last.
     synced: Option<Instant>,
     first: Instant,
@@ -51,6 +53,7 @@ impl Pending {
             urgent: false,
             asked: false,
             whole: None,
+            made: false,
             synced: None,
             first: now,
             last: 0,
@@ -87,6 +90,13 @@ impl Pending {
         self.is_local() && !self.is_remote() && !self.asked && !self.takes_all()
     }
 
+    /// Whether it came to light since the last look, and may have been made by the run that began
+    /// after the other moment.
+    pub(super) fn may_be_made(&self, covered: u64, reviewed: u64) -> bool {
+        let since = self.whole.is_some_and(|at| at > covered);
+        since && self.made && self.last > reviewed
+    }
+
     /// Whether it takes a run of everything.
     pub(super) fn takes_all(&self) -> bool {
         self.whole.is_some()
@@ -116,6 +126,11 @@ impl Pending {
     fn absorb(&mut self, later: Pending) {
         self.urgent |= later.urgent;
         self.asked |= later.asked;
+        self.made = if later.takes_all() {
+            later.made
+        } else {
+            self.made
+        };
         self.whole = self.whole.or(later.whole);
         self.remote |= later.remote;
         self.last = later.last;
@@ -204,6 +219,7 @@ impl Queue {
         pending.last = moment;
         if structural(change.kinds) {
             pending.whole.get_or_insert(moment);
+            pending.made = change.kinds.contains(Kinds::CREATED);
         }
         if local {
             let before = pending.local.and_then(|local| local.unchecked);

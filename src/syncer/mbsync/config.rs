@@ -46,6 +46,8 @@ pub struct Store {
     pub map_inbox: Option<Vec<u8>>,
     /// UIDs are in a database, not in names (`AltMap`).
     pub alt_map: bool,
+    /// Flags do not follow a colon (`InfoDelimiter`).
+    pub other_info: bool,
 }
 
 /// How the levels of a box are spelled (`SubFolders`).
@@ -205,6 +207,7 @@ impl Store {
             b"flatten" => self.flatten = Some(value).filter(|value| !value.is_empty()),
             b"mapinbox" => self.map_inbox = Some(value),
             b"altmap" => self.alt_map = yes(&value),
+            b"infodelimiter" => self.other_info = value != b":",
             b"subfolders" => {
                 self.style = match value.to_ascii_lowercase().as_slice() {
                     b"verbatim" => Style::Verbatim,
@@ -397,6 +400,7 @@ SubFolders verbatim
 NoSuchOption x
 Flatten .
 AltMap Yes
+InfoDelimiter ;
 
 IMAPStore far
 Path x
@@ -438,6 +442,7 @@ Path outside
                     flatten: Some(b".".to_vec()),
                     map_inbox: None,
                     alt_map: true,
+                    other_info: true,
                 },
                 Store {
                     name: b"old".to_vec(),
