@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::change::Kinds;
+use crate::maildir::message::MessageName;
 
 /// What a name claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,80 +29,31 @@ pub enum Claim {
 /// A file that came from where nobody watches.
 #[must_use]
 pub fn created(path: &Path) -> Claim {
-    writer(&Name::of(path)).map_or(Claim::Nothing, Claim::By)
+    name(path).writer().map_or(Claim::Nothing, Claim::By)
 }
 
 /// A file that was renamed within a folder.
 #[must_use]
 pub fn renamed(from: &Path, to: &Path) -> Claim {
-    let (old, new) = (Name::of(from), Name::of(to));
-    if old.flags != new.flags {
+    let (old, new) = (name(from), name(to));
+    if !old.has_the_letters_of(&new) {
         return Claim::Nothing;
     }
     if old.base == new.base {
         // What a mail reader does when it has looked: from new/ to cur/.
         return Claim::Quiet;
     }
-    if !old.has_uid() && new.without_uid().is_some_and(|base| base == old.base) {
+    if new.only_gains_uid(&old) {
         return Claim::Pushed;
     }
     if old.has_uid() {
         return Claim::Nothing;
     }
-    writer(&new).map_or(Claim::Nothing, Claim::By)
+    new.writer().map_or(Claim::Nothing, Claim::By)
 }
 
-/// The parts of a name: `BASE:2,FLAGS`.
-struct Name<'a> {
-    base: &'a [u8],
-    flags: Vec<u8>,
-}
-
-impl<'a> Name<'a> {
-    fn of(path: &'a Path) -> Self {
-        let bytes = path.file_name().map_or(&b""[..], |name| name.as_bytes());
-        let at = bytes.windows(3).position(|part| part == b":2,");
-        let (base, flags) = at.map_or((bytes, &b""[..]), |at| (&bytes[..at], &bytes[at + 3..]));
-        let mut flags = flags.to_vec();
-        flags.sort_unstable();
-        Name { base, flags }
-    }
-
-    fn uid_at(&self) -> Option<usize> {
-        let mut places = self.base.windows(3).enumerate();
-        places.find(|(_, part)| part == b",U=").map(|(at, _)| at)
-    }
-
-    fn has_uid(&self) -> bool {
-        self.uid_at().is_some()
-    }
-
-    /// The base, where a UID is all that it has more.
-    fn without_uid(&self) -> Option<&'a [u8]> {
-        let (base, uid) = self.base.split_at(self.uid_at()?);
-        let digits = &uid[3..];
-        (!digits.is_empty() && digits.iter().all(u8::is_ascii_digit)).then_some(base)
-    }
-}
-
-/// The process that a name with a UID names: `TIME.PID_N.HOST,U=…` (mbsync) or
-/// `TIME_N.PID.HOST,U=…` (OfflineIMAP).
-fn writer(name: &Name<'_>) -> Option<u32> {
-    let base = &name.base[..name.uid_at()?];
-    let mut parts = base.split(|byte| *byte == b'.');
-    let (time, process) = (parts.next()?, parts.next()?);
-    parts.next()?;
-    let digits = |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
-    let counted = |bytes: &[u8]| {
-        let at = bytes.iter().position(|byte| *byte == b'_')?;
-        (digits(&bytes[..at]) && digits(&bytes[at + 1..])).then_some(at)
-    };
-    let pid = match (counted(time), counted(process)) {
-        (None, Some(at)) if digits(time) => &process[..at],
-        (Some(_), None) if digits(process) => process,
-        _ => return None,
-    };
-    std::str::from_utf8(pid).ok()?.parse().ok()
+fn name(path: &Path) -> MessageName<'_> {
+    MessageName::of(path.file_name().map_or(b"", |name| name.as_bytes()))
 }
 
 /// What happened to the messages of a directory, by what their names claim.

@@ -4,6 +4,7 @@
 //! - [`stamp`]: what a directory looked like, and whether that proves that nothing happened.
 //! - [`utf7`]: modified UTF-7, in which folder names lie on disk.
 //! - [`name`]: from directory entries to canonical folder names, and back.
+//! - [`message`]: what the name of a message's file says.
 //! - [`mod@discover`]: from a root to its folders, and to the directories where folders can appear.
 //! - [`mod@diff`]: from two looks at a tree to what differs.
 //!
@@ -13,6 +14,7 @@
 pub mod diff;
 pub mod discover;
 pub mod fs;
+pub mod message;
 #[cfg(test)]
 mod model;
 pub mod name;

@@ -13,50 +13,16 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bitflags::bitflags;
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::{Order, Program, mbsync, offlineimap};
 use crate::change::Folder;
+use crate::maildir::message::{Flags, MessageName};
 
 /// Differences of a folder that are remembered one by one; of more only their sum.
 const MOST: usize = 1000;
-
-bitflags! {
-    /// Flags that both syncers and IMAP (RFC 9051, 2.3.2) have.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-    pub struct Flags: u8 {
-        /// `\Draft`.
-        const DRAFT = 1;
-        /// `\Flagged`.
-        const FLAGGED = 2;
-        /// `\Answered`.
-        const REPLIED = 4;
-        /// `\Seen`.
-        const SEEN = 8;
-        /// `\Deleted`.
-        const TRASHED = 16;
-    }
-}
-
-impl Flags {
-    /// Those that these letters of a Maildir name mean; others, like `P` or keywords, are not told
-    /// to a server.
-    #[must_use]
-    pub fn of(letters: &[u8]) -> Self {
-        let flags = letters.iter().map(|letter| match letter {
-            b'D' => Flags::DRAFT,
-            b'F' => Flags::FLAGGED,
-            b'R' => Flags::REPLIED,
-            b'S' => Flags::SEEN,
-            b'T' => Flags::TRASHED,
-            _ => Flags::empty(),
-        });
-        flags.collect()
-    }
-}
 
 /// What is the same on both sides, says the syncer: messages of the folder by their UIDs.  Nothing
 /// is to be told of one without flags, whatever becomes of it.
@@ -258,8 +224,8 @@ pub fn compare<'a>(
     // While they are listed, a message may go from new to cur.
     let mut seen: Vec<Option<&[u8]>> = vec![None; agreed.messages.len()];
     for name in names.filter(|name| !name.starts_with(b".")) {
-        let name = Name::of(name);
-        let place = name.uid.filter(|_| home(name.mark));
+        let name = MessageName::of(name);
+        let place = name.uid().filter(|_| home(name.mark));
         let place = place.and_then(|uid| Some((agreed.place(uid)?, uid)));
         let Some((place, uid)) = place else {
             found.add(&Difference::New(name.key));
@@ -268,8 +234,8 @@ pub fn compare<'a>(
         match seen[place].replace(name.key) {
             None if agreed.messages[place]
                 .1
-                .is_none_or(|flags| flags == name.flags) => {}
-            None => found.add(&Difference::Flags(uid, name.flags)),
+                .is_none_or(|flags| flags == name.flags()) => {}
+            None => found.add(&Difference::Flags(uid, name.flags())),
             Some(before) if before == name.key => {}
             Some(_) => found.add(&Difference::New(name.key)),
         }
@@ -280,58 +246,6 @@ pub fn compare<'a>(
         }
     }
     found
-}
-
-/// What a name says: `KEY,U=UID,FMD5=MARK:2,FLAGS`.
-struct Name<'a> {
-    /// What it is before a syncer marks it.
-    key: &'a [u8],
-    uid: Option<u32>,
-    mark: Option<&'a [u8]>,
-    flags: Flags,
-}
-
-impl<'a> Name<'a> {
-    fn of(name: &'a [u8]) -> Self {
-        let info = name.iter().rposition(|byte| *byte == b':');
-        let info = info.and_then(|at| name.split_at_checked(at));
-        let info = info.and_then(|(base, info)| Some((base, info.strip_prefix(b":2,")?)));
-        let (base, letters) = info.unwrap_or((name, b""));
-        // It may have commas itself.
-        let comma = |bytes: &[u8]| {
-            let at = bytes.iter().position(|byte| *byte == b',');
-            at.unwrap_or(bytes.len())
-        };
-        let mut length = comma(base);
-        let (mut uid, mut mark) = (None, None);
-        let mut rest = base.get(length..).unwrap_or_default();
-        while let Some((_, behind)) = rest.split_first() {
-            let (field, others) = behind.split_at(comma(behind));
-            rest = others;
-            match (field.strip_prefix(b"U="), field.strip_prefix(b"FMD5=")) {
-                (Some(digits), _) if uid.is_none() => uid = Some(number(digits)),
-                (_, Some(sum)) if mark.is_none() => mark = Some(sum),
-                _ if uid.is_none() => length += 1 + field.len(),
-                _ => {}
-            }
-        }
-        Name {
-            key: base.get(..length).unwrap_or(base),
-            uid: uid.flatten(),
-            mark,
-            flags: Flags::of(letters),
-        }
-    }
-}
-
-/// A number without a sign, and not 0.
-pub(super) fn number(digits: &[u8]) -> Option<u32> {
-    let mut number: u32 = 0;
-    for digit in digits {
-        let value = digit.checked_sub(b'0').filter(|value| *value < 10)?;
-        number = number.checked_mul(10)?.checked_add(value.into())?;
-    }
-    (number > 0).then_some(number)
 }
 
 /// Names of files, one after the other in one piece of memory.

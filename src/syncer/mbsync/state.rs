@@ -10,8 +10,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::super::paths::read;
-use super::super::unpushed::{Agreed, Flags, Unpushed, compare, list, number};
+use super::super::unpushed::{Agreed, Unpushed, compare, list};
 use super::records::Column;
+use crate::maildir::message::{Flags, number};
 use crate::maildir::{DiskFs, Fs};
 
 /// What lies beside the file while a run is under way, or was interrupted.

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use md5::{Digest, Md5};
 use rusqlite::{Connection, OpenFlags};
 
-use super::super::unpushed::{Agreed, Flags, Unpushed, compare, list};
+use super::super::unpushed::{Agreed, Unpushed, compare, list};
+use crate::maildir::message::Flags;
 use crate::maildir::{DiskFs, Fs, Stat};
 
 /// The version of the database that is understood.

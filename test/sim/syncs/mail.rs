@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use mailsync_module::syncer::unpushed::{Agreed, Flags};
+use mailsync_module::maildir::message::Flags;
+use mailsync_module::syncer::unpushed::Agreed;
 use mailsync_module::watch::inbox::Event;
 
 use crate::rng::Rng;
