@@ -1,8 +1,9 @@
 //! Decides when an account is synced, and which of its folders.
 //!
 //! A pure machine, one an account: `(now, event)` in, [`Act`]s out, and the next deadline.  It
-//! knows what changed and not yet was synced (`pending`), which run is under way, and how the
-//! last ones went.  What a syncer is, `syncer` knows; who made a change, `echo`.
+//! knows what changed and not yet was synced (`pending`), which run is under way (`run`), which is
+//! the next one (`next`), how the last ones went (`outcome`), and what they have left (`review`,
+//! `record`).  What a syncer is, `syncer` knows; who made a change, `echo`.
 //!
 //! The rules, of which `tests` is the table:
 //!
@@ -23,8 +24,12 @@
 //!   bring back what the user deleted.  One that was made during a run, and of which the syncer then
 //!   has a record, that run has made.
 
+mod next;
+mod outcome;
 mod pending;
 mod record;
+mod review;
+mod run;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -36,21 +41,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::change::{Change, Folder, Kinds, Origins};
-use crate::syncer::unpushed::Unpushed;
-use crate::syncer::{End, Ended, Outcome, RunId, Scope};
-use pending::{Pending, Queue, is_by_name};
+use crate::syncer::{End, RunId, Scope};
+use next::earlier;
+use pending::{Pending, Queue};
 use record::Records;
+use review::Review;
+use run::{Run, Stage, Whole};
 pub use state::{Phase, SyncState};
 pub use timing::{Glob, Timing};
 
-/// A folder must have been quiet for so long.
-const SETTLE: Duration = Duration::from_secs(1);
-/// That is waited for at most so long.
-const SETTLE_MOST: Duration = Duration::from_secs(10);
-/// A failure waits at least so long.
-const LEAST_BACKOFF: Duration = Duration::from_secs(5);
-/// A look at folders is waited for so long.
-const LOOK_MOST: Duration = Duration::from_secs(10);
 /// Without any inter-delay, what another process holds is asked for this often.
 const LEAST_RETRY: Duration = Duration::from_secs(1);
 
@@ -103,114 +102,6 @@ enum Pause {
     User,
     /// The server refused the user twice, with this text.
     Auth(String),
-}
-
-/// A wish for a sync of everything.
-#[derive(Clone, Copy, Debug)]
-struct Whole {
-    since: Instant,
-    urgent: bool,
-    /// It is to cover what nobody tells: what happened until the maildirs were looked at.  A run
-    /// that began before that does not.
-    untold: bool,
-    /// Of the last wish for it.
-    moment: u64,
-}
-
-/// How far a run is.
-enum Stage {
-    /// Its folders are looked at, until then: it may not be needed.
-    Looking(Instant),
-    /// Lisp was asked how, and has until then to answer.
-    Planning(Instant),
-    /// It runs, and gave its last sign of life then.
-    Running(Instant),
-    /// It runs, and the machine slept meanwhile.
-    Slept,
-    /// It runs, and was told to end.
-    Ending(End),
-}
-
-/// Why a run starts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
-    /// The user asked for it.
-    Asked,
-    /// It is due, and all that ride along are checked and quiet, or have been waited for.
-    Due,
-    /// A remote change is due, which waits for nobody.
-    Remote,
-}
-
-/// The next run.
-#[derive(Clone, Copy)]
-struct Next {
-    at: Instant,
-    everything: bool,
-    why: Why,
-}
-
-struct Run {
-    id: RunId,
-    scope: Scope,
-    quick: bool,
-    stage: Stage,
-    folders: HashMap<Arc<Path>, Pending>,
-    whole: Option<Whole>,
-    /// What was queued up to then it covers.
-    moment: u64,
-    /// The maildirs were being watched when it began.
-    ready: bool,
-    requests: Vec<i64>,
-    progress: u64,
-}
-
-/// A look at what a run has left.  One that is not waited for any more still tells what it has seen,
-/// until the next run begins.
-struct Review {
-    look: Look,
-    /// Runs wait for it until then.
-    until: Instant,
-    /// What was queued up to then it sees.
-    moment: u64,
-    everything: bool,
-}
-
-impl Run {
-    /// It has not begun, and perhaps will not.
-    fn is_only_looked_at(&self) -> bool {
-        matches!(self.stage, Stage::Looking(..))
-    }
-
-    /// It is for its folders.
-    fn name_folders(&mut self) {
-        let mut named: Vec<_> = self.folders.values().map(|it| it.folder.clone()).collect();
-        // Names first: paths are slow to compare.
-        named.sort_unstable_by(|a, b| (&a.name, &a.real).cmp(&(&b.name, &b.real)));
-        self.scope = Scope::Folders(named);
-        self.quick = self.folders.values().all(Pending::quick);
-    }
-
-    fn start(&self) -> Act {
-        Act::Start {
-            run: self.id,
-            scope: self.scope.clone(),
-            quick: self.quick,
-        }
-    }
-
-    /// Whether it has taken a folder, which may have been known by its name only.
-    fn took(&self, real: &Path, folder: Option<&Folder>) -> bool {
-        let mut taken = self.folders.values().map(|it| &it.folder);
-        let named = folder.filter(|it| is_by_name(it));
-        self.folders.contains_key(real)
-            || named.is_some_and(|named| taken.any(|it| it.name == named.name))
-    }
-
-    /// Whether what this was wanted for has happened before it began.
-    fn knows(&self, whole: &Whole) -> bool {
-        self.ready || !whole.untold
-    }
 }
 
 /// What became of a run, for those who waited for it.
@@ -397,8 +288,7 @@ impl Scheduler {
 
     /// What Lisp is still asked about, or is looked at, has not started, and shall not.
     fn not_yet(&mut self) {
-        let not_yet = |run: &mut Run| matches!(run.stage, Stage::Planning(_) | Stage::Looking(..));
-        if let Some(mut run) = self.run.take_if(not_yet) {
+        if let Some(mut run) = self.run.take_if(|run| !run.has_begun()) {
             run.requests.append(&mut self.requests);
             self.requests = std::mem::take(&mut run.requests);
             self.take_back(run);
@@ -485,118 +375,6 @@ impl Scheduler {
         self.stirred = true;
     }
 
-    /// What was seen in folders.  A run that was not sure to be needed starts, for those with
-    /// something to push; what a run has left is queued.
-    pub fn looked(
-        &mut self,
-        now: Instant,
-        look: Look,
-        found: &[(Arc<Folder>, Unpushed)],
-    ) -> Option<Act> {
-        self.stirred = true;
-        let its = |run: &&mut Run| run.is_only_looked_at() && look == Look::Before(run.id);
-        if let Some(run) = self.run.as_mut().filter(its) {
-            for (folder, unpushed) in found {
-                if self.records.before(folder, unpushed) {
-                    run.folders.remove(&folder.real);
-                }
-            }
-            return self.go_on(now);
-        }
-        let review = self.review.take_if(|review| review.look == look)?;
-        self.unseen = None;
-        let covered = self.covered.unwrap_or(u64::MAX);
-        for (folder, unpushed) in found {
-            let ignore = &self.timing.ignore;
-            if ignore.iter().any(|glob| glob.matches(&folder.name)) {
-                continue;
-            }
-            let disturbed = self.queue.is_local(&folder.real);
-            if let Unpushed::Known(_) = unpushed {
-                (self.queue).recorded(&folder.real, review.moment, covered);
-            }
-            if self.records.after(folder, unpushed, disturbed) {
-                self.queue.pushed(&folder.real, review.moment);
-            } else if matches!(unpushed, Unpushed::Known(_))
-                && !disturbed
-                && !self.aside.contains_key(&folder.real)
-            {
-                self.queue.open(now, folder, &self.timing);
-            }
-        }
-        if review.everything {
-            self.records.complete();
-        }
-        None
-    }
-
-    /// A run that was looked at starts, or is not needed.
-    fn go_on(&mut self, now: Instant) -> Option<Act> {
-        let mut run = self.run.take()?;
-        if run.folders.is_empty() {
-            self.requests.append(&mut run.requests);
-            return None;
-        }
-        run.name_folders();
-        run.stage = Stage::Running(now);
-        self.records.run(&run.scope);
-        let act = run.start();
-        self.run = Some(run);
-        Some(act)
-    }
-
-    /// Have what runs have left looked at, if there is anything.
-    fn look_after(&mut self, now: Instant, next_run: &mut dyn FnMut() -> RunId) -> Option<Act> {
-        let may = self.timing.records && self.begun && self.ready && self.lock == Lock::Ours;
-        if !may || self.run.is_some() || self.review.is_some() {
-            return None;
-        }
-        // Once more after a run is enough, and not waited for longer: somebody may make one folder
-        // after the other.
-        let again = self.unseen.is_none();
-        if again && !self.once_more {
-            return None;
-        }
-        let since = self.last_end.filter(|_| again);
-        let (covered, reviewed) = (self.covered.unwrap_or(u64::MAX), self.reviewed);
-        let made = self
-            .queue
-            .values()
-            .filter(|it| it.may_be_made(covered, reviewed));
-        let mut made = made.map(|it| it.folder.clone()).peekable();
-        if again && made.peek().is_none() {
-            return None;
-        }
-        let scope = match &self.unseen {
-            Some(Scope::Everything) => Scope::Everything,
-            unseen => {
-                let folders = match unseen {
-                    Some(Scope::Folders(folders)) => folders.as_slice(),
-                    _ => &[],
-                };
-                // What happened during a run may be its echo.
-                let local = self.queue.values().filter(|it| it.only_local());
-                let local = local.map(|it| it.folder.clone());
-                let folders = folders.iter().cloned().chain(local).chain(made);
-                let mut folders: Vec<_> = folders.collect();
-                folders.retain(|it| !it.directory.as_os_str().is_empty());
-                folders.sort_unstable();
-                folders.dedup();
-                Scope::Folders(folders)
-            }
-        };
-        let look = Look::After(next_run());
-        self.once_more &= !again;
-        self.reviewed = self.queue.moment();
-        self.review = Some(Review {
-            look,
-            until: since.unwrap_or(now) + LOOK_MOST,
-            moment: self.queue.moment(),
-            everything: scope == Scope::Everything,
-        });
-        Some(Act::Look(look, scope))
-    }
-
     /// The run can go on: Lisp has said how, or `None`: as configured, for everything.
     pub fn planned(&mut self, now: Instant, id: RunId, known: bool) -> Option<Act> {
         let run = self.run.as_mut().filter(|run| run.id == id)?;
@@ -610,139 +388,6 @@ impl Scheduler {
             run.quick = false;
         }
         Some(run.start())
-    }
-
-    /// The run is over.  Returns who waited for it.
-    pub fn ended(&mut self, now: Instant, id: RunId, ended: &Ended) -> Option<Done> {
-        let run = self.run.take_if(|run| run.id == id)?;
-        self.last_end = Some(now);
-        self.stirred = true;
-        let done = Done {
-            folders: run.scope.names(),
-            requests: run.requests.clone(),
-        };
-        match ended.outcome {
-            Outcome::Ok | Outcome::Partial => self.succeeded(now, run, ended),
-            outcome => self.failed(now, run, outcome, &ended.text),
-        }
-        Some(done)
-    }
-
-    fn succeeded(&mut self, now: Instant, run: Run, ended: &Ended) {
-        self.covered = Some(run.moment);
-        self.once_more = true;
-        self.unseen = match (self.unseen.take(), &run.scope) {
-            (Some(Scope::Folders(mut before)), Scope::Folders(folders)) if !ended.everything => {
-                before.extend(folders.iter().cloned());
-                before.sort_unstable();
-                before.dedup();
-                Some(Scope::Folders(before))
-            }
-            (None, Scope::Folders(folders)) if !ended.everything => {
-                Some(Scope::Folders(folders.clone()))
-            }
-            _ => Some(Scope::Everything),
-        };
-        for real in &ended.failed {
-            self.records.fail_alone(real);
-        }
-        self.failures = 0;
-        self.refusals = 0;
-        self.gate = None;
-        self.last_ok = Some(now);
-        let everything = ended.everything || run.scope == Scope::Everything;
-        if everything {
-            self.poll_at = self.timing.poll.map(|poll| now + poll);
-            self.queue.synced_all(now, run.moment);
-            let covers = |whole: &Whole| whole.moment <= run.moment && run.knows(whole);
-            self.whole.take_if(|whole| covers(whole));
-            self.aside.clear();
-        }
-        (self.aside).retain(|real, (folder, _)| !run.took(real, folder.as_deref()));
-        self.aside.extend(ended.failed.iter().map(|real| {
-            let folder = run.folders.get(real).map(|it| it.folder.clone());
-            (real.clone(), (folder, ended.text.clone()))
-        }));
-        self.trouble = match ended.outcome {
-            Outcome::Partial => ended.text.clone(),
-            _ => self.aside_text().unwrap_or_default(),
-        };
-        for (real, pending) in run.folders {
-            // One that failed alone is left alone until it changes, or everything is synced.
-            if !ended.failed.contains(&real) {
-                self.queue.synced(now, &pending);
-            }
-        }
-    }
-
-    /// Why a folder is left alone; of several always the same one.
-    fn aside_text(&self) -> Option<String> {
-        let first = self.aside.iter().min_by_key(|(real, _)| *real);
-        first.map(|(_, (_, text))| text.clone())
-    }
-
-    /// What a run had taken has to be synced all the same.
-    fn take_back(&mut self, run: Run) {
-        self.queue.again(run.folders, &self.timing);
-        if let Some(whole) = run.whole {
-            self.whole = Some(self.whole.map_or(whole, |later| Whole {
-                since: whole.since,
-                urgent: whole.urgent || later.urgent,
-                untold: whole.untold || later.untold,
-                moment: later.moment,
-            }));
-        }
-    }
-
-    fn failed(&mut self, now: Instant, mut run: Run, outcome: Outcome, text: &str) {
-        self.records.fail(&run.scope);
-        let ours = matches!(run.stage, Stage::Slept | Stage::Ending(End::Interrupt));
-        // Its turn at the front is over.
-        run.folders.values_mut().for_each(|it| it.urgent = false);
-        run.whole.iter_mut().for_each(|it| it.urgent = false);
-        self.take_back(run);
-        if !(ours && outcome == Outcome::Interrupted) {
-            self.trouble = text.to_owned();
-        }
-        self.gate = match outcome {
-            Outcome::Locked => Some(now + self.timing.inter.max(LEAST_RETRY)),
-            Outcome::Interrupted if ours => None,
-            Outcome::Auth => {
-                self.refusals += 1;
-                if self.refusals > 1 && self.pause.is_none() {
-                    self.pause = Some(Pause::Auth(text.to_owned()));
-                }
-                Some(now + self.timing.inter.max(LEAST_RETRY))
-            }
-            _ => {
-                // Another failure: the next refusal may be as accidental as a first one.
-                self.refusals = 0;
-                self.failures = self.failures.saturating_add(1);
-                Some(now + self.backoff())
-            }
-        };
-    }
-
-    /// How long to wait after so many failures: doubled each time, and up to a quarter longer, so
-    /// that many accounts do not try in step.
-    fn backoff(&mut self) -> Duration {
-        let first = self.timing.inter.max(LEAST_BACKOFF);
-        let doublings = self.failures.saturating_sub(1).min(20);
-        let most = self.timing.max.max(LEAST_RETRY);
-        let wait = first.saturating_mul(1 << doublings).min(most);
-        // xorshift, 64 bits.
-        self.chance ^= self.chance << 13;
-        self.chance ^= self.chance >> 7;
-        self.chance ^= self.chance << 17;
-        let jitter = (wait / 4).mul_f64((self.chance % 1000) as f64 / 1000.0);
-        (wait + jitter).min(most)
-    }
-
-    /// What failed may go now.
-    fn retry(&mut self) {
-        self.gate = None;
-        self.failures = 0;
-        self.refusals = 0;
     }
 
     /// Have everything synced: at once if it is urgent; if not, since nobody tells what happens
@@ -847,161 +492,6 @@ impl Scheduler {
         self.begun && self.pause.is_none() && self.lock == Lock::Ours
     }
 
-    /// Whether the user asks for it, and can have it now: what takes a run of everything waits
-    /// until the maildirs are there.
-    fn presses(&self, it: &Pending) -> bool {
-        it.urgent && (self.ready || !it.takes_all())
-    }
-
-    /// Whether everything has to be synced, and not only some folders.
-    fn wants_everything(&self) -> bool {
-        self.whole.is_some() || self.queue.wants_everything()
-    }
-
-    /// What the next run is, and when it may start, as far as is known now.
-    fn next_run(&self, now: Instant) -> Option<Next> {
-        if !self.may_start() {
-            return None;
-        }
-        let whole = self.whole.is_some_and(|whole| whole.urgent);
-        let mut asked = self.queue.values().filter(|it| self.presses(it)).peekable();
-        if whole || asked.peek().is_some() {
-            return Some(Next {
-                at: now,
-                everything: whole || asked.any(Pending::takes_all),
-                why: Why::Asked,
-            });
-        }
-        if !self.ready {
-            return None;
-        }
-        let everything = self.wants_everything();
-        let rides = |it: &Pending| self.not_before(it);
-        let due = |it: &Pending| later(it.due(self.timing.base), rides(it));
-        let dues = self.queue.values().map(due);
-        let wanted = dues.chain(self.whole_at()).min()?;
-        let (mut unchecked, mut settled) = (None, None);
-        for it in self.queue.values().filter(|it| it.is_local()) {
-            if everything || rides(it).is_none_or(|at| at <= wanted.max(now)) {
-                unchecked = earlier(unchecked, it.unchecked());
-                settled = settled.max(it.last_local().map(|last| last + SETTLE));
-            }
-        }
-        let checked = unchecked.filter(|_| !self.silent);
-        // Others that change while one is being checked do not hold it up for ever.
-        let checked = checked.map(|first| first.min(wanted) + self.timing.check);
-        let settled = settled.map(|at| at.min(wanted + SETTLE_MOST));
-        // What a run has left may be all that waits.
-        let seen = self.review.as_ref().map(|review| review.until);
-        let seen = seen.filter(|until| now < *until);
-        let at = later(later(later(wanted, checked), settled), seen);
-        let remote = self.queue.values().filter(|it| it.is_remote());
-        match remote.map(due).min() {
-            Some(remote) if remote < at => Some(Next {
-                at: remote,
-                everything,
-                why: Why::Remote,
-            }),
-            _ => Some(Next {
-                at,
-                everything,
-                why: Why::Due,
-            }),
-        }
-    }
-
-    /// When a folder may be synced at the earliest, whatever it is due for.
-    fn not_before(&self, it: &Pending) -> Option<Instant> {
-        // One with a shorter inter-delay of its own does not wait for the account's.
-        let account = (self.last_end).map(|end| end + it.inter.min(self.timing.inter));
-        [self.gate, account, it.own_gate()]
-            .into_iter()
-            .flatten()
-            .max()
-    }
-
-    /// The last attempt did not fail.
-    fn goes_well(&self) -> bool {
-        self.failures == 0 && self.refusals == 0
-    }
-
-    /// When everything may be synced for its own sake.
-    fn whole_at(&self) -> Option<Instant> {
-        let since = self.whole?.since;
-        let account = self.last_end.map(|end| end + self.timing.inter);
-        Some(later(later(since, account), self.gate))
-    }
-
-    fn start(&mut self, now: Instant, next: Next, id: RunId) -> Act {
-        let moment = self.queue.moment();
-        let mut queue = std::mem::take(&mut self.queue);
-        let folders = queue.take(|it| {
-            let rides = self.not_before(it).is_none_or(|at| at <= now);
-            let waits = |first: Instant| !self.silent && now < first + self.timing.check;
-            let quiet = !it.is_local()
-                || !it.unchecked().is_some_and(waits)
-                    && it.last_local().is_none_or(|last| last + SETTLE <= now);
-            next.everything
-                || match next.why {
-                    Why::Due => rides,
-                    Why::Remote => rides && (it.is_remote() || quiet),
-                    // One that asks for everything waits for its turn.
-                    Why::Asked => self.presses(it) || rides && quiet && !it.takes_all(),
-                }
-        });
-        self.queue = queue;
-        let missed = |it: &Pending| {
-            it.unchecked()
-                .is_some_and(|at| at + self.timing.check <= now)
-        };
-        self.silent |= folders.values().any(missed);
-        // Who asked for what has to wait is answered by another run.
-        let requests = if self.queue.urgent() {
-            Vec::new()
-        } else {
-            std::mem::take(&mut self.requests)
-        };
-        let whole = if next.everything {
-            self.whole.take()
-        } else {
-            None
-        };
-        let mut run = Run {
-            id,
-            scope: Scope::Everything,
-            quick: false,
-            stage: Stage::Running(now),
-            folders,
-            whole,
-            moment,
-            ready: self.ready,
-            requests,
-            progress: 0,
-        };
-        // The user may have a run before a look, but there is another one after it.
-        if let Some(whole) = whole.filter(|it| !run.knows(it)) {
-            let urgent = false;
-            self.whole = Some(Whole { urgent, ..whole });
-        }
-        if !next.everything {
-            run.name_folders();
-        }
-        // After a failure only a run shows whether it goes well again.
-        let local = next.why == Why::Due && run.folders.values().all(Pending::only_local);
-        let act = if self.timing.per_run {
-            run.stage = Stage::Planning(now + self.timing.check);
-            Act::Plan(id, run.scope.clone())
-        } else if self.timing.records && local && !next.everything && self.goes_well() {
-            run.stage = Stage::Looking(now + LOOK_MOST);
-            Act::Look(Look::Before(id), run.scope.clone())
-        } else {
-            self.records.run(&run.scope);
-            run.start()
-        };
-        self.run = Some(run);
-        act
-    }
-
     /// What waits, or is being synced, under this name.
     #[must_use]
     pub fn called(&self, name: &[u8]) -> Vec<Arc<Folder>> {
@@ -1025,16 +515,17 @@ impl Scheduler {
     /// The run that is under way.
     #[must_use]
     pub fn running(&self) -> Option<RunId> {
-        let run = self.run.as_ref().filter(|run| !run.is_only_looked_at());
-        run.map(|run| run.id)
+        self.begun_run().map(|run| run.id)
+    }
+
+    fn begun_run(&self) -> Option<&Run> {
+        self.run.as_ref().filter(|run| run.has_begun())
     }
 
     /// Whether a run may be at this folder.
     #[must_use]
     pub fn is_at(&self, real: &Path) -> bool {
-        let begun = |stage: &Stage| !matches!(stage, Stage::Looking(_) | Stage::Planning(_));
-        let run = self.run.as_ref().filter(|run| begun(&run.stage));
-        run.is_some_and(|run| match &run.scope {
+        self.begun_run().is_some_and(|run| match &run.scope {
             Scope::Everything => true,
             Scope::Folders(folders) => folders.iter().any(|it| *it.real == *real),
         })
@@ -1074,14 +565,6 @@ impl Scheduler {
             + self.aside.len()
             + self.run.as_ref().map_or(0, |run| run.folders.len())
     }
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    [one, other].into_iter().flatten().min()
-}
-
-fn later(one: Instant, other: Option<Instant>) -> Instant {
-    other.map_or(one, |other| one.max(other))
 }
 
 /// Kinds that a run which names the folder would undo.

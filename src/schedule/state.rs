@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Instant;
 
-use super::{Lock, Pause, Scheduler, Stage};
+use super::run::Stage;
+use super::{Lock, Pause, Scheduler};
 
 /// What syncing an account is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

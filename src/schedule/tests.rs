@@ -4,7 +4,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::change::AccountId;
+use crate::syncer::unpushed::Unpushed;
 use crate::syncer::unpushed::{Agreed, compare};
+use crate::syncer::{Ended, Outcome};
 use crate::syncer::{Memory, Output};
 
 fn seconds(seconds: f64) -> Duration {
