@@ -70,7 +70,8 @@ impl Scheduler {
         let queued = self.queue.len() + looking.map_or(0, |run| run.folders.len());
         let waits = self.whole.is_some() || queued > 0;
         let (phase, text) = match (&self.pause, &self.lock) {
-            _ if self.running().is_some() => (Phase::Running, self.ending()),
+            // Also while Lisp is asked how.
+            _ if self.run.is_some() && looking.is_none() => (Phase::Running, self.ending()),
             (Some(Pause::Auth(text)), _) => (Phase::Paused, text.clone()),
             (Some(Pause::User), _) => (Phase::Paused, String::new()),
             (None, Lock::Other(pid)) => (Phase::Elsewhere, elsewhere(*pid)),
