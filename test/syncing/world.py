@@ -75,11 +75,14 @@ class World:
         """Subjects of the messages in a folder there, with their flags."""
         return {subject(text): set(flags) for flags, text in self.there(folder) or []}
 
-    def store(self, folder, subject, flag, expunge=False):
+    def store(self, folder, wanted, flag, expunge=False):
         with self.imap() as c:
             c.select('"%s"' % folder)
-            numbers = c.search(None, "SUBJECT", '"%s"' % subject)[1][0].split()
-            assert numbers, subject
+            # Those of which it is a part are found, too.
+            found = c.search(None, "SUBJECT", '"%s"' % wanted)[1][0].split()
+            head = lambda number: c.fetch(number, "(BODY.PEEK[HEADER])")[1][0][1]
+            numbers = [number for number in found if subject(head(number)) == wanted]
+            assert numbers, wanted
             c.store(numbers[0], "+FLAGS", flag)
             if expunge:
                 c.expunge()
