@@ -106,8 +106,8 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>,
     let all = folders.iter().map(|folder| {
         let spellings = links.spellings(folder);
         let each = atlas.boxes(&spellings).map(|(member, side, found, name)| {
-            if side.alt_map {
-                return Unpushed::Unknown("AltMap keeps its UIDs in a database".to_owned());
+            if let Some(why) = side.unreadable {
+                return Unpushed::Unknown(why.to_owned());
             }
             match records.file(&folder.directory, member.channel, side, &found.name, &name) {
                 Some(file) => state::unpushed(&folder.directory, &file, side.column),
@@ -216,8 +216,8 @@ struct Side {
     beyond: Vec<u8>,
     /// Which of the two in mbsync's state it is.
     column: Column,
-    /// UIDs are not in the names here.
-    alt_map: bool,
+    /// Why the names here do not tell UIDs and flags.
+    unreadable: Option<&'static str>,
     /// The other end is a server that lists INBOX with all others (mbsync then syncs it, whatever
     /// this side lists).
     listed: bool,
@@ -252,9 +252,10 @@ impl<'a> Atlas<'a> {
                 let mut pathed = config.pathed.iter();
                 let path = pathed.find(|(name, _)| name == other_store);
                 let mut stores = config.stores.iter();
+                let here = stores.find(|it| it.name == *store);
                 Some(Side {
                     column,
-                    alt_map: stores.any(|it| it.name == *store && it.alt_map),
+                    unreadable: here.and_then(|it| it.unreadable(config)),
                     place: places.get(store.as_slice())?.clone(),
                     prefix: prefix.clone(),
                     other: other.clone(),
