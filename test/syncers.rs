@@ -504,6 +504,41 @@ fn single_folders_are_set_aside() -> Tested {
     Ok(())
 }
 
+/// What somebody moves by its name has a UID of another folder: mbsync leaves out the folder, and
+/// does not say which.
+#[test]
+fn folders_with_misnumbered_messages_are_set_aside() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, "misnumbered")?;
+    run(&user.order(Some("verbatim"), Scope::Everything))?;
+    let folders = user.folders("verbatim")?;
+    let good = named(&folders, "with space")?;
+    flag(good)?;
+    let mut failed = Vec::new();
+    for (name, uid) in [("a", "2"), ("a/b", "98")] {
+        let folder = named(&folders, name)?;
+        let text = "From: a@b\nSubject: c\n\nd\n";
+        fs::write(folder.directory.join(format!("cur/x,U={uid}:2,S")), text)?;
+        failed.push(folder.real.clone());
+    }
+    thread::sleep(SETTLED);
+    let (_, exit, verdict) = run(&user.order(Some("verbatim"), Scope::Everything))?;
+    assert_eq!((exit, verdict.outcome), (Exit::Code(1), Outcome::Partial));
+    assert_eq!(verdict.failed, failed);
+    assert!(verdict.text.contains(",U="), "{}", verdict.text);
+    assert_eq!(user.flagged(good)?, 1, "the others are synced");
+    for real in failed {
+        let folder = folders.iter().find(|it| it.real == real).ok_or("none")?;
+        let scope = Scope::Folders(vec![folder.clone()]);
+        let (_, _, verdict) = run(&user.order(Some("verbatim"), scope))?;
+        assert_eq!(verdict.outcome, Outcome::Partial);
+        assert_eq!(verdict.failed, [real]);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_lock_is_met() -> Tested {
     let Some(server) = server() else {

@@ -293,35 +293,31 @@ struct Name<'a> {
 
 impl<'a> Name<'a> {
     fn of(name: &'a [u8]) -> Self {
-        let info = name.iter().rposition(|byte| *byte == b':');
-        let info = info.and_then(|at| name.split_at_checked(at));
-        let info = info.and_then(|(base, info)| Some((base, info.strip_prefix(b":2,")?)));
-        let (base, letters) = info.unwrap_or((name, b""));
-        // It may have commas itself.
-        let comma = |bytes: &[u8]| {
-            let at = bytes.iter().position(|byte| *byte == b',');
-            at.unwrap_or(bytes.len())
+        let find = |wanted: &[u8]| name.windows(wanted.len()).position(|it| it == wanted);
+        let behind = |wanted: &[u8]| name.get(find(wanted)? + wanted.len()..);
+        let until = |bytes: &'a [u8], end: &dyn Fn(&u8) -> bool| {
+            let end = bytes.iter().position(end).unwrap_or(bytes.len());
+            bytes.get(..end).unwrap_or(bytes)
         };
-        let mut length = comma(base);
-        let (mut uid, mut mark) = (None, None);
-        let mut rest = base.get(length..).unwrap_or_default();
-        while let Some((_, behind)) = rest.split_first() {
-            let (field, others) = behind.split_at(comma(behind));
-            rest = others;
-            match (field.strip_prefix(b"U="), field.strip_prefix(b"FMD5=")) {
-                (Some(digits), _) if uid.is_none() => uid = Some(number(digits)),
-                (_, Some(sum)) if mark.is_none() => mark = Some(sum),
-                _ if uid.is_none() => length += 1 + field.len(),
-                _ => {}
-            }
-        }
+        // As both syncers do: the first of each, and of a number what can be read.
+        let digits = behind(b",U=").map(|rest| until(rest, &|byte| !byte.is_ascii_digit()));
+        let mark = behind(b",FMD5=").map(|rest| until(rest, &|byte| b",:".contains(byte)));
+        let info = find(b":2,").unwrap_or(name.len());
+        let uid = digits.and_then(number);
+        let marked = find(b",U=").filter(|_| uid.is_some());
+        let end = marked.map_or(info, |at| at.min(info));
         Name {
-            key: base.get(..length).unwrap_or(base),
-            uid: uid.flatten(),
+            key: name.get(..end).unwrap_or(name),
+            uid,
             mark,
-            flags: Flags::of(letters),
+            flags: Flags::of(name.get(info..).unwrap_or_default()),
         }
     }
+}
+
+/// The UID that a syncer has put into the name of a file.
+pub(super) fn uid(name: &[u8]) -> Option<u32> {
+    Name::of(name).uid
 }
 
 /// A number without a sign, and not 0.
@@ -416,6 +412,14 @@ mod tests {
             ("1:", "a,U=1 b,U=99999999999", 1),
             ("1:", "a,U=1 b,U=-2", 1),
             ("1:", "a,U=1 b,U=1:2,", 1),
+            // as syncers read them
+            ("1:S", "a,U=1x:2,S", 0),
+            ("1:S", "a,U=1,S=2:2,S", 0),
+            ("1:S", "a,b,S=2,U=1:2,S", 0),
+            ("1:S", "a:b,U=1:1,x:2,S", 0),
+            ("1:FS", "a,U=1:2,S:2,F", 0),
+            ("1:S", "a:2,S,U=1", 0),
+            ("1:S", "a,U=1,U=2:2,S", 0),
             ("", ",U=0", 1),
             // gone
             ("1: 2:S", "a,U=1", 1),
@@ -448,6 +452,8 @@ mod tests {
             // a message that the syncer has marked, and refuses
             ("", "x,U=6:2,S", "", "x:2,S", true),
             ("", "y,U=6:2,S", "", "x:2,S", false),
+            ("", "x,S=3,U=6:2,S", "", "x,S=3:2,", true),
+            ("", "x,U=y:2,S", "", "x:2,S", false),
         ];
         for (state, names, old_state, old_names, among) in table {
             let (now, then) = (differences(state, names), differences(old_state, old_names));

@@ -77,6 +77,12 @@ fn validity(folder: &Path) -> Option<u32> {
     number(text.split(|byte| *byte == b'\n').next()?)
 }
 
+/// The highest UID that mbsync has given in the folder.
+pub fn highest(folder: &Path) -> Option<u32> {
+    let text = read(&folder.join(".uidvalidity")).ok()?;
+    any_number(text.split(|byte| *byte == b'\n').nth(1)?)
+}
+
 /// Read a state; the number of the line that is not understood otherwise.
 fn parse(text: &[u8], column: Column) -> Result<State, usize> {
     let mut lines = text.split(|byte| *byte == b'\n').zip(1..);
