@@ -265,13 +265,11 @@ pub fn compare<'a>(
             found.add(&Difference::New(name.key));
             continue;
         };
+        let known = agreed.messages[place].1;
         match seen[place].replace(name.key) {
-            None if agreed.messages[place]
-                .1
-                .is_none_or(|flags| flags == name.flags) => {}
-            None => found.add(&Difference::Flags(uid, name.flags)),
-            Some(before) if before == name.key => {}
-            Some(_) => found.add(&Difference::New(name.key)),
+            Some(before) if before != name.key => found.add(&Difference::New(name.key)),
+            _ if known.is_none_or(|flags| flags == name.flags) => {}
+            _ => found.add(&Difference::Flags(uid, name.flags)),
         }
     }
     for ((uid, flags), seen) in agreed.messages.iter().zip(seen) {
@@ -432,6 +430,8 @@ mod tests {
             ("1:", "a,U=1,FMD5=there:2,", 2),
             // seen twice, since it went from new to cur meanwhile
             ("1:", "a,U=1 a,U=1:2,", 0),
+            ("1:", "a,U=1 a,U=1:2,S", 1),
+            ("1:S", "a,U=1:2,S a,U=1:2,FS", 1),
         ];
         for (state, names, count) in table {
             assert_eq!(differences(state, names).len(), count, "{state} | {names}");
