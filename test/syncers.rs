@@ -504,6 +504,40 @@ fn single_folders_are_set_aside() -> Tested {
     Ok(())
 }
 
+/// What mbsync marks to be deleted here alone, since there are too many, is nothing to push.
+#[test]
+fn what_is_expired_is_pushed() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    for (name, expunge) in [("expires", "Expunge None"), ("expunges", "Expunge Near")] {
+        let user = User::new(server, name)?;
+        let more = format!("{expunge}\nMaxMessages 1\nExpireUnread yes");
+        user.edit("Expunge Both\nRemove None", &more)?;
+        let order = user.order(Some("verbatim"), Scope::Everything);
+        run(&order)?;
+        let folders = user.folders("verbatim")?;
+        let before = unpushed(&order, &folders);
+        // The second run lets go of what the first one has fetched.
+        thread::sleep(SETTLED);
+        run(&order)?;
+        let after = unpushed(&order, &folders);
+        assert_eq!((before, after), (vec![0; 8], vec![0; 8]), "{expunge}");
+        let new = "From: a@b\nSubject: c\n\nd\n";
+        fs::write(user.mail.join("new/1"), new)?;
+        thread::sleep(SETTLED);
+        run(&order)?;
+        let after = unpushed(&order, &folders);
+        assert_eq!(after, [0; 8], "{expunge}");
+        let names = fs::read_dir(named(&folders, "INBOX")?.directory.join("cur"))?;
+        let names = names.map(|entry| entry.map(|it| it.file_name().into_string()));
+        let names: Vec<_> = names.collect::<Result<_, _>>()?;
+        let trashed = names.iter().flatten().any(|name| name.ends_with("T"));
+        assert_eq!(trashed, expunge == "Expunge None", "{names:?}");
+    }
+    Ok(())
+}
+
 /// What somebody moves by its name has a UID of another folder: mbsync leaves out the folder, and
 /// does not say which.
 #[test]

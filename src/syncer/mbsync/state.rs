@@ -137,8 +137,13 @@ fn parse(text: &[u8], column: Column) -> Result<State, usize> {
             Column::Far => (far, near),
             Column::Near => (near, far),
         };
+        let mut flags_here = Flags::of(flags);
+        // One that MaxMessages has let go of is marked here, and that is told to nobody.
+        if column == Column::Near && flags.starts_with(b"~") {
+            flags_here |= Flags::TRASHED;
+        }
         // Of one that the other side has no more, nobody there wants to know.
-        let known = (there > 0).then(|| Flags::of(flags));
+        let known = (there > 0).then_some(flags_here);
         if here > 0 {
             messages.push((here, known));
         }
