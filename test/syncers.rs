@@ -504,6 +504,75 @@ fn single_folders_are_set_aside() -> Tested {
     Ok(())
 }
 
+/// What mbsync marks to be deleted here alone, since there are too many, is nothing to push.
+#[test]
+fn what_is_expired_is_pushed() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    for (name, expunge) in [("expires", "Expunge None"), ("expunges", "Expunge Near")] {
+        let user = User::new(server, name)?;
+        let more = format!("{expunge}\nMaxMessages 1\nExpireUnread yes");
+        user.edit("Expunge Both\nRemove None", &more)?;
+        let order = user.order(Some("verbatim"), Scope::Everything);
+        run(&order)?;
+        let folders = user.folders("verbatim")?;
+        let before = unpushed(&order, &folders);
+        // The second run lets go of what the first one has fetched.
+        thread::sleep(SETTLED);
+        run(&order)?;
+        let after = unpushed(&order, &folders);
+        assert_eq!((before, after), (vec![0; 8], vec![0; 8]), "{expunge}");
+        let new = "From: a@b\nSubject: c\n\nd\n";
+        fs::write(user.mail.join("new/1"), new)?;
+        thread::sleep(SETTLED);
+        run(&order)?;
+        let after = unpushed(&order, &folders);
+        assert_eq!(after, [0; 8], "{expunge}");
+        let names = fs::read_dir(named(&folders, "INBOX")?.directory.join("cur"))?;
+        let names = names.map(|entry| entry.map(|it| it.file_name().into_string()));
+        let names: Vec<_> = names.collect::<Result<_, _>>()?;
+        let trashed = names.iter().flatten().any(|name| name.ends_with("T"));
+        assert_eq!(trashed, expunge == "Expunge None", "{names:?}");
+    }
+    Ok(())
+}
+
+/// What somebody moves by its name has a UID of another folder: mbsync leaves out the folder, and
+/// does not say which.
+#[test]
+fn folders_with_misnumbered_messages_are_set_aside() -> Tested {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let user = User::new(server, "misnumbered")?;
+    run(&user.order(Some("verbatim"), Scope::Everything))?;
+    let folders = user.folders("verbatim")?;
+    let good = named(&folders, "with space")?;
+    flag(good)?;
+    let mut failed = Vec::new();
+    for (name, uid) in [("a", "2"), ("a/b", "98")] {
+        let folder = named(&folders, name)?;
+        let text = "From: a@b\nSubject: c\n\nd\n";
+        fs::write(folder.directory.join(format!("cur/x,U={uid}:2,S")), text)?;
+        failed.push(folder.real.clone());
+    }
+    thread::sleep(SETTLED);
+    let (_, exit, verdict) = run(&user.order(Some("verbatim"), Scope::Everything))?;
+    assert_eq!((exit, verdict.outcome), (Exit::Code(1), Outcome::Partial));
+    assert_eq!(verdict.failed, failed);
+    assert!(verdict.text.contains(",U="), "{}", verdict.text);
+    assert_eq!(user.flagged(good)?, 1, "the others are synced");
+    for real in failed {
+        let folder = folders.iter().find(|it| it.real == real).ok_or("none")?;
+        let scope = Scope::Folders(vec![folder.clone()]);
+        let (_, _, verdict) = run(&user.order(Some("verbatim"), scope))?;
+        assert_eq!(verdict.outcome, Outcome::Partial);
+        assert_eq!(verdict.failed, [real]);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_lock_is_met() -> Tested {
     let Some(server) = server() else {

@@ -58,35 +58,37 @@ pub struct MessageName<'a> {
 }
 
 impl<'a> MessageName<'a> {
-    /// Read a name.
+    /// Read a name as both syncers do: the first of each mark, and of a number what can be read.
     #[must_use]
     pub fn of(name: &'a [u8]) -> Self {
-        let info = name.iter().rposition(|byte| *byte == b':');
-        let info = info.and_then(|at| name.split_at_checked(at));
-        let info = info.and_then(|(base, info)| Some((base, info.strip_prefix(b":2,")?)));
-        let (base, letters) = info.unwrap_or((name, b""));
-        let comma = |bytes: &[u8]| {
-            let at = bytes.iter().position(|byte| *byte == b',');
-            at.unwrap_or(bytes.len())
+        let until = |bytes: &'a [u8], end: &dyn Fn(u8) -> bool| {
+            let end = bytes.iter().position(|byte| end(*byte));
+            bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default()
         };
-        let (mut digits, mut mark) = (None, None);
-        let mut at = comma(base);
-        let mut length = None;
-        while let Some((_, behind)) = base.get(at..).and_then(<[u8]>::split_first) {
-            let field = behind.get(..comma(behind)).unwrap_or_default();
-            if let (Some(uid), None) = (field.strip_prefix(b"U="), digits) {
+        let (mut digits, mut mark, mut marked, mut info) = (None, None, None, name.len());
+        let mut at = 0;
+        while let Some(rest) = name.get(at..).filter(|rest| !rest.is_empty()) {
+            let here = rest.iter().position(|byte| b",:".contains(byte));
+            let Some(here) = here else { break };
+            at += here;
+            let rest = name.get(at..).unwrap_or_default();
+            if let (Some(uid), None) = (rest.strip_prefix(b",U="), digits) {
+                let uid = until(uid, &|byte| !byte.is_ascii_digit());
+                marked = number(uid).map(|_| at);
                 digits = Some(uid);
-                length = length.or(Some(at));
-            } else if let (Some(sum), None) = (field.strip_prefix(b"FMD5="), mark) {
-                mark = Some(sum);
-                length = length.or(Some(at));
+            } else if let (Some(sum), None) = (rest.strip_prefix(b",FMD5="), mark) {
+                mark = Some(until(sum, &|byte| b",:".contains(&byte)));
+            } else if info == name.len() && rest.starts_with(b":2,") {
+                info = at;
             }
-            at += 1 + field.len();
+            at += 1;
         }
+        let (base, letters) = name.split_at_checked(info).unwrap_or((name, b""));
+        let key = marked.map_or(base, |at| name.get(..at.min(info)).unwrap_or(base));
         MessageName {
             base,
-            letters,
-            key: length.and_then(|it| base.get(..it)).unwrap_or(base),
+            letters: letters.get(3..).unwrap_or_default(),
+            key,
             digits,
             mark,
         }
@@ -130,7 +132,7 @@ impl<'a> MessageName<'a> {
     /// `TIME_N.PID.HOST,U=…` (OfflineIMAP).
     #[must_use]
     pub fn writer(&self) -> Option<u32> {
-        self.digits?;
+        self.uid()?;
         let mut parts = self.key.split(|byte| *byte == b'.');
         let (time, process) = (parts.next()?, parts.next()?);
         parts.next()?;
@@ -173,15 +175,17 @@ mod tests {
             ("1.M2.host:2,FS", "1.M2.host", "-", "", "FS"),
             ("1,U=5:2,S", "1", "5", "", "S"),
             ("1,U=5,FMD5=0a:2,S", "1", "5", "0a", "S"),
-            ("1,FMD5=0a,U=5:2,S", "1", "5", "0a", "S"),
+            ("1,FMD5=0a,U=5:2,S", "1,FMD5=0a", "5", "0a", "S"),
             ("1,S=10,W=11,U=5:2,S", "1,S=10,W=11", "5", "", "S"),
             ("1,U=5,S=10:2,", "1", "5", "", ""),
-            ("1,FMD5=x,S=5,U=1", "1", "1", "x", ""),
             ("1,U=5,U=6", "1", "5", "", ""),
-            ("1,U=:2,", "1", "0", "", ""),
-            ("1,U=x", "1", "0", "", ""),
-            ("1,U=99999999999", "1", "0", "", ""),
+            ("1,U=5x:2,S", "1", "5", "", "S"),
+            ("1:2,S,U=5", "1", "5", "", "S,U=5"),
+            ("1,U=:2,", "1,U=", "0", "", ""),
+            ("1,U=x", "1,U=x", "0", "", ""),
+            ("1,U=99999999999", "1,U=99999999999", "0", "", ""),
             ("a:b:2,S", "a:b", "-", "", "S"),
+            ("a:2,S:2,F", "a", "-", "", "S:2,F"),
             ("1:1,exp", "1:1,exp", "-", "", ""),
             (":2,S", "", "-", "", "S"),
             ("", "", "-", "", ""),

@@ -231,13 +231,11 @@ pub fn compare<'a>(
             found.add(&Difference::New(name.key));
             continue;
         };
+        let known = agreed.messages[place].1;
         match seen[place].replace(name.key) {
-            None if agreed.messages[place]
-                .1
-                .is_none_or(|flags| flags == name.flags()) => {}
-            None => found.add(&Difference::Flags(uid, name.flags())),
-            Some(before) if before == name.key => {}
-            Some(_) => found.add(&Difference::New(name.key)),
+            Some(before) if before != name.key => found.add(&Difference::New(name.key)),
+            _ if known.is_none_or(|flags| flags == name.flags()) => {}
+            _ => found.add(&Difference::Flags(uid, name.flags())),
         }
     }
     for ((uid, flags), seen) in agreed.messages.iter().zip(seen) {
@@ -330,6 +328,14 @@ mod tests {
             ("1:", "a,U=1 b,U=99999999999", 1),
             ("1:", "a,U=1 b,U=-2", 1),
             ("1:", "a,U=1 b,U=1:2,", 1),
+            // as syncers read them
+            ("1:S", "a,U=1x:2,S", 0),
+            ("1:S", "a,U=1,S=2:2,S", 0),
+            ("1:S", "a,b,S=2,U=1:2,S", 0),
+            ("1:S", "a:b,U=1:1,x:2,S", 0),
+            ("1:FS", "a,U=1:2,S:2,F", 0),
+            ("1:S", "a:2,S,U=1", 0),
+            ("1:S", "a,U=1,U=2:2,S", 0),
             ("", ",U=0", 1),
             // gone
             ("1: 2:S", "a,U=1", 1),
@@ -342,6 +348,8 @@ mod tests {
             ("1:", "a,U=1,FMD5=there:2,", 2),
             // seen twice, since it went from new to cur meanwhile
             ("1:", "a,U=1 a,U=1:2,", 0),
+            ("1:", "a,U=1 a,U=1:2,S", 1),
+            ("1:S", "a,U=1:2,S a,U=1:2,FS", 1),
         ];
         for (state, names, count) in table {
             assert_eq!(differences(state, names).len(), count, "{state} | {names}");
@@ -362,6 +370,8 @@ mod tests {
             // a message that the syncer has marked, and refuses
             ("", "x,U=6:2,S", "", "x:2,S", true),
             ("", "y,U=6:2,S", "", "x:2,S", false),
+            ("", "x,S=3,U=6:2,S", "", "x,S=3:2,", true),
+            ("", "x,U=y:2,S", "", "x:2,S", false),
         ];
         for (state, names, old_state, old_names, among) in table {
             let (now, then) = (differences(state, names), differences(old_state, old_names));

@@ -27,6 +27,8 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// Where the state of all channels is that do not say it themselves (`SyncState`).
     pub state: Option<Vec<u8>>,
+    /// What stands for the colon in names of files (`FieldDelimiter`), where stores do not say it.
+    pub field_delimiter: Option<Vec<u8>>,
 }
 
 /// A local store (`MaildirStore`).
@@ -46,8 +48,8 @@ pub struct Store {
     pub map_inbox: Option<Vec<u8>>,
     /// UIDs are in a database, not in names (`AltMap`).
     pub alt_map: bool,
-    /// Flags do not follow a colon (`InfoDelimiter`).
-    pub other_info: bool,
+    /// What stands before the flags in names instead of a colon (`InfoDelimiter`).
+    pub info_delimiter: Option<Vec<u8>>,
 }
 
 /// How the levels of a box are spelled (`SubFolders`).
@@ -193,12 +195,29 @@ impl Config {
                 self.state = Some(name);
                 Section::None
             }
+            b"fielddelimiter" => {
+                self.field_delimiter = Some(name);
+                Section::None
+            }
             _ => Section::None,
         }
     }
 }
 
 impl Store {
+    /// Why the names of its messages do not tell UIDs and flags as those of others do.
+    #[must_use]
+    pub fn unreadable(&self, config: &Config) -> Option<&'static str> {
+        let general = config.field_delimiter.as_ref();
+        if self.alt_map {
+            Some("AltMap keeps its UIDs in a database")
+        } else if self.info_delimiter.as_ref().or(general)? == b":" {
+            None
+        } else {
+            Some("InfoDelimiter has no colon before the flags in its names")
+        }
+    }
+
     fn option(&mut self, key: &[u8], value: &[u8]) {
         let value = value.to_vec();
         match key {
@@ -207,7 +226,7 @@ impl Store {
             b"flatten" => self.flatten = Some(value).filter(|value| !value.is_empty()),
             b"mapinbox" => self.map_inbox = Some(value),
             b"altmap" => self.alt_map = yes(&value),
-            b"infodelimiter" => self.other_info = value != b":",
+            b"infodelimiter" => self.info_delimiter = Some(value),
             b"subfolders" => {
                 self.style = match value.to_ascii_lowercase().as_slice() {
                     b"verbatim" => Style::Verbatim,
@@ -392,6 +411,7 @@ mod tests {
     fn sections_have_options() {
         let text = br#"# mine
 SyncState *
+FieldDelimiter ;
 MaildirStore near
 path "~/my mail/"
 INBOX ~/my\ mail/Inbox
@@ -400,7 +420,7 @@ SubFolders verbatim
 NoSuchOption x
 Flatten .
 AltMap Yes
-InfoDelimiter ;
+InfoDelimiter !
 
 IMAPStore far
 Path x
@@ -442,7 +462,7 @@ Path outside
                     flatten: Some(b".".to_vec()),
                     map_inbox: None,
                     alt_map: true,
-                    other_info: true,
+                    info_delimiter: Some(b"!".to_vec()),
                 },
                 Store {
                     name: b"old".to_vec(),
@@ -473,11 +493,32 @@ Path outside
                 members: list(&["c", "d", "e:a b,c", "f", "g"]),
             }],
             state: Some(b"*".to_vec()),
+            field_delimiter: Some(b";".to_vec()),
         };
         assert_eq!(Config::parse(text), Ok(expected));
         let bytes = Config::parse(b"Channel \xe9\nNear :\xff:\xfe").expect("a configuration");
         assert_eq!(bytes.channels[0].name, b"\xe9");
         assert_eq!(bytes.channels[0].near, (b"\xff".to_vec(), b"\xfe".to_vec()));
+    }
+
+    #[test]
+    fn names_are_read_where_a_colon_is_before_the_flags() {
+        // the configuration, and whether the names in its store are read
+        let table = [
+            ("MaildirStore s\nPath x", true),
+            ("MaildirStore s\nInfoDelimiter :", true),
+            ("MaildirStore s\nInfoDelimiter !", false),
+            ("MaildirStore s\nAltMap yes", false),
+            ("FieldDelimiter ;\nMaildirStore s\nPath x", false),
+            ("FieldDelimiter :\nMaildirStore s\nPath x", true),
+            ("FieldDelimiter ;\nMaildirStore s\nInfoDelimiter :", true),
+            ("FieldDelimiter :\nMaildirStore s\nInfoDelimiter ;", false),
+        ];
+        for (text, read) in table {
+            let config = Config::parse(text.as_bytes()).expect(text);
+            let why = config.stores[0].unreadable(&config);
+            assert_eq!(why.is_none(), read, "{text}: {why:?}");
+        }
     }
 
     #[test]

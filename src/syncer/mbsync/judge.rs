@@ -10,7 +10,10 @@ use std::sync::Arc;
 use super::super::outcome::{self, Exit, Verdict};
 use super::super::paths;
 use super::super::plan::Plan;
+use super::super::unpushed::list;
 use super::super::{Order, Outcome, Output, Scope};
+use super::state::highest;
+use crate::maildir::message::{MessageName, number};
 
 /// What means that something has to be configured otherwise, in small letters, and what to do.
 const CONFIG: [(&str, &str); 31] = [
@@ -207,6 +210,46 @@ impl<'a> Broken<'a> {
     }
 }
 
+/// An error about a box that says a UID in it instead of its name.
+struct Misnumbered<'a> {
+    uid: u32,
+    line: &'a str,
+    /// The truenames of folders that it may be about.
+    folders: Vec<Arc<Path>>,
+}
+
+impl<'a> Misnumbered<'a> {
+    /// Looks which of these folders have such a message.  Mostly somebody has moved or copied it as
+    /// it was called in another folder.
+    fn of(line: &'a str, folders: &[Arc<Path>]) -> Option<Self> {
+        let rest = line.strip_prefix("Maildir error: ")?.strip_suffix('.')?;
+        let twice = rest.strip_prefix("duplicate UID ");
+        let beyond = rest.strip_prefix("UID ").and_then(|rest| {
+            let (uid, _) = rest.split_once(" is beyond highest assigned UID ")?;
+            Some(uid)
+        });
+        let wrong = number(twice.or(beyond)?.as_bytes())?;
+        let is_wrong = |folder: &Path| {
+            let names = list(folder).ok()?;
+            let count = names
+                .iter()
+                .filter(|it| MessageName::of(it).uid() == Some(wrong))
+                .count();
+            Some(match twice {
+                Some(_) => count > 1,
+                None => count > 0 && highest(folder)? < wrong,
+            })
+        };
+        let folders = folders.iter().filter(|it| is_wrong(it) == Some(true));
+        let folders: Vec<_> = folders.cloned().collect();
+        (!folders.is_empty()).then_some(Misnumbered {
+            uid: wrong,
+            line,
+            folders,
+        })
+    }
+}
+
 /// The file, if a line says that what is in it about a box is damaged.
 fn damaged(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("Error: ")?;
@@ -308,6 +351,7 @@ struct Court<'a> {
     failed: bool,
     /// Lines about boxes.
     boxes: Vec<Broken<'a>>,
+    misnumbered: Vec<Misnumbered<'a>>,
     /// Other lines that give reasons.
     lines: Vec<&'a str>,
     /// The last line of all.
@@ -326,6 +370,7 @@ impl<'a> Court<'a> {
             exit,
             failed,
             boxes: Vec::new(),
+            misnumbered: Vec::new(),
             lines: Vec::new(),
             last: lines.last().map_or("", String::as_str),
         };
@@ -339,6 +384,11 @@ impl<'a> Court<'a> {
                     court.boxes.push(broken);
                 }
                 None if wrong => {
+                    if let Some(found) = Misnumbered::of(line, &court.anybody()) {
+                        court.misnumbered.push(found);
+                        reason = None;
+                        continue;
+                    }
                     court.lines.push(line);
                     let says = line.starts_with("IMAP command") || begins(line, &ERRORS);
                     reason = says.then_some(line);
@@ -362,6 +412,7 @@ impl<'a> Court<'a> {
             .or_else(|| self.disk())
             .or_else(|| self.passing())
             .or_else(|| self.broken())
+            .or_else(|| self.misnumbered())
             .or_else(|| self.unknown())
     }
 
@@ -481,6 +532,7 @@ impl<'a> Court<'a> {
                 None => failed.extend(self.all()),
             }
         }
+        failed.extend(self.misnumbered.iter().flat_map(|it| it.folders.clone()));
         // Another error that says nothing of its box.
         let explains = |line: &&str| self.boxes.iter().any(|broken| broken.reason == Some(*line));
         let mut errors = self.lines.iter().filter(|line| is_error(line));
@@ -527,6 +579,28 @@ impl<'a> Court<'a> {
             Trouble::Locked => "".to_owned(),
         };
         let line = first.reason.unwrap_or(first.line);
+        let mut finding = tell(Outcome::Partial, &what, line, &advice);
+        finding.failed = failed;
+        Some(finding)
+    }
+
+    /// Only boxes with wrong UIDs.
+    fn misnumbered(&self) -> Option<Finding> {
+        let first = self.misnumbered.first()?;
+        let mut failed: Vec<_> = (self.misnumbered.iter())
+            .flat_map(|it| it.folders.clone())
+            .collect();
+        if self.lines.iter().any(|line| is_error(line)) {
+            failed.extend(self.anybody());
+        }
+        failed.sort();
+        failed.dedup();
+        let Misnumbered { uid, line, folders } = first;
+        let folder = folders.first()?.display();
+        let what = format!("mbsync could not sync {folder}");
+        let advice = format!(
+            "a message was moved or copied there by its name: take \",U={uid}\" out of that"
+        );
         let mut finding = tell(Outcome::Partial, &what, line, &advice);
         finding.failed = failed;
         Some(finding)

@@ -106,7 +106,7 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>,
     let all = folders.iter().map(|folder| {
         let spellings = links.spellings(folder);
         let each = atlas.boxes(&spellings).map(|(member, side, found, name)| {
-            if let Some(why) = side.unread {
+            if let Some(why) = side.unreadable {
                 return Unpushed::Unknown(why.to_owned());
             }
             match records.file(&folder.directory, member.channel, side, &found.name, &name) {
@@ -216,8 +216,8 @@ struct Side {
     beyond: Vec<u8>,
     /// Which of the two in mbsync's state it is.
     column: Column,
-    /// Why names say nothing here.
-    unread: Option<&'static str>,
+    /// Why the names here do not tell UIDs and flags.
+    unreadable: Option<&'static str>,
     /// The other end is a server that lists INBOX with all others (mbsync then syncs it, whatever
     /// this side lists).
     listed: bool,
@@ -252,14 +252,10 @@ impl<'a> Atlas<'a> {
                 let mut pathed = config.pathed.iter();
                 let path = pathed.find(|(name, _)| name == other_store);
                 let mut stores = config.stores.iter();
-                let unread = stores.find(|it| it.name == *store).and_then(|it| {
-                    let alt_map = it.alt_map.then_some("AltMap keeps its UIDs in a database");
-                    let other_info = "InfoDelimiter is not a colon";
-                    alt_map.or(it.other_info.then_some(other_info))
-                });
+                let here = stores.find(|it| it.name == *store);
                 Some(Side {
                     column,
-                    unread,
+                    unreadable: here.and_then(|it| it.unreadable(config)),
                     place: places.get(store.as_slice())?.clone(),
                     prefix: prefix.clone(),
                     other: other.clone(),

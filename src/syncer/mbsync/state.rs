@@ -78,6 +78,12 @@ fn validity(folder: &Path) -> Option<u32> {
     number(text.split(|byte| *byte == b'\n').next()?)
 }
 
+/// The highest UID that mbsync has given in the folder.
+pub fn highest(folder: &Path) -> Option<u32> {
+    let text = read(&folder.join(".uidvalidity")).ok()?;
+    any_number(text.split(|byte| *byte == b'\n').nth(1)?)
+}
+
 /// Read a state; the number of the line that is not understood otherwise.
 fn parse(text: &[u8], column: Column) -> Result<State, usize> {
     let mut lines = text.split(|byte| *byte == b'\n').zip(1..);
@@ -132,8 +138,13 @@ fn parse(text: &[u8], column: Column) -> Result<State, usize> {
             Column::Far => (far, near),
             Column::Near => (near, far),
         };
+        let mut flags_here = Flags::of(flags);
+        // One that MaxMessages has let go of is marked here, and that is told to nobody.
+        if column == Column::Near && flags.starts_with(b"~") {
+            flags_here |= Flags::TRASHED;
+        }
         // Of one that the other side has no more, nobody there wants to know.
-        let known = (there > 0).then(|| Flags::of(flags));
+        let known = (there > 0).then_some(flags_here);
         if here > 0 {
             messages.push((here, known));
         }

@@ -5,6 +5,7 @@
 //! for: while OfflineIMAP holds its lock nobody looks here.  What is not understood means that only
 //! a sync can tell.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub fn unpushed(folder: &Path, file: &Path, names: &[Vec<u8>]) -> Unpushed {
 
 fn look(folder: &Path, file: &Path, names: &[Vec<u8>]) -> Result<Unpushed> {
     let before = stat(file)?;
+    // SQLite would wait for somebody who writes into a pipe.
+    if !fs::metadata(file).is_ok_and(|it| it.is_file()) {
+        bail!("reading {}: it is no regular file", file.display());
+    }
     let agreed = read(file).with_context(|| format!("reading {}", file.display()))?;
     let marks: Vec<String> = names.iter().map(|name| mark(name)).collect();
     let listed = list(folder).with_context(|| format!("listing {}", folder.display()))?;
@@ -90,7 +95,7 @@ fn read(file: &Path) -> Result<Agreed> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
@@ -183,8 +188,37 @@ mod tests {
         };
         let write =
             |bytes: &'static [u8]| move |dir: &Path| fs::write(dir.join("a.b"), bytes).unwrap();
+        let pipe = |dir: &Path| {
+            let mode = Mode::RUSR | Mode::WUSR;
+            fs::remove_file(dir.join("a.b")).unwrap();
+            mknodat(CWD, dir.join("a.b"), FileType::Fifo, mode, 0).unwrap();
+        };
+        let circle = |dir: &Path| {
+            fs::remove_file(dir.join("a.b")).unwrap();
+            std::os::unix::fs::symlink("a.b", dir.join("a.b")).unwrap();
+        };
+        // What a run that was killed leaves: the database is as it was before once that is undone.
+        let journal = |dir: &Path| {
+            let database = Connection::open(dir.join("a.b")).unwrap();
+            database
+                .execute_batch(
+                    "PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN;
+                     WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n LIMIT 9999)
+                     INSERT INTO status SELECT i, 'S', 0, '' FROM n;",
+                )
+                .unwrap();
+            let copy = dir.join("copy");
+            fs::copy(dir.join("a.b"), &copy).unwrap();
+            fs::copy(dir.join("a.b-journal"), dir.join("copy-journal")).unwrap();
+            drop(database);
+            fs::rename(copy, dir.join("a.b")).unwrap();
+            fs::rename(dir.join("copy-journal"), dir.join("a.b-journal")).unwrap();
+        };
         type Row<'a> = (&'a str, &'a str, &'a dyn Fn(&Path));
-        let table: [Row; 9] = [
+        let table: [Row; 12] = [
+            (TABLES, "reading DIR/a.b: it is no regular file", &pipe),
+            (TABLES, "reading DIR/a.b: Too many levels", &circle),
+            (TABLES, "reading DIR/a.b: ", &journal),
             (TABLES, "it was never synced", &|dir| fs::remove_file(dir.join("a.b")).unwrap()),
             (TABLES, "reading DIR/a.b: file is not a database", &write(&[7; 4096])),
             (TABLES, "reading DIR/a.b: no such table: metadata", &write(b"")),

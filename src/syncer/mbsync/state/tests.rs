@@ -35,7 +35,7 @@ fn states_are_read() {
         // a placeholder, one that is to be expired, an old way to say that
         (
             "1 2 >S\n2 3 <\n3 4 ~F\n4 5 ^\n5 6 XS\n",
-            "2:S 3: 4:F 5: 6:S",
+            "2:S 3: 4:FT 5: 6:S",
         ),
         // what is not understood is at a line of the file
         ("1 2\n", "line 6"),
