@@ -51,6 +51,8 @@ const SETTLE_MOST: Duration = Duration::from_secs(10);
 const LEAST_BACKOFF: Duration = Duration::from_secs(5);
 /// A look at folders is waited for so long.
 const LOOK_MOST: Duration = Duration::from_secs(10);
+/// What a run has made is noticed so long after its end at the latest.
+const NOTICED: Duration = Duration::from_secs(30);
 /// Without any inter-delay, what another process holds is asked for this often.
 const LEAST_RETRY: Duration = Duration::from_secs(1);
 
@@ -342,7 +344,10 @@ impl Scheduler {
             return;
         }
         self.queue.change(now, change, local, remote, &self.timing);
+        // Later, it is somebody's who has put it there together with its record.
+        let lately = self.last_end.is_none_or(|end| now < end + NOTICED);
         let may_be_ours = self.timing.records && self.began_at.is_some();
+        let may_be_ours = may_be_ours && (self.run.is_some() || lately);
         if may_be_ours && change.kinds.contains(Kinds::CREATED) {
             self.made.insert(change.folder.clone());
         }
