@@ -9,6 +9,8 @@ use crate::change::Folder;
 use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{RunId, Scope};
 
+/// What a run has made is noticed so long after its end at the latest.
+const NOTICED: Duration = Duration::from_secs(30);
 /// A look at folders is waited for so long.
 pub(super) const LOOK_MOST: Duration = Duration::from_secs(10);
 
@@ -97,7 +99,9 @@ impl Scheduler {
         // Once more after a run is enough, and not waited for longer: somebody may make one folder
         // after the other.
         let again = self.unseen.is_none();
-        if again && !self.once_more {
+        // Later, it is somebody's who has put it there together with its record.
+        let lately = self.last_end.is_some_and(|end| now < end + NOTICED);
+        if again && !(self.once_more && lately) {
             return None;
         }
         let since = self.last_end.filter(|_| again);

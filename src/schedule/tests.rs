@@ -645,6 +645,11 @@ fn what_is_pushed_is_not_pushed_again() {
              10.1 checked a,b; 10.1 found b=?; 12 > *; 13 ok; 13 > look *; 13.1 found a=,b=",
         ),
         (
+            "as was one that comes long after the run, whatever lies in it",
+            "0 ask *; 0 > *; 1 ok; 1 > look *; 1.1 found a=,b=; 31 made b; 31.1 checked b; \
+             33 > *; 34 ok; 34 > look *; 34.1 found a=,b=",
+        ),
+        (
             "and one that was made before is not looked at",
             "0 made b; 0.1 checked b; 1 far a; 1 > *; 2 fails; 7 > *; 8 ok; 8 > look *; 8.1 found a=,b=",
         ),
