@@ -19,6 +19,7 @@
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod backoff;
 pub mod change;
 pub mod coalesce;
 pub mod echo;

@@ -35,6 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::backoff;
 use crate::change::{Change, Folder, Kinds, Origins};
 use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Ended, Outcome, RunId, Scope};
@@ -47,8 +48,6 @@ pub use timing::{Glob, Timing};
 const SETTLE: Duration = Duration::from_secs(1);
 /// That is waited for at most so long.
 const SETTLE_MOST: Duration = Duration::from_secs(10);
-/// A failure waits at least so long.
-const LEAST_BACKOFF: Duration = Duration::from_secs(5);
 /// A look at folders is waited for so long.
 const LOOK_MOST: Duration = Duration::from_secs(10);
 /// Without any inter-delay, what another process holds is asked for this often.
@@ -717,19 +716,11 @@ impl Scheduler {
         };
     }
 
-    /// How long to wait after so many failures: doubled each time, and up to a quarter longer, so
-    /// that many accounts do not try in step.
+    /// How long to wait after so many failures.
     fn backoff(&mut self) -> Duration {
-        let first = self.timing.inter.max(LEAST_BACKOFF);
-        let doublings = self.failures.saturating_sub(1).min(20);
+        let first = self.timing.inter.max(backoff::LEAST);
         let most = self.timing.max.max(LEAST_RETRY);
-        let wait = first.saturating_mul(1 << doublings).min(most);
-        // xorshift, 64 bits.
-        self.chance ^= self.chance << 13;
-        self.chance ^= self.chance >> 7;
-        self.chance ^= self.chance << 17;
-        let jitter = (wait / 4).mul_f64((self.chance % 1000) as f64 / 1000.0);
-        (wait + jitter).min(most)
+        backoff::wait(self.failures, first, most, &mut self.chance)
     }
 
     /// What failed may go now.
