@@ -92,6 +92,18 @@ impl Program {
         argv
     }
 
+    /// The command in short, for the user: words of a shell, though not quoted.
+    #[must_use]
+    pub fn called(&self) -> String {
+        const MOST: usize = 200;
+        let words = self.argv.iter().map(|word| word.to_string_lossy());
+        let words = words.collect::<Vec<_>>().join(" ");
+        match words.char_indices().nth(MOST) {
+            Some((end, _)) => format!("{}...", &words[..end]),
+            None => words,
+        }
+    }
+
     /// What it is called in messages.
     #[must_use]
     pub fn name(&self) -> String {

@@ -1,13 +1,15 @@
 //! The engine's threads: the actor itself, one worker a root, the environment's, one for each run
-//! of a syncer and each lock that is sought, and short-lived resolvers.
+//! of a syncer, each program that watches a remote store and each lock that is sought, and
+//! short-lived resolvers.
 //!
 //! It moves messages and does what [`Core`] says; it decides nothing.  The actor does no file
 //! I/O: what may wait for a disk happens on a worker.
 //!
-//! [`handle`] is the main thread's end of it; what the actor has to do for [`roots`], for [`syncs`],
-//! and for names ([`resolving`]) has a file each.
+//! [`handle`] is the main thread's end of it; what the actor has to do for [`roots`], [`syncs`]
+//! and [`remotes`], and for names ([`resolving`]) has a file each.
 
 pub mod handle;
+mod remotes;
 mod resolving;
 mod roots;
 mod syncs;
@@ -20,13 +22,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 
 use crate::change::{AccountId, Folder};
-use crate::engine::config::RootId;
+use crate::engine::config::{RemoteId, RootId};
 use crate::engine::core::{Action, Core, Input};
 use crate::engine::environment::{Environment, News, slept};
 use crate::engine::pipe::{Pipe, Written};
 use crate::engine::status::Status;
 use crate::frame::Payload;
 use crate::maildir::{DiskFs, Fs};
+use crate::remote::connection::Connection;
+use crate::remote::watcher::Over;
 use crate::schedule::Look;
 use crate::syncer::lock::Holder;
 use crate::syncer::run::Running;
@@ -85,6 +89,10 @@ enum Message {
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
     /// What an account's folders differ from their servers in.
     Looked(AccountId, Look, Vec<(Arc<Folder>, Unpushed)>),
+    /// A remote store's program with this number has said something.
+    Heard(RemoteId, u64),
+    /// It is over.
+    HungUp(RemoteId, u64, Over),
     /// Who has the lock that is sought under this number for an account.
     Holder(AccountId, u64, Holder),
     Stop,
@@ -150,6 +158,8 @@ struct Actor {
     locks: HashMap<AccountId, LockEnd>,
     locks_sought: u64,
     runs: HashMap<RunId, Running>,
+    /// The programs that watch remote stores, until they are over.
+    remotes: HashMap<RemoteId, Connection>,
     /// Accounts whose folders are being looked at.
     looking: HashSet<AccountId>,
     wake: (Sender<()>, Receiver<()>),
@@ -179,6 +189,7 @@ impl Actor {
             locks: HashMap::new(),
             locks_sought: 0,
             runs: HashMap::new(),
+            remotes: HashMap::new(),
             looking: HashSet::new(),
             wake: bounded(1),
             pipe: None,
@@ -272,16 +283,21 @@ impl Actor {
                         self.input(Input::Looked(id, look, found));
                     }
                     Ok(Message::Holder(id, number, holder)) => self.locked(id, number, holder),
+                    Ok(Message::Heard(id, number)) => self.hear(id, number),
+                    Ok(Message::HungUp(id, number, over)) => self.hung_up(id, number, over),
                     Ok(Message::Farewell(_told)) => {
+                        self.hang_up_all();
                         let told = self.end_all(End::Farewell);
                         for told in told {
                             // Done, or too late for anybody to wait.
                             let _ = told.recv_timeout(MOST_FAREWELL);
                         }
+                        self.kill_remotes();
                         return self.goodbye();
                     }
                     Ok(Message::Stop) | Err(_) => {
                         self.end_all(End::Stop);
+                        self.hang_up_all();
                         return self.goodbye();
                     }
                 },
@@ -330,6 +346,8 @@ impl Actor {
                 Action::SeekLock(id, key) => self.seek_lock(id, key),
                 // A run that lasts keeps it for so long.
                 Action::DropLock(id) => drop(self.locks.remove(&id)),
+                Action::Connect(id, order) => self.connect(id, *order),
+                Action::Disconnect(id) => self.disconnect(id),
                 Action::Send(frame) => {
                     if let Some((_, pipe)) = &mut self.pipe {
                         let written = pipe.write(&frame);
