@@ -258,7 +258,7 @@ fn perform(order: &Order, shared: &Shared, teller: &Teller) -> Result<Over, Refu
     let mut watch = Watch::new(order, shared, teller, pipes);
     let waited = watch.until_over(&process);
     watch.rest();
-    let silent = watch.silent.is_some() && !watch.ending;
+    let silent = watch.silent && !watch.ending;
     drop(number);
     let exit = process.finish();
     if let Err(error) = waited {
@@ -343,8 +343,8 @@ struct Watch<'a> {
     noise: Complaints,
     /// It was told to end.
     ending: bool,
-    /// When it has closed its output.
-    silent: Option<Instant>,
+    /// It had closed its output, and got a TERM for that.
+    silent: bool,
     /// What it gets next, and when.
     next: Option<(Instant, Signal)>,
     /// Somebody can still wake us.
@@ -365,7 +365,7 @@ impl<'a> Watch<'a> {
             complaints: Complaints::default(),
             noise: Complaints::default(),
             ending: false,
-            silent: None,
+            silent: false,
             next: None,
             wakes: true,
         }
@@ -388,6 +388,7 @@ impl<'a> Watch<'a> {
         if let Some((_, signal)) = self.next.take_if(|(at, _)| *at <= now) {
             self.shared.kill(signal);
             if signal == Signal::TERM {
+                self.silent = true;
                 self.next = Some((now + GRACE, Signal::KILL));
             }
         }
@@ -409,10 +410,8 @@ impl<'a> Watch<'a> {
             self.hear();
             if self.output.pipe.is_none() {
                 // Of what says nothing more there is no use; mostly it is about to end.
-                let now = Instant::now();
-                self.silent = Some(now);
                 self.input = None;
-                let term = (now + SILENT_MOST, Signal::TERM);
+                let term = (Instant::now() + SILENT_MOST, Signal::TERM);
                 self.next.get_or_insert(term);
             }
         }
