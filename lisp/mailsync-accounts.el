@@ -17,6 +17,7 @@
 (require 'subr-x)
 (require 'mailsync-log)
 (require 'mailsync-pipe)
+(require 'mailsync-remote)
 (require 'mailsync-syncers)
 
 ;;;; Customization
@@ -26,7 +27,8 @@
     (:layout mailsync-accounts--layout-p "auto, maildir++ or nested")
     (:poll mailsync-accounts--period-p "nil, or a number of seconds, at least 0.1")
     (:syncer mailsync-accounts--syncer-p "a function, or (FUNCTION . ARGS)")
-    (:remote mailsync-accounts--remote-p "(watcher PROGRAM ARGS...), (imap KEY VALUE...), or a list of these")
+    (:remote mailsync-remote-p "(watcher PROGRAM ARGS...) or a list of these; \
+(imap ...) is for a version to come")
     (:prefix mailsync-syncers--string-p "a string")
     (:separator mailsync-syncers--string-p "a string")
     (:ignore mailsync-accounts--strings-p "a list of folder names or globs")
@@ -70,6 +72,13 @@ account goes by the name of the option without its prefix, as in
 its arguments, as in (mailsync-mbsync \"work\"), (mailsync-command \"program\"
 \"%f\") or (mailsync-offlineimap \"Home\").  `:ignore' is a list of folders
 whose own changes ask for no sync.
+
+`:remote' says what to watch on a server: (watcher PROGRAM ARGS...), or a list
+of these, as in (watcher \"ssh\" \"-o\" \"BatchMode=yes\" \"host\"
+\"mailsync-watch\").  What changes there is synced at once.  Folders that
+such a program calls otherwise than mailsync come to their names by
+`:separator' (what stands between levels, by default \".\") and `:prefix'
+\(what stands before them).  An account that has `:remote' needs no `:maildir'.
 
 A change by Customize is in force at once, one by `setq' after
 \\[mailsync-restart]; what stays as it was goes on being watched."
@@ -217,21 +226,6 @@ account adds to these."
                         (and (mailsync-syncers--file-p name) (not (equal name ""))))
                       names))))
 
-(defun mailsync-accounts--remote-p (value)
-  "Non-nil if VALUE says what to watch on a server, or is a list of such."
-  (and (proper-list-p value)
-       (or (mailsync-accounts--one-remote-p value)
-           (seq-every-p #'mailsync-accounts--one-remote-p value))))
-
-(defun mailsync-accounts--one-remote-p (value)
-  "Non-nil if VALUE says what to watch on one server."
-  (and (proper-list-p value)
-       (pcase (car value)
-         ('watcher (mailsync-syncers--words-p (cdr value)))
-         ('imap (and (zerop (% (length (cdr value)) 2))
-                     (seq-every-p (lambda (entry) (keywordp (car entry)))
-                                  (seq-partition (cdr value) 2)))))))
-
 (defun mailsync-accounts--layout-p (value)
   "Non-nil if VALUE is a layout."
   (memq value '(auto maildir++ nested)))
@@ -286,10 +280,9 @@ account adds to these."
       (or fault
           (cond
            ((plist-get (cdr account) :maildir) nil)
-           ((plist-get (cdr account) :remote)
-            "watching a server (:remote) is for a version to come; give it a \
-:maildir")
-           (t ":maildir is missing")))))))
+           ((plist-get (cdr account) :remote) nil)
+           (t ":maildir is missing (or :remote, for mail that is on a server \
+only)")))))))
 
 (defun mailsync-accounts-read ()
   "Read `mailsync-accounts'; return those that are right, and remember them."
@@ -373,8 +366,18 @@ A delay that it does not have is the option's."
                                              'auto))
                             (and poll (float poll))))
                   (if (stringp maildir) (list maildir) maildir)))
-         (mailsync-accounts--sync account))))
+         (mailsync-accounts--sync account)
+         (mailsync-accounts--remotes account))))
     accounts)))
+
+(defun mailsync-accounts--remotes (account)
+  "What ACCOUNT watches on servers, as the module wants it."
+  (let* ((name (car account))
+         (get (lambda (key) (mailsync-account-get name key))))
+    (mailsync-remote-for-module
+     (funcall get :remote) (funcall get :prefix) (funcall get :separator)
+     (car (mailsync-accounts--inter (funcall get :inter-delay)))
+     (funcall get :max-delay))))
 
 (defun mailsync-accounts--sync (account)
   "How ACCOUNT is synced, as the module wants it; nil if it is not."

@@ -37,7 +37,7 @@
                (directory (mailsync-pipe-decode directory)))
     (list :account (mailsync-pipe-decode-text account)
           :folder (mailsync-pipe-decode-text folder)
-          :directory directory
+          :directory (and (not (equal directory "")) directory)
           :truename (if (equal truename "") directory
                       (mailsync-pipe-decode truename))
           :kinds (mapcar (lambda (letter) (alist-get letter mailsync-change--kinds))

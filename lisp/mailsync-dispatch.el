@@ -21,6 +21,7 @@
 (require 'mailsync-accounts)
 (require 'mailsync-change)
 (require 'mailsync-pipe)
+(require 'mailsync-remote)
 (require 'mailsync-sync)
 
 ;;;; Internal variables
@@ -56,7 +57,7 @@
   "The checks that are not done: a table with lists (ACCOUNT . CHANGES) as keys.")
 
 (defvar mailsync--unchecked (make-hash-table :test #'equal)
-  "Hash table from truenames to the number of checks in which they wait.")
+  "Hash table from (ACCOUNT . TRUENAME) to in how many checks it waits.")
 
 (defvar mailsync--requests nil
   "Requests to resolve names: alist from slots to (NUMBER CALLBACK . PARTS).")
@@ -232,7 +233,8 @@ An error is reported and stops nothing else."
 (defun mailsync--count-unchecked (changes step)
   "By STEP more checks have the folders of CHANGES to do."
   (dolist (change changes)
-    (let* ((folder (plist-get change :truename))
+    (let* ((folder (cons (plist-get change :account)
+                         (plist-get change :truename)))
            (count (+ step (gethash folder mailsync--unchecked 0))))
       (if (zerop count)
           (remhash folder mailsync--unchecked)
@@ -271,6 +273,8 @@ Where Gnus is not loaded there is nothing to check."
      (mailsync--set-state account (intern state) text))
     (`("ready" ,account ,_)
      (mailsync--ready account (nth 2 record)))
+    (`("remote" ,account ,number ,what ,state ,text)
+     (mailsync-remote-notice account (string-to-number number) what state text))
     (`("log" ,level ,text)
      (mailsync-log-add (intern level) "%s" text))
     (`("bye" ,text)
@@ -281,13 +285,16 @@ Where Gnus is not loaded there is nothing to check."
 
 (defun mailsync--ready (account directory)
   "Have what was there before DIRECTORY of ACCOUNT was watched checked.
-DIRECTORY is in bytes.  Where Gnus is not loaded, its start is that check;
-while it starts it may have read a group already, so that is checked after."
+DIRECTORY is in bytes; an empty one stands for all of an account without any.
+Where Gnus is not loaded, its start is that check; while it starts it may have
+read a group already, so that is checked after."
   (cond
    ((or (not (eq mailsync-check-function #'mailsync-check-by-gnus))
         (and (featurep 'mailsync-gnus) (mailsync-gnus-ready-p)))
-    (mailsync--call #'mailsync-module--check
-                    (mailsync-pipe-encode-text account) directory))
+    (if (equal directory "")
+        (mailsync-remote-everything account)
+      (mailsync--call #'mailsync-module--check
+                      (mailsync-pipe-encode-text account) directory)))
    ((featurep 'gnus)
     (unless (member (cons account directory) mailsync--skipped)
       (push (cons account directory) mailsync--skipped)))))
@@ -311,6 +318,7 @@ while it starts it may have read a group already, so that is checked after."
         mailsync--troubles
         (seq-filter (lambda (trouble) (member (car trouble) accounts))
                     mailsync--troubles))
+  (mailsync-remote-keep accounts)
   (mailsync-status-update))
 
 (defun mailsync--set-state (account state text)

@@ -399,19 +399,28 @@ this machine, if there is just one."
                                   (format "%s+%s" (car method)
                                           (nth 1 method))))))
          servers)
-      (let ((local (cl-remove-if-not
-                    (lambda (server)
-                      (mailsync-gnus--local-server-p (car server)))
-                    servers)))
-        (and (= (length local) 1) local)))))
+      (let ((likely (mailsync-gnus--likely-servers account)))
+        (and (= (length likely) 1) likely)))))
+
+(defun mailsync-gnus--likely-servers (account)
+  "The nnimap servers that may show the folders of ACCOUNT, as the index has them.
+They are on this machine where its mail is; where all of that is on a server,
+they are elsewhere, or there is no other."
+  (let* ((servers (mailsync-gnus--index-servers mailsync-gnus--index))
+         (local (cl-remove-if-not
+                 (lambda (server)
+                   (mailsync-gnus--local-server-p (car server)))
+                 servers)))
+    (if (and (mailsync-account-get account :remote)
+             (not (mailsync-account-get account :maildir)))
+        (or (cl-set-difference servers local) local)
+      local)))
 
 (defun mailsync-gnus--ambiguous-p (account)
   "Non-nil if it cannot be told which nnimap server serves ACCOUNT."
   (and mailsync-gnus--index
        (not (mailsync-account-get account :gnus-server))
-       (cdr (cl-remove-if-not
-             (lambda (server) (mailsync-gnus--local-server-p (car server)))
-             (mailsync-gnus--index-servers mailsync-gnus--index)))))
+       (cdr (mailsync-gnus--likely-servers account))))
 
 (defun mailsync-gnus--derived-groups (account folder names)
   "The groups of FOLDER in ACCOUNT, as the index has it.
@@ -431,6 +440,22 @@ where there is no directory."
                                         (cdr server)))
                              (mailsync-gnus--imap-candidates folder)))))
     (delete-dups groups)))
+
+(defun mailsync-gnus-account-folders (account)
+  "List the folders of ACCOUNT that groups of Gnus show, and that can be checked.
+This is for an account without a maildir: its folders are those of its nnimap
+server, called as there, and those that it gives groups for."
+  (unless mailsync-gnus--index
+    (mailsync-gnus--build-index))
+  (let ((groups (mailsync-account-get account :gnus-groups))
+        folders)
+    (dolist (server (mailsync-gnus--imap-servers account))
+      (maphash (lambda (name groups)
+                 (unless (cl-every #'mailsync-gnus--why-not groups)
+                   (push name folders)))
+               (cdr server)))
+    (delete-dups (append (unless (functionp groups) (mapcar #'car groups))
+                         (nreverse folders)))))
 
 (defun mailsync-gnus--change-names (change)
   "The names of CHANGE's directory under which the index may have it."

@@ -315,7 +315,7 @@ If its folder is a mail source, it waits for the fetch as well."
        folder
        (cond ((mailsync-gnus--deleted-p change) "folder deleted")
              ((mailsync-gnus--ambiguous-p (plist-get change :account))
-              "several local nnimap servers: the account needs :gnus-server")
+              "several nnimap servers may have it: the account needs :gnus-server")
              (t "no group in Gnus"))))
     (setf (mailsync-gnus--item-groups item) due)
     (dolist (group due)

@@ -16,6 +16,7 @@
 (require 'mailsync-accounts)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
+(require 'mailsync-remote)
 (require 'seq)
 (require 'subr-x)
 
@@ -25,7 +26,8 @@
   "How the mode line of the Group buffer shows the state.
 %s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
 \"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"failing\", \"synced elsewhere\" (by another Emacs), \"waiting\" or \"error\".
+\"failing\", \"synced elsewhere\" (by another Emacs), \"offline\" (a server
+cannot be watched, and is tried again), \"waiting\" or \"error\".
 nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
   :group 'mailsync
@@ -99,8 +101,10 @@ nil shows nothing."
                 (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
                             syncs))
       '("paused" . t))
+     ((mailsync-remote-paused-p) '("paused" . t))
      ((memq 'failing phases) '("failing" . t))
      ((memq 'waiting states) '("waiting" . t))
+     ((mailsync-remote-offline-p) '("offline" . t))
      ((and (memq 'running phases) (> progress 0))
       (list (format "syncing %d" progress)))
      ((memq 'running phases) '("syncing"))
@@ -131,7 +135,8 @@ nil shows nothing."
           (mapconcat (pcase-lambda (`(,account ,state . ,text))
                        (format "%s: %s%s%s" account state
                                (if (member text '("" nil)) "" (concat ", " text))
-                               (mailsync-status--sync-words account)))
+                               (concat (mailsync-status--sync-words account)
+                                       (mailsync-remote-words account))))
                      mailsync--states "\n")
           "\nmouse-1: mailsync-status"))
 
@@ -243,7 +248,7 @@ or nil; the mode line shows nothing" mailsync-mode-line-format)
   (interactive)
   (let* ((account (mailsync-status--account-here "Pause or resume account"))
          (sync (mailsync-sync-state account)))
-    (if (plist-get sync :paused)
+    (if (or (plist-get sync :paused) (mailsync-remote-paused-p account))
         (mailsync-resume account)
       (mailsync-pause account))))
 
@@ -413,6 +418,7 @@ what its syncer printed\n"
       (insert (format "  last trouble, %s: %s\n"
                       (mailsync-log-time (car trouble)) (cdr trouble))))
     (mailsync-status--sync name (plist-get account :sync))
+    (mapc #'mailsync-remote-insert (plist-get account :remotes))
     (mapc #'mailsync-status--root (plist-get account :roots))
     (put-text-property start (point) 'mailsync-account name)))
 

@@ -18,6 +18,7 @@
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-pipe)
+(require 'mailsync-remote)
 (require 'mailsync-syncers)
 (require 'mailsync-sync-say)
 
@@ -112,7 +113,7 @@ From keys to (SYNCER . REQUESTS), the numbers of those that wait for them.")
 (defun mailsync-sync--read-account (prompt &optional others)
   "Ask for an account, or for one of OTHERS, unless there is only one.
 PROMPT is without a colon; empty input is the first one."
-  (let* ((all (append (mailsync-sync--accounts) others))
+  (let* ((all (delete-dups (append (mailsync-sync--accounts) others nil)))
          (first (car all)))
     (if (cdr all)
         (completing-read (format-prompt prompt first) all nil t nil nil first)
@@ -216,9 +217,11 @@ Interactively, a prefix argument asks for the account."
 ;;;###autoload
 (defun mailsync-resume (&optional account)
   "Let syncs of ACCOUNT start again, or of all accounts if it is nil.
+What watches a server, and has given up, is tried again.
 Interactively, a prefix argument asks for the account."
   (interactive (list (and current-prefix-arg
-                          (mailsync-sync--read-account "Resume account"))))
+                          (mailsync-sync--read-account
+                           "Resume account" (mailsync-remote-paused-accounts)))))
   (mailsync-sync--pause account nil)
   (when (called-interactively-p 'any)
     (mailsync--say "%s synced again" (if account (format "\"%s\" is" account)
@@ -226,7 +229,9 @@ Interactively, a prefix argument asks for the account."
 
 (defun mailsync-sync--pause (account flag)
   "Pause ACCOUNT, or all, if FLAG is non-nil; resume otherwise."
-  (mailsync-sync--need account)
+  ;; What watches a server may have to be resumed where nothing is synced.
+  (unless (and (not flag) mailsync-mode (mailsync-remote-paused-p account))
+    (mailsync-sync--need account))
   (mailsync--call #'mailsync-module--pause
                   (and account (mailsync-pipe-encode-text account))
                   (and flag t)))

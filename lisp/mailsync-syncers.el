@@ -253,10 +253,7 @@ PER-RUN non-nil means that it was asked for one run."
             (funcall text :target)
             (funcall file :config)
             (funcall texts :args)
-            (vconcat (mapcar (lambda (directory)
-                               (mailsync-syncers--file directory))
-                             (seq-filter #'mailsync-syncers--file-p
-                                         (default-value 'exec-path))))
+            (mailsync-syncers--search)
             (mailsync-syncers--environment (plist-get plist :environment))
             (funcall file :directory)
             (or (funcall text :input) "")
@@ -281,6 +278,12 @@ PER-RUN non-nil means that it was asked for one run."
   "NAME, a file name, as the module wants it.
 Whatever buffer is current, a relative one is below the home directory."
   (mailsync-pipe-encode (expand-file-name name "~/")))
+
+(defun mailsync-syncers--search ()
+  "Where programs are looked for, as the module wants it."
+  (vconcat (mapcar #'mailsync-syncers--file
+                   (seq-filter #'mailsync-syncers--file-p
+                               (default-value 'exec-path)))))
 
 (defun mailsync-syncers--environment (first)
   "The environment of a syncer: FIRST, then that of Emacs.

@@ -42,6 +42,7 @@
 (require 'mailsync-dispatch)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
+(require 'mailsync-remote)
 (require 'mailsync-sync)
 (require 'mailsync-status)
 
@@ -68,9 +69,9 @@ of (GROUP OLD NEW), the counts of unread messages."
 (defcustom mailsync-changed-functions nil
   "Functions called with an account's name and changes, before any check.
 A change is a plist: `:account', `:folder' (canonical name), `:directory'
-\(as you spell it), `:truename', `:kinds' (a list of `new', `flags', `gone',
-`folder-created', `folder-deleted', `unknown') and `:origins' (a list of
-`local', `sync', `remote')."
+\(as you spell it; nil where there is none here), `:truename', `:kinds' (a
+list of `new', `flags', `gone', `folder-created', `folder-deleted', `unknown')
+and `:origins' (a list of `local', `sync', `remote')."
   :type 'hook
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
@@ -86,7 +87,8 @@ Only changes that brought a message are given; they have `:groups', a list of
 (defcustom mailsync-state-change-functions nil
   "Functions called with an account's name and its new state, a symbol.
 The state is `starting', `watching', `waiting' or `error'; besides, while it
-is synced, `paused' and `failing', and then `watching' when that is over."
+is synced, `paused' and `failing', and while a server is watched, `offline' and
+`paused', and then `watching' when that is over."
   :type 'hook
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
@@ -248,7 +250,8 @@ Return nil if there is no engine that could."
         mailsync--generation 0
         mailsync--breaks nil
         mailsync--states nil
-        mailsync--troubles nil))
+        mailsync--troubles nil)
+  (mailsync-remote-keep nil))
 
 (defun mailsync--start-engine (accounts)
   "Start the engine with ACCOUNTS, as the module wants them."
@@ -293,6 +296,7 @@ Return nil if there is no engine that could."
         mailsync--skipped nil
         mailsync--checking nil
         mailsync--states nil)
+  (mailsync-remote-keep nil)
   (clrhash mailsync--batches)
   (clrhash mailsync--unchecked)
   (when (featurep 'mailsync-gnus)

@@ -22,6 +22,7 @@
 //! | `syncing` | account, run, total (0: everything), n, then n folders |
 //! | `plan` | account, run, n (0: everything), then n folders |
 //! | `synced` | account, run, status, exit code (or nothing), started, duration, requests, text, first, dropped, last, total, n, then n folders |
+//! | `remote` | account, number, what watches it, state, text |
 //! | `bye` | text |
 //!
 //! Kinds and origins are letters ([`kind_letters`], [`origin_letters`]).  Names are the bytes of
@@ -206,6 +207,16 @@ impl Payload {
             None => self.field(b"all"),
         }
         self.number(progress);
+        self.text(text);
+    }
+
+    /// A `remote` record.
+    pub fn remote(&mut self, account: &str, number: usize, what: &str, state: &str, text: &str) {
+        self.field(b"remote");
+        self.text(account);
+        self.number(number);
+        self.text(what);
+        self.text(state);
         self.text(text);
     }
 

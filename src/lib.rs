@@ -5,6 +5,7 @@
 //! Maildir (new/ cur/)          this library                          Emacs (main thread)
 //!   one worker a root --> engine --> coalescer --> notifier ==pipe==> mailsync.el --> Gnus
 //!   (watch, rescan)      (1 thread)                         names     filter           |
+//!   ssh, mailsync-watch -->|                                                            |
 //!                          +-> scheduler --> runner --> mbsync, OfflineIMAP ...        |
 //!                                 ^----------------------- "checked" -----------------+
 //! ```
@@ -14,11 +15,12 @@
 //! [`watch`] notices that one changes, [`echo`] who wrote a message, [`syncer`] how syncers are run;
 //! [`frame`] is the wire format, [`module`] is all that Lisp sees.
 //!
-//! [`far`] is mailsync-watch, the same engine at the far end of an ssh connection, without Emacs;
-//! [`remote`] has what both ends of that connection know.
+//! [`remote`] watches stores on other machines.  [`far`] is mailsync-watch, the same engine at the far
+//! end of an ssh connection, without Emacs.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod backoff;
 pub mod change;
 pub mod coalesce;
 pub mod echo;

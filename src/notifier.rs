@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::change::{AccountId, Change, Folder};
+use crate::engine::config::RemoteId;
 use crate::frame::{Payload, Synced};
 
 /// A message to Lisp other than a change.
@@ -25,7 +26,8 @@ pub enum Notice {
         /// What a user should know, and do.
         text: String,
     },
-    /// A root was scanned for the first time: what happens from now on is noticed.
+    /// A root was scanned for the first time: what happens from now on is noticed.  Without a
+    /// directory: anything may have changed in an account without roots.
     Ready {
         /// Whose.
         account: AccountId,
@@ -76,6 +78,19 @@ pub enum Notice {
         /// What became of it.
         result: Box<Synced>,
     },
+    /// How a remote store is being watched; the last one stands for all.
+    Remote {
+        /// Whose.
+        account: AccountId,
+        /// Its number.
+        remote: RemoteId,
+        /// What watches it.
+        what: String,
+        /// `starting`, `connected`, `waiting`, `paused`, or `gone` from the configuration.
+        state: &'static str,
+        /// What a user should know, and do.
+        text: String,
+    },
     /// A line for the log; equal lines that are still unsent are one.
     Log {
         /// `info`, `warning` or `error`.
@@ -99,11 +114,12 @@ pub enum Notice {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum NoticeKey {
     State(AccountId),
-    Ready(PathBuf),
+    Ready(AccountId, PathBuf),
     Sync(AccountId),
     Syncing(AccountId),
     Plan(AccountId),
     Synced(AccountId, u64),
+    Remote(RemoteId),
     Log(String),
     Resolved(String, usize),
 }
@@ -116,6 +132,7 @@ impl Notice {
             | Notice::Sync { account, .. }
             | Notice::Syncing { account, .. }
             | Notice::Plan { account, .. }
+            | Notice::Remote { account, .. }
             | Notice::Synced { account, .. } => Some(*account),
             Notice::Log { .. } | Notice::Resolved { .. } => None,
         }
@@ -124,11 +141,12 @@ impl Notice {
     fn key(&self) -> NoticeKey {
         match self {
             Notice::State { account, .. } => NoticeKey::State(*account),
-            Notice::Ready { directory, .. } => NoticeKey::Ready(directory.clone()),
+            Notice::Ready { account, directory } => NoticeKey::Ready(*account, directory.clone()),
             Notice::Sync { account, .. } => NoticeKey::Sync(*account),
             Notice::Syncing { account, .. } => NoticeKey::Syncing(*account),
             Notice::Plan { account, .. } => NoticeKey::Plan(*account),
             Notice::Synced { account, run, .. } => NoticeKey::Synced(*account, *run),
+            Notice::Remote { remote, .. } => NoticeKey::Remote(*remote),
             Notice::Log { text, .. } => NoticeKey::Log(text.clone()),
             Notice::Resolved { slot, part, .. } => NoticeKey::Resolved(slot.clone(), part.0),
         }
@@ -212,6 +230,13 @@ impl<K: Clone + Eq + Hash, V> Queue<K, V> {
     }
 }
 
+/// Whose folder, and which one: by its name alone, two accounts may have the same.
+type Place = (AccountId, Arc<Path>);
+
+fn place(folder: &Folder) -> Place {
+    (folder.account, folder.real.clone())
+}
+
 struct Flight {
     sequence: u64,
     changes: Vec<Change>,
@@ -225,7 +250,7 @@ pub struct Notifier {
     sequence: u64,
     limit: usize,
     attached: bool,
-    changes: Queue<Arc<Path>, Change>,
+    changes: Queue<Place, Change>,
     notices: Queue<NoticeKey, Notice>,
     flight: Option<Flight>,
 }
@@ -269,10 +294,10 @@ impl Notifier {
             return;
         };
         for mut change in flight.changes {
-            if let Some(later) = self.changes.remove(&change.folder.real) {
+            if let Some(later) = self.changes.remove(&place(&change.folder)) {
                 change.absorb(later);
             }
-            self.changes.insert(change.folder.real.clone(), change);
+            self.changes.insert(place(&change.folder), change);
         }
         // Before what came later.
         for notice in flight.notices.into_iter().rev() {
@@ -284,9 +309,9 @@ impl Notifier {
 
     /// A change that is due.
     pub fn change(&mut self, change: Change) {
-        match self.changes.get_mut(&change.folder.real) {
+        match self.changes.get_mut(&place(&change.folder)) {
             Some(waiting) => waiting.absorb(change),
-            None => self.changes.insert(change.folder.real.clone(), change),
+            None => self.changes.insert(place(&change.folder), change),
         }
     }
 
@@ -311,11 +336,11 @@ impl Notifier {
 
     /// Give back what waits to be told of these folders, or is being told.
     pub fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) -> Vec<Change> {
-        let gone: Vec<Arc<Path>> = (self.changes.entries.iter())
+        let gone: Vec<Place> = (self.changes.entries.iter())
             .filter(|(_, (_, change))| these(&change.folder))
-            .map(|(real, _)| real.clone())
+            .map(|(place, _)| place.clone())
             .collect();
-        let changes = gone.iter().filter_map(|real| self.changes.remove(real));
+        let changes = gone.iter().filter_map(|place| self.changes.remove(place));
         let mut forgotten: Vec<Change> = changes.collect();
         // Should the pipe break, it shall not come back.
         if let Some(flight) = &mut self.flight {
@@ -462,6 +487,13 @@ impl Notifier {
                 run,
                 result,
             } => record.synced(self.name(*account), *run, result),
+            Notice::Remote {
+                account,
+                remote,
+                what,
+                state,
+                text,
+            } => record.remote(self.name(*account), remote.0, what, state, text),
             Notice::Log { level, text } => record.log(level, text),
             Notice::Resolved {
                 slot,

@@ -50,6 +50,8 @@ test)
     need mbsync isync
     need offlineimap offlineimap3
     need tmux tmux
+    need ssh openssh-client
+    need sshd openssh-server
     # Another machine's file system, for the tests.
     [ "$(uname)" != Linux ] || need bindfs bindfs
     need shellcheck shellcheck
@@ -81,15 +83,15 @@ if [ -n "$packages" ]; then
         exit 1
     fi
     echo "Installing:$packages" >&2
-    # The package lists may be absent or stale: update when the first try fails.  A Dovecot that is
-    # installed for the tests' private servers must not start as a service of the system.
+    # The package lists may be absent or stale: update when the first try fails.  A Dovecot or
+    # sshd that is installed for the tests' private servers must not start as a service of the system.
     # shellcheck disable=SC2086,SC2016
     $as_root sh -c '
         set -eu
         export DEBIAN_FRONTEND=noninteractive
         policy=/usr/sbin/policy-rc.d
         case " $* " in
-        *" dovecot-imapd "*)
+        *" dovecot-imapd "* | *" openssh-server "*)
             if [ ! -e $policy ]; then
                 trap "rm -f $policy" EXIT
                 printf "#!/bin/sh\nexit 101\n" >$policy
@@ -105,6 +107,11 @@ if [ -n "$packages" ]; then
         case " $* " in
         *" dovecot-imapd "*)
             [ ! -d /run/systemd/system ] || systemctl disable --now dovecot.socket dovecot.service || true
+            ;;
+        esac
+        case " $* " in
+        *" openssh-server "*)
+            [ ! -d /run/systemd/system ] || systemctl disable --now ssh.socket ssh.service || true
             ;;
         esac
     ' sh $packages >&2

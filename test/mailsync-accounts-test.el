@@ -33,7 +33,12 @@
                  (("bad" :maildir "/ssh:host.invalid:~/Mail") ("bad" ":maildir" "this machine"))
                  (("bad" :maildir "~/x" :remote (ssh "host")) ("bad" ":remote" "watcher"))
                  (("bad" :maildir "~/x" :remote (watcher . "x")) ("bad" ":remote"))
-                 (("bad" :maildir "~/x" :remote ((imap :host))) ("bad" ":remote"))
+                 (("bad" :maildir "~/x" :remote (watcher)) ("bad" ":remote"))
+                 (("bad" :maildir "~/x" :remote (watcher "a" b)) ("bad" ":remote"))
+                 (("bad" :maildir "~/x" :remote (watcher "/ssh:h:/x")) ("bad" ":remote"))
+                 (("bad" :maildir "~/x" :remote "ssh host") ("bad" ":remote"))
+                 (("bad" :maildir "~/x" :remote ((watcher "a") (imap :host "b")))
+                  ("bad" ":remote" "version to come"))
                  (("bad" :maildir "~/x" :prefix "a\0b") ("bad" ":prefix"))
                  (("bad" :layout auto) ("bad" ":maildir is missing"))
                  (("bad" :maildir "~/x" :layout "auto") ("bad" ":layout" "maildir++"))
@@ -44,8 +49,8 @@
                  (("bad" :maildir "~/x" :poll 1e-10) ("bad" ":poll is 1e-10" "at least 0.1"))
                  (("bad" :maildir "~/x" :poll 0.09) ("bad" ":poll" "at least 0.1"))
                  (("bad" :remote (imap :host "imap.example.org"))
-                  ("bad" ":remote" "version to come" ":maildir"))
-                 (("bad" :maildir nil :remote (watcher "x")) ("bad" ":remote"))
+                  ("bad" ":remote" "watcher" "version to come"))
+                 (("bad" :maildir nil :remote nil) ("bad" ":maildir is missing"))
                  (("bad" :maildir "~/x" :coalesce-delay -1) ("bad" ":coalesce-delay"))
                  (("bad" :maildir "~/x" :inter-delay (("a" . x))) ("bad" ":inter-delay"))
                  (("bad" :maildir "~/x" :gnus-groups (("a" . "g"))) ("bad" ":gnus-groups"))
@@ -69,7 +74,7 @@
   (accounts-test-read
       '(("work" :maildir "~/Mail/work" :layout nested :poll 30.5
          :syncer (mailsync-mbsync "work")
-         :remote (imap :host "imap.example.org" :user "me"))
+         :remote ((watcher "watch") (watcher "ssh" "other" "watch_maildirs")))
         ("home" :maildir ("~/Maildir") :syncer ignore
          :remote (watcher "ssh" "home.example" "mailsync-watch")
          :inter-delay ((t . 5) ("lists/*" . 600)) :base-delay 0 :max-delay 9
@@ -77,8 +82,9 @@
          :coalesce-delay 0.5 :coalesce-max-delay 3 :ignore ("Spam" "Trash/*")
          :gnus-server "fix" :gnus-groups (("a" "nnml:a")))
         ("often" :maildir "~/x" :layout nil :poll 0.1)
-        ("never" :maildir "~/x" :poll nil))
-    (should (equal names '("work" "home" "often" "never")))
+        ("never" :maildir "~/x" :poll nil)
+        ("far" :remote (watcher "a")))
+    (should (equal names '("work" "home" "often" "never" "far")))
     (should-not said)
     (should (equal (mailsync-account-get "home" :coalesce-delay) 0.5))
     (should (equal (mailsync-account-get "work" :coalesce-delay) 0.2))
@@ -88,6 +94,34 @@
       (should (equal (substring work 0 3) ["work" 0.2 2.0]))
       (should (equal (aref (aref work 3) 0)
                      (vector (expand-file-name "~/Mail/work") "nested" 30.5))))))
+
+;; As the module has it: [KIND WORDS SEARCH ENVIRONMENT PREFIX SEPARATOR INTER MAX].
+(ert-deftest mailsync-accounts-remote ()
+  "One watcher or several, with the delays and the names of their account."
+  (dolist (row '(((:remote (watcher "ssh" "h" "w")) (["ssh" "h" "w"]) "" "." 5.0 600.0)
+                 ((:remote ((watcher "a") (watcher "b" "é"))) (["a"] ["b" "\303\251"])
+                  "" "." 5.0 600.0)
+                 ((:remote (watcher "~/a") :prefix "p." :separator "/" :max-delay 7
+                   :inter-delay (("x" . 1) (t . 9)))
+                  ("~/a") "p." "/" 9.0 7.0)
+                 ((:remote nil :maildir "/m") nil)))
+    (accounts-test-read (list (cons "a" (car row)))
+      (should (equal names '("a")))
+      (let ((remotes (aref (aref (mailsync-accounts-for-module
+                                  mailsync-accounts--valid)
+                                 0)
+                           5)))
+        (pcase-let ((`(,words ,prefix ,separator ,inter ,max) (cdr row)))
+          (should (= (length words) (length remotes)))
+          (seq-mapn (lambda (words remote)
+                      (should (equal (aref remote 0) "watcher"))
+                      (should (equal (aref remote 1)
+                                     (if (stringp words)
+                                         (vector (expand-file-name words))
+                                       words)))
+                      (should (equal (substring remote 4)
+                                     (vector prefix separator inter max))))
+                    words remotes))))))
 
 (ert-deftest mailsync-accounts-changed-in-place ()
   "What is in force stays until the accounts are read again."

@@ -37,7 +37,7 @@ sync_days() {
     local syncer day output pid status=0 pids=()
     output=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-check.XXXXXX")
     for syncer in 'mbsync verbatim' 'offlineimap slash'; do
-        for day in 'tmux reader' 'batch instances' 'batch troubles' 'batch echo' 'batch echo-imap'; do
+        for day in 'tmux reader' 'batch instances' 'batch troubles' 'batch echo' 'batch echo-imap' 'batch remote'; do
             # shellcheck disable=SC2086
             env EMACS="$1" timeout -k 10 400 test/sync.py $syncer $day >"$output/$syncer $day" 2>&1 &
             pids+=($!)

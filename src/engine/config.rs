@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::coalesce::Delays;
 use crate::maildir::Layout;
+use crate::remote::watcher::{Program, Retry};
 use crate::schedule::Timing;
 use crate::syncer::Syncer;
 
@@ -19,6 +20,17 @@ pub struct AccountConfig {
     pub delays: Delays,
     /// How it is synced, if it is.
     pub sync: Option<SyncConfig>,
+    /// Its stores on other machines, as far as they are watched.
+    pub remotes: Vec<RemoteConfig>,
+}
+
+/// A store on another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteConfig {
+    /// What watches it.
+    pub program: Program,
+    /// How long to wait when that fails.
+    pub retry: Retry,
 }
 
 /// When and by what an account is synced.
@@ -40,6 +52,10 @@ pub struct RootConfig {
     /// Look this often, and do not use the kernel's notification.
     pub poll: Option<Duration>,
 }
+
+/// A number for a remote store, counted over all accounts and never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RemoteId(pub usize);
 
 /// A number for a root, counted over all accounts and never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

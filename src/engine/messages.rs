@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{AccountConfig, RootConfig, RootId, SyncConfig};
+use super::config::{AccountConfig, RemoteId, RootConfig, RootId, SyncConfig};
 use crate::change::{AccountId, Folder};
+use crate::remote::connection;
+use crate::remote::heard::Heard;
+use crate::remote::watcher::Over;
 use crate::schedule::{Lock, Look};
 use crate::syncer::lock::Key;
 use crate::syncer::unpushed::Unpushed;
@@ -58,6 +61,10 @@ pub enum Input {
     Looked(AccountId, Look, Vec<(Arc<Folder>, Unpushed)>),
     /// Who may sync an account.
     Locked(AccountId, Lock),
+    /// A watcher of a remote store says something: its program's number, and what.
+    Heard(RemoteId, u64, Heard),
+    /// A program that watched one is over.
+    HungUp(RemoteId, u64, Over),
     /// File names were resolved: slot, number of the request, names with truenames.
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
     /// Something for the log: its level and text.
@@ -99,4 +106,8 @@ pub enum Action {
     SeekLock(AccountId, Key),
     /// Give it up.
     DropLock(AccountId),
+    /// Run a program that watches a remote store.
+    Connect(RemoteId, Box<connection::Order>),
+    /// End it.
+    Disconnect(RemoteId),
 }

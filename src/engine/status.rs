@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::remote::watcher::Stand;
 use crate::schedule::SyncState;
 
 /// The engine as a whole.
@@ -34,6 +35,17 @@ pub struct AccountStatus {
     pub roots: Vec<RootStatus>,
     /// How its syncs stand, if it is synced.
     pub sync: Option<SyncState>,
+    /// Its stores on other machines.
+    pub remotes: Vec<RemoteStatus>,
+}
+
+/// A store on another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteStatus {
+    /// What watches it, in short.
+    pub what: String,
+    /// How it stands.
+    pub stand: Stand,
 }
 
 /// One root of an account.

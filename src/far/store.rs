@@ -54,6 +54,7 @@ impl Store {
             roots: roots.iter().map(root).collect(),
             delays: options.delays,
             sync: None,
+            remotes: Vec::new(),
         };
         let writer = Pipe::new(writer)?;
         let engine = Handle::start_with(vec![account], GENERATION, writer, World::real())?;

@@ -10,11 +10,13 @@ use anyhow::{Context, Result, bail};
 use emacs::{Env, IntoLisp, Value, Vector};
 
 use crate::coalesce::Delays;
-use crate::engine::config::{AccountConfig, RootConfig, SyncConfig};
-use crate::engine::status::{AccountStatus, RootStatus, Status};
+use crate::engine::config::{AccountConfig, RemoteConfig, RootConfig, SyncConfig};
+use crate::engine::status::{AccountStatus, RemoteStatus, RootStatus, Status};
 use crate::maildir::Layout;
+use crate::remote::names::Naming;
+use crate::remote::watcher;
 use crate::schedule::{Glob, SyncState, Timing};
-use crate::syncer::{Command, Naming, Program, Syncer};
+use crate::syncer::{self, Command, Program, Syncer};
 
 pub(super) fn accounts(accounts: Vector<'_>) -> Result<Vec<AccountConfig>> {
     (0..accounts.len())
@@ -36,11 +38,42 @@ fn account(account: Vector<'_>) -> Result<AccountConfig> {
     let sync: Option<Vector<'_>> = account.get(4)?;
     let sync = sync.map(sync_config).transpose();
     let sync = sync.with_context(|| format!("account {name}"))?;
+    let remotes: Vector<'_> = account.get(5)?;
+    let remotes = (0..remotes.len()).map(|number| remote(remotes.get(number)?));
+    let remotes = remotes.collect::<Result<_>>();
+    let remotes = remotes.with_context(|| format!("account {name}"))?;
     Ok(AccountConfig {
         name,
         roots,
         delays,
         sync,
+        remotes,
+    })
+}
+
+fn remote(remote: Vector<'_>) -> Result<RemoteConfig> {
+    let kind: String = remote.get(0)?;
+    if kind != "watcher" {
+        bail!("unknown kind of remote store {kind}");
+    }
+    let words = |at| -> Result<Vec<OsString>> {
+        let words = bytes_of(remote.get(at)?)?;
+        Ok(words.into_iter().map(OsString::from_vec).collect())
+    };
+    Ok(RemoteConfig {
+        program: watcher::Program {
+            argv: words(1)?,
+            search: words(2)?.into_iter().map(PathBuf::from).collect(),
+            environment: words(3)?,
+            naming: Naming {
+                prefix: remote.get(4)?,
+                separator: remote.get(5)?,
+            },
+        },
+        retry: watcher::Retry {
+            inter: seconds(remote.get(6)?).context("the inter delay")?,
+            max: seconds(remote.get(7)?).context("the longest delay")?,
+        },
     })
 }
 
@@ -115,8 +148,8 @@ pub(super) fn syncer(syncer: Vector<'_>) -> Result<Syncer> {
                 None => None,
             },
             naming: match syncer.get::<String>(11)?.as_str() {
-                "utf-8" => Naming::Utf8,
-                "imap" => Naming::Imap,
+                "utf-8" => syncer::Naming::Utf8,
+                "imap" => syncer::Naming::Imap,
                 other => bail!("unknown naming {other}"),
             },
             separator: text(12)?,
@@ -220,6 +253,7 @@ pub(super) fn status<'e>(env: &'e Env, status: &Status) -> Result<Value<'e>> {
 
 fn account_status<'e>(env: &'e Env, status: &AccountStatus) -> Result<Value<'e>> {
     let roots = status.roots.iter().map(|status| root_status(env, status));
+    let remotes = (status.remotes.iter()).map(|status| remote_status(env, status));
     plist(
         env,
         [
@@ -235,6 +269,29 @@ fn account_status<'e>(env: &'e Env, status: &AccountStatus) -> Result<Value<'e>>
                     None => env.intern("nil")?,
                 },
             ),
+            (":remotes", list(env, remotes)?),
+        ],
+    )
+}
+
+fn remote_status<'e>(env: &'e Env, status: &RemoteStatus) -> Result<Value<'e>> {
+    let now = Instant::now();
+    let time = |time: Option<Duration>| match time {
+        Some(time) => time.as_secs_f64().into_lisp(env),
+        None => env.intern("nil"),
+    };
+    let stand = &status.stand;
+    let ago = |at: Instant| now.saturating_duration_since(at);
+    let next = stand.next.map(|at| at.saturating_duration_since(now));
+    plist(
+        env,
+        [
+            (":what", bytes(env, status.what.as_bytes())?),
+            (":state", env.intern(stand.state)?),
+            (":text", bytes(env, stand.text.as_bytes())?),
+            (":since", time(Some(ago(stand.since)))?),
+            (":news", time(stand.news.map(ago))?),
+            (":next", time(next)?),
         ],
     )
 }

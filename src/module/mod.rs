@@ -54,7 +54,7 @@ fn version() -> Result<String> {
 /// Start the engine, which reports to the pipe process PROCESS.
 /// GENERATION is a number that frames and acknowledgements carry; it is 1 for the first pipe.
 /// ACCOUNTS is a vector of accounts, each a vector
-///   [NAME QUIET LONGEST ROOTS SYNC]
+///   [NAME QUIET LONGEST ROOTS SYNC REMOTES]
 /// with delays in seconds as floats, and ROOTS a vector of
 ///   [DIRECTORY LAYOUT POLL]
 /// where DIRECTORY is an absolute name as unibyte string, LAYOUT one of the strings \"auto\",
@@ -65,7 +65,10 @@ fn version() -> Result<String> {
 /// a vector of globs, and SYNCER
 ///   [KIND WORDS ALL TARGET CONFIG ARGS SEARCH ENVIRONMENT DIRECTORY INPUT SUCCESS NAMING
 ///    SEPARATOR PREFIX PULLS-ONLY PER-RUN PER-FOLDER]
-/// as `mailsync-syncers-describe' makes it.  RUNTIME is a directory for locks, or nil.
+/// as `mailsync-syncers-describe' makes it.  REMOTES is a vector of stores on other machines,
+///   [KIND WORDS SEARCH ENVIRONMENT PREFIX SEPARATOR INTER MAX]
+/// with KIND \"watcher\", the words of its command line, the delays between two attempts, and how
+/// its names of folders become canonical ones.  RUNTIME is a directory for locks, or nil.
 /// Signal an error if an engine runs already.
 #[defun]
 fn start(
@@ -129,10 +132,12 @@ fn resolve(slot: Vec<u8>, request: i64, names: Vector<'_>) -> Result<Option<bool
 
 /// Return the engine's last snapshot as a plist, or nil if no engine runs.
 /// Its keys: `:accounts' `:in-flight' `:delivered' `:held' `:threads' `:dead'.  An account is a
-/// plist of `:name' `:state' `:text' `:pending' `:roots' `:sync', a root one of `:directory' `:state'
+/// plist of `:name' `:state' `:text' `:pending' `:roots' `:sync' `:remotes', a root one of `:directory' `:state'
 /// `:text' `:how' `:folders' `:watches' `:unwatched' `:problems'.  An account that is synced has
 /// `:sync', a plist of `:last-ok' and `:next': how many seconds ago its last success was, and in how
-/// many the next sync may start (nil: none).  Names and texts are unibyte strings.
+/// many the next sync may start (nil: none).  A remote store is a plist of `:what' `:state' `:text'
+/// `:since' `:news' `:next': for how many seconds it has been so, how many ago something was heard of
+/// it, and in how many it is tried again.  Names and texts are unibyte strings.
 #[defun]
 fn status(env: &Env) -> Result<Value<'_>> {
     ENGINE.with_borrow_mut(|engine| match engine {

@@ -1,5 +1,13 @@
-//! Stores on other machines: what the two ends of a connection say to each other.
+//! Stores on other machines: what the two ends of a connection say to each other, and this end of it.
 //!
-//! [`protocol`] is the language of watcher programs, both sides of it.
+//! [`protocol`] is the language of watcher programs, both sides of it.  [`watcher`] decides when such
+//! a program is run and what its end means; [`connection`] runs it, on a thread of its own; [`heard`]
+//! is what was heard and not yet seen to, by canonical [`names`]; [`complaints`] keeps a little of what
+//! it says on its standard error.
 
+pub mod complaints;
+pub mod connection;
+pub mod heard;
+pub mod names;
 pub mod protocol;
+pub mod watcher;

@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::run::{Run, Stage, Whole};
 use super::{Done, LEAST_RETRY, Pause, Scheduler};
+use crate::backoff;
 use crate::syncer::{End, Ended, Outcome, RunId, Scope};
-
-/// A failure waits at least so long.
-const LEAST_BACKOFF: Duration = Duration::from_secs(5);
 
 impl Scheduler {
     /// The run is over.  Returns who waited for it.
@@ -121,19 +119,11 @@ impl Scheduler {
         };
     }
 
-    /// How long to wait after so many failures: doubled each time, and up to a quarter longer, so
-    /// that many accounts do not try in step.
-    pub(super) fn backoff(&mut self) -> Duration {
-        let first = self.timing.inter.max(LEAST_BACKOFF);
-        let doublings = self.failures.saturating_sub(1).min(20);
+    /// How long to wait after so many failures.
+    fn backoff(&mut self) -> Duration {
+        let first = self.timing.inter.max(backoff::LEAST);
         let most = self.timing.max.max(LEAST_RETRY);
-        let wait = first.saturating_mul(1 << doublings).min(most);
-        // xorshift, 64 bits.
-        self.chance ^= self.chance << 13;
-        self.chance ^= self.chance >> 7;
-        self.chance ^= self.chance << 17;
-        let jitter = (wait / 4).mul_f64((self.chance % 1000) as f64 / 1000.0);
-        (wait + jitter).min(most)
+        backoff::wait(self.failures, first, most, &mut self.chance)
     }
 
     /// What failed may go now.

@@ -13,7 +13,7 @@ pub mod offlineimap;
 pub mod outcome;
 mod paths;
 pub mod plan;
-mod ready;
+pub(crate) mod ready;
 pub mod run;
 mod surroundings;
 #[cfg(test)]

@@ -115,6 +115,7 @@ impl Setup {
                 roots: roots(number).collect(),
                 delays,
                 sync: None,
+                remotes: Vec::new(),
             })
             .filter(|account| !account.roots.is_empty())
             .collect();
@@ -164,6 +165,7 @@ impl Setup {
                 roots: vec![root],
                 delays,
                 sync: None,
+                remotes: Vec::new(),
             }],
             specs: vec![spec("/home/link", "/home/m", layout, 0)],
             habit: Habit::Mail,
@@ -799,7 +801,9 @@ impl<C: Coalesce> World<C> {
                 | Action::Look(..)
                 | Action::EndSync(..)
                 | Action::SeekLock(..)
-                | Action::DropLock(_) => return Err(format!("not wanted: {action:?}")),
+                | Action::DropLock(_)
+                | Action::Connect(..)
+                | Action::Disconnect(_) => return Err(format!("not wanted: {action:?}")),
             }
         }
         if let Some(deadline) = self.core.deadline()

@@ -55,6 +55,7 @@ pub fn account(name: &str, root: &Path, delays: Delays) -> AccountConfig {
         }],
         delays,
         sync: None,
+        remotes: Vec::new(),
     }
 }
 
@@ -145,6 +146,8 @@ pub struct Told {
     pub count: usize,
     /// The account's state and its text.
     pub state: (String, String),
+    /// By its number, the states that a remote store went through, and their texts.
+    pub remotes: HashMap<String, Vec<(String, String)>>,
     pub ready: bool,
     pub count_ready: usize,
 }
@@ -189,6 +192,18 @@ impl Told {
                     let [_account, _directory] = [next(), next()];
                     self.ready = true;
                     self.count_ready += 1;
+                }
+                b"remote" => {
+                    let [_account, number, _what] = [next(), next(), next()];
+                    let now = (text(next()), text(next()));
+                    self.remotes.entry(text(number)).or_default().push(now);
+                }
+                b"sync" => (0..6).for_each(|_| _ = next()),
+                record @ (b"syncing" | b"synced") => {
+                    let fixed = if record == b"syncing" { 3 } else { 12 };
+                    (0..fixed).for_each(|_| _ = next());
+                    let count: usize = text(next()).parse().unwrap();
+                    (0..count).for_each(|_| _ = next());
                 }
                 b"log" => drop((next(), next())),
                 b"bye" => drop(next()),
@@ -315,6 +330,12 @@ impl Engine {
     pub fn with<T>(&self, act: impl FnOnce(&mut Handle) -> T) -> T {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         act(handle.as_mut().expect("an engine"))
+    }
+
+    /// End it as Emacs does when it ends itself.
+    pub fn farewell(&self, most: Duration) {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        handle.take().expect("an engine").farewell(most);
     }
 
     /// Wake it, for nothing.

@@ -41,6 +41,8 @@ class World:
         os.mkdir(self.runtime, 0o700)
         self.emacs, self.emacsen, self.count = None, [], 0
         self.boxes = dict(FOLDERS)
+        # More keys of the account.
+        self.account = ""
         self.local = os.path.join(self.config, "local", layout if syncer == "mbsync" else "o-" + layout)
 
     # The server
@@ -211,9 +213,9 @@ class World:
                   "offlineimap": '(mailsync-offlineimap "%s" :config "%s/offlineimaprc")'}[self.syncer]
         emacs = Emacs(os.path.join(self.dir, "emacs-%d" % len(self.emacsen)), mode or self.mode)
         self.emacsen.append(emacs)
-        emacs.start("(setq mailsync-accounts '((\"w\" :maildir %s :syncer %s)) mailsync-inter-delay 1 "
+        emacs.start("(setq mailsync-accounts '((\"w\" :maildir %s :syncer %s %s)) mailsync-inter-delay 1 "
                     "mailsync-base-delay 1 mailsync-gnus-max-wait 2)\n%s"
-                    % (lisp(self.local), syncer % (self.layout, self.config), more), self.runtime)
+                    % (lisp(self.local), syncer % (self.layout, self.config), self.account, more), self.runtime)
         return emacs
 
     def gnus(self):

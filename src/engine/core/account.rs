@@ -13,7 +13,7 @@ use super::{Action, root};
 use crate::change::{AccountId, Change, Folder, Kinds};
 use crate::coalesce::{Coalesce, Delays};
 use crate::echo::Claims;
-use crate::engine::config::{RootId, SyncConfig};
+use crate::engine::config::{RemoteId, RootId, SyncConfig};
 use crate::frame::Synced;
 use crate::notifier::{Notice, Notifier};
 use crate::schedule::{Act, Done, Lock, Phase, Scheduler, SyncState};
@@ -35,6 +35,8 @@ pub(super) struct Account<C> {
     pub(super) told: Option<(root::Phase, String)>,
     /// As configured; none when it is configured no longer.
     pub(super) roots: Vec<RootId>,
+    /// As configured.
+    pub(super) remotes: Vec<RemoteId>,
     /// None if it has no syncer.
     pub(super) syncs: Option<Syncs>,
 }
@@ -47,13 +49,15 @@ impl<C: Coalesce> Account<C> {
             kept: Kept::default(),
             told: None,
             roots: Vec::new(),
+            remotes: Vec::new(),
             syncs: None,
         }
     }
 
     /// Nothing more happens in it.
     pub(super) fn is_over(&self) -> bool {
-        self.roots.is_empty() && self.syncs.is_none() && self.untold() == 0
+        let idle = self.roots.is_empty() && self.remotes.is_empty() && self.syncs.is_none();
+        idle && self.untold() == 0
     }
 
     /// Changes of which Lisp is to be told now.
@@ -212,8 +216,14 @@ impl Syncs {
         self.scheduler.lock(lock);
     }
 
-    /// The runner tells of a run.
-    pub(super) fn ran(&mut self, now: Instant, event: Event, notifier: &mut Notifier) {
+    /// The runner tells of a run.  Of one that went well, the folders it was for are given back (none:
+    /// everything).
+    pub(super) fn ran(
+        &mut self,
+        now: Instant,
+        event: Event,
+        notifier: &mut Notifier,
+    ) -> Option<Vec<Arc<[u8]>>> {
         match event {
             Event::Began { run, pid } if self.scheduler.running() == Some(run) => {
                 self.processes = [Some(pid), self.processes[0]];
@@ -224,19 +234,30 @@ impl Syncs {
             }
             Event::Robbed { run } if self.scheduler.running() == Some(run) => self.robbed = true,
             Event::Began { .. } | Event::Sign { .. } | Event::Robbed { .. } => {}
-            Event::Ended { run, ended } => self.ended(now, run, *ended, notifier),
+            Event::Ended { run, ended } => return self.ended(now, run, *ended, notifier),
         }
+        None
     }
 
-    fn ended(&mut self, now: Instant, run: RunId, mut ended: Ended, notifier: &mut Notifier) {
-        let Some(done) = self.scheduler.ended(now, run, &ended) else {
-            return;
-        };
+    fn ended(
+        &mut self,
+        now: Instant,
+        run: RunId,
+        mut ended: Ended,
+        notifier: &mut Notifier,
+    ) -> Option<Vec<Arc<[u8]>>> {
+        let done = self.scheduler.ended(now, run, &ended)?;
         if self.once {
             self.scheduler.only_what_is_asked();
         }
         self.memory = std::mem::take(&mut ended.memory);
+        let went_well = matches!(ended.outcome, Outcome::Ok | Outcome::Partial);
+        let synced = match ended.everything {
+            true => Vec::new(),
+            false => done.folders.clone(),
+        };
         self.tell_end(run, ended, done, notifier);
+        went_well.then_some(synced)
     }
 
     fn tell_end(&self, run: RunId, ended: Ended, done: Done, notifier: &mut Notifier) {

@@ -12,6 +12,7 @@ use crate::change::{AccountId, Change, Folder, Kinds};
 use crate::coalesce::Coalesce;
 use crate::engine::config::{AccountConfig, RootId};
 use crate::notifier::Notifier;
+use crate::remote::watcher::Event;
 
 impl<C: Coalesce> Core<C> {
     /// The number of the account with this name, which may be new.
@@ -70,8 +71,10 @@ impl<C: Coalesce> Core<C> {
         let mut old: Vec<RootId> = self.roots.keys().copied().collect();
         let mut new = Vec::new();
         let mut syncs = Vec::new();
+        let mut remotes = Vec::new();
         for (id, config) in self.listed.iter().copied().zip(accounts) {
             syncs.push((id, config.sync));
+            remotes.push((id, config.remotes));
             let account = &mut self.accounts[id.0];
             account.coalescer.retime(config.delays);
             for config in config.roots {
@@ -110,8 +113,11 @@ impl<C: Coalesce> Core<C> {
         }
         for (id, account) in self.accounts.iter().enumerate() {
             let once = account.syncs.as_ref().is_some_and(|syncs| syncs.once);
-            if !self.listed.contains(&AccountId(id)) && !once {
-                syncs.push((AccountId(id), None));
+            if !self.listed.contains(&AccountId(id)) {
+                remotes.push((AccountId(id), Vec::new()));
+                if !once {
+                    syncs.push((AccountId(id), None));
+                }
             }
         }
         for (id, config) in syncs {
@@ -126,6 +132,10 @@ impl<C: Coalesce> Core<C> {
                 syncs.scheduler.want_everything(now, false);
             }
         }
+        for (id, configs) in remotes {
+            self.watch_remotes(now, id, configs, actions);
+        }
+        self.each_remote(now, None, &Event::Resume, actions);
     }
 
     /// Watch this root no longer.

@@ -3,11 +3,13 @@
 //! Owns the coalescers, the schedulers and the notifier, knows each root's folders, gives the
 //! workers their jobs.  It does no I/O and reads no clock, so that the simulator can run it as it
 //! is.  [`configure`] goes over to other accounts, [`watching`] takes in what happens in the roots,
-//! [`syncing`] has accounts synced, [`kept`] is what waits for that; [`account`] and [`root`] are single ones.
+//! [`remotes`] what happens in stores on other machines, [`syncing`] has accounts synced, [`kept`] is what
+//! waits for that; [`account`] and [`root`] are single ones.
 
 mod account;
 mod configure;
 mod kept;
+mod remotes;
 mod root;
 mod syncing;
 #[cfg(test)]
@@ -19,15 +21,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::RootId;
+use super::config::{RemoteId, RootId};
 pub use super::messages::{Action, Input};
 use super::status::{AccountStatus, Status};
 use crate::change::{AccountId, Kinds};
 use crate::coalesce::{Coalesce, Coalescer};
 use crate::notifier::{Notice, Notifier};
+use crate::remote::watcher as remote;
 use crate::syncer::RunId;
 use crate::watch::job::{Depth, Job};
 use account::{Account, Syncs};
+use remotes::Remote;
 use root::{Phase, Root};
 
 /// The engine's state.  The coalescer is a parameter for the simulator's sake only.
@@ -39,6 +43,9 @@ pub struct Core<C = Coalescer> {
     roots: BTreeMap<RootId, Root>,
     /// Roots made so far.
     made: usize,
+    remotes: BTreeMap<RemoteId, Remote>,
+    /// Remote stores made so far.
+    remotes_made: usize,
     notifier: Notifier,
     delivered: u64,
     /// Changes so far.
@@ -57,6 +64,8 @@ impl<C: Coalesce> Default for Core<C> {
             listed: Vec::new(),
             roots: BTreeMap::new(),
             made: 0,
+            remotes: BTreeMap::new(),
+            remotes_made: 0,
             notifier: Notifier::default(),
             delivered: 0,
             serial: 0,
@@ -86,13 +95,17 @@ impl<C: Coalesce> Core<C> {
             }
             Input::Resolved(slot, request, pairs) => self.resolved(slot, request, pairs),
             Input::Log(level, text) => self.notifier.notice(Notice::Log { level, text }),
-            Input::Woke(slept) => self.woke(slept),
+            Input::Woke(slept) => {
+                self.woke(slept);
+                self.each_remote(now, None, &remote::Event::Woke, &mut actions);
+            }
             // Only where stamps are all there is does their clock matter.
             Input::ClockSet => self.rouse(Depth::Everything, Root::swept),
             Input::NetworkChanged => {
                 self.rouse(Depth::Sweep, Root::remote);
                 self.rouse(Depth::Everything, Root::waits);
                 self.each_syncs(|syncs| syncs.scheduler.network());
+                self.each_remote(now, None, &remote::Event::Network, &mut actions);
             }
             Input::MountsAreTold(told) => {
                 self.mounts_are_told = told;
@@ -124,6 +137,10 @@ impl<C: Coalesce> Core<C> {
                         Some(syncs) => syncs.scheduler.resume(),
                         None => {}
                     }
+                    // A pause is of syncs: what happens on servers is told all the same.
+                    if !pause {
+                        self.each_remote(now, Some(id), &remote::Event::Resume, &mut actions);
+                    }
                 }
             }
             Input::Planned(account, run, syncer) => {
@@ -152,6 +169,14 @@ impl<C: Coalesce> Core<C> {
             Input::Looked(id, look, found) => {
                 actions.extend(self.looked(now, id, look, &found));
             }
+            Input::Heard(id, number, heard) => {
+                let event = remote::Event::Heard(number, heard);
+                self.remote_event(now, id, event, &mut actions);
+            }
+            Input::HungUp(id, number, over) => {
+                let event = remote::Event::Over(number, over);
+                self.remote_event(now, id, event, &mut actions);
+            }
             Input::Tick => {}
         }
         self.pump(now, &mut actions);
@@ -169,6 +194,7 @@ impl<C: Coalesce> Core<C> {
             account.told = None;
         }
         self.each_syncs(Syncs::untold);
+        self.remotes.values_mut().for_each(Remote::untold);
         self.notifier.attach(generation, limit);
     }
 
@@ -190,7 +216,9 @@ impl<C: Coalesce> Core<C> {
         let roots = self.roots.values().map(Root::deadline);
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(Syncs::deadline);
-        coalescers.chain(roots).chain(syncs).flatten().min()
+        let remotes = self.remotes.values().map(Remote::deadline);
+        let all = coalescers.chain(roots).chain(syncs).chain(remotes);
+        all.flatten().min()
     }
 
     fn resolved(&mut self, slot: String, request: i64, pairs: Vec<(PathBuf, PathBuf)>) {
@@ -233,6 +261,7 @@ impl<C: Coalesce> Core<C> {
                 actions.push(Action::Run(id, Job { exclude, ..job }));
             }
         }
+        self.each_remote(now, None, &remote::Event::Tick, actions);
         // When all have looked, what nobody has told is of folders that nobody has.
         if self.roots.values().all(Root::idle) {
             self.owed.clear();
@@ -244,6 +273,7 @@ impl<C: Coalesce> Core<C> {
             }
         }
         self.tell_states();
+        self.tell_remotes();
         self.sync(now, actions);
         actions.extend(self.notifier.frame().map(Action::Send));
     }
@@ -257,7 +287,18 @@ impl<C: Coalesce> Core<C> {
     fn state(&self, account: AccountId) -> (Phase, String) {
         let roots = self.roots_of(account);
         let worst = roots.clone().map(Root::phase).max();
-        let phase = worst.unwrap_or(Phase::Watching);
+        // One that has no maildir is watched as soon as one of its stores is.
+        let starting = || {
+            let mut remotes = self.remotes_of(account).peekable();
+            remotes.peek().is_some() && remotes.all(Remote::is_starting)
+        };
+        let phase = worst.unwrap_or_else(|| {
+            if starting() {
+                Phase::Starting
+            } else {
+                Phase::Watching
+            }
+        });
         let mut texts = (roots.filter(|root| root.phase() == phase)).map(Root::text);
         let text = texts.find(|text| !text.is_empty());
         (phase, text.unwrap_or_default())
@@ -290,6 +331,7 @@ impl<C: Coalesce> Core<C> {
                 pending: account.untold() + self.notifier.pending(*id),
                 roots: self.roots_of(*id).map(Root::status).collect(),
                 sync: account.syncs.as_ref().map(Syncs::status),
+                remotes: self.remotes_of(*id).map(Remote::status).collect(),
             }
         });
         Status {
@@ -307,7 +349,8 @@ impl<C: Coalesce> Core<C> {
         let roots = self.roots.values().map(Root::held);
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(|it| it.scheduler.held());
-        let entries = coalescers.chain(roots).chain(syncs);
+        let remotes = self.remotes.values().map(Remote::held);
+        let entries = coalescers.chain(roots).chain(syncs).chain(remotes);
         entries.sum::<usize>() + self.notifier.len() + self.owed.len()
     }
 }

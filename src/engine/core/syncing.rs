@@ -195,9 +195,14 @@ impl<C: Coalesce> Core<C> {
     }
 
     pub(super) fn ran(&mut self, now: Instant, id: AccountId, event: Event) {
-        let account = self.accounts.get_mut(id.0);
-        if let Some(syncs) = account.and_then(|it| it.syncs.as_mut()) {
-            syncs.ran(now, event, &mut self.notifier);
+        let Some(account) = self.accounts.get_mut(id.0) else {
+            return;
+        };
+        let alone = account.roots.is_empty() && !account.remotes.is_empty();
+        let syncs = account.syncs.as_mut();
+        let synced = syncs.and_then(|syncs| syncs.ran(now, event, &mut self.notifier));
+        if let Some(names) = synced.filter(|_| alone) {
+            self.check_synced(now, id, names);
         }
     }
 }

@@ -244,6 +244,12 @@ impl<C: Coalesce> Core<C> {
 
     /// Everything (of one account, of one root of it) may have changed.
     pub(super) fn doubt(&mut self, account: Option<&str>, directory: Option<&Path>) {
+        for id in self.named(account) {
+            let it = &self.accounts[id.0];
+            if directory.is_none() && it.roots.is_empty() && !it.remotes.is_empty() {
+                self.check_everything(id, Origins::REMOTE);
+            }
+        }
         for root in self.roots.values() {
             let wanted = account.is_none_or(|name| name == self.accounts[root.account.0].name)
                 && directory.is_none_or(|directory| directory == root.config.directory);

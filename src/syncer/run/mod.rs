@@ -8,7 +8,7 @@
 //! daemon that it leaves behind may hold that for hours.
 
 mod capture;
-mod process;
+pub mod process;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
@@ -214,6 +214,7 @@ fn perform(
         environment: &marked(&plan.environment, job.run),
         directory: job.directory.as_deref(),
         feed: !job.input.is_empty(),
+        apart: false,
         keeps: &keeps,
     });
     let (process, pipes) = process?;

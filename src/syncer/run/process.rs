@@ -36,6 +36,8 @@ pub struct Recipe<'a> {
     pub directory: Option<&'a Path>,
     /// It is to be given input.
     pub feed: bool,
+    /// Its standard error is not to be among its output.
+    pub apart: bool,
     /// Files that it and what it starts keep open.
     pub keeps: &'a [BorrowedFd<'a>],
 }
@@ -52,6 +54,8 @@ pub struct Process {
 pub struct Pipes {
     /// What it writes, standard output and error in the order in which they come.
     pub output: OwnedFd,
+    /// Its standard error, if that is apart.
+    pub errors: Option<OwnedFd>,
     /// What it reads, if it is fed.
     pub input: Option<OwnedFd>,
 }
@@ -76,7 +80,7 @@ pub fn spawn(recipe: &Recipe) -> Result<(Process, Pipes), Refused> {
     };
     let argv = strings(moved(recipe)).map_err(refused)?;
     let environment = strings(recipe.environment.iter().cloned()).map_err(refused)?;
-    let (theirs, pipes) = files(recipe.feed).map_err(|error| match error.raw_os_error() {
+    let (theirs, pipes) = files(recipe).map_err(|error| match error.raw_os_error() {
         Some(code) => reason(Errno::from_raw(code), program),
         None => transient(format!("{} is not started: {error}", program.display())),
     })?;
@@ -177,18 +181,28 @@ fn end_by_thread(pid: Pid) -> Result<OwnedFd> {
 /// The child's standard input, output and error.
 type Theirs = [OwnedFd; 3];
 
-fn files(feed: bool) -> io::Result<(Theirs, Pipes)> {
+fn files(recipe: &Recipe) -> io::Result<(Theirs, Pipes)> {
     let (output, written) = io::pipe()?;
-    let errors = written.try_clone()?;
-    let (input, read) = if feed {
+    let (errors, complained) = if recipe.apart {
+        let (errors, complained) = io::pipe()?;
+        (Some(errors), complained)
+    } else {
+        (None, written.try_clone()?)
+    };
+    let (input, read) = if recipe.feed {
         let (read, input) = io::pipe()?;
         (Some(input), read.into())
     } else {
         (None, OwnedFd::from(File::open("/dev/null")?))
     };
-    let theirs = [above(read)?, above(written.into())?, above(errors.into())?];
+    let theirs = [
+        above(read)?,
+        above(written.into())?,
+        above(complained.into())?,
+    ];
     let pipes = Pipes {
         output: waits_not(PipeReader::into(output))?,
+        errors: errors.map(PipeReader::into).map(waits_not).transpose()?,
         input: input.map(PipeWriter::into).map(waits_not).transpose()?,
     };
     Ok((theirs, pipes))
@@ -382,6 +396,7 @@ mod tests {
             environment: &[],
             directory: None,
             feed: false,
+            apart: false,
             keeps: &[],
         };
         spawn(&recipe).unwrap().0

@@ -773,6 +773,7 @@ fn spawned() -> Duration {
         environment: &[],
         directory: None,
         feed: false,
+        apart: false,
         keeps: &[],
     };
     let began = Instant::now();

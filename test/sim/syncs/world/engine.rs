@@ -124,6 +124,9 @@ impl World {
                     self.rules.locked = false;
                     self.later(ms(20), Happens::Locks);
                 }
+                Action::Connect(..) | Action::Disconnect(_) => {
+                    return Err(format!("not wanted: {action:?}"));
+                }
                 Action::DropLock(_) => {
                     self.wants_lock = false;
                     self.rules.locked = false;

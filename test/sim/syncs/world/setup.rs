@@ -251,6 +251,7 @@ impl Setup {
                 poll: None,
             }],
             delays: self.delays,
+            remotes: Vec::new(),
             sync: Some(SyncConfig {
                 timing: self.timing.clone(),
                 syncer: self.syncer(),

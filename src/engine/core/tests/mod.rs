@@ -10,7 +10,7 @@ use super::{Action, Core, Input};
 use crate::change::AccountId;
 use crate::change::Kinds;
 use crate::coalesce::Delays;
-use crate::engine::config::{AccountConfig, RootConfig, RootId, SyncConfig};
+use crate::engine::config::{AccountConfig, RemoteId, RootConfig, RootId, SyncConfig};
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::schedule::{Lock, Timing};
 use crate::syncer::lock::Key;
@@ -19,6 +19,8 @@ use crate::syncer::{
 };
 use crate::watch::inbox::{Dirty, Names};
 use crate::watch::job::{Absent, Depth, Job, Report, Scanned};
+
+mod remotes;
 
 const QUIET: Duration = Duration::from_millis(200);
 const MUCH: usize = 32_768;
@@ -37,6 +39,8 @@ struct Bench {
     /// Changes are told by name and with their origins.
     origins: bool,
     closed: Vec<usize>,
+    /// What was done with watcher programs.
+    programs: Vec<String>,
 }
 
 fn root(directory: &str) -> RootConfig {
@@ -77,6 +81,7 @@ fn accounts(accounts: &[(&str, &[&str])]) -> Vec<AccountConfig> {
             longest: 10 * QUIET,
         },
         sync: None,
+        remotes: Vec::new(),
     });
     accounts.collect()
 }
@@ -104,6 +109,7 @@ impl Bench {
             locks: Vec::new(),
             origins: false,
             closed: Vec::new(),
+            programs: Vec::new(),
         };
         bench.give(Input::Attach(1, MUCH));
         bench.give(Input::MountsAreTold(true));
@@ -129,6 +135,13 @@ impl Bench {
                 Action::SeekLock(_, key) => self.locks.push(key),
                 Action::Take(_) | Action::DropLock(_) => {}
                 Action::Sync(_, order) => self.runs.push(scope(&order.scope)),
+                Action::Connect(RemoteId(remote), order) => {
+                    self.programs
+                        .push(format!("start {remote} as {}", order.number));
+                }
+                Action::Disconnect(RemoteId(remote)) => {
+                    self.programs.push(format!("end {remote}"));
+                }
                 Action::Look(_, look, _, folders) => {
                     let names = folders.iter().map(|it| String::from_utf8_lossy(&it.name));
                     let names: Vec<_> = names.collect();
@@ -153,6 +166,7 @@ impl Bench {
                 "change" => take(7),
                 "state" => take(3),
                 "sync" => take(6),
+                "remote" => take(5),
                 "syncing" | "synced" => {
                     let fixed: Vec<&str> = take(if record == "syncing" { 4 } else { 13 });
                     let count = fixed[fixed.len() - 1].parse().unwrap();
@@ -168,6 +182,7 @@ impl Bench {
                 "state" => format!("{} is {}", fields[0], fields[1]),
                 "ready" => format!("{} ready", fields[1]),
                 "sync" => format!("{} {}", fields[0], fields[1]),
+                "remote" => format!("{} remote {} {}", fields[0], fields[1], fields[3]),
                 "syncing" => format!("syncing {}", fields[4..].join(" ")),
                 "synced" => format!("{} for {:?}", fields[2], fields[6]),
                 _ => fields.join(" "),
