@@ -120,7 +120,7 @@ impl Scheduler {
     }
 
     /// How long to wait after so many failures.
-    fn backoff(&mut self) -> Duration {
+    pub(super) fn backoff(&mut self) -> Duration {
         let first = self.timing.inter.max(backoff::LEAST);
         let most = self.timing.max.max(LEAST_RETRY);
         backoff::wait(self.failures, first, most, &mut self.chance)
