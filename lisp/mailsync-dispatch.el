@@ -271,6 +271,8 @@ Where Gnus is not loaded there is nothing to check."
      (mailsync--set-state account (intern state) text))
     (`("ready" ,account ,_)
      (mailsync--ready account (nth 2 record)))
+    (`("log" "error" ,text)
+     (mailsync--once (list 'log text) 'error "%s" text))
     (`("log" ,level ,text)
      (mailsync-log-add (intern level) "%s" text))
     (`("bye" ,text)

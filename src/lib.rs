@@ -15,7 +15,8 @@
 //! [`frame`] is the wire format, [`module`] is all that Lisp sees.
 //!
 //! [`far`] is mailsync-watch, the same engine at the far end of an ssh connection, without Emacs;
-//! [`remote`] has what both ends of that connection know.
+//! [`remote`] has what both ends of that connection know, [`listen`] how that program asks an Emacs on
+//! its own machine.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -25,6 +26,7 @@ pub mod echo;
 pub mod engine;
 pub mod far;
 pub mod frame;
+pub mod listen;
 pub mod maildir;
 #[cfg(feature = "module")]
 pub mod module;

@@ -20,6 +20,7 @@ use super::pipe::{Pipe, Written};
 use super::status::Status;
 use crate::change::{AccountId, Folder};
 use crate::frame::Payload;
+use crate::listen::Listener;
 use crate::maildir::{DiskFs, Fs};
 use crate::schedule::{Lock, Look};
 use crate::syncer::lock::{Held, Holder, Key, Seeker};
@@ -75,6 +76,8 @@ enum Message {
     /// The wall clock jumped.
     Clock,
     Attach(i64, Pipe),
+    /// Who passes on what was checked, where Lisp is silent after so long.
+    Listen(Option<Box<dyn Listener>>, Duration),
     Resolve(String, Names),
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
     /// What an account's folders differ from their servers in.
@@ -140,6 +143,7 @@ impl Handle {
             locks_sought: 0,
             runs: HashMap::new(),
             looking: HashSet::new(),
+            listener: None,
             wake: bounded(1),
             pipe: None,
             last_word: last_word.clone(),
@@ -189,6 +193,24 @@ impl Handle {
     /// When the engine has ended.
     pub fn attach(&self, generation: i64, pipe: Pipe) -> Result<()> {
         self.send(Message::Attach(generation, pipe))
+    }
+
+    /// Have this tell other programs what was checked, or nobody; it ends with the engine at the
+    /// latest.  Lisp is silent when it has not answered for `timeout`.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn listen(&self, listener: Option<Box<dyn Listener>>, timeout: Duration) -> Result<()> {
+        self.send(Message::Listen(listener, timeout))
+    }
+
+    /// Something that puts a line into the log, from any thread.
+    pub fn log(&self) -> impl Fn(&'static str, String) + Clone + Send + use<> {
+        let messages = self.messages.clone();
+        move |level, text| {
+            // The engine may have ended before whoever speaks.
+            let _ = messages.send(Message::Input(Input::Log(level, text)));
+        }
     }
 
     /// Lisp has read a frame.
@@ -309,6 +331,8 @@ struct Actor {
     runs: HashMap<RunId, Running>,
     /// Accounts whose folders are being looked at.
     looking: HashSet<AccountId>,
+    /// Ends when it is dropped.
+    listener: Option<Box<dyn Listener>>,
     wake: (Sender<()>, Receiver<()>),
     pipe: Option<(i64, Pipe)>,
     last_word: LastWord,
@@ -389,6 +413,11 @@ impl Actor {
                         self.stuck = false;
                         self.input(Input::Attach(generation, limit));
                     }
+                    Ok(Message::Listen(listener, timeout)) => {
+                        let timeout = listener.is_some().then_some(timeout);
+                        self.listener = listener;
+                        self.input(Input::Listen(timeout));
+                    }
                     Ok(Message::Resolve(slot, names)) => self.resolve(slot, names),
                     Ok(Message::Resolved(slot, request, pairs)) => {
                         let waiting = self.resolving.remove(&slot).flatten();
@@ -460,6 +489,11 @@ impl Actor {
                 Action::SeekLock(id, key) => self.seek_lock(id, key),
                 // A run that lasts keeps it for so long.
                 Action::DropLock(id) => drop(self.locks.remove(&id)),
+                Action::Tell(told) => {
+                    if let Some(listener) = &self.listener {
+                        listener.tell(told);
+                    }
+                }
                 Action::Send(frame) => {
                     if let Some((_, pipe)) = &mut self.pipe {
                         let written = pipe.write(&frame);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::config::{AccountConfig, RootConfig, RootId, SyncConfig};
 use crate::change::{AccountId, Folder};
+use crate::listen::Told;
 use crate::schedule::{Lock, Look};
 use crate::syncer::lock::Key;
 use crate::syncer::unpushed::Unpushed;
@@ -72,6 +73,9 @@ pub enum Input {
     MountsAreTold(bool),
     /// Something was mounted or unmounted here.
     Mounts(Vec<PathBuf>),
+    /// Other programs want to know what was checked, where Lisp is silent after so long (`None`: nobody
+    /// does).
+    Listen(Option<Duration>),
     /// Only time has passed.
     Tick,
 }
@@ -99,4 +103,6 @@ pub enum Action {
     SeekLock(AccountId, Key),
     /// Give it up.
     DropLock(AccountId),
+    /// Tell this to other programs.
+    Tell(Vec<Told>),
 }

@@ -3,11 +3,12 @@
 //! Owns the coalescers, the schedulers and the notifier, knows each root's folders, gives the
 //! workers their jobs.  It does no I/O and reads no clock, so that the simulator can run it as it
 //! is.  [`configure`] goes over to other accounts, [`watching`] takes in what happens in the roots,
-//! [`syncing`] has accounts synced, [`kept`] is what waits for that; [`account`] and [`root`] are single ones.
+//! [`syncing`] has accounts synced, [`listening`] tells other programs, [`kept`] is what waits for that; [`account`] and [`root`] are single ones.
 
 mod account;
 mod configure;
 mod kept;
+mod listening;
 mod root;
 mod syncing;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use super::messages::{Action, Input};
 use super::status::{AccountStatus, Status};
 use crate::change::{AccountId, Kinds};
 use crate::coalesce::{Coalesce, Coalescer};
+use crate::listen::ledger::Ledger;
 use crate::notifier::{Notice, Notifier};
 use crate::syncer::RunId;
 use crate::watch::job::{Depth, Job};
@@ -48,6 +50,8 @@ pub struct Core<C = Coalescer> {
     mounts_are_told: bool,
     /// What was not told of folders when their roots were given up: whoever has them now tells.
     owed: HashMap<Arc<Path>, Kinds>,
+    /// What Lisp has not checked yet, if other programs are told.
+    ledger: Option<Ledger>,
 }
 
 impl<C: Coalesce> Default for Core<C> {
@@ -63,6 +67,7 @@ impl<C: Coalesce> Default for Core<C> {
             runs: 0,
             mounts_are_told: false,
             owed: HashMap::new(),
+            ledger: None,
         }
     }
 }
@@ -106,6 +111,11 @@ impl<C: Coalesce> Core<C> {
                 self.rouse(Depth::Everything, near);
             }
             Input::Checked(account, folders) => {
+                if let Some(ledger) = &mut self.ledger {
+                    for (real, serial) in &folders {
+                        ledger.checked(now, real, *serial);
+                    }
+                }
                 if let Some(syncs) = self.known(&account).and_then(|id| self.syncs(id)) {
                     for (real, serial) in folders {
                         syncs.scheduler.checked(&real, serial);
@@ -152,6 +162,7 @@ impl<C: Coalesce> Core<C> {
             Input::Looked(id, look, found) => {
                 actions.extend(self.looked(now, id, look, &found));
             }
+            Input::Listen(timeout) => self.listen(timeout),
             Input::Tick => {}
         }
         self.pump(now, &mut actions);
@@ -190,7 +201,9 @@ impl<C: Coalesce> Core<C> {
         let roots = self.roots.values().map(Root::deadline);
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(Syncs::deadline);
-        coalescers.chain(roots).chain(syncs).flatten().min()
+        let ledger = self.ledger.iter().map(Ledger::deadline);
+        let all = coalescers.chain(roots).chain(syncs).chain(ledger);
+        all.flatten().min()
     }
 
     fn resolved(&mut self, slot: String, request: i64, pairs: Vec<(PathBuf, PathBuf)>) {
@@ -237,12 +250,14 @@ impl<C: Coalesce> Core<C> {
         if self.roots.values().all(Root::idle) {
             self.owed.clear();
         }
-        for account in &mut self.accounts {
-            for change in account.due(now) {
+        for id in 0..self.accounts.len() {
+            for change in self.accounts[id].due(now) {
                 self.delivered += 1;
+                self.unchecked(now, &change);
                 self.notifier.change(change);
             }
         }
+        self.pass_on(now, actions);
         self.tell_states();
         self.sync(now, actions);
         actions.extend(self.notifier.frame().map(Action::Send));
@@ -308,7 +323,8 @@ impl<C: Coalesce> Core<C> {
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(|it| it.scheduler.held());
         let entries = coalescers.chain(roots).chain(syncs);
-        entries.sum::<usize>() + self.notifier.len() + self.owed.len()
+        let unchecked = self.ledger.as_ref().map_or(0, Ledger::len);
+        entries.sum::<usize>() + self.notifier.len() + self.owed.len() + unchecked
     }
 }
 

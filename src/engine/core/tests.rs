@@ -37,6 +37,8 @@ struct Bench {
     /// Changes are told by name and with their origins.
     origins: bool,
     closed: Vec<usize>,
+    /// What other programs were told.
+    passed_on: Vec<crate::listen::Told>,
 }
 
 fn root(directory: &str) -> RootConfig {
@@ -104,6 +106,7 @@ impl Bench {
             locks: Vec::new(),
             origins: false,
             closed: Vec::new(),
+            passed_on: Vec::new(),
         };
         bench.give(Input::Attach(1, MUCH));
         bench.give(Input::MountsAreTold(true));
@@ -128,6 +131,7 @@ impl Bench {
                 Action::Close(RootId(root)) => self.closed.push(root),
                 Action::SeekLock(_, key) => self.locks.push(key),
                 Action::Take(_) | Action::DropLock(_) => {}
+                Action::Tell(told) => self.passed_on.extend(told),
                 Action::Sync(_, order) => self.runs.push(scope(&order.scope)),
                 Action::Look(_, look, _, folders) => {
                     let names = folders.iter().map(|it| String::from_utf8_lossy(&it.name));
