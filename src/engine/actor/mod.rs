@@ -1,0 +1,373 @@
+//! The engine's threads: the actor itself, one worker a root, the environment's, one for each run
+//! of a syncer and each lock that is sought, and short-lived resolvers.
+//!
+//! It moves messages and does what [`Core`] says; it decides nothing.  The actor does no file
+//! I/O: what may wait for a disk happens on a worker.
+//!
+//! [`handle`] is the main thread's end of it; what the actor has to do for [`roots`], for [`syncs`],
+//! and for names ([`resolving`]) has a file each.
+
+pub mod handle;
+mod resolving;
+mod roots;
+mod syncs;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
+
+use crate::change::{AccountId, Folder};
+use crate::engine::config::RootId;
+use crate::engine::core::{Action, Core, Input};
+use crate::engine::environment::{Environment, News, slept};
+use crate::engine::pipe::{Pipe, Written};
+use crate::engine::status::Status;
+use crate::frame::Payload;
+use crate::listen::Listener;
+use crate::maildir::{DiskFs, Fs};
+use crate::schedule::Look;
+use crate::syncer::lock::Holder;
+use crate::syncer::run::Running;
+use crate::syncer::unpushed::Unpushed;
+use crate::syncer::{End, Event, RunId};
+use crate::threads;
+use crate::watch::{self, MakeBackend};
+pub use handle::Handle;
+use roots::RootEnd;
+use syncs::LockEnd;
+
+/// How soon a write that did not fit is tried again.
+const RETRY_WRITE: Duration = Duration::from_millis(50);
+
+/// A difference of the clocks that is no sleep: they are not read at the same moment.
+const NO_SLEEP: Duration = Duration::from_secs(1);
+
+/// Emacs does not wait longer for its runs to be told that it ends.
+const MOST_FAREWELL: Duration = Duration::from_millis(300);
+
+/// Makes the file system of one root.
+pub type MakeFs = Arc<dyn Fn() -> Box<dyn Fs> + Send + Sync>;
+
+/// What an engine has of the world around it; tests put something else in its place.
+#[derive(Clone)]
+pub struct World {
+    /// Makes a root's watcher.
+    pub backend: MakeBackend,
+    /// Makes a root's file system.
+    pub fs: MakeFs,
+    /// For how long the machine has slept since its start.
+    pub slept: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Where locks are.
+    pub runtime: Option<PathBuf>,
+}
+
+impl World {
+    /// The real one.
+    pub fn real() -> Self {
+        World {
+            backend: watch::kernel(),
+            fs: Arc::new(|| Box::new(DiskFs)),
+            slept: Arc::new(slept),
+            runtime: None,
+        }
+    }
+}
+
+/// What the main thread and the helpers send to the actor.
+enum Message {
+    Input(Input),
+    /// The wall clock jumped.
+    Clock,
+    Attach(i64, Pipe),
+    /// Who passes on what was checked, where Lisp is silent after so long.
+    Listen(Option<Box<dyn Listener>>, Duration),
+    Resolve(String, Names),
+    Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
+    /// What an account's folders differ from their servers in.
+    Looked(AccountId, Look, Vec<(Arc<Folder>, Unpushed)>),
+    /// Who has the lock that is sought under this number for an account.
+    Holder(AccountId, u64, Holder),
+    Stop,
+    /// Stop, and drop this when every run was told.
+    Farewell(Sender<()>),
+}
+
+/// A request to resolve names: its number and the names.
+type Names = (i64, Vec<PathBuf>);
+
+/// The pipe and its generation, where whoever buries the engine finds them.
+type LastWord = Arc<Mutex<Option<(i64, Pipe)>>>;
+
+fn lock(last_word: &LastWord) -> MutexGuard<'_, Option<(i64, Pipe)>> {
+    // Whoever panicked with it in hand has left a pipe all the same.
+    last_word.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The engine panicked: say so where Lisp looks, since nobody else will.
+fn died(
+    last_word: &LastWord,
+    (publish, unread): &(Sender<Status>, Receiver<Status>),
+    text: String,
+) {
+    if let Some((generation, pipe)) = &mut *lock(last_word) {
+        say_bye(pipe, *generation, &text);
+    }
+    let status = Status {
+        dead: Some(text),
+        ..Status::default()
+    };
+    replace(publish, unread, status);
+}
+
+/// The last frame: it wants no acknowledgement, and nobody may be reading any more.
+fn say_bye(pipe: &mut Pipe, generation: i64, text: &str) {
+    let mut payload = Payload::new();
+    payload.bye(text);
+    pipe.write(&payload.frame(generation, 0));
+}
+
+/// Put a value into a channel of two, in place of the oldest that nobody has read: a reader who
+/// comes meanwhile finds an older one or a newer one, never nothing, and the last one at last.
+fn replace<T>(publish: &Sender<T>, unread: &Receiver<T>, mut value: T) {
+    while let Err(TrySendError::Full(back)) = publish.try_send(value) {
+        value = back;
+        // Nobody there any more, or all read: then there is room.
+        let _ = unread.try_recv();
+    }
+}
+
+struct Actor {
+    core: Core,
+    inbox: Receiver<Message>,
+    messages: Sender<Message>,
+    world: World,
+    /// How long the machine had slept when that was looked at last.
+    slept: Duration,
+    roots: HashMap<RootId, RootEnd>,
+    /// Slots whose names are being resolved, with the request that waits for its turn.
+    resolving: HashMap<String, Option<Names>>,
+    /// The locks of accounts, sought or had.
+    locks: HashMap<AccountId, LockEnd>,
+    locks_sought: u64,
+    runs: HashMap<RunId, Running>,
+    /// Accounts whose folders are being looked at.
+    looking: HashSet<AccountId>,
+    /// Ends when it is dropped.
+    listener: Option<Box<dyn Listener>>,
+    wake: (Sender<()>, Receiver<()>),
+    pipe: Option<(i64, Pipe)>,
+    last_word: LastWord,
+    /// A frame is only partly written.
+    stuck: bool,
+    publish: Sender<Status>,
+    unread: Receiver<Status>,
+}
+
+impl Actor {
+    fn new(
+        world: World,
+        (messages, inbox): (Sender<Message>, Receiver<Message>),
+        last_word: LastWord,
+        (publish, unread): (Sender<Status>, Receiver<Status>),
+    ) -> Self {
+        Actor {
+            core: Core::default(),
+            inbox,
+            messages,
+            slept: (world.slept)(),
+            world,
+            roots: HashMap::new(),
+            resolving: HashMap::new(),
+            locks: HashMap::new(),
+            locks_sought: 0,
+            runs: HashMap::new(),
+            looking: HashSet::new(),
+            listener: None,
+            wake: bounded(1),
+            pipe: None,
+            last_word,
+            stuck: false,
+            publish,
+            unread,
+        }
+    }
+
+    fn run(&mut self) {
+        threads::be_punctual();
+        // Ends with this thread, whatever ends that.
+        let _environment = self.environment();
+        self.turn();
+    }
+
+    fn environment(&self) -> Option<Environment> {
+        let messages = self.messages.clone();
+        let tell = move |news| {
+            let message = match news {
+                News::MountsAreTold => Message::Input(Input::MountsAreTold(true)),
+                News::Mounts(points) => Message::Input(Input::Mounts(points)),
+                News::Network => Message::Input(Input::NetworkChanged),
+                News::Clock => Message::Clock,
+                News::Ended(text) => {
+                    let text = format!("a sleep of the machine will be noticed late: {text}");
+                    let _ = messages.send(Message::Input(Input::Log("warning", text)));
+                    Message::Input(Input::MountsAreTold(false))
+                }
+            };
+            messages.send(message).is_ok()
+        };
+        let started = Environment::start(tell);
+        if let Err(error) = &started {
+            let text = format!("a sleep of the machine will be noticed late: {error:#}");
+            let message = Message::Input(Input::Log("warning", text));
+            let _ = self.messages.send(message);
+        }
+        started.ok()
+    }
+
+    /// The machine may have slept since the last look.
+    fn look_for_sleep(&mut self) -> bool {
+        let slept = (self.world.slept)();
+        let more = slept.saturating_sub(self.slept);
+        let woke = more > NO_SLEEP;
+        if woke {
+            self.slept = slept;
+            self.input(Input::Woke(more));
+        }
+        woke
+    }
+
+    fn turn(&mut self) {
+        loop {
+            let retry = self.stuck.then(|| Instant::now() + RETRY_WRITE);
+            let deadline = [self.core.deadline(), retry].into_iter().flatten().min();
+            let timer = deadline.map_or_else(never, crossbeam_channel::at);
+            select! {
+                recv(self.inbox) -> message => match message {
+                    Ok(Message::Input(input)) => {
+                        if let Input::Ran(_, Event::Ended { run, .. }) = &input {
+                            self.runs.remove(run);
+                        }
+                        self.input(input);
+                    }
+                    Ok(Message::Clock) => {
+                        if !self.look_for_sleep() {
+                            self.input(Input::ClockSet);
+                        }
+                    }
+                    Ok(Message::Attach(generation, pipe)) => {
+                        let limit = pipe.limit();
+                        let copy = pipe.try_clone().ok();
+                        *lock(&self.last_word) = copy.map(|pipe| (generation, pipe));
+                        self.pipe = Some((generation, pipe));
+                        self.stuck = false;
+                        self.input(Input::Attach(generation, limit));
+                    }
+                    Ok(Message::Listen(listener, timeout)) => {
+                        let timeout = listener.is_some().then_some(timeout);
+                        self.listener = listener;
+                        self.input(Input::Listen(timeout));
+                    }
+                    Ok(Message::Resolve(slot, names)) => self.resolve(slot, names),
+                    Ok(Message::Resolved(slot, request, pairs)) => {
+                        let waiting = self.resolving.remove(&slot).flatten();
+                        self.input(Input::Resolved(slot.clone(), request, pairs));
+                        if let Some(names) = waiting {
+                            self.resolve(slot, names);
+                        }
+                    }
+                    Ok(Message::Looked(id, look, found)) => {
+                        self.looking.remove(&id);
+                        self.input(Input::Looked(id, look, found));
+                    }
+                    Ok(Message::Holder(id, number, holder)) => self.locked(id, number, holder),
+                    Ok(Message::Farewell(_told)) => {
+                        let told = self.end_all(End::Farewell);
+                        for told in told {
+                            // Done, or too late for anybody to wait.
+                            let _ = told.recv_timeout(MOST_FAREWELL);
+                        }
+                        return self.goodbye();
+                    }
+                    Ok(Message::Stop) | Err(_) => {
+                        self.end_all(End::Stop);
+                        return self.goodbye();
+                    }
+                },
+                recv(self.wake.1) -> _ => {
+                    let ids: Vec<RootId> = self.roots.keys().copied().collect();
+                    for id in ids {
+                        self.take(id);
+                    }
+                }
+                recv(timer) -> _ => self.input(Input::Tick),
+            }
+            // Whatever it was that came: where nobody tells of a sleep, this does.
+            self.look_for_sleep();
+            if self.stuck
+                && let Some((_, pipe)) = &mut self.pipe
+            {
+                let written = pipe.flush();
+                self.written(written);
+            }
+            // A snapshot is for people: make it when there is nothing better to do.
+            if self.inbox.is_empty() && self.wake.1.is_empty() {
+                replace(&self.publish, &self.unread, self.core.status());
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        for action in self.core.handle(Instant::now(), input) {
+            match action {
+                Action::Open(id, config) => self.open(id, config),
+                Action::Run(id, job) => {
+                    let jobs = self.roots.get(&id).and_then(|root| root.jobs.as_ref());
+                    // A worker that died has said so itself.
+                    let _ = jobs.map(|jobs| jobs.send(job));
+                }
+                Action::Take(id) => self.take(id),
+                // The worker ends when it has no job any more, and takes the watches along.
+                Action::Close(id) => drop(self.roots.remove(&id)),
+                Action::Sync(id, order) => self.sync(id, *order),
+                Action::Look(id, look, order, folders) => self.look(id, look, *order, folders),
+                Action::EndSync(run, why) => {
+                    if let Some(running) = self.runs.get(&run) {
+                        running.end(why);
+                    }
+                }
+                Action::SeekLock(id, key) => self.seek_lock(id, key),
+                // A run that lasts keeps it for so long.
+                Action::DropLock(id) => drop(self.locks.remove(&id)),
+                Action::Tell(told) => {
+                    if let Some(listener) = &self.listener {
+                        listener.tell(told);
+                    }
+                }
+                Action::Send(frame) => {
+                    if let Some((_, pipe)) = &mut self.pipe {
+                        let written = pipe.write(&frame);
+                        self.written(written);
+                    }
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, written: Written) {
+        self.stuck = written == Written::Partly;
+        if written == Written::Closed {
+            self.pipe = None;
+            *lock(&self.last_word) = None;
+            self.input(Input::Detach);
+        }
+    }
+
+    fn goodbye(&mut self) {
+        if let Some((generation, pipe)) = &mut self.pipe {
+            say_bye(pipe, *generation, "stopped");
+        }
+    }
+}
