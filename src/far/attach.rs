@@ -374,13 +374,13 @@ impl Attached {
 
 impl Source for Attached {
     fn next(&mut self) -> Result<Vec<News>, Ended> {
-        if let Some(store) = &mut self.store {
-            store.settle()?;
-        }
         loop {
             self.settle()?;
             if !self.news.is_empty() {
                 return Ok(std::mem::take(&mut self.news));
+            }
+            if let Some(store) = &mut self.store {
+                store.settle()?;
             }
             let ready = self.wait()?;
             if ready.line {
