@@ -147,6 +147,8 @@ pub struct Attached {
     patience: Duration,
     /// Why there is no line.
     why: String,
+    /// The last one that was of use broke.
+    lost: bool,
     /// Waits to be said.
     news: Vec<News>,
 }
@@ -174,6 +176,7 @@ impl Attached {
             retry: None,
             patience: AGAIN,
             why: String::new(),
+            lost: false,
             news: Vec::new(),
         };
         attached.call();
@@ -290,10 +293,15 @@ impl Attached {
             self.attached = false;
             if was_of_use {
                 self.patience = AGAIN;
+                self.lost = true;
+                // It may have hung up only, or another one may be there.
                 self.call();
-                self.why = format!("the Emacs at {} has gone", self.socket());
             } else {
                 self.later("it hangs up");
+            }
+            // One that ends may still have been there for a moment.
+            if self.lost && self.line.is_none() {
+                self.why = format!("the Emacs at {} has gone", self.socket());
             }
             return;
         };
@@ -306,6 +314,7 @@ impl Attached {
                 if line.talk.listed {
                     line.until = None;
                     self.patience = AGAIN;
+                    self.lost = false;
                 }
             }
             Err(Rubbish::OtherVersion(version)) => {

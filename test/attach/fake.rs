@@ -131,7 +131,7 @@ fn names_are_as_without_one() {
         assert_eq!(program.line(), expected[0]);
         line.change(&place, "", "INBOX");
         assert_eq!(program.line(), expected[1]);
-        drop((line, fake));
+        drop((fake, line));
         program.problem();
         program.until("");
         place.deliver(".a.b&APw-");
@@ -172,7 +172,7 @@ fn one_that_goes_is_done_without_and_comes_back() {
         if ends_well {
             fs::remove_file(&place.socket).unwrap();
         }
-        drop((line, fake));
+        drop((fake, line));
         alone(&place, &program, "has gone");
     }
     // Its directory, too.
@@ -278,7 +278,7 @@ fn it_ends_when_asked_whoever_speaks() {
     drop(program.input.take());
     assert_eq!(program.ended(), Some(0));
     line.ended();
-    drop((line, fake));
+    drop((fake, line));
     let mut program = place.attach(&[]);
     assert_eq!(program.line(), "");
     program.signal(Signal::SIGTERM);

@@ -1,5 +1,7 @@
 //! The core's decisions, one by one.  What must hold whatever happens is `test/sim`'s business.
 
+mod listening;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
