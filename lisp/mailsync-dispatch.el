@@ -275,6 +275,8 @@ Where Gnus is not loaded there is nothing to check."
      (mailsync--ready account (nth 2 record)))
     (`("remote" ,account ,number ,what ,state ,text)
      (mailsync-remote-notice account (string-to-number number) what state text))
+    (`("log" "error" ,text)
+     (mailsync--once (list 'log text) 'error "%s" text))
     (`("log" ,level ,text)
      (mailsync-log-add (intern level) "%s" text))
     (`("bye" ,text)

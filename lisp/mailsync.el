@@ -93,6 +93,25 @@ is synced, `paused' and `failing', and while a server is watched, `offline' and
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
 
+(defcustom mailsync-listen nil
+  "Whether programs on this machine are told which folders were checked.
+For a server where this Emacs splits the mail: there `mailsync-watch --attach',
+which another machine runs over ssh, names a folder only when Gnus has checked
+it.  Without such an Emacs it watches by itself.
+
+If t, Emacs listens at the Unix socket \"mailsync/listen\" in the directory
+that $XDG_RUNTIME_DIR names; where there is none, in /run/user/UID; where there
+is none either, in \"mailsync-UID\" below $TMPDIR or /tmp.  A file name is that
+of another socket (then `mailsync-watch' needs its option `--socket'), in a
+directory that only you may enter; it is made if it is missing.  If nil, nobody
+is told."
+  :type '(choice (const :tag "No" nil)
+                 (const :tag "At the default socket" t)
+                 (file :tag "At another socket"))
+  :set #'mailsync-accounts--set
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
 ;;;; Declarations
 
 (declare-function mailsync-gnus-setup "mailsync-gnus")
@@ -100,6 +119,7 @@ is synced, `paused' and `failing', and while a server is watched, `offline' and
 (declare-function mailsync-module--check "ext:mailsync-engine")
 (declare-function mailsync-module--configure "ext:mailsync-engine")
 (declare-function mailsync-module--farewell "ext:mailsync-engine")
+(declare-function mailsync-module--listen "ext:mailsync-engine")
 (declare-function mailsync-module--start "ext:mailsync-engine")
 (declare-function mailsync-module--stop "ext:mailsync-engine")
 
@@ -199,6 +219,7 @@ Return nil if there is no engine that could."
               (error nil))
         (mailsync--keep-states (mapcar #'car accounts))
         (mailsync-sync-keep vector)
+        (mailsync--listen)
         (mailsync-log-add 'info "configured anew: %s"
                           (mapconcat #'car accounts ", "))
         t))))
@@ -235,6 +256,7 @@ Return nil if there is no engine that could."
     (if mailsync--pipe
         (mailsync-module--configure vector)
       (mailsync--start-engine vector)))
+  (mailsync--listen)
   (mailsync-status-update)
   (if (featurep 'gnus)
       (mailsync--meet-gnus)
@@ -258,9 +280,35 @@ Return nil if there is no engine that could."
   (mailsync--open-pipe
    (lambda (process generation)
      (mailsync-module--start process generation accounts
-                             (when-let ((runtime (getenv "XDG_RUNTIME_DIR")))
-                               (mailsync-pipe-encode runtime)))))
+                             (mailsync--runtime-directory))))
   (add-hook 'kill-emacs-hook #'mailsync--farewell))
+
+(defun mailsync--runtime-directory ()
+  "The directory of the user's session as the module wants it, or nil."
+  (when-let ((runtime (getenv "XDG_RUNTIME_DIR")))
+    (mailsync-pipe-encode runtime)))
+
+(defun mailsync--listen ()
+  "Have the engine listen as `mailsync-listen' says.
+A mistake in it is reported, and stops nothing else."
+  (mailsync--call #'mailsync-module--listen
+                  (pcase mailsync-listen
+                    ('nil nil)
+                    ('t "")
+                    ((and (pred stringp)
+                          (guard (not (equal mailsync-listen "")))
+                          (guard (not (file-remote-p mailsync-listen))))
+                     (mailsync-pipe-encode (expand-file-name mailsync-listen)))
+                    (_
+                     (mailsync--once (list 'listen mailsync-listen) 'error
+                                     "`mailsync-listen' is neither nil nor t \
+nor the name of a file on this machine: %S" mailsync-listen)
+                     nil))
+                  (mailsync--runtime-directory)
+                  (float (if (mailsync-accounts--seconds-p
+                              mailsync-check-timeout)
+                             mailsync-check-timeout
+                           10))))
 
 (defun mailsync--start-alone ()
   "Start an engine that watches nothing, for a syncer that has no account."

@@ -16,7 +16,8 @@
 //! [`frame`] is the wire format, [`module`] is all that Lisp sees.
 //!
 //! [`remote`] watches stores on other machines.  [`far`] is mailsync-watch, the same engine at the far
-//! end of an ssh connection, without Emacs.
+//! end of an ssh connection, without Emacs; [`listen`] is how that program asks an Emacs on its own
+//! machine.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -27,6 +28,7 @@ pub mod echo;
 pub mod engine;
 pub mod far;
 pub mod frame;
+pub mod listen;
 pub mod maildir;
 #[cfg(feature = "module")]
 pub mod module;

@@ -3,171 +3,25 @@
 //! Nothing here waits for a fixed time.  That something is *not* said is shown by what is said next.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 
 use mailsync_module::change::Kinds;
 use mailsync_module::remote::protocol::{Dialect, Reader, Said};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{LONG, deliver, in_namespace, maildir};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mailsync-watch");
-
-/// The program, with nothing of this user's around it.
-fn command(options: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.env_remove("MAILDIR").env("HOME", "/nonexistent");
-    command.args(options);
-    command.stdin(Stdio::piped());
-    command.stdout(Stdio::piped());
-    command.stderr(Stdio::piped());
-    command
-}
-
-/// The program while it runs; its standard input stays open.
-struct Program {
-    child: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<Vec<u8>>,
-    problems: Receiver<Vec<u8>>,
-}
-
-/// The lines that come from there, each without its end.
-fn lines(from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (tell, lines) = channel();
-    thread::spawn(move || {
-        let mut from = BufReader::new(from);
-        let mut line = Vec::new();
-        while let Ok(1..) = from.read_until(b'\n', &mut line) {
-            assert_eq!(line.pop(), Some(b'\n'), "a line without its end");
-            if tell.send(std::mem::take(&mut line)).is_err() {
-                return;
-            }
-        }
-    });
-    lines
-}
-
-impl Program {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let output = lines(child.stdout.take().unwrap());
-        Self::around(child, output)
-    }
-
-    /// As `start`, but nobody reads its output yet.
-    fn unread(command: &mut Command) -> (Self, ChildStdout) {
-        let mut child = command.spawn().unwrap();
-        let output = child.stdout.take().unwrap();
-        (Self::around(child, channel().1), output)
-    }
-
-    fn around(mut child: Child, lines_of_output: Receiver<Vec<u8>>) -> Self {
-        let input = child.stdin.take();
-        let problems = lines(child.stderr.take().unwrap());
-        Program {
-            child,
-            input,
-            lines: lines_of_output,
-            problems,
-        }
-    }
-
-    /// As `start`, for a store; returns when it is being watched.
-    fn watching(root: &Path, options: &[&str]) -> Self {
-        let mut command = command(options);
-        let program = Self::start(command.arg("--maildir").arg(root));
-        assert_eq!(program.line(), "");
-        program
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.lines.recv_timeout(LONG).expect("another line")
-    }
-
-    /// The next line.
-    fn line(&self) -> String {
-        String::from_utf8(self.bytes()).expect("a line in UTF-8")
-    }
-
-    /// The next two lines, in order.
-    fn two(&self) -> [String; 2] {
-        let mut two = [self.line(), self.line()];
-        two.sort();
-        two
-    }
-
-    /// Read on until this line comes; what came before it.
-    fn until(&self, line: &str) -> Vec<String> {
-        let mut before = Vec::new();
-        loop {
-            let next = self.line();
-            if next == line {
-                return before;
-            }
-            before.push(next);
-        }
-    }
-
-    /// The next problem that it speaks of.
-    fn problem(&self) -> String {
-        let line = self.problems.recv_timeout(LONG).expect("a problem");
-        String::from_utf8(line).unwrap()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        kill(pid, signal).unwrap();
-    }
-
-    /// Wait until a signal has stopped it, all of its threads.
-    fn wait_stopped(&self) {
-        let tasks = format!("/proc/{}/task", self.child.id());
-        let stopped = |task: PathBuf| {
-            let status = fs::read_to_string(task.join("status")).unwrap();
-            status.contains("\nState:\tT")
-        };
-        let end = Instant::now() + LONG;
-        while !fs::read_dir(&tasks)
-            .unwrap()
-            .all(|it| stopped(it.unwrap().path()))
-        {
-            assert!(Instant::now() < end, "it does not stop");
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    /// Wait until it has ended by itself; its exit code.
-    fn ended(&mut self) -> Option<i32> {
-        let end = Instant::now() + LONG;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < end, "it does not end");
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use program::{Program, command, lines};
+use support::{deliver, in_namespace, maildir};
 
 /// A store with an inbox and these folders, by their directories.
 fn store(folders: &[&str]) -> (tempfile::TempDir, PathBuf) {

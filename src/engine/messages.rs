@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::config::{AccountConfig, RemoteId, RootConfig, RootId, SyncConfig};
 use crate::change::{AccountId, Folder};
+use crate::listen::Told;
 use crate::remote::connection;
 use crate::remote::heard::Heard;
 use crate::remote::watcher::Over;
@@ -79,6 +80,9 @@ pub enum Input {
     MountsAreTold(bool),
     /// Something was mounted or unmounted here.
     Mounts(Vec<PathBuf>),
+    /// Other programs want to know what was checked, where Lisp is silent after so long (`None`: nobody
+    /// does).
+    Listen(Option<Duration>),
     /// Only time has passed.
     Tick,
 }
@@ -110,4 +114,6 @@ pub enum Action {
     Connect(RemoteId, Box<connection::Order>),
     /// End it.
     Disconnect(RemoteId),
+    /// Tell this to other programs.
+    Tell(Vec<Told>),
 }

@@ -2,7 +2,8 @@
 //! maildir change.  No Emacs, no configuration file, no network, no child process.
 //!
 //! [`options`] is the command line, [`connection`] the two ends that it lives between, [`store`] where
-//! names come from (a [`Source`], of which there can be others), [`names`] how folders are called;
+//! names come from (a [`Source`]), [`attach`] another such, an Emacs on this machine that says which
+//! folders its Gnus has checked, [`names`] how folders are called;
 //! what is printed is [`crate::remote::protocol`].  Here it is put together: one thread waits for the
 //! source and prints, the main thread waits for whatever ends the program.
 //!
@@ -11,6 +12,7 @@
 //! looked after by the engine, which names the folders that differ; an empty line is printed only
 //! where names cannot say it.
 
+pub mod attach;
 pub mod connection;
 pub mod names;
 pub mod options;
@@ -27,10 +29,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::change::Kinds;
+use crate::listen::place::Place;
 use crate::remote::protocol;
 use crate::threads;
+use attach::Attached;
 use connection::Over;
-use options::{Options, Wanted};
+use options::{Attach, Options, Wanted};
 use store::Store;
 
 /// sysexits.h: the command was used incorrectly.
@@ -59,8 +63,10 @@ pub enum News {
         /// What.
         kinds: Kinds,
     },
-    /// What a user should know.
+    /// What a user should know, once.
     Problem(String),
+    /// What a user should know each time.
+    Turn(String),
 }
 
 /// Where changes come from.
@@ -201,12 +207,12 @@ fn start(roots: &[PathBuf], options: Options, end: &Sender<Ended>) -> anyhow::Re
     connection::serve(move |why| {
         let _ = over.send(Ended::Over(why));
     })?;
-    let mut source = Store::watch(roots, &options)?;
+    let mut source = source(roots, &options)?;
     let roots = roots.to_vec();
     let (over, panicked) = (end.clone(), end.clone());
     let body = move || {
         let _ = over.send(print(
-            &mut source,
+            &mut *source,
             &roots,
             &options,
             connection::print,
@@ -218,9 +224,18 @@ fn start(roots: &[PathBuf], options: Options, end: &Sender<Ended>) -> anyhow::Re
     })
 }
 
+fn source(roots: &[PathBuf], options: &Options) -> anyhow::Result<Box<dyn Source + Send>> {
+    let place = match &options.attach {
+        Attach::No => return Ok(Box::new(Store::watch(roots, options)?)),
+        Attach::Default => Place::Runtime(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
+        Attach::Socket(file) => Place::File(std::path::absolute(file)?),
+    };
+    Ok(Box::new(Attached::new(place, roots, options)))
+}
+
 /// Print what comes, until nothing does or nobody reads it.
 fn print(
-    source: &mut impl Source,
+    source: &mut (impl Source + ?Sized),
     roots: &[PathBuf],
     options: &Options,
     mut write: impl FnMut(&[u8]) -> io::Result<()>,
@@ -251,6 +266,7 @@ fn print(
                     let name = (options.naming).name(options.dialect, roots, &name, &directory);
                     lines.extend(protocol::change(options.dialect, &name, kinds));
                 }
+                News::Turn(text) => complain(&text),
                 News::Problem(text) => {
                     if !said.contains(&text) {
                         complain(&text);

@@ -26,6 +26,9 @@ which something changed.  An empty line later on: anything may have changed.
                        where the kernel's limits do not let all be watched
   -t, --template=STR   put each name into STR in place of %s
   -i, --inbox=STR      call the inbox STR instead of INBOX
+      --attach         name a folder only when the Gnus of an Emacs on this machine that has
+                       `mailsync-listen' set has checked it; without one watch as always
+      --socket=FILE    attach to the Emacs that listens there
       --kinds          say what changed, too: the protocol of mailsync's own client
   -V, --version        print the version
   -?, -h, --help       print this
@@ -64,6 +67,18 @@ pub enum Poll {
     Refused,
 }
 
+/// Which Emacs to attach to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Attach {
+    /// None.
+    #[default]
+    No,
+    /// The one at the default socket.
+    Default,
+    /// The one at this socket.
+    Socket(PathBuf),
+}
+
 /// How to watch, and what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -75,6 +90,8 @@ pub struct Options {
     pub delays: Delays,
     /// How often to look.
     pub poll: Poll,
+    /// Whether an Emacs says what to tell.
+    pub attach: Attach,
     /// How folders are called.
     pub naming: Naming,
     /// How changes are said.
@@ -88,6 +105,7 @@ impl Default for Options {
             layout: Layout::Auto,
             delays: delays(Duration::from_millis(200)),
             poll: Poll::default(),
+            attach: Attach::default(),
             naming: Naming::default(),
             dialect: Dialect::default(),
         }
@@ -139,6 +157,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wanted, St
             }
             Short('i') | Long("inbox") => {
                 options.naming.inbox = parser.value().map_err(text)?.into_vec();
+            }
+            // The socket says more, whatever the order.
+            Long("attach") if options.attach == Attach::No => options.attach = Attach::Default,
+            Long("attach") => {}
+            Long("socket") => {
+                let socket = parser.value().map_err(text)?;
+                if socket.is_empty() {
+                    return Err("--socket wants the name of a socket".to_owned());
+                }
+                options.attach = Attach::Socket(socket.into());
             }
             Long("kinds") => options.dialect = Dialect::Kinds,
             Short('V') | Long("version") => return Ok(Wanted::Version),
@@ -221,6 +249,20 @@ mod tests {
                 },
             ),
             (
+                "--attach",
+                Options {
+                    attach: Attach::Default,
+                    ..default()
+                },
+            ),
+            (
+                "--socket a --attach",
+                Options {
+                    attach: Attach::Socket("a".into()),
+                    ..default()
+                },
+            ),
+            (
                 "-t x%s -i y",
                 Options {
                     naming: naming("y", b"x%s"),
@@ -252,6 +294,9 @@ mod tests {
             ("-m", "-m"),
             ("--maildir=", "--maildir wants"),
             ("--kinds=yes", "--kinds"),
+            ("--attach=yes", "--attach"),
+            ("--socket", "--socket"),
+            ("--socket=", "--socket wants"),
             ("--layout dovecot", "--layout wants"),
             ("--delay soon", "--delay wants"),
             ("--delay -1", "--delay wants"),

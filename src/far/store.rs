@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -24,7 +25,8 @@ const GENERATION: i64 = 1;
 
 /// The engine, and what it has said.
 pub struct Store {
-    engine: Handle,
+    /// There until this is dropped.
+    engine: Option<Handle>,
     pipe: PipeReader,
     frames: Frames,
     /// The frame that was handed out last, if it has to be acknowledged.
@@ -59,13 +61,30 @@ impl Store {
         let writer = Pipe::new(writer)?;
         let engine = Handle::start_with(vec![account], GENERATION, writer, World::real())?;
         Ok(Store {
-            engine,
+            engine: Some(engine),
             pipe,
             frames: Frames::default(),
             unread: None,
             unseen: roots.iter().cloned().collect(),
             looks_refused: options.poll == Poll::Refused,
         })
+    }
+
+    /// Gets ready when `next` does not wait for long.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// What was handed out has been printed.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn settle(&mut self) -> Result<(), Ended> {
+        if let (Some(sequence), Some(engine)) = (self.unread.take(), &self.engine) {
+            (engine.acknowledge(GENERATION, sequence)).map_err(Ended::failed)?;
+        }
+        Ok(())
     }
 
     fn news(&mut self, record: Record) -> Result<Option<News>, Ended> {
@@ -99,9 +118,7 @@ impl Store {
 
 impl Source for Store {
     fn next(&mut self) -> Result<Vec<News>, Ended> {
-        if let Some(sequence) = self.unread.take() {
-            (self.engine.acknowledge(GENERATION, sequence)).map_err(Ended::failed)?;
-        }
+        self.settle()?;
         loop {
             if let Some(frame) = self.frames.take().map_err(Ended::failed)? {
                 self.unread = (frame.sequence != 0).then_some(frame.sequence);
@@ -118,6 +135,14 @@ impl Source for Store {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Ended::Failed(error.to_string())),
             }
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.stop();
         }
     }
 }

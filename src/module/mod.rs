@@ -5,6 +5,7 @@
 //! as unibyte strings: Lisp encodes and decodes them, in one place (`mailsync-pipe.el`).
 
 mod convert;
+mod listening;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use emacs::{Env, Result, Value, Vector, defun};
 use crate::engine::actor::Handle;
 use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
+use crate::listen::place::Place;
 use crate::threads;
 
 thread_local! {
@@ -85,6 +87,7 @@ fn start(
     let pipe = whole(Pipe::new(env.open_channel(process)?))?;
     let handle = whole(Handle::start(accounts, generation, pipe, runtime.map(path)))?;
     ENGINE.set(Some(handle));
+    listening::forget();
     Ok(())
 }
 
@@ -104,6 +107,21 @@ fn configure(accounts: Vector<'_>) -> Result<Option<bool>> {
 fn attach(env: &Env, process: Value<'_>, generation: i64) -> Result<Option<bool>> {
     let pipe = whole(Pipe::new(env.open_channel(process)?))?;
     engine(|handle| handle.attach(generation, pipe))
+}
+
+/// Have programs of this machine told what was checked, through the Unix socket FILE.
+/// That is an absolute name as unibyte string, empty for the default, which RUNTIME (a directory as
+/// unibyte string, or nil) says, or nil: no program is told.  Emacs is silent when it has not
+/// answered for TIMEOUT seconds, a float.  What goes wrong comes through the pipe.
+/// Return t, or nil if no engine runs.
+#[defun]
+fn listen(file: Option<Vec<u8>>, runtime: Option<Vec<u8>>, timeout: f64) -> Result<Option<bool>> {
+    let place = file.map(|file| match file.is_empty() {
+        true => Place::Runtime(runtime.map(path)),
+        false => Place::File(path(file)),
+    });
+    let timeout = whole(convert::seconds(timeout))?;
+    engine(|handle| listening::listen(handle, place, timeout))
 }
 
 /// Tell the engine that the frame SEQUENCE of GENERATION has been read, whole.
@@ -217,6 +235,7 @@ fn run(
 /// Waits until syncers that run were told to end, for 0.3 seconds at most.
 #[defun]
 fn farewell() -> Result<Option<bool>> {
+    listening::forget();
     Ok(ENGINE.take().map(|handle| {
         handle.farewell(Duration::from_millis(300));
         true
@@ -227,6 +246,7 @@ fn farewell() -> Result<Option<bool>> {
 /// Its threads end by themselves a moment later.
 #[defun]
 fn stop() -> Result<Option<bool>> {
+    listening::forget();
     Ok(ENGINE.take().map(|handle| {
         handle.stop();
         true

@@ -12,6 +12,7 @@ use crate::engine::config::AccountConfig;
 use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
 use crate::engine::status::Status;
+use crate::listen::Listener;
 use crate::threads;
 
 /// The main thread's end of an engine.  Every call returns at once.
@@ -101,6 +102,24 @@ impl Handle {
     /// When the engine has ended.
     pub fn attach(&self, generation: i64, pipe: Pipe) -> Result<()> {
         self.send(Message::Attach(generation, pipe))
+    }
+
+    /// Have this tell other programs what was checked, or nobody; it ends with the engine at the
+    /// latest.  Lisp is silent when it has not answered for `timeout`.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn listen(&self, listener: Option<Box<dyn Listener>>, timeout: Duration) -> Result<()> {
+        self.send(Message::Listen(listener, timeout))
+    }
+
+    /// Something that puts a line into the log, from any thread.
+    pub fn log(&self) -> impl Fn(&'static str, String) + Clone + Send + use<> {
+        let messages = self.messages.clone();
+        move |level, text| {
+            // The engine may have ended before whoever speaks.
+            let _ = messages.send(Message::Input(Input::Log(level, text)));
+        }
     }
 
     /// Lisp has read a frame.

@@ -28,6 +28,7 @@ use crate::engine::environment::{Environment, News, slept};
 use crate::engine::pipe::{Pipe, Written};
 use crate::engine::status::Status;
 use crate::frame::Payload;
+use crate::listen::Listener;
 use crate::maildir::{DiskFs, Fs};
 use crate::remote::connection::Connection;
 use crate::remote::watcher::Over;
@@ -85,6 +86,8 @@ enum Message {
     /// The wall clock jumped.
     Clock,
     Attach(i64, Pipe),
+    /// Who passes on what was checked, where Lisp is silent after so long.
+    Listen(Option<Box<dyn Listener>>, Duration),
     Resolve(String, Names),
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
     /// What an account's folders differ from their servers in.
@@ -162,6 +165,8 @@ struct Actor {
     remotes: HashMap<RemoteId, Connection>,
     /// Accounts whose folders are being looked at.
     looking: HashSet<AccountId>,
+    /// Ends when it is dropped.
+    listener: Option<Box<dyn Listener>>,
     wake: (Sender<()>, Receiver<()>),
     pipe: Option<(i64, Pipe)>,
     last_word: LastWord,
@@ -191,6 +196,7 @@ impl Actor {
             runs: HashMap::new(),
             remotes: HashMap::new(),
             looking: HashSet::new(),
+            listener: None,
             wake: bounded(1),
             pipe: None,
             last_word,
@@ -270,6 +276,11 @@ impl Actor {
                         self.stuck = false;
                         self.input(Input::Attach(generation, limit));
                     }
+                    Ok(Message::Listen(listener, timeout)) => {
+                        let timeout = listener.is_some().then_some(timeout);
+                        self.listener = listener;
+                        self.input(Input::Listen(timeout));
+                    }
                     Ok(Message::Resolve(slot, names)) => self.resolve(slot, names),
                     Ok(Message::Resolved(slot, request, pairs)) => {
                         let waiting = self.resolving.remove(&slot).flatten();
@@ -348,6 +359,11 @@ impl Actor {
                 Action::DropLock(id) => drop(self.locks.remove(&id)),
                 Action::Connect(id, order) => self.connect(id, *order),
                 Action::Disconnect(id) => self.disconnect(id),
+                Action::Tell(told) => {
+                    if let Some(listener) = &self.listener {
+                        listener.tell(told);
+                    }
+                }
                 Action::Send(frame) => {
                     if let Some((_, pipe)) = &mut self.pipe {
                         let written = pipe.write(&frame);

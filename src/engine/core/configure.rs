@@ -170,6 +170,9 @@ impl<C: Coalesce> Core<C> {
         let these = |folder: &Folder| folder.account == account && these(folder);
         let account = &mut self.accounts[account.0];
         owe(&mut self.owed, account, &mut self.notifier, &these);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.forget(&these);
+        }
         if let Some(syncs) = &mut account.syncs {
             syncs.scheduler.forget(&these);
         }

@@ -3,12 +3,14 @@
 //! Owns the coalescers, the schedulers and the notifier, knows each root's folders, gives the
 //! workers their jobs.  It does no I/O and reads no clock, so that the simulator can run it as it
 //! is.  [`configure`] goes over to other accounts, [`watching`] takes in what happens in the roots,
-//! [`remotes`] what happens in stores on other machines, [`syncing`] has accounts synced, [`kept`] is what
-//! waits for that; [`account`] and [`root`] are single ones.
+//! [`remotes`] what happens in stores on other machines, [`syncing`] has accounts synced,
+//! [`listening`] tells other programs, [`kept`] is what waits for that; [`account`] and [`root`] are
+//! single ones.
 
 mod account;
 mod configure;
 mod kept;
+mod listening;
 mod remotes;
 mod root;
 mod syncing;
@@ -26,6 +28,7 @@ pub use super::messages::{Action, Input};
 use super::status::{AccountStatus, Status};
 use crate::change::{AccountId, Kinds};
 use crate::coalesce::{Coalesce, Coalescer};
+use crate::listen::ledger::Ledger;
 use crate::notifier::{Notice, Notifier};
 use crate::remote::watcher as remote;
 use crate::syncer::RunId;
@@ -55,6 +58,8 @@ pub struct Core<C = Coalescer> {
     mounts_are_told: bool,
     /// What was not told of folders when their roots were given up: whoever has them now tells.
     owed: HashMap<Arc<Path>, Kinds>,
+    /// What Lisp has not checked yet, if other programs are told.
+    ledger: Option<Ledger>,
 }
 
 impl<C: Coalesce> Default for Core<C> {
@@ -72,6 +77,7 @@ impl<C: Coalesce> Default for Core<C> {
             runs: 0,
             mounts_are_told: false,
             owed: HashMap::new(),
+            ledger: None,
         }
     }
 }
@@ -119,6 +125,11 @@ impl<C: Coalesce> Core<C> {
                 self.rouse(Depth::Everything, near);
             }
             Input::Checked(account, folders) => {
+                if let Some(ledger) = &mut self.ledger {
+                    for (real, serial) in &folders {
+                        ledger.checked(now, real, *serial);
+                    }
+                }
                 if let Some(syncs) = self.known(&account).and_then(|id| self.syncs(id)) {
                     for (real, serial) in folders {
                         syncs.scheduler.checked(&real, serial);
@@ -177,6 +188,7 @@ impl<C: Coalesce> Core<C> {
                 let event = remote::Event::Over(number, over);
                 self.remote_event(now, id, event, &mut actions);
             }
+            Input::Listen(timeout) => self.listen(timeout),
             Input::Tick => {}
         }
         self.pump(now, &mut actions);
@@ -217,7 +229,9 @@ impl<C: Coalesce> Core<C> {
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(Syncs::deadline);
         let remotes = self.remotes.values().map(Remote::deadline);
-        let all = coalescers.chain(roots).chain(syncs).chain(remotes);
+        let ledger = self.ledger.iter().map(Ledger::deadline);
+        let all = coalescers.chain(roots).chain(syncs);
+        let all = all.chain(remotes).chain(ledger);
         all.flatten().min()
     }
 
@@ -266,12 +280,14 @@ impl<C: Coalesce> Core<C> {
         if self.roots.values().all(Root::idle) {
             self.owed.clear();
         }
-        for account in &mut self.accounts {
-            for change in account.due(now) {
+        for id in 0..self.accounts.len() {
+            for change in self.accounts[id].due(now) {
                 self.delivered += 1;
+                self.unchecked(now, &change);
                 self.notifier.change(change);
             }
         }
+        self.pass_on(now, actions);
         self.tell_states();
         self.tell_remotes();
         self.sync(now, actions);
@@ -351,7 +367,8 @@ impl<C: Coalesce> Core<C> {
         let syncs = syncs.map(|it| it.scheduler.held());
         let remotes = self.remotes.values().map(Remote::held);
         let entries = coalescers.chain(roots).chain(syncs).chain(remotes);
-        entries.sum::<usize>() + self.notifier.len() + self.owed.len()
+        let unchecked = self.ledger.as_ref().map_or(0, Ledger::len);
+        entries.sum::<usize>() + self.notifier.len() + self.owed.len() + unchecked
     }
 }
 

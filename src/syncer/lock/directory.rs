@@ -11,14 +11,14 @@ use rustix::io::Errno;
 
 /// A directory in which ours may be.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    pub(super) path: PathBuf,
+pub(crate) struct Candidate {
+    pub(crate) path: PathBuf,
     /// We are the ones to make it, and the last to try.
-    pub(super) ours: bool,
+    pub(crate) ours: bool,
 }
 
 /// The directories that go with the user's session, and one that anybody has.
-pub(super) fn candidates(runtime: Option<&Path>) -> Vec<Candidate> {
+pub(crate) fn candidates(runtime: Option<&Path>) -> Vec<Candidate> {
     let user = rustix::process::geteuid().as_raw();
     let session = PathBuf::from(format!("/run/user/{user}"));
     let given = runtime.filter(|it| it.is_absolute()).map(Path::to_owned);
@@ -33,14 +33,14 @@ pub(super) fn candidates(runtime: Option<&Path>) -> Vec<Candidate> {
 
 /// Where the locks are.
 #[derive(Debug)]
-pub(super) struct Directory {
-    pub(super) fd: OwnedFd,
-    pub(super) path: PathBuf,
+pub(crate) struct Directory {
+    pub(crate) fd: OwnedFd,
+    pub(crate) path: PathBuf,
 }
 
 impl Directory {
     /// Open a file in it, which may be new.
-    pub(super) fn file(&self, name: &str) -> Result<File> {
+    pub(crate) fn file(&self, name: &str) -> Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let opened = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
         let file = opened.with_context(|| format!("opening {}", self.says(name)))?;
@@ -48,7 +48,7 @@ impl Directory {
     }
 
     /// Whether this is the file that others would find by this name.
-    pub(super) fn names(&self, file: &File, name: &str) -> Result<bool> {
+    pub(crate) fn names(&self, file: &File, name: &str) -> Result<bool> {
         let path = || self.says(name);
         let ours = fstat(file).with_context(path)?;
         match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -59,12 +59,12 @@ impl Directory {
     }
 
     /// Whether both are one.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         matches!((fstat(&self.fd), fstat(&other.fd)), (Ok(a), Ok(b)) if same(&a, &b))
     }
 
     /// The whole name of a file in it, for the user.
-    pub(super) fn says(&self, name: &str) -> String {
+    pub(crate) fn says(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
     }
 }
@@ -74,7 +74,7 @@ fn same(a: &Stat, b: &Stat) -> bool {
 }
 
 /// Make and open the directory of the locks, in the first of these that is ours.
-pub(super) fn directory(candidates: &[Candidate]) -> Result<Directory> {
+pub(crate) fn directory(candidates: &[Candidate]) -> Result<Directory> {
     let mut last = Err(Errno::NOENT).context("no directory for locks");
     for candidate in candidates {
         let path = &candidate.path;
@@ -115,7 +115,7 @@ fn is_refused(error: &anyhow::Error) -> bool {
     errno.is_some_and(|errno| refusals.contains(errno))
 }
 
-pub(super) const DIRECTORY: OFlags = OFlags::DIRECTORY
+pub(crate) const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::RDONLY)
     .union(OFlags::CLOEXEC);
 

@@ -8,7 +8,7 @@
 //! mailsync; other programs that sync (a cron job) have locks of their own.  What is done without
 //! the lock is decided elsewhere.
 
-mod directory;
+pub(crate) mod directory;
 mod key;
 mod search;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The core's decisions, one by one.  What must hold whatever happens is `test/sim`'s business.
 
+mod listening;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +43,8 @@ struct Bench {
     closed: Vec<usize>,
     /// What was done with watcher programs.
     programs: Vec<String>,
+    /// What other programs were told.
+    passed_on: Vec<crate::listen::Told>,
 }
 
 fn root(directory: &str) -> RootConfig {
@@ -110,6 +114,7 @@ impl Bench {
             origins: false,
             closed: Vec::new(),
             programs: Vec::new(),
+            passed_on: Vec::new(),
         };
         bench.give(Input::Attach(1, MUCH));
         bench.give(Input::MountsAreTold(true));
@@ -134,6 +139,7 @@ impl Bench {
                 Action::Close(RootId(root)) => self.closed.push(root),
                 Action::SeekLock(_, key) => self.locks.push(key),
                 Action::Take(_) | Action::DropLock(_) => {}
+                Action::Tell(told) => self.passed_on.extend(told),
                 Action::Sync(_, order) => self.runs.push(scope(&order.scope)),
                 Action::Connect(RemoteId(remote), order) => {
                     self.programs

@@ -131,6 +131,7 @@ impl World {
                     self.wants_lock = false;
                     self.rules.locked = false;
                 }
+                Action::Tell(_) => return Err("nobody listens".to_owned()),
             }
         }
         if self.setup.timing.per_run && !spawned && self.there {

@@ -1,0 +1,42 @@
+//! Which socket is served for which engine: one that stays as it was goes on being served, without a
+//! gap for the programs that are attached to it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::engine::actor::Handle;
+use crate::engine::core::Input;
+use crate::listen::place::Place;
+use crate::listen::server::Server;
+
+thread_local! {
+    /// What is served, and whether it still is.
+    static SERVED: RefCell<Option<(Place, Arc<AtomicBool>)>> = const { RefCell::new(None) };
+}
+
+/// Have this engine serve the socket there from now on, or none.
+pub(super) fn listen(handle: &Handle, place: Option<Place>, timeout: Duration) -> Result<()> {
+    let Some(place) = place else {
+        SERVED.set(None);
+        return handle.listen(None, timeout);
+    };
+    let served = SERVED.with_borrow(|served| {
+        let same = served.as_ref().filter(|(old, _)| *old == place);
+        same.is_some_and(|(_, alive)| alive.load(Ordering::Relaxed))
+    });
+    if served {
+        return handle.input(Input::Listen(Some(timeout)));
+    }
+    let (server, alive) = Server::start(place.clone(), handle.log())?;
+    SERVED.set(Some((place, alive)));
+    handle.listen(Some(Box::new(server)), timeout)
+}
+
+/// There is another engine, or none.
+pub(super) fn forget() {
+    SERVED.set(None);
+}
