@@ -80,7 +80,8 @@ A state of \"gone\" means that it is configured no longer."
   (let* ((key (cons account number))
          (state (intern state))
          (known (assoc key mailsync-remote--states))
-         (old (plist-get (cdr known) :state)))
+         (before (cdr known))
+         (told (plist-get before :told)))
     (cond
      ((eq state 'gone)
       (setq mailsync-remote--states (delq known mailsync-remote--states)))
@@ -89,12 +90,10 @@ A state of \"gone\" means that it is configured no longer."
       (setf (alist-get key mailsync-remote--states nil nil #'equal)
             (list :what what :state state :text text
                   ;; Another try is no news, but its end is.
-                  :told (if (eq state 'starting)
-                            (plist-get (cdr known) :told)
-                          state)))
-      (unless (and (eq old state) (equal text (plist-get (cdr known) :text)))
-        (mailsync-remote--say account what state text
-                              (plist-get (cdr known) :told)))))
+                  :told (if (eq state 'starting) told state)))
+      (unless (and (eq state (plist-get before :state))
+                   (equal text (plist-get before :text)))
+        (mailsync-remote--say account what state text told))))
     (mailsync-status-update)))
 
 (defun mailsync-remote--say (account what state text before)

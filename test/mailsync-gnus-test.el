@@ -92,6 +92,27 @@
                                (mailsync-gnus-folder-groups '("home" "a" nil)))
                          (list methods wanted expected))))))))
 
+(ert-deftest mailsync-gnus-test-imap-servers-elsewhere ()
+  "The server of an account without a maildir is elsewhere, if there is one."
+  (let ((here '(nnimap "here" (nnimap-address "127.0.0.1")))
+        (far '(nnimap "far" (nnimap-address "imap.example.org")))
+        (other '(nnimap "other" (nnimap-address "imap.example.com"))))
+    (pcase-dolist
+        (`(,methods ,wanted ,expected)
+         `(((,here) nil ("nnimap+here:a"))
+           ((,here ,far) nil ("nnimap+far:a"))
+           ((,here ,far ,other) nil nil) ; which one?
+           ((,here ,far ,other) "here" ("nnimap+here:a"))))
+      (let ((mailsync-gnus-test--accounts
+             `(("home" :remote (watcher "x") :gnus-server ,wanted))))
+        (mailsync-gnus-test--with-groups
+            (mapcar (lambda (method)
+                      (list (format "nnimap+%s:a" (cadr method)) method))
+                    methods)
+          (should (equal (list methods wanted
+                               (mailsync-gnus-folder-groups '("home" "a" nil)))
+                         (list methods wanted expected))))))))
+
 (ert-deftest mailsync-gnus-test-maildir-directories ()
   "An nnmaildir group is found by its directory, however it is spelt."
   (let* ((dir (file-truename (make-temp-file "mailsync-gnus" t)))

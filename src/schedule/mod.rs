@@ -195,7 +195,8 @@ impl Scheduler {
         }
     }
 
-    /// The account begins to be synced.
+    /// The account begins to be synced, and nothing of it is wanted for its own sake before that moment,
+    /// which may be to come.
     pub fn begin(&mut self, now: Instant) {
         if !self.begun {
             self.begun = true;
@@ -406,6 +407,7 @@ impl Scheduler {
             moment,
         });
         whole.moment = moment;
+        whole.since = whole.since.min(now);
         whole.urgent |= urgent;
         whole.untold |= untold;
         if urgent {

@@ -90,7 +90,8 @@ class Remote(World):
         self.mail = self.dir + "/dovecot/mail/alice"
         words = self.sshd.command(self.program, "--maildir='%s'" % self.mail)
         self.account = ":remote (watcher %s)" % " ".join(map(lisp, words))
-        return super().launch(mode, more)
+        # Nobody waits here until a wait has doubled that often.
+        return super().launch(mode, "(setq mailsync-max-delay 5)" + more)
 
     def connections(self):
         found = subprocess.run(["pgrep", "-f", self.program + " "], capture_output=True, text=True, check=False)
@@ -103,6 +104,12 @@ class Remote(World):
 
     def wait_far_end(self, state):
         self.emacs.wait("the far end is " + state, lambda: state in self.far_end(), 60)
+
+    def wait_status(self, *texts):
+        """Wait until `mailsync-status' shows all of these."""
+        form = '(string-replace "\\n" " " (mailsync-status--text))'
+        self.emacs.wait("the status: %s" % (texts,),
+                        lambda: (lambda shown: all(text in shown for text in texts))(self.emacs.value(form)))
 
     def rest(self):
         self.emacs.quiet(3.5)
@@ -183,10 +190,7 @@ class Remote(World):
     def away(self):
         self.sshd.stop()
         self.emacs.wait_fact("state\toffline")
-        status = "(progn (require 'mailsync-status) (mailsync-status--text))"
-        text = self.emacs.value(status)
-        assert "offline" in text and "next try" in text, text
-        assert "ssh exited with 255" in text, text
+        self.wait_status("offline", "next try", "ssh exited with 255")
         self.append("lists", "while it is away")
         self.sshd.start()
         self.arrives("lists", "while it is away")
@@ -197,8 +201,7 @@ class Remote(World):
         os.rename(self.sshd.dir + "/me.pub", self.sshd.dir + "/elsewhere")
         self.sshd.cut()
         self.emacs.wait_fact("state\tpaused", 90)
-        text = self.emacs.value("(mailsync-status--text)")
-        assert "Permission denied" in text and "mailsync-resume" in text, text
+        self.wait_status("Permission denied", "mailsync-resume")
         os.rename(self.sshd.dir + "/elsewhere", self.sshd.dir + "/me.pub")
         self.emacs.do('(mailsync-resume "w")')
         self.wait_far_end("connected")

@@ -120,6 +120,9 @@ impl<C: Coalesce> Core<C> {
                 }
             }
         }
+        for (id, configs) in remotes {
+            self.watch_remotes(now, id, configs, actions);
+        }
         for (id, config) in syncs {
             let had = self.accounts[id.0].syncs.is_some();
             self.resync(now, id, config, actions);
@@ -131,9 +134,6 @@ impl<C: Coalesce> Core<C> {
             {
                 syncs.scheduler.want_everything(now, false);
             }
-        }
-        for (id, configs) in remotes {
-            self.watch_remotes(now, id, configs, actions);
         }
         self.each_remote(now, None, &Event::Resume, actions);
     }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::account::Syncs;
+use super::remotes::Remote;
 use super::root::{Phase, Root};
 use super::{Action, Core};
 use crate::change::{AccountId, Folder};
@@ -14,6 +15,9 @@ use crate::schedule::{Act, Look};
 use crate::syncer::lock::Key;
 use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Event, RunId, Scope};
+
+/// The first sync waits so long at most for the account's servers to be watched.
+const CONNECTING: Duration = Duration::from_secs(5);
 
 impl<C: Coalesce> Core<C> {
     pub(super) fn each_syncs(&mut self, act: impl Fn(&mut Syncs)) {
@@ -30,6 +34,12 @@ impl<C: Coalesce> Core<C> {
         actions: &mut Vec<Action>,
     ) {
         let key = self.key(id);
+        // What happens there until it is watched nobody tells: one sync for both.
+        let begin = if self.remotes_of(id).any(Remote::is_starting) {
+            now + CONNECTING
+        } else {
+            now
+        };
         let account = &mut self.accounts[id.0];
         match (&mut account.syncs, config) {
             (Some(syncs), Some(config)) => {
@@ -52,7 +62,7 @@ impl<C: Coalesce> Core<C> {
             (None, None) => {}
         }
         if let Some(syncs) = &mut account.syncs {
-            syncs.scheduler.begin(now);
+            syncs.scheduler.begin(begin);
         }
     }
 

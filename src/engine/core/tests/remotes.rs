@@ -108,6 +108,30 @@ fn a_change_there_is_synced_at_once_and_not_checked() {
 }
 
 #[test]
+fn the_first_sync_waits_a_little_for_the_server() {
+    for (connects, expected) in [(2, vec!["*"]), (9, vec!["*", "*"])] {
+        let mut bench = Bench::new(&[]);
+        let mut accounts = config(&[], true, &["watch"]);
+        if let Some(sync) = &mut accounts[0].sync {
+            sync.timing.at_start = true;
+        }
+        bench.give(Input::Configure(accounts));
+        bench.give(Input::Locked(AccountId(0), Lock::Ours));
+        for second in 1..30 {
+            bench.later(1);
+            if second == connects {
+                bench.heard(1, true, &[]);
+            }
+            if second == connects || second == 20 {
+                let run = bench.runs.len() as u64;
+                bench.ends(run, Outcome::Ok);
+            }
+        }
+        assert_eq!(bench.runs(), expected, "{connects}");
+    }
+}
+
+#[test]
 fn a_storm_of_reconnections_is_few_syncs() {
     let mut bench = Bench::watching(&["/m"], true);
     bench.heard(1, true, &[]);
