@@ -201,7 +201,8 @@ impl<C: Coalesce> Core<C> {
         let roots = self.roots.values().map(Root::deadline);
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(Syncs::deadline);
-        let ledger = self.ledger.iter().map(Ledger::deadline);
+        let untold = |id: AccountId| self.accounts[id.0].untold() > 0;
+        let ledger = self.ledger.iter().map(|it| it.deadline(untold));
         let all = coalescers.chain(roots).chain(syncs).chain(ledger);
         all.flatten().min()
     }
