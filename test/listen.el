@@ -14,8 +14,6 @@
 (defvar mail-sources)
 (defvar mailsync-gnus-max-wait)
 (defvar nnmail-split-methods)
-(defvar nnimap-inbox)
-(defvar nnimap-split-methods)
 
 (defvar listen-held nil "Folders whose checks are held; t for all.")
 
@@ -56,8 +54,10 @@
   (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
   (let ((split '(("lists" "^Subject:.*list"))))
     (if (getenv "GNUS_NNIMAP")
-        (setq nnimap-inbox "INBOX"
-              nnimap-split-methods split)
+        (setq gnus-secondary-select-methods
+              (mapcar (lambda (server)
+                        (append server `((nnimap-inbox "INBOX") (nnimap-split-methods ,split))))
+                      gnus-secondary-select-methods))
       (setq gnus-secondary-select-methods
             `((nnmaildir "fix" (directory ,(getenv "GNUS_NNMAILDIR")) (get-new-mail t)))
             mail-sources `((maildir :path ,(concat e2e-work "mail") :subdirs ("new")))

@@ -86,7 +86,7 @@
         (test-with-mailsync '("") nil
           (test-watching "w")
           (test-wait (lambda ()
-                       (string-match-p (concat "error +`mailsync-listen'.*" what) (test-log))))
+                       (string-match-p (concat "error +.mailsync-listen..*" what) (test-log))))
           (test-deliver root)
           (test-wait (lambda () (test-changed "INBOX" 'new)))))
       (ignore socket))))

@@ -88,6 +88,10 @@ for program in "${emacsen[@]}"; do
         check "both sides the same, mbsync, tmux, $name" \
             env EMACS="$program" timeout -k 10 300 test/sync.py mbsync verbatim tmux
         check "both sides the same, Gnus, several Emacsen, troubles, runs, $name" sync_days "$program"
+        for backend in nnmaildir nnimap; do
+            check "the Emacs on the server splits first, $backend, $name" \
+                env EMACS="$program" timeout -k 10 120 test/listen.sh "$backend"
+        done
         check "typing while mail arrives, $name" \
             env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e.sh nnmaildir typing
     fi

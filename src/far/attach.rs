@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use rustix::net::send;
 
 use super::options::Options;
 use super::store::Store;
@@ -201,7 +201,7 @@ impl Attached {
         self.vigil = Vigil::of(&self.place.awaited());
         self.retry = None;
         let found = place::find(&self.place).map(|stream| {
-            let sent = send(&stream, ATTACH, SendFlags::NOSIGNAL);
+            let sent = send(&stream, ATTACH, place::NO_SIGNAL);
             sent.ok()
                 .filter(|count| *count == ATTACH.len())
                 .map(|_| stream)

@@ -6,15 +6,57 @@
 //! is silent, until it answers anything.  While it is silent nothing is passed on, since nobody
 //! listens: programs watch by themselves then.  What is unanswered is kept for when it is back.
 //!
-//! At most one entry a folder.
+//! A check may change folders: it splits the inbox, or moves what is new to where it is not.  So what
+//! was checked is kept for a moment, and as long as such changes are on their way, so that all of it is
+//! told at once, each folder once: whoever syncs then has one sync to do.
+//!
+//! At most two entries a folder.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Spot, Told};
 use crate::change::{AccountId, Change, Folder, Kinds};
+
+/// How long it takes until what a check has changed is noticed.
+const SETTLES: Duration = Duration::from_millis(50);
+
+/// What was checked is not kept for longer.
+const MOST_KEPT: Duration = Duration::from_secs(2);
+
+/// Changes of a folder that are answered, and not passed on yet.
+struct Kept {
+    account: AccountId,
+    kinds: Kinds,
+    /// When the first was answered, and when the last.
+    first: Instant,
+    last: Instant,
+}
+
+/// What the folders of an account that were checked wait for.
+struct Limit {
+    /// Changes that Lisp was not told of.
+    busy: bool,
+    /// When the newest change came that is not answered.
+    newest: Option<Instant>,
+    /// When the last answer came.
+    last: Instant,
+}
+
+#[derive(Default)]
+struct Limits(HashMap<AccountId, Limit>);
+
+impl Limits {
+    /// When a folder is passed on at the latest, as far as is known.
+    fn until(&self, kept: &Kept) -> Instant {
+        let most = kept.first + MOST_KEPT;
+        let free = (self.0.get(&kept.account))
+            .filter(|it| !it.busy && it.newest.is_none_or(|newest| newest < kept.first));
+        free.map_or(most, |it| most.min(it.last + SETTLES))
+    }
+}
 
 /// Changes of a folder that are not answered.
 struct Entry {
@@ -31,6 +73,7 @@ struct Entry {
 pub struct Ledger {
     timeout: Duration,
     entries: HashMap<Arc<Path>, Entry>,
+    kept: BTreeMap<Spot, Kept>,
     /// When Lisp answered last.
     answered: Option<Instant>,
     silent: bool,
@@ -45,6 +88,7 @@ impl Ledger {
         Ledger {
             timeout,
             entries: HashMap::new(),
+            kept: BTreeMap::new(),
             answered: None,
             silent: false,
             roots: None,
@@ -98,8 +142,14 @@ impl Ledger {
         if serial < entry.serials.0 {
             return;
         }
-        let told = Told::Change(entry.spot.clone(), entry.kinds);
-        self.told.push(told);
+        let kept = self.kept.entry(entry.spot.clone()).or_insert(Kept {
+            account: entry.folder.account,
+            kinds: Kinds::empty(),
+            first: now,
+            last: now,
+        });
+        kept.kinds = kept.kinds.then(entry.kinds);
+        kept.last = now;
         if serial >= entry.serials.1 {
             self.entries.remove(real);
         } else {
@@ -127,12 +177,42 @@ impl Ledger {
         }
     }
 
-    /// What is to be told now.
-    pub fn take(&mut self, now: Instant) -> Vec<Told> {
+    /// What is to be told now; Lisp was not told yet of changes in accounts that are `busy`.
+    pub fn take(&mut self, now: Instant, busy: impl Fn(AccountId) -> bool) -> Vec<Told> {
         if !self.silent {
             self.expire(now);
         }
+        let limits = self.limits(&busy);
+        let free = self.kept.iter();
+        let free = free.filter(|(_, kept)| self.silent || limits.until(kept) <= now);
+        let free: Vec<Spot> = free.map(|(spot, _)| spot.clone()).collect();
+        for spot in free {
+            if let Some(kept) = self.kept.remove(&spot) {
+                self.told.push(Told::Change(spot, kept.kinds));
+            }
+        }
         std::mem::take(&mut self.told)
+    }
+
+    fn limits(&self, busy: &impl Fn(AccountId) -> bool) -> Limits {
+        let mut limits = Limits::default();
+        if self.kept.is_empty() {
+            return limits;
+        }
+        for kept in self.kept.values() {
+            let limit = (limits.0).entry(kept.account).or_insert_with(|| Limit {
+                busy: busy(kept.account),
+                newest: None,
+                last: kept.last,
+            });
+            limit.last = limit.last.max(kept.last);
+        }
+        for entry in self.entries.values() {
+            if let Some(limit) = limits.0.get_mut(&entry.folder.account) {
+                limit.newest = limit.newest.max(Some(entry.since));
+            }
+        }
+        limits
     }
 
     fn expire(&mut self, now: Instant) {
@@ -152,24 +232,27 @@ impl Ledger {
 
     /// When to take again at the latest.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self, busy: impl Fn(AccountId) -> bool) -> Option<Instant> {
         if self.silent {
             return None;
         }
-        let since = self.entries.values().map(|entry| entry.since).min()?;
-        Some(since + self.timeout)
+        let since = self.entries.values().map(|entry| entry.since).min();
+        let limits = self.limits(&busy);
+        let kept = self.kept.values().map(|kept| limits.until(kept)).min();
+        let silent = since.map(|since| since + self.timeout);
+        silent.into_iter().chain(kept).min()
     }
 
     /// Entries held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.kept.len()
     }
 
-    /// Whether all is answered.
+    /// Whether all is answered and passed on.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.kept.is_empty()
     }
 }
 
@@ -183,6 +266,8 @@ mod tests {
         Change(&'static str, u64),
         Checked(&'static str, u64),
         Keep(&'static [usize]),
+        /// Changes are on their way to Lisp, or not any more.
+        Busy(bool),
         Says(&'static str),
     }
 
@@ -206,12 +291,13 @@ mod tests {
         use Do::*;
         let table: Vec<(&str, Vec<(u64, Do)>)> = vec![
             (
-                "an answer passes it on",
+                "an answer passes it on, a moment later",
                 vec![
                     (0, Change("a", 1)),
                     (10, Says("")),
                     (20, Checked("a", 1)),
-                    (20, Says("a:n")),
+                    (69, Says("")),
+                    (70, Says("a:n")),
                     (2000, Says("")),
                 ],
             ),
@@ -222,9 +308,47 @@ mod tests {
                     (0, Change("b", 2)),
                     (10, Change("a", 3)),
                     (20, Checked("a", 3)),
-                    (20, Says("a:n")),
-                    (30, Checked("b", 2)),
-                    (30, Says("b:n")),
+                    (70, Says("a:n")),
+                    (80, Checked("b", 2)),
+                    (130, Says("b:n")),
+                ],
+            ),
+            (
+                "what a check has changed goes along",
+                vec![
+                    (0, Change("inbox", 1)),
+                    (10, Checked("inbox", 1)),
+                    (20, Busy(true)),
+                    (200, Says("")),
+                    (220, Busy(false)),
+                    (220, Change("inbox", 2)),
+                    (220, Change("lists", 3)),
+                    (300, Checked("inbox", 2)),
+                    (400, Says("")),
+                    (500, Checked("lists", 3)),
+                    (549, Says("")),
+                    (550, Says("inbox:n lists:n")),
+                ],
+            ),
+            (
+                "but not for ever",
+                vec![
+                    (0, Change("inbox", 1)),
+                    (0, Checked("inbox", 1)),
+                    (0, Busy(true)),
+                    (1999, Says("")),
+                    (2000, Says("inbox:n")),
+                    (2000, Busy(false)),
+                ],
+            ),
+            (
+                "a check that was late before holds up nobody",
+                vec![
+                    (0, Change("a", 1)),
+                    (10, Change("b", 2)),
+                    (20, Checked("b", 2)),
+                    (70, Says("b:n")),
+                    (1000, Says("a:n")),
                 ],
             ),
             (
@@ -233,10 +357,9 @@ mod tests {
                     (0, Change("a", 1)),
                     (10, Change("a", 2)),
                     (900, Checked("a", 1)),
-                    (900, Says("a:n")),
                     (1000, Says("")),
                     (1100, Checked("a", 2)),
-                    (1100, Says("a:n")),
+                    (1150, Says("a:n")),
                     (9000, Says("")),
                 ],
             ),
@@ -261,11 +384,11 @@ mod tests {
                     (1500, Says("")),
                     (9000, Change("c", 3)),
                     (10_000, Checked("b", 2)),
-                    (10_000, Says("b:n back")),
+                    (10_000, Says("back")),
                     (10_100, Checked("a", 1)),
-                    (10_100, Says("a:n")),
-                    // It is late there, but alive.
-                    (11_000, Says("c:n")),
+                    (10_200, Says("a:n")),
+                    // It is late with the third, but alive.
+                    (11_000, Says("b:n c:n")),
                     (90_000, Says("")),
                 ],
             ),
@@ -274,12 +397,24 @@ mod tests {
                 vec![
                     (0, Change("a", 1)),
                     (0, Checked("a", 1)),
-                    (0, Says("a:n")),
+                    (50, Says("a:n")),
                     (60_000, Change("a", 2)),
                     (60_000, Says("")),
                     (61_000, Says("silent")),
                     (61_001, Checked("a", 2)),
-                    (61_001, Says("a:n back")),
+                    (61_001, Says("back")),
+                    (61_051, Says("a:n")),
+                ],
+            ),
+            (
+                "what was checked before the silence is told before it",
+                vec![
+                    (0, Change("a", 1)),
+                    (100, Checked("a", 1)),
+                    (101, Change("b", 2)),
+                    (1101, Says("a:n silent")),
+                    (1200, Checked("b", 2)),
+                    (1250, Says("b:n back")),
                 ],
             ),
             (
@@ -296,6 +431,7 @@ mod tests {
         for (what, steps) in table {
             let start = Instant::now();
             let mut ledger = Ledger::new(Duration::from_secs(1));
+            let mut busy = false;
             for (number, (ms, step)) in steps.into_iter().enumerate() {
                 let now = start + Duration::from_millis(ms);
                 match step {
@@ -316,11 +452,13 @@ mod tests {
                         let ids: Vec<_> = ids.iter().map(|id| AccountId(*id)).collect();
                         ledger.keep(&ids);
                     }
+                    Busy(flag) => busy = flag,
                     Says(expected) => {
-                        let said = short(ledger.take(now));
+                        let said = short(ledger.take(now, |_| busy));
                         assert_eq!(said, expected, "{what}, step {number}");
                         // It is never late itself.
-                        assert!(ledger.deadline().is_none_or(|at| at > now), "{what}");
+                        let next = ledger.deadline(|_| busy);
+                        assert!(next.is_none_or(|at| at > now), "{what}");
                     }
                 }
             }
@@ -336,6 +474,6 @@ mod tests {
         ledger.roots(vec!["/a".into()]);
         ledger.roots(vec!["/a".into()]);
         let roots = |all: &[&str]| Told::Roots(all.iter().map(Into::into).collect());
-        assert_eq!(ledger.take(now), [roots(&[]), roots(&["/a"])]);
+        assert_eq!(ledger.take(now, |_| false), [roots(&[]), roots(&["/a"])]);
     }
 }

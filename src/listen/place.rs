@@ -16,7 +16,7 @@ use rustix::fs::{
     renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
 
 use crate::syncer::lock::directory::{DIRECTORY, candidates, directory};
 
@@ -306,11 +306,35 @@ impl Drop for Locked<'_> {
 
 /// Connect without waiting, even where whoever serves the socket does not accept.
 fn connect(address: &Path) -> Result<UnixStream> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let socket = socket()?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(address)?)?;
     Ok(UnixStream::from(socket))
 }
+
+/// A socket that does not wait, and that no child inherits.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn socket() -> rustix::io::Result<OwnedFd> {
+    use rustix::net::{SocketFlags, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// A socket that does not wait, and that no child inherits, but for one that is forked just now.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn socket() -> rustix::io::Result<OwnedFd> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+/// So that a write to nobody is an error and no signal: where there is no such flag, our threads block
+/// all signals anyway.
+#[cfg(not(target_vendor = "apple"))]
+pub const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+/// As elsewhere.
+#[cfg(target_vendor = "apple")]
+pub const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// Connect to whoever serves one of these sockets, if that is the same user.
 ///

@@ -453,7 +453,7 @@ impl Client {
                     return Ok(());
                 }
             }
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            let flags = place::NO_SIGNAL | SendFlags::DONTWAIT;
             match send(&self.stream, &self.out[self.written..], flags) {
                 Ok(count) => self.written += count,
                 Err(Errno::INTR) => {}

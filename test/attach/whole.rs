@@ -165,3 +165,24 @@ fn an_emacs_that_is_stuck_or_stops() {
     assert!(program.problem().contains("attached to"));
     program.until("");
 }
+
+/// So that whoever syncs has one sync to do.
+#[test]
+fn what_a_split_has_changed_comes_together() {
+    let place = Place::new(&[".foo", ".other"]);
+    let (inbox, foo) = (place.folder(""), place.folder(".foo"));
+    let mut emacs = Emacs::start(&place, Duration::from_secs(600));
+    let program = place.attach(&[]);
+    assert_eq!(program.line(), "");
+    place.deliver("");
+    emacs.wants_checked(inbox.clone());
+    let message = fs::read_dir(inbox.join("new")).unwrap().next();
+    fs::rename(message.unwrap().unwrap().path(), foo.join("new/split")).unwrap();
+    emacs.checked(inbox.clone());
+    emacs.checked(foo);
+    emacs.checked(inbox);
+    assert_eq!(program.two(), ["INBOX", "foo"]);
+    place.deliver(".other");
+    emacs.checked(place.folder(".other"));
+    assert_eq!(program.line(), "other");
+}

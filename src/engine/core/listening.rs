@@ -74,7 +74,8 @@ impl<C: Coalesce> Core<C> {
         };
         ledger.keep(&listed);
         ledger.roots(roots);
-        let told = ledger.take(now);
+        let accounts = &self.accounts;
+        let told = ledger.take(now, |id| accounts[id.0].untold() > 0);
         if !told.is_empty() {
             actions.push(Action::Tell(told));
         }

@@ -229,7 +229,8 @@ impl<C: Coalesce> Core<C> {
         let syncs = self.accounts.iter().filter_map(|it| it.syncs.as_ref());
         let syncs = syncs.map(Syncs::deadline);
         let remotes = self.remotes.values().map(Remote::deadline);
-        let ledger = self.ledger.iter().map(Ledger::deadline);
+        let untold = |id: AccountId| self.accounts[id.0].untold() > 0;
+        let ledger = self.ledger.iter().map(|it| it.deadline(untold));
         let all = coalescers.chain(roots).chain(syncs);
         let all = all.chain(remotes).chain(ledger);
         all.flatten().min()
