@@ -36,6 +36,7 @@ pub enum Record {
         directory: PathBuf,
     },
     Log,
+    Remote,
     Resolved,
     Sync,
     Syncing,
@@ -143,6 +144,12 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 field()?;
                 field()?;
                 Record::Log
+            }
+            b"remote" => {
+                for _ in 0..5 {
+                    field()?;
+                }
+                Record::Remote
             }
             b"resolved" => {
                 let header: Vec<String> =

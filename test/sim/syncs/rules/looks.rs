@@ -83,7 +83,7 @@ impl Rules {
             {
                 // It waits for no check, if for anything.
                 need.unseen = None;
-                need.optional |= !need.wished;
+                need.optional |= !need.wished && need.far.is_none();
                 if *seen == Seen::Pushed && need.optional {
                     needs.remove(*folder);
                 }

@@ -135,14 +135,15 @@ impl Rules {
         self.moment
     }
 
-    pub fn begin(&mut self, now: Duration) {
+    /// The account is synced from now on; that it is watched on the server is waited for so long.
+    pub fn begin(&mut self, now: Duration, connecting: Duration) {
         self.begun = true;
         self.poll_from = now;
         if self.timing.at_start {
             let moment = self.moment();
             self.wish = Some(Wish {
                 moment,
-                since: now,
+                since: now + connecting,
                 urgent: false,
                 untold: true,
             });
@@ -181,6 +182,37 @@ impl Rules {
         need.serial = need.serial.max(serial);
         need.unanswered.get_or_insert(now);
         need.unseen.get_or_insert(now);
+    }
+
+    /// The core has learned of a change on the server.
+    pub fn far_changed(&mut self, now: Duration, folder: &str) {
+        if self.ignores(folder) {
+            return;
+        }
+        self.aside.remove(folder);
+        let moment = self.moment();
+        let need = self.needs.entry(folder.to_owned());
+        let need = need.or_insert_with(|| Need::new(now));
+        if need.optional {
+            need.optional = false;
+            need.first = now;
+        }
+        need.moment = moment;
+        need.far.get_or_insert(now);
+    }
+
+    /// Anything may have changed on the server.
+    pub fn everything(&mut self, now: Duration) {
+        let moment = self.moment();
+        let wish = self.wish.get_or_insert(Wish {
+            since: now,
+            urgent: false,
+            untold: true,
+            moment,
+        });
+        wish.moment = moment;
+        wish.since = wish.since.min(now);
+        wish.untold = true;
     }
 
     /// Lisp says that it has checked a folder, which it really began to do at this moment.
@@ -392,6 +424,11 @@ impl Rules {
             let inter = self.inter(folder).max(self.timing.inter);
             let delay = self.timing.base.max(inter);
             let by = need.first.max(self.hindered) + delay + wait;
+            // What happens there waits for nobody.
+            let far = need.far.map(|far| far.max(self.hindered) + inter + SLACK);
+            if far.is_some_and(|by| now > by) {
+                return Err(format!("{folder} changed there at {:?}", need.far));
+            }
             if now > by {
                 return Err(format!(
                     "I2, I4: {folder} has waited since {:?}",

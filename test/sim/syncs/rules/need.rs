@@ -23,6 +23,8 @@ pub(super) struct Need {
     pub(super) unanswered: Option<Duration>,
     /// The first change that Lisp has not looked at, whatever it says.
     pub(super) unseen: Option<Duration>,
+    /// The first change there.
+    pub(super) far: Option<Duration>,
     /// Only a look has found something, which may be refused.
     pub(super) optional: bool,
 }
@@ -40,6 +42,7 @@ impl Need {
             serial: 0,
             unanswered: None,
             unseen: None,
+            far: None,
             optional: false,
         }
     }
@@ -55,5 +58,6 @@ impl Need {
         self.serial = self.serial.max(later.serial);
         self.unanswered = first(self.unanswered, later.unanswered);
         self.unseen = first(self.unseen, later.unseen);
+        self.far = first(self.far, later.far);
     }
 }

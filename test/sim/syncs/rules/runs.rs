@@ -119,17 +119,28 @@ impl Rules {
                 return Err(format!("{folder}: {:?} after it was synced", now - *at));
             }
         }
-        let since = needs.values().map(|it| it.oldest + self.timing.base);
+        let base = |it: &Need| {
+            if it.far.is_some() {
+                Duration::ZERO
+            } else {
+                self.timing.base
+            }
+        };
+        let since = needs.values().map(|it| it.oldest + base(it));
         let since = since.chain(wish.map(|it| it.since)).min();
         let patient = since.is_some_and(|since| now < since + self.timing.check);
         // The wait is for the run, and begins with the first change in it.
-        let unseen = needs.iter().filter(|(name, _)| covered(name));
+        // One that changed there, too, does not wait.
+        let unseen = (needs.iter()).filter(|(name, need)| covered(name) && need.far.is_none());
+        // Nor does a sync of everything that one of them takes along.
+        let far = scope.is_none() && needs.values().any(|need| need.far.is_some());
         // Lisp may have looked, and its answer is lost: the machine knows what it is told.
         let mut late = unseen.clone().filter_map(|(_, need)| need.unanswered);
         let late = late.any(|first| first + self.timing.check <= now);
         let unseen = unseen.filter_map(|(name, need)| Some((need.unseen?, name)));
         if let Some((first, folder)) = unseen.min()
             && patient
+            && !far
             && !late
             && !self.silent
             && now < first + self.timing.check

@@ -124,9 +124,8 @@ impl World {
                     self.rules.locked = false;
                     self.later(ms(20), Happens::Locks);
                 }
-                Action::Connect(..) | Action::Disconnect(_) => {
-                    return Err(format!("not wanted: {action:?}"));
-                }
+                Action::Connect(id, order) => self.connects(id, order.number)?,
+                Action::Disconnect(id) => self.disconnects(id),
                 Action::DropLock(_) => {
                     self.wants_lock = false;
                     self.rules.locked = false;

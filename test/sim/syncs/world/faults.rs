@@ -17,7 +17,7 @@ impl World {
         if !self.there {
             return Ok(());
         }
-        match self.rng.below(19) {
+        match self.rng.below(21) {
             0 => {
                 self.say("lisp restarts");
                 self.stats.restarts += 1;
@@ -98,6 +98,7 @@ impl World {
                 self.take()
             }
             16 => self.ask_once(),
+            19 | 20 => self.far_fault(),
             17 if self.setup.timing.at_start => self.restart_emacs(),
             15 if self.setup.timing.at_start => {
                 self.unconfigure()?;
@@ -149,6 +150,7 @@ impl World {
         self.wants_lock = false;
         self.deaf = false;
         self.once = Once::default();
+        self.forget_watcher();
         self.wished.clear();
         self.there = false;
         self.begin()

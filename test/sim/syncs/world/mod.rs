@@ -3,9 +3,10 @@
 //!
 //! [`users`] do something, the [`kernel`] tells of it, the [`engine`] acts, [`lisp`] checks,
 //! somebody [`looks`] what is to be pushed, the syncer [`runs`] in [`steps`], [`once`] also where it
-//! is no account's; [`faults`] befall all of them.  In the end all comes to [`rest`].  [`setup`] is what differs between the lives, [`stats`] what they had.
+//! is no account's; the server may be watched ([`far`]); [`faults`] befall all of them.  In the end all comes to [`rest`].  [`setup`] is what differs between the lives, [`stats`] what they had.
 
 mod engine;
+mod far;
 mod faults;
 mod kernel;
 mod lisp;
@@ -38,6 +39,7 @@ use crate::machine::Trace;
 use crate::rng::Rng;
 use crate::world::{Outcome as Verdict, ms};
 use engine::Spy;
+use far::Watching;
 use looks::Looking;
 use once::Once;
 use runs::Process;
@@ -64,6 +66,9 @@ enum Happens {
     User,
     Far,
     Fault,
+    Watches(u64),
+    HangsUp(u64),
+    FarTells(u64, &'static str),
     Take,
     Work(RootId, Job),
     Read(i64),
@@ -129,6 +134,7 @@ pub struct World {
     outage: Option<Outcome>,
     requests: i64,
     once: Once,
+    watching: Watching,
     /// Folders of which the last run said that all was well, and did nothing.
     lied: BTreeSet<&'static str>,
     /// Names and records, as the last look has seen them.
@@ -176,6 +182,7 @@ impl World {
             outage: None,
             requests: 0,
             once: Once::default(),
+            watching: Watching::default(),
             lied: BTreeSet::new(),
             glimpsed: BTreeMap::new(),
             wished: BTreeMap::new(),
@@ -295,7 +302,11 @@ impl World {
                 self.later(self.setup.far_pace * 2, Happens::Far);
                 let folder = *self.rng.choose(&FOLDERS);
                 self.mail.far(folder, &mut self.rng);
+                self.far_happened(folder);
             }
+            Happens::Watches(number) => return self.watches(number),
+            Happens::HangsUp(number) => return self.hangs_up(number),
+            Happens::FarTells(number, folder) => return self.far_tells(number, folder),
             Happens::Fault => {
                 if let Some(faults) = self.setup.faults {
                     self.later(faults * 2, Happens::Fault);

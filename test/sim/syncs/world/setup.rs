@@ -89,6 +89,8 @@ pub struct Setup {
     pub refuses: bool,
     /// Its syncer is OfflineIMAP, during whose runs some changes are kept from Lisp.
     pub(super) offlineimap: bool,
+    /// Somebody watches the server.
+    pub(super) watched: bool,
     /// The maildirs are away for so long at first.
     pub(super) away: Option<Duration>,
 }
@@ -160,8 +162,17 @@ impl Setup {
             fickle: rng.once_in(2),
             lies,
             refuses: records && rng.once_in(4),
+            watched: rng.once_in(2),
             away: rng.once_in(6).then(|| seconds(rng.below(100))),
             offlineimap: records && rng.once_in(3),
+        }
+    }
+
+    /// A life in which nobody watches the server, so that runs are counted that begin here.
+    pub fn unwatched(rng: &mut Rng) -> Self {
+        Setup {
+            watched: false,
+            ..Setup::random(rng)
         }
     }
 
@@ -181,6 +192,8 @@ impl Setup {
             lies,
             by_hand: (lies == 0).then(|| seconds(*rng.choose(&[5, 10, 30]))),
             refuses: false,
+            // It would have synced what a look should have seen.
+            watched: false,
             away: None,
             places: 2,
             teases: true,
@@ -207,6 +220,7 @@ impl Setup {
             fickle: false,
             lies: 0,
             refuses: false,
+            watched: false,
             away: None,
             ..Setup::random(rng)
         };
@@ -251,6 +265,7 @@ impl Setup {
                 poll: None,
             }],
             delays: self.delays,
+            // What the world watches, it adds.
             remotes: Vec::new(),
             sync: Some(SyncConfig {
                 timing: self.timing.clone(),

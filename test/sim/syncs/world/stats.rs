@@ -28,6 +28,9 @@ pub struct Stats {
     pub busy: u64,
     /// Runs of no account.
     pub once: u64,
+    /// Programs that watch the server, and what they told.
+    pub connections: u64,
+    pub told_far: u64,
     /// The most that it took to bring everything to rest.
     pub last_runs: u64,
 }
@@ -54,6 +57,8 @@ impl Stats {
         self.torn += other.torn;
         self.busy += other.busy;
         self.once += other.once;
+        self.connections += other.connections;
+        self.told_far += other.told_far;
         self.last_runs = self.last_runs.max(other.last_runs);
     }
 }

@@ -91,11 +91,13 @@ impl World {
             let moment = self.rules.moment();
             self.rules = Rules::new(timing);
             self.rules.go_on(runs, full_syncs, moment);
-            self.rules.begin(self.now);
+            self.rules
+                .begin(self.now, seconds(if self.setup.watched { 5 } else { 0 }));
         } else {
             self.rules.retimed(self.now, timing);
         }
-        let account = self.setup.account();
+        let mut account = self.setup.account();
+        account.remotes = self.remote();
         self.handle(Input::Configure(vec![account]))
     }
 

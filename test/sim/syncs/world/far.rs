@@ -1,0 +1,154 @@
+//! The played watcher of the server: a program that tells, sometimes late, what happens there, and that
+//! ends at any time.  What happens while nobody watches it does not tell.
+
+use std::collections::HashMap;
+
+use mailsync_module::change::Kinds;
+use mailsync_module::engine::config::{RemoteConfig, RemoteId};
+use mailsync_module::engine::core::Input;
+use mailsync_module::remote::heard::Heard;
+use mailsync_module::remote::names::Naming;
+use mailsync_module::remote::watcher::{How, Over, Program, Retry};
+use mailsync_module::syncer::outcome::Exit;
+
+use super::{Happens, World, seconds};
+use crate::world::{Outcome as Verdict, ms};
+
+/// The program that runs, as far as anybody knows.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    id: Option<RemoteId>,
+    number: u64,
+    lives: bool,
+    watches: bool,
+}
+
+impl World {
+    pub(super) fn remote(&self) -> Vec<RemoteConfig> {
+        let remote = RemoteConfig {
+            program: Program {
+                argv: vec!["watch".into()],
+                search: Vec::new(),
+                environment: Vec::new(),
+                naming: Naming::default(),
+            },
+            retry: Retry {
+                inter: self.setup.timing.inter,
+                max: self.setup.timing.max,
+            },
+        };
+        let watched = self.setup.watched.then_some(remote);
+        watched.into_iter().collect()
+    }
+
+    pub(super) fn connects(&mut self, id: RemoteId, number: u64) -> Verdict {
+        let known = self.watching.id == Some(id);
+        if known && self.watching.lives {
+            return Err("two programs watch one store".to_owned());
+        }
+        if known && number <= self.watching.number {
+            return Err("a program under an old number".to_owned());
+        }
+        self.say(format!("watcher {number} starts"));
+        self.stats.connections += 1;
+        self.watching = Watching {
+            id: Some(id),
+            number,
+            lives: true,
+            watches: false,
+        };
+        if !self.calm && self.rng.once_in(5) {
+            self.later(seconds(3), Happens::HangsUp(number));
+        } else {
+            self.later(seconds(3), Happens::Watches(number));
+        }
+        Ok(())
+    }
+
+    pub(super) fn disconnects(&mut self, id: RemoteId) {
+        if self.watching.id == Some(id) {
+            self.watching.watches = false;
+            self.later(seconds(3), Happens::HangsUp(self.watching.number));
+        }
+    }
+
+    /// The program says that it watches from now on, or that anything may have happened.
+    pub(super) fn watches(&mut self, number: u64) -> Verdict {
+        if !self.watching.lives || self.watching.number != number {
+            return Ok(());
+        }
+        self.watching.watches = true;
+        self.rules.everything(self.now);
+        self.hears(number, None)
+    }
+
+    pub(super) fn hangs_up(&mut self, number: u64) -> Verdict {
+        let Some(id) = self.watching.id else {
+            return Ok(());
+        };
+        if !self.watching.lives || self.watching.number != number {
+            return Ok(());
+        }
+        self.watching.lives = false;
+        self.watching.watches = false;
+        let code = *self.rng.choose(&[0, 1, 2, 255]);
+        self.say(format!("watcher {number} ends with {code}"));
+        let over = Over {
+            how: How::Exit(Exit::Code(code)),
+            denied: false,
+            said: String::new(),
+        };
+        self.handle(Input::HungUp(id, number, over))
+    }
+
+    /// Something has happened in a folder there: who watches tells, some time.
+    pub(super) fn far_happened(&mut self, folder: &'static str) {
+        if self.watching.watches {
+            let number = self.watching.number;
+            let most = if self.rng.once_in(8) {
+                seconds(20)
+            } else {
+                ms(500)
+            };
+            self.later(most, Happens::FarTells(number, folder));
+        }
+    }
+
+    pub(super) fn far_tells(&mut self, number: u64, folder: &'static str) -> Verdict {
+        if !self.watching.watches || self.watching.number != number {
+            return Ok(());
+        }
+        self.stats.told_far += 1;
+        self.rules.far_changed(self.now, folder);
+        self.hears(number, Some(folder))
+    }
+
+    fn hears(&mut self, number: u64, folder: Option<&'static str>) -> Verdict {
+        self.say(format!("watcher {number} tells of {folder:?}"));
+        let kinds = *self.rng.choose(&[Kinds::UNKNOWN, Kinds::NEW, Kinds::FLAGS]);
+        let changes = folder.iter().map(|it| (it.as_bytes().to_vec(), kinds));
+        let heard = Heard {
+            everything: folder.is_none(),
+            changes: changes.collect::<HashMap<_, _>>(),
+            ..Heard::default()
+        };
+        match self.watching.id {
+            Some(id) => self.handle(Input::Heard(id, number, heard)),
+            None => Ok(()),
+        }
+    }
+
+    /// The program ends by itself, or has lost count.
+    pub(super) fn far_fault(&mut self) -> Verdict {
+        let number = self.watching.number;
+        if self.watching.watches && self.rng.once_in(2) {
+            return self.watches(number);
+        }
+        self.hangs_up(number)
+    }
+
+    /// Emacs is no more, and takes the program along.
+    pub(super) fn forget_watcher(&mut self) {
+        self.watching = Watching::default();
+    }
+}
