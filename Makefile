@@ -34,7 +34,7 @@ MANDIR ?= $(PREFIX)/share/man
 LISPDIR ?= $(PREFIX)/share/emacs/site-lisp/mailsync
 
 .PHONY: all
-all: module elc watch	## build all: the module, the Lisp, and mailsync-watch (the default)
+all: module elc	## build the module and byte-compile the Lisp (the default)
 
 # The version file says which module lies there.  It goes before the module is replaced and comes
 # back after, so that whatever fails leaves no module known, never a wrong one.  The module is
@@ -108,7 +108,7 @@ lint:	## format, clippy, byte-compiler, checkdoc, check-declare, package-lint, s
 .PHONY: bench
 bench:	## measure, next to the alternatives
 	@test/deps.sh bench
-	@$(MAKE) all
+	@$(MAKE) all watch
 	@test/bench/run.sh
 
 .PHONY: torture

@@ -54,33 +54,13 @@ report() {
 trap finish EXIT
 trap 'exit 143' TERM INT
 
-fail() {
-    echo "$*" >&2
-    exit 1
-}
-
-# wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds.
-wait_for() {
-    local deadline=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@"; do
-        ! grep -q '^error' "$work/facts" 2>/dev/null || fail "an error in Emacs"
-        [ "$SECONDS" -lt "$deadline" ] || fail "not within time: $what"
-        sleep 0.05
-    done
-}
+# shellcheck source=test/e2e-lib.sh
+. test/e2e-lib.sh
 
 screen() { tmux -S "$work/tmux" capture-pane -p; }
 fact() { grep -qF -- "$1" "$work/facts" 2>/dev/null; }
 fact_after() { tail -n "+$(($1 + 1))" "$work/facts" | grep -qF -- "$2"; }
 facts() { wc -l <"$work/facts"; }
-
-# Have Emacs do something, without a key.
-emacs_do() {
-    printf '%s\n' "$1" >"$work/command.tmp"
-    mv "$work/command.tmp" "$work/command.el"
-    wait_for 20 "$1" test ! -e "$work/command.el"
-}
 
 lisp_string() {
     local text=${1//\\/\\\\}

@@ -35,32 +35,13 @@ finish() {
 trap finish EXIT
 trap 'exit 143' TERM INT
 
-fail() {
-    echo "$*" >&2
-    exit 1
-}
-
-# wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds.
-wait_for() {
-    local deadline=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@"; do
-        ! grep -q '^error' "$work/facts" 2>/dev/null || fail "an error in Emacs"
-        [ "$SECONDS" -lt "$deadline" ] || fail "not within time: $what"
-        sleep 0.05
-    done
-}
+# shellcheck source=test/e2e-lib.sh
+. test/e2e-lib.sh
 
 lines() { wc -l <"$work/$1"; }
 # Whether FILE has LINE after its first COUNT lines.
 after() { tail -n "+$(($2 + 1))" "$work/$1" | grep -q -- "$3"; }
 deliver() { "$FIXTURES/deliver.sh" "$work/mail${1:+/.$1}" "$2" >/dev/null; }
-
-# Have Emacs do something, without a key.
-emacs_do() {
-    printf '%s\n' "$1" >"$work/command.tmp"
-    mv "$work/command.tmp" "$work/command.el"
-}
 
 # The program says PROBLEM (after ERR lines), then begins anew with an empty line (after OUT lines).
 changeover() {
@@ -82,14 +63,14 @@ splits() {
     out=$(lines out)
     facts=$(lines facts)
     before=$(messages lists)
-    emacs_do '(setq listen-held (list "INBOX"))'
+    emacs_ask '(setq listen-held (list "INBOX"))'
     wait_for 20 'Emacs holds checks' test ! -e "$work/command.el"
     deliver '' 'to the list'
     wait_for 20 'Emacs is told of the inbox' after facts "$facts" $'^changed\tINBOX'
     deliver misc 'another one'
     wait_for 20 'a folder that is checked' after out "$out" '^misc$'
     ! after out "$out" '^INBOX$\|^lists$' || fail 'it names what was not checked'
-    emacs_do '(listen-release)'
+    emacs_ask '(listen-release)'
     wait_for 20 'the inbox' after out "$out" '^INBOX$'
     after facts "$facts" $'^checked\tINBOX' || fail 'the inbox was named before its check'
     [ "$(messages lists)" = $((before + 1)) ] || fail 'the inbox was named before it was split'
@@ -141,7 +122,7 @@ splits
 
 # Emacs is stuck, and no check is done.
 out=$(lines out) err=$(lines err)
-emacs_do '(listen-get-stuck)'
+emacs_ask '(listen-get-stuck)'
 wait_for 20 'Emacs is stuck' grep -q '^stuck' "$work/facts"
 deliver misc 'Emacs does not look'
 changeover 'does not answer' "$err" "$out"

@@ -50,7 +50,8 @@ sync_days() {
 }
 
 if part build "$@"; then
-    check 'build' timeout 900 make -s all
+    # What is built last takes one core at a time.
+    check 'build' timeout 900 make -s -j2 all watch
     # Without it the rest would try what was built before.
     [ "$failed" -eq 0 ] || { summary; exit; }
     check 'install' test/install.sh
