@@ -32,16 +32,15 @@ cargo_tests() {
     fi
 }
 
-# sync_days EMACS: more days with a syncer.  They mostly wait, and do so together.
-sync_days() {
-    local syncer day output pid status=0 pids=()
+# together EMACS RUN...: several runs of test/sync.py at once, since they mostly wait.
+together() {
+    local emacs=$1 run output pid status=0 pids=()
+    shift
     output=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-check.XXXXXX")
-    for syncer in 'mbsync verbatim' 'offlineimap slash'; do
-        for day in 'tmux reader' 'batch instances' 'batch troubles' 'batch echo' 'batch echo-imap' 'batch remote'; do
-            # shellcheck disable=SC2086
-            env EMACS="$1" timeout -k 10 400 test/sync.py $syncer $day >"$output/$syncer $day" 2>&1 &
-            pids+=($!)
-        done
+    for run in "$@"; do
+        # shellcheck disable=SC2086
+        env EMACS="$emacs" timeout -k 10 400 test/sync.py $run >"$output/$run" 2>&1 &
+        pids+=($!)
     done
     for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
     cat "$output"/*
@@ -79,16 +78,21 @@ for program in "${emacsen[@]}"; do
             done
         done
         # What goes wrong, with one of them; the other layouts, with the other.
-        syncs=('offlineimap slash' 'mbsync verbatim')
-        [ "$program" = "$emacs" ] || syncs=('offlineimap dot' 'mbsync mdpp' 'mbsync legacy' 'mbsync flat')
-        for sync in "${syncs[@]}"; do
-            # shellcheck disable=SC2086
-            check "both sides the same, $sync, batch, $name" \
-                env EMACS="$program" timeout -k 10 400 test/sync.py $sync batch
+        runs=('offlineimap slash batch' 'mbsync verbatim batch')
+        if [ "$program" != "$emacs" ]; then
+            runs=('offlineimap dot batch' 'mbsync mdpp batch' 'mbsync legacy batch' 'mbsync flat batch')
+        fi
+        check "both sides the same, each layout, $name" \
+            together "$program" "${runs[@]}" 'mbsync verbatim tmux'
+        runs=()
+        for sync in 'mbsync verbatim' 'offlineimap slash'; do
+            for day in 'tmux reader' 'batch instances' 'batch troubles' 'batch echo' 'batch echo-imap' \
+                'batch remote'; do
+                runs+=("$sync $day")
+            done
         done
-        check "both sides the same, mbsync, tmux, $name" \
-            env EMACS="$program" timeout -k 10 300 test/sync.py mbsync verbatim tmux
-        check "both sides the same, Gnus, several Emacsen, troubles, runs, $name" sync_days "$program"
+        check "both sides the same, Gnus, several Emacsen, troubles, runs, servers, $name" \
+            together "$program" "${runs[@]}"
         for backend in nnmaildir nnimap; do
             check "the Emacs on the server splits first, $backend, $name" \
                 env EMACS="$program" timeout -k 10 120 test/listen.sh "$backend"
