@@ -120,7 +120,9 @@ class Remote(World):
         self.rest()
         assert self.same(), self.differences()
         # What happened before the connection, nobody has seen.
-        assert self.emacs.runs() in ([["all"]], [["all"], ["all"]]), self.emacs.runs()
+        # What it does there itself may come back as changes, of whatever folders.
+        runs = self.emacs.runs()
+        assert runs[0] == ["all"] and len(runs) <= 3, runs
         assert "--kinds" in subprocess.run(["ps", "-ww", "-o", "args=", "-C", "mailsync-watch"], capture_output=True,
                                            text=True, check=False).stdout
 
