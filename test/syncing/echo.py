@@ -33,7 +33,9 @@ class Echo(World):
     def first_sync(self):
         self.emacs.wait_fact("ends\tok", 60)
         self.rest()
-        assert self.emacs.runs() == [["all"]], self.emacs.runs()
+        # On a busy machine folders may come to light later than they are looked for: then one run
+        # more finds nothing.
+        assert self.emacs.runs() in ([["all"]], [["all"], ["all"]]), self.emacs.runs()
         assert self.same(), self.differences()
 
     def read_by_gnus(self):
