@@ -34,6 +34,9 @@ def counting(test):
                     self.emacs.forget()
                     self.where = where
                     getattr(self, change)()
+                    if change == "folder_made_there":
+                        # It does not ask for just one.
+                        self.one_run()
                 good = True
             finally:
                 self.clean(good)
