@@ -144,8 +144,8 @@ pub struct Scheduler {
     /// What runs have covered, and was not looked at since.
     unseen: Option<Scope>,
     review: Option<Review>,
-    /// What was queued up to then the last successful run covers.
-    covered: Option<u64>,
+    /// What was queued up to then the last successful run covers; before there was one, all.
+    covered: u64,
     /// What was queued up to then was looked at.
     reviewed: u64,
     /// Folders that come to light after a run was looked at may be looked at once more.
@@ -184,7 +184,7 @@ impl Scheduler {
             records: Records::default(),
             unseen: None,
             review: None,
-            covered: None,
+            covered: u64::MAX,
             reviewed: 0,
             once_more: false,
             silent: false,

@@ -25,7 +25,7 @@ impl Scheduler {
     }
 
     pub(super) fn succeeded(&mut self, now: Instant, run: Run, ended: &Ended) {
-        self.covered = Some(run.moment);
+        self.covered = run.moment;
         self.once_more = true;
         self.unseen = match (self.unseen.take(), &run.scope) {
             (Some(Scope::Folders(mut before)), Scope::Folders(folders)) if !ended.everything => {

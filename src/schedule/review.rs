@@ -20,8 +20,6 @@ pub(super) struct Review {
     pub(super) look: Look,
     /// Runs wait for it until then.
     pub(super) until: Instant,
-    /// What was queued up to then it sees.
-    pub(super) moment: u64,
     pub(super) everything: bool,
 }
 
@@ -46,7 +44,6 @@ impl Scheduler {
         }
         let review = self.review.take_if(|review| review.look == look)?;
         self.unseen = None;
-        let covered = self.covered.unwrap_or(u64::MAX);
         for (folder, unpushed) in found {
             let ignore = &self.timing.ignore;
             if ignore.iter().any(|glob| glob.matches(&folder.name)) {
@@ -54,10 +51,10 @@ impl Scheduler {
             }
             let disturbed = self.queue.is_local(&folder.real);
             if let Unpushed::Known(_) = unpushed {
-                (self.queue).recorded(&folder.real, review.moment, covered);
+                (self.queue).recorded(&folder.real, self.reviewed, self.covered);
             }
             if self.records.after(folder, unpushed, disturbed) {
-                self.queue.pushed(&folder.real, review.moment);
+                self.queue.pushed(&folder.real, self.reviewed);
             } else if matches!(unpushed, Unpushed::Known(_))
                 && !disturbed
                 && !self.aside.contains_key(&folder.real)
@@ -105,7 +102,7 @@ impl Scheduler {
             return None;
         }
         let since = self.last_end.filter(|_| again);
-        let (covered, reviewed) = (self.covered.unwrap_or(u64::MAX), self.reviewed);
+        let (covered, reviewed) = (self.covered, self.reviewed);
         let made = self
             .queue
             .values()
@@ -138,7 +135,6 @@ impl Scheduler {
         self.review = Some(Review {
             look,
             until: since.unwrap_or(now) + LOOK_MOST,
-            moment: self.queue.moment(),
             everything: scope == Scope::Everything,
         });
         Some(Act::Look(look, scope))
