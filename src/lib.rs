@@ -28,11 +28,13 @@ pub mod echo;
 pub mod engine;
 pub mod far;
 pub mod frame;
+pub mod line;
 pub mod listen;
 pub mod maildir;
 #[cfg(feature = "module")]
 pub mod module;
 pub mod notifier;
+mod ready;
 pub mod remote;
 pub mod schedule;
 pub mod syncer;

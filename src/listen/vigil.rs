@@ -8,13 +8,14 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFlags, Timespec};
+
+use crate::ready;
 
 /// Wait for so long, or until this is ready.
 pub fn pause(stop: BorrowedFd<'_>, most: Duration) {
-    let mut fds = [PollFd::from_borrowed_fd(stop, PollFlags::IN)];
     // An early end is no harm.
-    let _ = poll(&mut fds, timespec(most).as_ref());
+    let _ = ready::wait([(Some(stop), PollFlags::IN)], Some(most));
 }
 
 /// As poll(2) takes it.
@@ -34,15 +35,10 @@ mod linux {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
-    use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+    use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, add_watch, init};
     use rustix::io::Errno;
 
-    const KINDS: WatchFlags = WatchFlags::CREATE
-        .union(WatchFlags::DELETE)
-        .union(WatchFlags::MOVE)
-        .union(WatchFlags::DELETE_SELF)
-        .union(WatchFlags::MOVE_SELF)
-        .union(WatchFlags::ONLYDIR);
+    use crate::watch::inotify::KINDS;
 
     /// What is waited for.
     pub struct Vigil {

@@ -18,7 +18,7 @@
 //! back                              it answers again
 //! ```
 //!
-//! where KINDS are as in [`crate::remote::protocol`].  Whatever is not so, is longer than [`LONGEST`]
+//! where KINDS are words with commas between ([`line::words`]).  Whatever is not so, is longer than [`LONGEST`]
 //! or does not come in its turn is an error, after which nothing is understood any more: both ends are
 //! of one user and one package, so there is nobody to be lenient to.  A line without its end is no
 //! line: the connection broke in the middle of it.
@@ -31,8 +31,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::{Spot, Told};
-use crate::change::Kinds;
-use crate::remote::protocol::WORDS;
+use crate::line;
 
 /// What the Emacs says at once.
 pub const HELLO: &[u8] = b"mailsync-listen 1\n";
@@ -56,13 +55,7 @@ fn line(words: &[&[u8]]) -> Vec<u8> {
         if number > 0 {
             line.push(b' ');
         }
-        for byte in *word {
-            if byte.is_ascii_control() || matches!(byte, b'%' | b' ') {
-                line.extend(format!("%{byte:02X}").into_bytes());
-            } else {
-                line.push(*byte);
-            }
-        }
+        line::quote(&mut line, word, b" ");
     }
     line.push(b'\n');
     line
@@ -83,14 +76,12 @@ pub fn said(told: &Told) -> Vec<u8> {
             return count.into_iter().chain(each).collect();
         }
         Told::Change(spot, kinds) => {
-            let words = WORDS.iter().filter(|(kind, _)| kinds.contains(*kind));
-            let words: Vec<&str> = words.map(|(_, word)| *word).collect();
             let Spot {
                 root,
                 directory,
                 name,
             } = spot;
-            let kinds = words.join(",");
+            let kinds = line::words(*kinds);
             let (root, directory) = (bytes(root), bytes(directory));
             line(&[b"change", kinds.as_bytes(), root, directory, name])
         }
@@ -195,7 +186,7 @@ impl Reader {
 
     /// What a line means, which may be nothing yet; none if it is not understood.
     fn understood(&mut self, line: &[u8]) -> Option<Option<Told>> {
-        let words = line.split(|byte| *byte == b' ').map(unquoted);
+        let words = line.split(|byte| *byte == b' ').map(line::unquoted);
         let words: Vec<Vec<u8>> = words.collect::<Option<_>>()?;
         let mut rest = words.iter().skip(1);
         let mut next = || rest.next().cloned();
@@ -217,7 +208,7 @@ impl Reader {
                 return Some(self.listed());
             }
             (b"change", 5) => {
-                let kinds = kinds(&next()?);
+                let kinds = line::kinds(&next()?);
                 let (root, directory) = (absolute(next()?)?, absolute(next()?)?);
                 let name = next().filter(|name| !name.is_empty())?;
                 let spot = Spot {
@@ -245,27 +236,6 @@ impl Reader {
 fn absolute(word: Vec<u8>) -> Option<PathBuf> {
     let path = PathBuf::from(OsString::from_vec(word));
     path.is_absolute().then_some(path)
-}
-
-/// A word that is not known stands for anything.
-fn kinds(words: &[u8]) -> Kinds {
-    let known = |word: &[u8]| WORDS.iter().find(|(_, known)| known.as_bytes() == word);
-    let words = words.split(|byte| *byte == b',');
-    let kinds = words.map(|word| known(word).map_or(Kinds::UNKNOWN, |(kind, _)| *kind));
-    kinds.collect()
-}
-
-fn unquoted(word: &[u8]) -> Option<Vec<u8>> {
-    let mut parts = word.split(|byte| *byte == b'%');
-    let mut plain = parts.next().unwrap_or_default().to_vec();
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        let value = digit(digits[0])? * 16 + digit(digits[1])?;
-        plain.push(u8::try_from(value).ok()?);
-        plain.extend_from_slice(rest);
-    }
-    Some(plain)
 }
 
 /// A program says what none does.
@@ -296,6 +266,7 @@ impl Greeting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Kinds;
 
     fn spot(root: &str, directory: &str, name: &[u8]) -> Spot {
         Spot {

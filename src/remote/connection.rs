@@ -22,10 +22,11 @@ use super::complaints::Complaints;
 use super::heard::Heard;
 use super::protocol::{Dialect, Reader, Said};
 use super::watcher::{How, Over, Program};
+use crate::ready;
+use crate::syncer::Outcome;
 use crate::syncer::outcome::Exit;
 use crate::syncer::plan::{self, Refused};
 use crate::syncer::run::process::{self, Pipes, Process, Recipe};
-use crate::syncer::{Outcome, ready};
 use crate::threads;
 
 /// Bytes read at once, and how soon the next ones are: a third of a megabyte a second.

@@ -14,7 +14,7 @@
 //! KINDS SP NAME
 //! ```
 //!
-//! where KINDS are words with commas between ([`WORDS`]), and control bytes and `%` of the name are
+//! where KINDS are words with commas between ([`line::words`]), and control bytes and `%` of the name are
 //! `%XX`.  All other bytes are as they are, valid UTF-8 or not.
 //!
 //! What comes before its time (a login shell that greets, on a server) is noise.  A line longer than
@@ -26,6 +26,7 @@
 use std::mem;
 
 use crate::change::Kinds;
+use crate::line;
 
 /// The first line with kinds, of which the number is the version.
 const HELLO: &[u8] = b"mailsync-watch 1";
@@ -35,16 +36,6 @@ const ANY_HELLO: &[u8] = b"mailsync-watch ";
 
 /// Bytes of a line, without its end.  A path has 4096, and three times as many when all are quoted.
 pub const LONGEST: usize = 16 * 1024;
-
-/// The words for kinds.  A reader takes one that it does not know for `unknown`.
-pub const WORDS: [(Kinds, &str); 6] = [
-    (Kinds::NEW, "new"),
-    (Kinds::FLAGS, "flags"),
-    (Kinds::GONE, "gone"),
-    (Kinds::CREATED, "folder-created"),
-    (Kinds::DELETED, "folder-deleted"),
-    (Kinds::UNKNOWN, "unknown"),
-];
 
 /// How changes are said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,17 +80,9 @@ fn kinds_and(name: &[u8], kinds: Kinds) -> Vec<u8> {
     } else {
         kinds
     };
-    let words = WORDS.iter().filter(|(kind, _)| kinds.contains(*kind));
-    let words: Vec<&str> = words.map(|(_, word)| *word).collect();
-    let mut line = words.join(",").into_bytes();
+    let mut line = line::words(kinds).into_bytes();
     line.push(b' ');
-    for byte in name {
-        if byte.is_ascii_control() || *byte == b'%' {
-            line.extend(format!("%{byte:02X}").into_bytes());
-        } else {
-            line.push(*byte);
-        }
-    }
+    line::quote(&mut line, name, b"");
     line
 }
 
@@ -227,26 +210,7 @@ fn named(name: Vec<u8>, kinds: Kinds) -> Said {
 fn parsed(line: &[u8]) -> Option<Said> {
     let space = line.iter().position(|byte| *byte == b' ')?;
     let (words, quoted) = (&line[..space], &line[space + 1..]);
-    let known = |word: &[u8]| WORDS.iter().find(|(_, known)| known.as_bytes() == word);
-    let kinds = words.split(|byte| *byte == b',');
-    let kinds = kinds.map(|word| known(word).map_or(Kinds::UNKNOWN, |(kind, _)| *kind));
-    Some(named(unquoted(quoted)?, kinds.collect()))
-}
-
-fn unquoted(quoted: &[u8]) -> Option<Vec<u8>> {
-    let mut parts = quoted.split(|byte| *byte == b'%');
-    let mut name = parts.next().unwrap_or_default().to_vec();
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        let digits = str::from_utf8(digits).ok()?;
-        // `from_str_radix` takes a sign.
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        name.push(u8::from_str_radix(digits, 16).ok()?);
-        name.extend_from_slice(rest);
-    }
-    Some(name)
+    Some(named(line::unquoted(quoted)?, line::kinds(words)))
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ pub mod offlineimap;
 pub mod outcome;
 mod paths;
 pub mod plan;
-pub(crate) mod ready;
 pub mod run;
 mod surroundings;
 #[cfg(test)]

@@ -29,6 +29,14 @@ use crate::threads;
 /// Bytes of events read at once: some 200 of them, with the names that messages have.
 const AT_ONCE: usize = 16 * 1024;
 
+/// What comes and goes in a directory, and itself; reading, writing and the like would only wake us.
+pub const KINDS: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+
 /// One instance.
 pub struct Inotify {
     shared: Arc<Shared>,
@@ -123,13 +131,6 @@ impl Shared {
     }
 
     fn watch(&self, directory: &Arc<Path>) -> Result<Watched, WatchError> {
-        // All that a Maildir needs: reading, writing and the like would only wake us.
-        const KINDS: WatchFlags = WatchFlags::CREATE
-            .union(WatchFlags::DELETE)
-            .union(WatchFlags::MOVE)
-            .union(WatchFlags::DELETE_SELF)
-            .union(WatchFlags::MOVE_SELF)
-            .union(WatchFlags::ONLYDIR);
         // Held from before the watch exists until its path is known, so that no event of it is
         // read in between.
         let mut table = self.lock();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
@@ -17,6 +17,7 @@ use rustix::time::{
 
 use super::News;
 use super::mounts::Mounts;
+use crate::ready;
 use crate::threads;
 
 /// A change of the network comes as many messages: one piece of news so long after the first.
@@ -101,7 +102,6 @@ impl Sources {
 
     /// Wait for something, at most so long.
     fn next(&mut self, most: Option<Duration>) -> Result<Happened> {
-        let most = most.map(Timespec::try_from).transpose()?;
         let sources = [
             (Some(self.stopped.as_fd()), PollFlags::IN),
             (self.clock.as_ref().map(AsFd::as_fd), PollFlags::IN),
@@ -109,20 +109,12 @@ impl Sources {
             // A change is an exceptional condition (proc_pid_mountinfo(5)).
             (self.mounts.as_ref().map(Mounts::fd), PollFlags::PRI),
         ];
-        let mut fds: Vec<PollFd> = (sources.iter())
-            .filter_map(|(fd, flags)| fd.map(|fd| PollFd::from_borrowed_fd(fd, *flags)))
-            .collect();
-        match poll(&mut fds, most.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error).context("poll"),
-        }
-        let mut ends = fds.iter().map(|fd| !fd.revents().is_empty());
-        let mut of = |source: usize| sources[source].0.is_some() && ends.next() == Some(true);
+        let [stopped, clock, network, mounts] = ready::wait(sources, most)?;
         let happened = Happened {
-            stopped: of(0),
-            clock: of(1),
-            network: of(2),
-            mounts: of(3),
+            stopped,
+            clock,
+            network,
+            mounts,
         };
         // What cannot be read any more would be there for ever.
         if happened.clock && !drained(self.clock.as_ref(), rearm) {

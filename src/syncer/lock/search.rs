@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
 use super::directory::Directory;
-use crate::syncer::ready;
+use crate::ready;
 
 /// Without notification, a lock is tried for so often.
 pub(super) const EVERY: Duration = Duration::from_secs(5);

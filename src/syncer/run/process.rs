@@ -385,7 +385,7 @@ fn transient(text: String) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::syncer::ready;
+    use crate::ready;
     use rustix::event::PollFlags;
     use std::time::Duration;
 
