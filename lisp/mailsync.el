@@ -305,10 +305,7 @@ A mistake in it is reported, and stops nothing else."
 nor the name of a file on this machine: %S" mailsync-listen)
                      nil))
                   (mailsync--runtime-directory)
-                  (float (if (mailsync-accounts--seconds-p
-                              mailsync-check-timeout)
-                             mailsync-check-timeout
-                           10))))
+                  (float (mailsync-accounts--delay 'mailsync-check-timeout))))
 
 (defun mailsync--start-alone ()
   "Start an engine that watches nothing, for a syncer that has no account."

@@ -17,7 +17,7 @@
 //!
 //! [`remote`] watches stores on other machines.  [`far`] is mailsync-watch, the same engine at the far
 //! end of an ssh connection, without Emacs; [`listen`] is how that program asks an Emacs on its own
-//! machine.
+//! machine.  What the lines of both have in common is in [`line`](mod@line).
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -15,10 +15,8 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::maildir::INBOX;
 use crate::remote::protocol::Dialect;
-
-/// The canonical name of the inbox.
-const INBOX: &[u8] = b"INBOX";
 
 /// A text into which names are put.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::{error, fmt, io};
 
 use super::fs::{EntryKind, FileId, Fs};
-use super::name::canonical;
+use super::name::{INBOX, canonical};
 use super::stamp::Stamp;
 
 /// How deep directories may nest below a root, in levels: more than any mail has, and an end for
@@ -435,7 +435,7 @@ impl Walk<'_> {
             return;
         }
         let name = match directory.place {
-            Place::Root => b"INBOX".to_vec(),
+            Place::Root => INBOX.to_vec(),
             _ => directory.name,
         };
         // Where no link was followed, the two are the same.

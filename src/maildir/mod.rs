@@ -27,5 +27,5 @@ pub use discover::{
     never_a_folder,
 };
 pub use fs::{DiskFs, Entry, EntryKind, FileId, Fs, Stat, Wall};
-pub use name::{canonical, directory};
+pub use name::{INBOX, canonical, directory, push_level};
 pub use stamp::{Clock, Stamp, Verdict};

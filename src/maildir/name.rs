@@ -14,7 +14,7 @@ use super::discover::{Layout, never_a_folder};
 use super::utf7;
 
 /// The inbox: at the top it is this, however its letters are cased (RFC 3501, 5.1).
-const INBOX: &[u8] = b"INBOX";
+pub const INBOX: &[u8] = b"INBOX";
 
 /// The longest name of a directory entry, in bytes (NAME_MAX everywhere).
 const LONGEST: usize = 255;
@@ -33,16 +33,17 @@ pub fn canonical(parent: &[u8], entry: &OsStr) -> Vec<u8> {
         Some(levels) => {
             let mut top = parent.is_empty();
             for level in levels.split(|byte| *byte == b'.') {
-                push(&mut name, level, top);
+                push_level(&mut name, level, top);
                 top = false;
             }
         }
-        None => push(&mut name, bytes, parent.is_empty()),
+        None => push_level(&mut name, bytes, parent.is_empty()),
     }
     name
 }
 
-fn push(name: &mut Vec<u8>, level: &[u8], top: bool) {
+/// Put a level, as it is spelled on the disk, behind a canonical name, or at its `top`.
+pub fn push_level(name: &mut Vec<u8>, level: &[u8], top: bool) {
     if !top {
         name.push(b'/');
     }

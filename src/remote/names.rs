@@ -5,10 +5,7 @@
 //! mailsync-watch with kinds says canonical names.
 
 use super::protocol::Dialect;
-use crate::maildir::utf7;
-
-/// The inbox: at the top it is this, however its letters are cased (RFC 3501, 5.1).
-const INBOX: &[u8] = b"INBOX";
+use crate::maildir::push_level;
 
 /// What a plain watcher calls folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +45,7 @@ impl Naming {
         let name = name.strip_prefix(&self.prefix[..]).unwrap_or(name);
         let mut canonical = Vec::with_capacity(name.len());
         for (at, level) in levels(name, &self.separator).enumerate() {
-            if at > 0 {
-                canonical.push(b'/');
-            }
-            match utf7::decode(level) {
-                _ if at == 0 && level.eq_ignore_ascii_case(INBOX) => canonical.extend(INBOX),
-                Some(text) => canonical.extend(text.into_bytes()),
-                None => canonical.extend(level),
-            }
+            push_level(&mut canonical, level, at == 0);
         }
         canonical
     }

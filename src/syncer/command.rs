@@ -13,7 +13,7 @@ use super::outcome::{self, Exit, Verdict};
 use super::plan::{self, LONGEST, Plan, Refused};
 use super::{Command, Naming, Order, Outcome, Output, Program, Scope};
 use crate::change::Folder;
-use crate::maildir::utf7;
+use crate::maildir::{INBOX, utf7};
 
 /// Make a plan.
 ///
@@ -142,7 +142,7 @@ fn for_folders<'a>(
 /// What the command calls a folder.
 fn called(command: &Command, folder: &Folder) -> Vec<u8> {
     // It is the same everywhere, outside any prefix.
-    if &*folder.name == b"INBOX" {
+    if &*folder.name == INBOX {
         return folder.name.to_vec();
     }
     let separator = command.separator.as_deref().unwrap_or("/");
