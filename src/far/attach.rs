@@ -16,17 +16,17 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use rustix::net::send;
 
 use super::options::Options;
 use super::store::Store;
 use super::{Ended, News, Source};
 use crate::listen::place::{self, Missing, Place};
-use crate::listen::vigil::{Vigil, timespec};
+use crate::listen::vigil::Vigil;
 use crate::listen::wire::{ATTACH, Reader, Rubbish};
 use crate::listen::{Spot, Told};
+use crate::ready;
 
 /// How long an Emacs may take to say who it is; one that was stopped never does.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -154,7 +154,6 @@ pub struct Attached {
 }
 
 /// What is ready.
-#[derive(Default)]
 struct Ready {
     line: bool,
     store: bool,
@@ -254,22 +253,10 @@ impl Attached {
             self.store.as_ref().map(Store::fd),
             self.vigil.as_ref().map(Vigil::fd),
         ];
-        let there = sources.iter().flatten();
-        let mut fds: Vec<_> = there
-            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
-            .collect();
-        match poll(&mut fds, most.and_then(timespec).as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Ready::default()),
-            Err(error) => return Err(Ended::Failed(format!("waiting: {error}"))),
-        }
-        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        let mut is = |there: bool| there && ready.next().unwrap_or_default();
-        Ok(Ready {
-            line: is(sources[0].is_some()),
-            store: is(sources[1].is_some()),
-            vigil: is(sources[2].is_some()),
-        })
+        let sources = sources.map(|fd| (fd, PollFlags::IN));
+        let [line, store, vigil] = ready::wait(sources, most)
+            .map_err(|error| Ended::Failed(format!("waiting: {error:#}")))?;
+        Ok(Ready { line, store, vigil })
     }
 
     /// Read what the Emacs says.

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::backlog::Backlog;
 use super::place::{self, Bound, Home, Made, Place};
-use super::vigil::{Vigil, timespec};
+use super::vigil::Vigil;
 use super::wire::{self, Greeting};
 use super::{Listener, Told};
 use crate::threads;
@@ -214,7 +214,8 @@ impl Thread {
         );
         let next = [self.retry, self.deaf].into_iter().flatten().min();
         let most = next.map(|at| at.saturating_duration_since(Instant::now()));
-        match poll(&mut fds, most.and_then(timespec).as_ref()) {
+        let most = most.and_then(|it| Timespec::try_from(it).ok());
+        match poll(&mut fds, most.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
@@ -237,9 +238,8 @@ impl Thread {
     fn hear(&mut self) {
         while let Ok(1..) = rustix::io::read(&self.woken, &mut [0; 64]) {}
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = std::mem::take(&mut *inbox);
+        let mut told = std::mem::take(&mut *inbox);
         drop(inbox);
-        let mut told = told;
         while let Some(told) = told.pop() {
             match &told {
                 Told::Roots(roots) => self.roots.clone_from(roots),

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::event::{PollFlags, Timespec};
+use rustix::event::PollFlags;
 
 use crate::ready;
 
@@ -16,12 +16,6 @@ use crate::ready;
 pub fn pause(stop: BorrowedFd<'_>, most: Duration) {
     // An early end is no harm.
     let _ = ready::wait([(Some(stop), PollFlags::IN)], Some(most));
-}
-
-/// As poll(2) takes it.
-#[must_use]
-pub fn timespec(duration: Duration) -> Option<Timespec> {
-    Timespec::try_from(duration).ok()
 }
 
 #[cfg(target_os = "linux")]
