@@ -1,0 +1,486 @@
+;;; mailsync-gnus-work.el --- What there is to be done in Gnus, in small pieces  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; What there is to be done for the folders that wait
+;; (mailsync-gnus-items.el), one small piece after the other: fetch a mail
+;; source, split, check a group, ask an nnimap server or take its answer,
+;; sum up a group of groups, run the hooks, catch up.  Each piece is a list
+;; (FUNCTION . ARGUMENTS) that `mailsync-gnus--next-unit' gives; when they
+;; are done is for mailsync-gnus.el.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'subr-x)
+(require 'mailsync-gnus-folders)
+(require 'mailsync-gnus-check)
+(require 'mailsync-gnus-imap)
+(require 'mailsync-gnus-sources)
+(require 'mailsync-gnus-items)
+(require 'mailsync-gnus-moment)
+
+;;;; Customization
+
+(defcustom mailsync-gnus-catch-up-delay 10
+  "Seconds of idleness before flags are looked for after new mail came.
+To count new messages in an nnmaildir group is cheap; to look
+whether another program changed the flags of old ones is not.  A
+folder into which messages were only delivered is looked at in
+full after Emacs has been idle for so many seconds."
+  :type 'number
+  :group 'mailsync-gnus
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-gnus-run-hooks t
+  "Whether Gnus's hooks for new mail are run after a check.
+If non-nil, `gnus-get-new-news-hook' and
+`gnus-after-getting-new-news-hook' are run, in this order, once
+after the groups of a batch of changes were checked, provided
+that the number of unread messages rose in one of them."
+  :type 'boolean
+  :group 'mailsync-gnus
+  :package-version '(mailsync . "0.1.0"))
+
+;;;; Internal variables
+
+(defconst mailsync-gnus--asked-max 100
+  "Ask an nnimap server for so many groups at most in one go.
+To take in the answer costs time for each of them.")
+
+(defconst mailsync-gnus--echo 3
+  "Flags that change within so many seconds after new mail can wait.
+nnmaildir has just moved the new messages to cur/, and mostly
+that is all that has happened.")
+
+(defvar mailsync-gnus--sent nil
+  "Alist from the name of an nnimap server to what it was asked.
+The rest of each element is an alist from group to items.")
+
+(defvar mailsync-gnus--already-split nil
+  "Claimed groups whose mail was split since they were claimed.")
+
+(defvar mailsync-gnus--virtual nil
+  "The nnvirtual groups of which members were checked.")
+
+(defvar mailsync-gnus--catch-up (make-hash-table :test #'equal)
+  "Group that was not looked at in full to (TIME . KINDS).
+TIME is when that was last, KINDS is what has happened in it.")
+
+(defvar mailsync-gnus--quit-time nil
+  "Time when the user last quit a check, or nil.")
+
+(defvar mailsync-gnus--risen nil
+  "Time when a count rose for which Gnus's hooks have not run yet, or nil.")
+
+(defvar mailsync-gnus--last-error nil
+  "The last check or fetch that failed, (GROUP-OR-DIRECTORY . TEXT), or nil.")
+
+(defvar mailsync-gnus--counts nil
+  "How much was done: a plist of counts.
+`:groups', `:fetches', `:errors' and `:slices'.")
+
+;;;; Declarations
+
+(defvar gnus-group-buffer)
+(defvar gnus-inhibit-demon)
+
+(declare-function gnus-find-method-for-group "gnus" (group &optional info))
+
+(declare-function mailsync-log-add "mailsync-log" (level format &rest args))
+(declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
+(declare-function mailsync-gnus--wake "mailsync-gnus" ())
+
+;;;; Which piece is next
+
+(defun mailsync-gnus--catch-up-wait ()
+  "Seconds until a group may be looked at in full, nil if none has to be.
+Nil also if the user is not idle enough: an idle timer tells then."
+  (let ((first nil)
+        (idle (mailsync-gnus--idle)))
+    (when (and idle (>= (+ idle 0.01) mailsync-gnus-catch-up-delay))
+      (maphash (lambda (_ entry)
+                 (setq first (min (or first (car entry)) (car entry))))
+               mailsync-gnus--catch-up))
+    (and first
+         (max 0 (- (+ first mailsync-gnus-catch-up-delay) (float-time))))))
+
+(defun mailsync-gnus--next-unit ()
+  "The next piece of work, or the seconds until there is one, or nil.
+A piece of work is a list (FUNCTION . ARGUMENTS)."
+  (let ((wait nil))
+    (cl-flet ((later (seconds)
+                (when seconds
+                  (setq wait (if wait (min wait seconds) seconds)))))
+      (or
+       (when-let* ((server (car (mailsync-gnus--imap-in-state 'answered 'dead))))
+         (list #'mailsync-gnus--finish-imap server))
+       ;; Before any group: it may be shown by one, too.
+       (when mailsync-gnus--fetches
+         (list #'mailsync-gnus--fetch-claimed))
+       (catch 'unit
+         (dolist (group (mailsync-gnus--queue))
+           (when-let* ((items (gethash group mailsync-gnus--claims)))
+             (let ((method (and (mailsync-gnus--entry group)
+                                (gnus-find-method-for-group group))))
+               (cond
+                ((and (mailsync-gnus--splits-p group method)
+                      (not (member group mailsync-gnus--already-split))
+                      (eql 0 (mailsync-gnus--imap-wait
+                              (mailsync-gnus--imap-server method))))
+                 (throw 'unit (list #'mailsync-gnus--split-claimed group)))
+                ((not (mailsync-gnus--imap-asynchronous-p method))
+                 (throw 'unit (list #'mailsync-gnus--check-claimed group)))
+                (t
+                 (let* ((server (mailsync-gnus--imap-server method))
+                        (seconds (mailsync-gnus--imap-wait server)))
+                   (cond
+                    ((eql seconds 0)
+                     (throw 'unit (list #'mailsync-gnus--ask-imap method)))
+                    (seconds
+                     (later seconds)
+                     ;; Known not to answer: nobody shall wait for it.
+                     (dolist (item items)
+                       (when (mailsync-gnus--item-calls item)
+                         (mailsync-gnus--answer-all item 'failed)))))))))))
+         nil)
+       (when mailsync-gnus--virtual
+         (list #'mailsync-gnus--check-virtual-one))
+       (when mailsync-gnus--risen
+         (if (or (not (mailsync-gnus--busy-p))
+                 (> (- (float-time) mailsync-gnus--risen) 2))
+             (list #'mailsync-gnus--run-hooks)
+           (later 2)
+           nil))
+       (progn
+         (when-let* ((seconds (mailsync-gnus--catch-up-wait)))
+           (later seconds))
+         (if (and wait (<= wait 0) (> (hash-table-count mailsync-gnus--catch-up) 0))
+             (list #'mailsync-gnus--catch-up-one)
+           wait))))))
+
+(defun mailsync-gnus--busy-p ()
+  "Non-nil while a batch is not settled.
+What waits for a server that does not answer does not count."
+  (or mailsync-gnus--sent
+      (and mailsync-gnus--unmapped
+           (not mailsync-gnus--names-late))))
+
+;;;; The pieces
+
+(defun mailsync-gnus--count (key)
+  "Add one to the count KEY."
+  (setq mailsync-gnus--counts
+        (plist-put mailsync-gnus--counts key
+                   (1+ (or (plist-get mailsync-gnus--counts key) 0)))))
+
+(defun mailsync-gnus--begin (items)
+  "From now on a change of the folder of one of ITEMS is a new item.
+Before a group is looked at, for Gnus may wait meanwhile, and
+changes arrive."
+  (dolist (item items)
+    (setf (mailsync-gnus--item-begun item) t)))
+
+(defun mailsync-gnus--decline (group reason items)
+  "Do not check GROUP, which ITEMS claim, because of REASON.
+It was well when it was claimed: the user has acted since."
+  (mailsync-gnus--leave-alone group reason)
+  (remhash group mailsync-gnus--claims)
+  (dolist (item items)
+    (mailsync-gnus--item-checked item group 'no-group nil)))
+
+(defun mailsync-gnus--check-claimed (group)
+  "Check GROUP for the items that claim it."
+  (let* ((items (gethash group mailsync-gnus--claims))
+         (reason (mailsync-gnus--why-not group)))
+    (if reason
+        (mailsync-gnus--decline group reason items)
+      (let ((kinds nil))
+        (mailsync-gnus--begin items)
+        (dolist (item items)
+          (setq kinds (cl-union kinds
+                                (plist-get (mailsync-gnus--item-change item)
+                                           :kinds))))
+        (mailsync-gnus--check-for group kinds items)))))
+
+(defun mailsync-gnus--light-p (group kinds)
+  "Non-nil if it is enough to count GROUP for now, in which KINDS happened.
+It is looked at in full later, in a longer idle moment."
+  (let ((entry (gethash group mailsync-gnus--catch-up)))
+    (and (eq (car (gnus-find-method-for-group group)) 'nnmaildir)
+         (eq mailsync-gnus-check-method 'parts)
+         (or mailsync-gnus--hurry
+             (equal kinds '(new))
+             ;; Our own move to cur/, if nothing else.  Should another
+             ;; program have changed flags, the look that is due sees it.
+             (and entry
+                  (< (- (float-time) (car entry)) mailsync-gnus--echo)
+                  (null (cl-set-difference kinds '(new flags))))))))
+
+(defun mailsync-gnus--check-for (group kinds items)
+  "Check GROUP, in which changes of KINDS happened, on behalf of ITEMS."
+  (let* ((light (mailsync-gnus--light-p group kinds))
+         (entry (gethash group mailsync-gnus--catch-up))
+         (report (mailsync-gnus--check-group group (if light '(new) kinds))))
+    (pcase (nth 1 report)
+      ((or 'checked 'partial)
+       (if light
+           (puthash group
+                    ;; Flags put nothing off.
+                    (cons (if (and entry (memq 'flags kinds)) (car entry)
+                            (float-time))
+                          (cl-union kinds (cdr entry)))
+                    mailsync-gnus--catch-up)
+         (remhash group mailsync-gnus--catch-up))))
+    (mailsync-gnus--report report items)))
+
+(defun mailsync-gnus--split-claimed (group)
+  "Have the server of GROUP, which is claimed, split its mail.
+Whoever claims GROUP claims the groups to which mail went, too."
+  (let* ((items (gethash group mailsync-gnus--claims))
+         (why-not (mailsync-gnus--why-not group))
+         (groups nil))
+    (mailsync-gnus--begin items)
+    (unless why-not
+      (setq groups (mailsync-gnus--split (gnus-find-method-for-group group))))
+    (pcase groups
+      ('quit (setq mailsync-gnus--quit-time (float-time)))
+      ((pred stringp)
+       ;; If the server is silent it is tried again with the check;
+       ;; if the user's rules are wrong the check follows all the same.
+       (when (eql 0 (mailsync-gnus--imap-wait
+                     (mailsync-gnus--imap-server
+                      (gnus-find-method-for-group group))))
+         (push group mailsync-gnus--already-split))
+       (mailsync-log-add 'error "%s: splitting failed: %s" group groups))
+      (_
+       (push group mailsync-gnus--already-split)
+       (mailsync-gnus--claim-destinations (remove group groups) items)))))
+
+(defun mailsync-gnus--claim-destinations (groups items)
+  "Make ITEMS wait for GROUPS, to which their mail went.
+Except those to be left alone."
+  (dolist (group groups)
+    (let ((reason (mailsync-gnus--why-not group)))
+      (if reason
+          (mailsync-gnus--leave-alone group reason)
+        (dolist (item items)
+          (cl-pushnew group (mailsync-gnus--item-groups item) :test #'equal)
+          (mailsync-gnus--claim-group item group))))))
+
+(defun mailsync-gnus--fetch-claimed ()
+  "Fetch the mail source that has waited for it the longest.
+Whoever waits for it claims the groups to which its mail went."
+  (pcase-let* ((`(,source . ,items) (car mailsync-gnus--fetches))
+               (`(,directory . ,specifier) source)
+               (method (mailsync-gnus--fetching-method))
+               (reason (mailsync-gnus--why-no-fetch specifier method)))
+    (if reason
+        (progn
+          (mailsync-gnus--leave-alone directory reason)
+          (mailsync-gnus--fetched source 'no-group))
+      (mailsync-gnus--begin items)
+      (mailsync-gnus--count :fetches)
+      (pcase-let ((`(,result ,groups)
+                   (mailsync-gnus--fetch directory specifier method)))
+        ;; Some of its mail may have got there, however it ended.
+        (mailsync-gnus--claim-destinations groups items)
+        (cond
+         ((eq result 'quit)             ; it stays the first
+          (setq mailsync-gnus--quit-time (float-time))
+          (mailsync-log-add 'info "%s: you have quit the fetch" directory))
+         ((eq result 'partial)          ; it is the others' turn first
+          (setq mailsync-gnus--fetches
+                (append (cdr mailsync-gnus--fetches)
+                        (list (car mailsync-gnus--fetches)))))
+         (t
+          (when (stringp result)
+            (mailsync-gnus--count :errors)
+            (setq mailsync-gnus--last-error (cons directory result)))
+          (mailsync-gnus--fetched source
+                                  (if (stringp result) 'failed result))))))))
+
+(defun mailsync-gnus--fetched (source result)
+  "The fetch of SOURCE, the first of all, ended with RESULT."
+  (pcase-let ((`(,_ . ,items) (pop mailsync-gnus--fetches)))
+    (dolist (item items)
+      (setf (mailsync-gnus--item-sources item)
+            (delete source (mailsync-gnus--item-sources item)))
+      (mailsync-gnus--note-result item result)
+      (mailsync-gnus--settle-if-done item))))
+
+(defun mailsync-gnus--check-virtual-one ()
+  "Bring one nnvirtual group up to date."
+  (let ((group (pop mailsync-gnus--virtual)))
+    (unless (mailsync-gnus--why-not group)
+      (mailsync-gnus--report (mailsync-gnus--check-virtual group) nil))))
+
+(defun mailsync-gnus--catch-up-one ()
+  "Look in full at the group that has waited for it the longest."
+  (let ((first nil) (group nil))
+    (maphash (lambda (key entry)
+               (when (or (null first) (< (car entry) (car first)))
+                 (setq first entry group key)))
+             mailsync-gnus--catch-up)
+    (when group
+      (if (mailsync-gnus--why-not group)
+          (remhash group mailsync-gnus--catch-up)
+        (let ((report (mailsync-gnus--check-group
+                       group (cl-adjoin 'flags (cdr first)))))
+          ;; Else it goes on with this one.
+          (unless (eq (nth 1 report) 'partial)
+            (remhash group mailsync-gnus--catch-up))
+          (mailsync-gnus--report report nil))))))
+
+(defun mailsync-gnus--report (report items)
+  "Take the REPORT of a check, for the ITEMS that claimed its group."
+  (pcase-let ((`(,group ,result ,old ,new) report))
+    (pcase result
+      ;; The claims stay.
+      ('quit
+       (setq mailsync-gnus--quit-time (float-time))
+       (mailsync-log-add 'info "%s: you have quit the check" group))
+      ('partial
+       ;; It is the others' turn first.
+       (setq mailsync-gnus--queue (delete group mailsync-gnus--queue))
+       (when items (push group mailsync-gnus--queue-tail)))
+      (_
+       (mailsync-gnus--report-end group result old new items)))))
+
+(defun mailsync-gnus--report-end (group result old new items)
+  "The check of GROUP for ITEMS ended with RESULT, counts OLD and NEW."
+  (remhash group mailsync-gnus--claims)
+  (remhash group mailsync-gnus--left-alone)
+  (setq mailsync-gnus--already-split (delete group mailsync-gnus--already-split))
+  (dolist (virtual (mailsync-gnus--virtual-groups group))
+    (cl-pushnew virtual mailsync-gnus--virtual :test #'equal))
+  (mailsync-gnus--count :groups)
+  (when (stringp result)
+    (mailsync-gnus--count :errors)
+    (setq mailsync-gnus--last-error (cons group result))
+    (mailsync-log-add 'error "%s: the check failed: %s" group result)
+    (setq result 'failed))
+  (let ((news (and old new (> new old) (list group old new))))
+    (when news
+      (unless mailsync-gnus--risen
+        (setq mailsync-gnus--risen (float-time))))
+    (dolist (item items)
+      (mailsync-gnus--item-checked item group result news))))
+
+(defun mailsync-gnus--item-checked (item group result news)
+  "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
+  (setf (mailsync-gnus--item-groups item)
+        (delete group (mailsync-gnus--item-groups item)))
+  (mailsync-gnus--note-result item result)
+  (when news (push news (mailsync-gnus--item-news item)))
+  (mailsync-gnus--settle-if-done item))
+
+(defun mailsync-gnus--note-result (item result)
+  "A part of what ITEM waits for ended with RESULT; a failure stays one."
+  (pcase result
+    ('failed (setf (mailsync-gnus--item-result item) 'failed))
+    ('checked (unless (eq (mailsync-gnus--item-result item) 'failed)
+                (setf (mailsync-gnus--item-result item) 'checked)))))
+
+(defun mailsync-gnus--ask-imap (method)
+  "Ask the nnimap server METHOD for all groups of it that are claimed."
+  (let ((name (mailsync-gnus--server-name method))
+        (asked nil))
+    (cl-loop for group in (mailsync-gnus--queue)
+             for items = (gethash group mailsync-gnus--claims)
+             until (nthcdr (1- mailsync-gnus--asked-max) asked)
+             when (and items
+                       (mailsync-gnus--entry group)
+                       (equal (mailsync-gnus--server-name
+                               (gnus-find-method-for-group group))
+                              name))
+             do (push (cons group items) asked))
+    (dolist (entry asked)
+      (when-let* ((reason (mailsync-gnus--why-not (car entry))))
+        (setq asked (remq entry asked))
+        (mailsync-gnus--decline (car entry) reason (cdr entry))))
+    (when asked
+      (dolist (entry asked)
+        (mailsync-gnus--begin (cdr entry)))
+      (let ((reports (mailsync-gnus--imap-send method (mapcar #'car asked)
+                                               #'mailsync-gnus--wake)))
+        (if reports
+            (dolist (report reports)
+              (mailsync-gnus--report-imap report
+                                          (cdr (assoc (car report) asked))
+                                          t))
+          (push (cons name asked) mailsync-gnus--sent)
+          (dolist (entry asked)
+            (remhash (car entry) mailsync-gnus--claims)))))))
+
+(defun mailsync-gnus--finish-imap (server)
+  "Take the answer of SERVER, or notice that there is none."
+  (let* ((name (mailsync-gnus--imap-name server))
+         (asked (cdr (assoc name mailsync-gnus--sent)))
+         (dead (eq (mailsync-gnus--imap-state server) 'dead)))
+    (setq mailsync-gnus--sent
+          (assoc-delete-all name mailsync-gnus--sent))
+    (dolist (report (mailsync-gnus--imap-finish server))
+      (mailsync-gnus--report-imap report (cdr (assoc (car report) asked))
+                                  dead))))
+
+(defun mailsync-gnus--report-imap (report items silent)
+  "Take REPORT about a group that an nnimap server was asked for by ITEMS.
+SILENT non-nil means that the server itself failed: then the
+folders wait for it."
+  (pcase-let ((`(,group ,result) report))
+    (cond
+     ((eq result 'quit)
+      (setq mailsync-gnus--quit-time (float-time))
+      (dolist (item items)
+        (mailsync-gnus--claim-group item group)))
+     (t
+      (when (and silent (stringp result))
+        (dolist (item items)
+          (setf (mailsync-gnus--item-again item) t)))
+      (mailsync-gnus--report report items)))))
+
+(defun mailsync-gnus--run-hooks ()
+  "Run Gnus's hooks for new mail, once for all counts that rose."
+  (setq mailsync-gnus--risen nil)
+  (when mailsync-gnus-run-hooks
+    (let ((inhibit-interaction t)
+          (use-dialog-box nil)
+          (gnus-inhibit-demon t))
+      (with-local-quit
+        (save-current-buffer
+          (set-buffer gnus-group-buffer)
+          (mailsync--run-hook-safely 'gnus-get-new-news-hook)
+          (mailsync--run-hook-safely 'gnus-after-getting-new-news-hook))))))
+
+(defun mailsync-gnus--drop-claims ()
+  "Forget which groups were to be checked."
+  (clrhash mailsync-gnus--claims)
+  (clrhash mailsync-gnus--catch-up)
+  (clrhash mailsync-gnus--partial)
+  (clrhash mailsync-gnus--shown)
+  (setq mailsync-gnus--fetches nil
+        mailsync-gnus--queue nil
+        mailsync-gnus--queue-tail nil
+        mailsync-gnus--already-split nil
+        mailsync-gnus--virtual nil
+        mailsync-gnus--sent nil))
+
+(defun mailsync-gnus--abandon ()
+  "Give up what is claimed, so that an error cannot repeat for ever."
+  (let ((items nil))
+    (maphash (lambda (_ item) (push item items)) mailsync-gnus--pending)
+    (mailsync-gnus--drop-claims)
+    (setq mailsync-gnus--unmapped nil)
+    (mailsync-gnus--imap-close-all)
+    (dolist (item items)
+      (setf (mailsync-gnus--item-result item) 'failed
+            (mailsync-gnus--item-again item) nil)
+      (mailsync-gnus--settle item))))
+
+(provide 'mailsync-gnus-work)
+;;; mailsync-gnus-work.el ends here
