@@ -1,0 +1,148 @@
+//! What may be told besides changes, and by which key what waits is replaced.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::change::AccountId;
+use crate::engine::config::RemoteId;
+use crate::frame::Synced;
+
+/// A message to Lisp other than a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The state of an account; the last one stands for all.
+    State {
+        /// Whose.
+        account: AccountId,
+        /// `starting`, `watching`, `waiting` or `error`.
+        state: &'static str,
+        /// What a user should know, and do.
+        text: String,
+    },
+    /// A root was scanned for the first time: what happens from now on is noticed.  Without a
+    /// directory: anything may have changed in an account without roots.
+    Ready {
+        /// Whose.
+        account: AccountId,
+        /// The root as the user spells it.
+        directory: PathBuf,
+    },
+    /// How an account's syncs stand; the last one stands for all.
+    Sync {
+        /// Whose.
+        account: AccountId,
+        /// `idle`, `pending`, `running`, `failing`, `paused` or `elsewhere`.
+        phase: &'static str,
+        /// No other run starts.
+        paused: bool,
+        /// Folders that wait; `None`: everything.
+        pending: Option<usize>,
+        /// Messages that came since the run began.
+        progress: u64,
+        /// What a user should know.
+        text: String,
+    },
+    /// A run begins; the last one stands for all.
+    Syncing {
+        /// Whose.
+        account: AccountId,
+        /// Its number.
+        run: u64,
+        /// How many folders it covers; 0: everything.
+        total: usize,
+        /// Their names, as many as fit.
+        names: Vec<Arc<[u8]>>,
+    },
+    /// Lisp is to say how to run a syncer.
+    Plan {
+        /// Whose.
+        account: AccountId,
+        /// For which run.
+        run: u64,
+        /// For which folders; none: everything.
+        names: Vec<Arc<[u8]>>,
+    },
+    /// A run has ended.
+    Synced {
+        /// Whose.
+        account: AccountId,
+        /// Its number.
+        run: u64,
+        /// What became of it.
+        result: Box<Synced>,
+    },
+    /// How a remote store is being watched; the last one stands for all.
+    Remote {
+        /// Whose.
+        account: AccountId,
+        /// Its number.
+        remote: RemoteId,
+        /// What watches it.
+        what: String,
+        /// `starting`, `connected`, `waiting`, `paused`, or `gone` from the configuration.
+        state: &'static str,
+        /// What a user should know, and do.
+        text: String,
+    },
+    /// A line for the log; equal lines that are still unsent are one.
+    Log {
+        /// `info`, `warning` or `error`.
+        level: &'static str,
+        /// The line.
+        text: String,
+    },
+    /// One part of the answer to a request to resolve file names.
+    Resolved {
+        /// What the request is about; a later answer replaces an earlier one.
+        slot: String,
+        /// Its number, given by Lisp.
+        request: i64,
+        /// Which part (from 0), of how many.
+        part: (usize, usize),
+        /// Names with their truenames.
+        pairs: Vec<(PathBuf, PathBuf)>,
+    },
+}
+
+/// Of two notices with one key the later one stands for both.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum NoticeKey {
+    State(AccountId),
+    Ready(AccountId, PathBuf),
+    Sync(AccountId),
+    Syncing(AccountId),
+    Plan(AccountId),
+    Synced(AccountId, u64),
+    Remote(RemoteId),
+    Log(String),
+    Resolved(String, usize),
+}
+
+impl Notice {
+    pub(super) fn account(&self) -> Option<AccountId> {
+        match self {
+            Notice::State { account, .. }
+            | Notice::Ready { account, .. }
+            | Notice::Sync { account, .. }
+            | Notice::Syncing { account, .. }
+            | Notice::Plan { account, .. }
+            | Notice::Remote { account, .. }
+            | Notice::Synced { account, .. } => Some(*account),
+            Notice::Log { .. } | Notice::Resolved { .. } => None,
+        }
+    }
+
+    pub(super) fn key(&self) -> NoticeKey {
+        match self {
+            Notice::State { account, .. } => NoticeKey::State(*account),
+            Notice::Ready { account, directory } => NoticeKey::Ready(*account, directory.clone()),
+            Notice::Sync { account, .. } => NoticeKey::Sync(*account),
+            Notice::Syncing { account, .. } => NoticeKey::Syncing(*account),
+            Notice::Plan { account, .. } => NoticeKey::Plan(*account),
+            Notice::Synced { account, run, .. } => NoticeKey::Synced(*account, *run),
+            Notice::Remote { remote, .. } => NoticeKey::Remote(*remote),
+            Notice::Log { text, .. } => NoticeKey::Log(text.clone()),
+            Notice::Resolved { slot, part, .. } => NoticeKey::Resolved(slot.clone(), part.0),
+        }
+    }
+}
