@@ -8,6 +8,8 @@
 pub mod complaints;
 pub mod connection;
 pub mod heard;
+#[cfg(feature = "imap")]
+pub mod imap;
 pub mod names;
 pub mod protocol;
 pub mod watcher;

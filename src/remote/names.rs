@@ -40,6 +40,12 @@ impl Naming {
         (!name.is_empty()).then_some(name)
     }
 
+    /// The canonical name of a mailbox, as an IMAP server spells it.
+    #[must_use]
+    pub fn mailbox(&self, name: &[u8]) -> Option<Vec<u8>> {
+        self.canonical(Dialect::Plain, name)
+    }
+
     fn plain(&self, name: &[u8]) -> Vec<u8> {
         // The inbox may stand outside of the prefix, as with IMAP's namespaces.
         let name = name.strip_prefix(&self.prefix[..]).unwrap_or(name);

@@ -1,0 +1,111 @@
+//! A look at all mailboxes: which there are, and their numbers.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Instant;
+
+use super::super::response::Remark;
+use super::{Act, Session, What, Why, argument};
+use crate::change::Kinds;
+
+/// So many questions are asked before the first is answered.
+const WINDOW: usize = 50;
+
+/// A sweep that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    /// Canonical names.
+    seen: HashSet<Vec<u8>>,
+    /// Mailboxes whose numbers have to be asked for, by the server's names.
+    queue: VecDeque<Vec<u8>>,
+    /// Questions that are not answered.
+    asked: usize,
+}
+
+impl Sweep {
+    /// A mailbox is there; `ask` for its numbers.
+    pub(super) fn seen(&mut self, server: &[u8], name: &[u8], ask: bool) {
+        if self.seen.insert(name.to_vec()) && ask {
+            self.queue.push_back(server.to_vec());
+        }
+    }
+}
+
+impl Session {
+    /// Begin a sweep.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        self.due = None;
+        self.swept = Some(now);
+        self.sweep = Some(Sweep::default());
+        let command = if self.list_status {
+            format!("LIST \"\" \"*\" RETURN (STATUS {})", self.items())
+        } else {
+            "LIST \"\" \"*\"".to_owned()
+        };
+        self.command(now, What::List, command.as_bytes());
+    }
+
+    fn items(&self) -> &'static str {
+        if self.has("CONDSTORE") {
+            "(MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)"
+        } else {
+            "(MESSAGES UIDNEXT UIDVALIDITY UNSEEN)"
+        }
+    }
+
+    /// The names are all there.
+    pub(super) fn listed(&mut self, now: Instant, well: bool, remark: &Remark) {
+        if !well && std::mem::take(&mut self.list_status) {
+            // It offered what it does not understand.
+            self.sweep(now);
+        } else if !well {
+            let text = remark.after("the server does not list its mailboxes");
+            self.end(Why::Lost, text);
+        } else {
+            self.ask_on(now);
+        }
+    }
+
+    /// One question is answered.
+    pub(super) fn asked(&mut self, now: Instant) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.asked = sweep.asked.saturating_sub(1);
+            self.ask_on(now);
+        }
+    }
+
+    fn ask_on(&mut self, now: Instant) {
+        while let Some(sweep) = &mut self.sweep
+            && sweep.asked < WINDOW
+        {
+            let Some(server) = sweep.queue.pop_front() else {
+                break;
+            };
+            sweep.asked += 1;
+            let name = argument(&server);
+            let command = [b"STATUS ", &name[..], b" ", self.items().as_bytes()].concat();
+            self.command(now, What::Status, &command);
+        }
+        if self.sweep.as_ref().is_some_and(|it| it.asked == 0) {
+            self.swept(now);
+        }
+    }
+
+    /// All is known.
+    fn swept(&mut self, now: Instant) {
+        let Some(sweep) = self.sweep.take() else {
+            return;
+        };
+        let first = !self.snapshot.is_complete();
+        for name in self.snapshot.completed(|name| sweep.seen.contains(name)) {
+            self.acts.push(Act::Change(name, Kinds::DELETED));
+        }
+        self.told.clear();
+        // The first look on a connection has to see all that was missed.
+        if self.mode.is_none() && (first || !self.snapshot.is_exact()) {
+            self.acts.push(Act::Everything);
+        }
+        if !self.notifies {
+            self.due = Some(now + self.settings.poll);
+        }
+    }
+}
