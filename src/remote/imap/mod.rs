@@ -10,4 +10,5 @@ pub mod sasl;
 pub mod secret;
 pub mod session;
 pub mod snapshot;
+pub mod store;
 pub mod value;
