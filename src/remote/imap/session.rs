@@ -31,6 +31,9 @@ use sweep::Sweep;
 /// A command is answered within so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The same where there is reason to doubt that anybody is there.
+const POKE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What is not understood leads to a sweep, but not more often.
 const DOUBT_AT_MOST: Duration = Duration::from_secs(60);
 
@@ -83,6 +86,8 @@ pub enum Input<'a> {
     Secret(Secret),
     /// There is none, for this reason.
     NoSecret(String),
+    /// The line may be dead: have it prove that it is not, soon.
+    Poke,
     /// Another session has told this of a mailbox.
     Told(&'a [u8], Kinds),
     /// The connection is over.
@@ -150,6 +155,7 @@ pub enum Why {
 struct Awaited {
     tag: Vec<u8>,
     what: What,
+    since: Instant,
     /// `None`: for as long as it likes.
     until: Option<Instant>,
 }
@@ -240,6 +246,7 @@ impl Session {
         let greeting = Awaited {
             tag: Vec::new(),
             what: What::Nicety,
+            since: now,
             until: Some(now + PATIENCE),
         };
         Session {
@@ -288,6 +295,7 @@ impl Session {
                 Input::NoSecret(text) => self.end(Why::Config, text),
                 Input::Told(name, kinds) => *self.told.entry(name.to_vec()).or_default() |= kinds,
                 Input::Closed(text) => self.end(Why::Lost, text),
+                Input::Poke => self.poke(now),
                 Input::Tick => {}
             }
             self.time(now);
@@ -345,6 +353,7 @@ impl Session {
         self.awaited.push_back(Awaited {
             tag,
             what,
+            since: now,
             until: Some(now + PATIENCE),
         });
     }
@@ -647,11 +656,30 @@ impl Session {
         }
     }
 
+    /// Have the server answer something, soon.
+    fn poke(&mut self, now: Instant) {
+        if self.phase != Phase::Watching {
+            return;
+        }
+        // If it is being asked for something already, that will do.
+        if self.awaited.is_empty() || self.renewal.is_some() {
+            self.renewal = Some(now);
+            self.time(now);
+        }
+        let soon = now + POKE_PATIENCE;
+        for awaited in &mut self.awaited {
+            if awaited.until.is_some_and(|until| until > soon) {
+                (awaited.since, awaited.until) = (now, Some(soon));
+            }
+        }
+    }
+
     /// Whatever time brings.
     fn time(&mut self, now: Instant) {
-        let late = |it: &Awaited| it.until.is_some_and(|until| until <= now);
-        if self.awaited.iter().any(late) {
-            let text = format!("the server did not answer for {} s", PATIENCE.as_secs());
+        let late = |it: &&Awaited| it.until.is_some_and(|until| until <= now);
+        if let Some(late) = self.awaited.iter().find(late) {
+            let waited = late.until.unwrap_or(now) - late.since;
+            let text = format!("the server did not answer for {} s", waited.as_secs());
             self.end(Why::Lost, text);
         }
         if self.phase != Phase::Watching {
@@ -667,7 +695,8 @@ impl Session {
                 self.acts
                     .push(Act::Send(Secretive::new(b"DONE\r\n".to_vec())));
                 for awaited in &mut self.awaited {
-                    awaited.until.get_or_insert(now + PATIENCE);
+                    awaited.since = now;
+                    awaited.until = Some(now + PATIENCE);
                 }
             }
         } else if self.awaited.is_empty() {

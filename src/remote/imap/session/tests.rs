@@ -79,6 +79,7 @@ fn hold(mut session: Session, mut now: Instant, script: &str, size: usize) -> (S
                 now += Duration::from_secs(seconds.parse().expect("seconds"));
                 acts.extend(session.handle(now, Input::Tick).iter().map(shown));
             }
+            ("! ", "poke") => done(&mut session, Input::Poke),
             ("! ", "secured") => done(&mut session, Input::Secured),
             ("! ", "closed") => done(&mut session, Input::Closed("the line is dead".to_owned())),
             ("! ", text) => match text.split_once(' ') {
@@ -295,6 +296,36 @@ fn idle_is_begun_anew() {
     "#;
     let session = converse(&settings(), &all(), &[NOTIFY, script].concat());
     assert_eq!(session.deadline(), None);
+}
+
+#[test]
+fn a_poke_is_answered_soon() {
+    let script = r#"
+        T 100
+        ! poke
+        C DONE
+        ! poke
+        T 9
+        S a4 OK
+        C a5 IDLE
+        S + idling
+        ! poke
+        C DONE
+        T 10
+        = Lost: the server did not answer for 10 s
+    "#;
+    converse(&settings(), &all(), &[NOTIFY, script].concat());
+    // A command that is under way is one, too.
+    let script = r#"
+        T 300
+        C DONE
+        S a4 OK
+        C a5 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        ! poke
+        T 10
+        = Lost: the server did not answer for 10 s
+    "#;
+    converse(&settings(), &all(), &[IDLE, script].concat());
 }
 
 #[test]
