@@ -27,8 +27,7 @@
     (:layout mailsync-accounts--layout-p "auto, maildir++ or nested")
     (:poll mailsync-accounts--period-p "nil, or a number of seconds, at least 0.1")
     (:syncer mailsync-accounts--syncer-p "a function, or (FUNCTION . ARGS)")
-    (:remote mailsync-remote-p "(watcher PROGRAM ARGS...) or a list of these; \
-(imap ...) is for a version to come")
+    (:remote mailsync-remote-p "(watcher PROGRAM ARGS...), (imap KEY VALUE...) or a list of these")
     (:prefix mailsync-syncers--string-p "a string")
     (:separator mailsync-syncers--string-p "a string")
     (:ignore mailsync-accounts--strings-p "a list of folder names or globs")
@@ -78,7 +77,12 @@ of these, as in (watcher \"ssh\" \"-o\" \"BatchMode=yes\" \"host\"
 \"mailsync-watch\").  What changes there is synced at once.  Folders that
 such a program calls otherwise than mailsync come to their names by
 `:separator' (what stands between levels, by default \".\") and `:prefix'
-\(what stands before them).  An account that has `:remote' needs no `:maildir'.
+\(what stands before them).  Or (imap KEY VALUE...), as in (imap :host
+\"imap.example.org\" :user \"me\"): the server itself says what changes.  The
+keys are `:host' `:port' `:user' `:tls' `:tls-fingerprint' `:auth'
+`:secret-command' `:oauth-command' `:tunnel' `:folders' `:idle-folders'
+`:idle-refresh' `:poll'; see the manual.  An account that has `:remote' needs
+no `:maildir'.
 
 A change by Customize is in force at once, one by `setq' after
 \\[mailsync-restart]; what stays as it was goes on being watched."
@@ -278,6 +282,9 @@ account adds to these."
                   (format "%S is %S, but has to be %s" key value
                           (nth 2 known)))))))
       (or fault
+          (when-let* ((fault (mailsync-remote-fault
+                              (plist-get (cdr account) :remote))))
+            (concat ":remote: " fault))
           (cond
            ((plist-get (cdr account) :maildir) nil)
            ((plist-get (cdr account) :remote) nil)

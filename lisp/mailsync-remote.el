@@ -18,6 +18,7 @@
 (require 'mailsync-log)
 (require 'mailsync-pipe)
 (require 'mailsync-syncers)
+(require 'mailsync-imap)
 
 ;;;; Internal variables
 
@@ -48,10 +49,19 @@ That is a plist `:what' `:state' `:text'.")
        (seq-every-p #'mailsync-remote--one-p (mailsync-remote-list value))))
 
 (defun mailsync-remote--one-p (value)
-  "Non-nil if VALUE says what to watch on one server."
+  "Non-nil if VALUE may say what to watch on one server."
   (and (proper-list-p value)
-       (eq (car value) 'watcher)
-       (mailsync-syncers--words-p (cdr value))))
+       (pcase (car value)
+         ('watcher (mailsync-syncers--words-p (cdr value)))
+         ;; What is wrong there, `mailsync-remote-fault' says.
+         ('imap t))))
+
+(defun mailsync-remote-fault (value)
+  "What is wrong with VALUE, for which `mailsync-remote-p' holds, or nil."
+  (seq-some (lambda (remote)
+              (and (eq (car remote) 'imap)
+                   (mailsync-imap-fault (cdr remote))))
+            (mailsync-remote-list value)))
 
 (defun mailsync-remote-for-module (remotes prefix separator inter max)
   "REMOTES, a value of `:remote', as the module wants it.
@@ -59,18 +69,32 @@ PREFIX and SEPARATOR are what the account says of names, or nil; INTER and MAX
 are the shortest and the longest wait between two attempts."
   (vconcat
    (mapcar (lambda (remote)
-             (let ((words (cdr remote)))
-               (vector "watcher"
-                       (vconcat
-                        (cons (mailsync-syncers--executable (car words))
-                              (mapcar #'mailsync-pipe-encode-text (cdr words))))
-                       (mailsync-syncers--search)
-                       (mailsync-syncers--environment nil)
-                       (mailsync-pipe-encode-text (or prefix ""))
-                       (mailsync-pipe-encode-text (or separator "."))
-                       (float inter)
-                       (float max))))
+             (vector (symbol-name (car remote))
+                     (float inter)
+                     (float max)
+                     (mailsync-remote--folders remote)
+                     (pcase (car remote)
+                       ('imap (mailsync-imap-for-module (cdr remote) prefix
+                                                        separator))
+                       (_ (mailsync-remote--program (cdr remote) prefix
+                                                    separator)))))
            (mailsync-remote-list remotes))))
+
+(defun mailsync-remote--folders (remote)
+  "Globs for the folders of REMOTE that matter, as the module wants them."
+  (vconcat (and (eq (car remote) 'imap)
+                (mapcar #'mailsync-pipe-encode-text
+                        (plist-get (cdr remote) :folders)))))
+
+(defun mailsync-remote--program (words prefix separator)
+  "WORDS, a watcher's command line, as the module wants it.
+PREFIX and SEPARATOR are what the account says of names, or nil."
+  (vector (vconcat (cons (mailsync-syncers--executable (car words))
+                         (mapcar #'mailsync-pipe-encode-text (cdr words))))
+          (mailsync-syncers--search)
+          (mailsync-syncers--environment nil)
+          (mailsync-pipe-encode-text (or prefix ""))
+          (mailsync-pipe-encode-text (or separator "."))))
 
 ;;;; What the module tells
 

@@ -220,6 +220,26 @@ impl Payload {
         self.text(text);
     }
 
+    /// A `secret` record: the password of `user` at a server, for a store and a connection by their
+    /// numbers; `anew` where the last one was refused.
+    pub fn secret(
+        &mut self,
+        account: &str,
+        (remote, number): (usize, u64),
+        (host, port): (&str, u16),
+        user: &str,
+        anew: bool,
+    ) {
+        self.field(b"secret");
+        self.text(account);
+        self.number(remote);
+        self.number(number);
+        self.text(host);
+        self.number(port);
+        self.text(user);
+        self.number(u8::from(anew));
+    }
+
     /// A `syncing` record; of `total` folders only some may be named.
     pub fn syncing(&mut self, account: &str, run: u64, total: usize, names: &[Arc<[u8]>]) {
         self.field(b"syncing");

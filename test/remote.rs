@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mailsync_module::coalesce::Delays;
 use mailsync_module::engine::actor::World;
-use mailsync_module::engine::config::{AccountConfig, RemoteConfig, SyncConfig};
+use mailsync_module::engine::config::{AccountConfig, RemoteConfig, RemoteStore, SyncConfig};
 use mailsync_module::engine::core::Input;
 use mailsync_module::remote::connection::{self, Connection, News, Order};
 use mailsync_module::remote::heard::Heard;
@@ -295,11 +295,12 @@ fn a_hundred_times_leave_nothing() {
 
 fn config(words: &[&str]) -> RemoteConfig {
     RemoteConfig {
-        program: program(words),
+        store: RemoteStore::Program(program(words)),
         retry: Retry {
             inter: Duration::from_secs(1),
             max: Duration::from_secs(5),
         },
+        folders: Vec::new(),
     }
 }
 
@@ -438,11 +439,12 @@ fn without_a_syncer_it_is_told() {
 fn a_program_that_is_not_there_pauses_its_store() {
     let accounts = vec![account(
         vec![RemoteConfig {
-            program: program(&["no-such-program"]),
+            store: RemoteStore::Program(program(&["no-such-program"])),
             retry: Retry {
                 inter: Duration::ZERO,
                 max: Duration::ZERO,
             },
+            folders: Vec::new(),
         }],
         None,
     )];

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::coalesce::Delays;
 use crate::maildir::Layout;
+#[cfg(feature = "imap")]
+use crate::remote::imap::line::Server;
 use crate::remote::watcher::{Program, Retry};
-use crate::schedule::Timing;
+use crate::schedule::{Glob, Timing};
 use crate::syncer::Syncer;
 
 /// One account, as configured.
@@ -27,10 +29,34 @@ pub struct AccountConfig {
 /// A store on another machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteConfig {
-    /// What watches it.
-    pub program: Program,
+    /// How it is watched.
+    pub store: RemoteStore,
     /// How long to wait when that fails.
     pub retry: Retry,
+    /// Of these folders its changes are heard; none given: of all.
+    pub folders: Vec<Glob>,
+}
+
+/// How a store on another machine is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteStore {
+    /// By a program.
+    Program(Program),
+    /// By asking its IMAP server.
+    #[cfg(feature = "imap")]
+    Imap(Box<Server>),
+}
+
+impl RemoteStore {
+    /// What it is called, for the user.
+    #[must_use]
+    pub fn called(&self) -> String {
+        match self {
+            RemoteStore::Program(program) => program.called(),
+            #[cfg(feature = "imap")]
+            RemoteStore::Imap(server) => server.called(),
+        }
+    }
 }
 
 /// When and by what an account is synced.

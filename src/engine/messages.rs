@@ -9,6 +9,8 @@ use crate::change::{AccountId, Folder};
 use crate::listen::Told;
 use crate::remote::connection;
 use crate::remote::heard::Heard;
+#[cfg(feature = "imap")]
+use crate::remote::imap::{keeper, line, secret::Secret};
 use crate::remote::watcher::Over;
 use crate::schedule::{Lock, Look};
 use crate::syncer::lock::Key;
@@ -66,6 +68,9 @@ pub enum Input {
     Heard(RemoteId, u64, Heard),
     /// A program that watched one is over.
     HungUp(RemoteId, u64, Over),
+    /// A connection to an IMAP server has news, or Lisp has about one.
+    #[cfg(feature = "imap")]
+    Imap(RemoteId, keeper::Event),
     /// File names were resolved: slot, number of the request, names with truenames.
     Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
     /// Something for the log: its level and text.
@@ -114,6 +119,23 @@ pub enum Action {
     Connect(RemoteId, Box<connection::Order>),
     /// End it.
     Disconnect(RemoteId),
+    /// Connect to an IMAP server, or do something about the connection.
+    #[cfg(feature = "imap")]
+    Imap(RemoteId, Imap),
     /// Tell this to other programs.
     Tell(Vec<Told>),
+}
+
+/// What is to be done about a connection to an IMAP server.
+#[cfg(feature = "imap")]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Imap {
+    /// Make it.
+    Connect(Box<line::Order>),
+    /// End it.
+    End,
+    /// Have it prove that it lives.
+    Poke,
+    /// Give it the secret that it asked for, or say why there is none.
+    Give(Result<Secret, String>),
 }

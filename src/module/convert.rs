@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use emacs::{Env, IntoLisp, Value, Vector};
 
 use crate::coalesce::Delays;
-use crate::engine::config::{AccountConfig, RemoteConfig, RootConfig, SyncConfig};
+use crate::engine::config::{AccountConfig, RemoteConfig, RemoteStore, RootConfig, SyncConfig};
 use crate::engine::status::{AccountStatus, RemoteStatus, RootStatus, Status};
 use crate::maildir::Layout;
 use crate::remote::names::Naming;
@@ -53,28 +53,36 @@ fn account(account: Vector<'_>) -> Result<AccountConfig> {
 
 fn remote(remote: Vector<'_>) -> Result<RemoteConfig> {
     let kind: String = remote.get(0)?;
-    if kind != "watcher" {
-        bail!("unknown kind of remote store {kind}");
-    }
-    let words = |at| -> Result<Vec<OsString>> {
-        let words = bytes_of(remote.get(at)?)?;
-        Ok(words.into_iter().map(OsString::from_vec).collect())
-    };
-    Ok(RemoteConfig {
-        program: watcher::Program {
-            argv: words(1)?,
-            search: words(2)?.into_iter().map(PathBuf::from).collect(),
-            environment: words(3)?,
+    let described: Vector<'_> = remote.get(4)?;
+    let store = match &kind[..] {
+        "watcher" => RemoteStore::Program(watcher::Program {
+            argv: words_of(described.get(0)?)?,
+            search: paths(described.get(1)?)?,
+            environment: words_of(described.get(2)?)?,
             naming: Naming {
-                prefix: remote.get(4)?,
-                separator: remote.get(5)?,
+                prefix: described.get(3)?,
+                separator: described.get(4)?,
             },
-        },
+        }),
+        #[cfg(feature = "imap")]
+        "imap" => RemoteStore::Imap(Box::new(super::imap::server(described)?)),
+        _ => bail!("this module cannot watch a remote store by {kind}"),
+    };
+    let folders: Vector<'_> = remote.get(3)?;
+    Ok(RemoteConfig {
+        store,
         retry: watcher::Retry {
-            inter: seconds(remote.get(6)?).context("the inter delay")?,
-            max: seconds(remote.get(7)?).context("the longest delay")?,
+            inter: seconds(remote.get(1)?).context("the inter delay")?,
+            max: seconds(remote.get(2)?).context("the longest delay")?,
         },
+        folders: bytes_of(folders)?.into_iter().map(Glob).collect(),
     })
+}
+
+/// A vector of strings, as words of a command line or the like.
+pub(super) fn words_of(words: Vector<'_>) -> Result<Vec<OsString>> {
+    let words = bytes_of(words)?;
+    Ok(words.into_iter().map(OsString::from_vec).collect())
 }
 
 fn sync_config(sync: Vector<'_>) -> Result<SyncConfig> {

@@ -5,6 +5,8 @@
 //! as unibyte strings: Lisp encodes and decodes them, in one place (`mailsync-pipe.el`).
 
 mod convert;
+#[cfg(feature = "imap")]
+mod imap;
 mod listening;
 
 use std::cell::RefCell;
@@ -21,6 +23,11 @@ use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
 use crate::listen::place::Place;
 use crate::threads;
+#[cfg(feature = "imap")]
+use crate::{
+    engine::config::RemoteId,
+    remote::imap::{keeper, secret::Secret},
+};
 
 thread_local! {
     static ENGINE: RefCell<Option<Handle>> = const { RefCell::new(None) };
@@ -68,9 +75,14 @@ fn version() -> Result<String> {
 ///   [KIND WORDS ALL TARGET CONFIG ARGS SEARCH ENVIRONMENT DIRECTORY INPUT SUCCESS NAMING
 ///    SEPARATOR PREFIX PULLS-ONLY PER-RUN PER-FOLDER]
 /// as `mailsync-syncers-describe' makes it.  REMOTES is a vector of stores on other machines,
-///   [KIND WORDS SEARCH ENVIRONMENT PREFIX SEPARATOR INTER MAX]
-/// with KIND \"watcher\", the words of its command line, the delays between two attempts, and how
-/// its names of folders become canonical ones.  RUNTIME is a directory for locks, or nil.
+///   [KIND INTER MAX FOLDERS DESCRIBED]
+/// with the delays between two attempts and globs for the folders that matter (none: all).  For KIND
+/// \"watcher\" it is described by
+///   [WORDS SEARCH ENVIRONMENT PREFIX SEPARATOR]
+/// the words of its command line, and how its names of folders become canonical ones; for \"imap\" by
+///   [SEARCH ENVIRONMENT HOST PORT TLS FINGERPRINT USER AUTH SECRET-COMMAND OAUTH-COMMAND TUNNEL
+///    PREFIX SEPARATOR IDLE-FOLDERS IDLE-REFRESH POLL]
+/// as the keys of `mailsync-accounts' are called, nil for those that are not given.  RUNTIME is a directory for locks, or nil.
 /// Signal an error if an engine runs already.
 #[defun]
 fn start(
@@ -198,6 +210,23 @@ fn sync(
 fn pause(account: Option<Vec<u8>>, flag: Value<'_>) -> Result<Option<bool>> {
     let flag = flag.is_not_nil();
     engine(|handle| handle.input(Input::Pause(account.map(text), flag)))
+}
+
+/// Answer the question for the secret of the connection NUMBER to the store REMOTE.
+/// SECRET is a unibyte string, or nil, and REASON then says why there is none.
+/// Return t, or nil if no engine runs.
+#[cfg(feature = "imap")]
+#[defun]
+fn secret(
+    remote: i64,
+    number: i64,
+    secret: Option<Vec<u8>>,
+    reason: Vec<u8>,
+) -> Result<Option<bool>> {
+    let secret = secret.map(Secret::new).ok_or_else(|| text(reason));
+    let event = keeper::Event::Secret(u64::try_from(number)?, secret);
+    let remote = RemoteId(usize::try_from(remote)?);
+    engine(|handle| handle.input(Input::Imap(remote, event)))
 }
 
 /// Answer how ACCOUNT is synced in RUN: SYNCER is a vector as for `mailsync-module--start'.

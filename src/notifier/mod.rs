@@ -288,6 +288,18 @@ impl Notifier {
                 state,
                 text,
             } => record.remote(self.name(*account), remote.0, what, state, text),
+            Notice::Secret {
+                account,
+                remote,
+                number,
+                host,
+                port,
+                user,
+                anew,
+            } => {
+                let (account, key) = (self.name(*account), (remote.0, *number));
+                record.secret(account, key, (host, *port), user, *anew);
+            }
             Notice::Log { level, text } => record.log(level, text),
             Notice::Resolved {
                 slot,

@@ -84,6 +84,23 @@ pub enum Notice {
         /// What a user should know, and do.
         text: String,
     },
+    /// The password for a remote store is wanted; the last one stands for all.
+    Secret {
+        /// Whose.
+        account: AccountId,
+        /// The store's number.
+        remote: RemoteId,
+        /// The connection's.
+        number: u64,
+        /// The server.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// Who logs in.
+        user: String,
+        /// The last one was refused.
+        anew: bool,
+    },
     /// A line for the log; equal lines that are still unsent are one.
     Log {
         /// `info`, `warning` or `error`.
@@ -114,6 +131,7 @@ pub(super) enum NoticeKey {
     Plan(AccountId),
     Synced(AccountId, u64),
     Remote(RemoteId),
+    Secret(RemoteId),
     Log(String),
     Resolved(String, usize),
 }
@@ -127,6 +145,7 @@ impl Notice {
             | Notice::Syncing { account, .. }
             | Notice::Plan { account, .. }
             | Notice::Remote { account, .. }
+            | Notice::Secret { account, .. }
             | Notice::Synced { account, .. } => Some(*account),
             Notice::Log { .. } | Notice::Resolved { .. } => None,
         }
@@ -141,6 +160,7 @@ impl Notice {
             Notice::Plan { account, .. } => NoticeKey::Plan(*account),
             Notice::Synced { account, run, .. } => NoticeKey::Synced(*account, *run),
             Notice::Remote { remote, .. } => NoticeKey::Remote(*remote),
+            Notice::Secret { remote, .. } => NoticeKey::Secret(*remote),
             Notice::Log { text, .. } => NoticeKey::Log(text.clone()),
             Notice::Resolved { slot, part, .. } => NoticeKey::Resolved(slot.clone(), part.0),
         }

@@ -797,14 +797,7 @@ impl<C: Coalesce> World<C> {
                 Action::Close(RootId(number)) => drop(self.ends.remove(&number)),
                 Action::Send(frame) => self.send(&frame)?,
                 // Nobody is synced here, and nobody listens.
-                Action::Sync(..)
-                | Action::Look(..)
-                | Action::EndSync(..)
-                | Action::SeekLock(..)
-                | Action::DropLock(_)
-                | Action::Connect(..)
-                | Action::Disconnect(_)
-                | Action::Tell(_) => return Err(format!("not wanted: {action:?}")),
+                action => return Err(format!("not wanted: {action:?}")),
             }
         }
         if let Some(deadline) = self.core.deadline()

@@ -9,6 +9,8 @@
 //! and [`remotes`], and for names ([`resolving`]) has a file each.
 
 pub mod handle;
+#[cfg(feature = "imap")]
+mod imap;
 mod remotes;
 mod resolving;
 mod roots;
@@ -31,6 +33,8 @@ use crate::frame::Payload;
 use crate::listen::Listener;
 use crate::maildir::{DiskFs, Fs};
 use crate::remote::connection::Connection;
+#[cfg(feature = "imap")]
+use crate::remote::imap::line::Line;
 use crate::remote::watcher::Over;
 use crate::schedule::Look;
 use crate::syncer::lock::Holder;
@@ -96,6 +100,9 @@ enum Message {
     Heard(RemoteId, u64),
     /// It is over.
     HungUp(RemoteId, u64, Over),
+    /// The connection with this number to an IMAP server has news.
+    #[cfg(feature = "imap")]
+    Line(RemoteId, u64, imap::News),
     /// Who has the lock that is sought under this number for an account.
     Holder(AccountId, u64, Holder),
     Stop,
@@ -163,6 +170,9 @@ struct Actor {
     runs: HashMap<RunId, Running>,
     /// The programs that watch remote stores, until they are over.
     remotes: HashMap<RemoteId, Connection>,
+    /// The connections to IMAP servers, until they are over.
+    #[cfg(feature = "imap")]
+    lines: HashMap<RemoteId, Line>,
     /// Accounts whose folders are being looked at.
     looking: HashSet<AccountId>,
     /// Ends when it is dropped.
@@ -195,6 +205,8 @@ impl Actor {
             locks_sought: 0,
             runs: HashMap::new(),
             remotes: HashMap::new(),
+            #[cfg(feature = "imap")]
+            lines: HashMap::new(),
             looking: HashSet::new(),
             listener: None,
             wake: bounded(1),
@@ -296,6 +308,8 @@ impl Actor {
                     Ok(Message::Holder(id, number, holder)) => self.locked(id, number, holder),
                     Ok(Message::Heard(id, number)) => self.hear(id, number),
                     Ok(Message::HungUp(id, number, over)) => self.hung_up(id, number, over),
+                    #[cfg(feature = "imap")]
+                    Ok(Message::Line(id, number, news)) => self.line(id, number, news),
                     Ok(Message::Farewell(_told)) => {
                         self.hang_up_all();
                         let told = self.end_all(End::Farewell);
@@ -359,6 +373,8 @@ impl Actor {
                 Action::DropLock(id) => drop(self.locks.remove(&id)),
                 Action::Connect(id, order) => self.connect(id, *order),
                 Action::Disconnect(id) => self.disconnect(id),
+                #[cfg(feature = "imap")]
+                Action::Imap(id, what) => self.imap(id, what),
                 Action::Tell(told) => {
                     if let Some(listener) = &self.listener {
                         listener.tell(told);

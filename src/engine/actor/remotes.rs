@@ -69,6 +69,10 @@ impl Actor {
         for connection in self.remotes.values() {
             connection.end();
         }
+        #[cfg(feature = "imap")]
+        for line in self.lines.values() {
+            line.end();
+        }
     }
 
     /// As above: those that have not ended by now.
@@ -78,6 +82,11 @@ impl Actor {
             // It is dropped, not sent.
             let _ = connection.over().recv_deadline(until);
             connection.kill();
+        }
+        // A tunnel is killed by its thread.
+        #[cfg(feature = "imap")]
+        for line in self.lines.values() {
+            let _ = line.over().recv_deadline(until);
         }
     }
 }

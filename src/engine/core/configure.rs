@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::account::Account;
+use super::remotes::Stir;
 use super::root::Root;
 use super::{Action, Core};
 use crate::change::{AccountId, Change, Folder, Kinds};
 use crate::coalesce::Coalesce;
 use crate::engine::config::{AccountConfig, RootId};
 use crate::notifier::Notifier;
-use crate::remote::watcher::Event;
 
 impl<C: Coalesce> Core<C> {
     /// The number of the account with this name, which may be new.
@@ -135,7 +135,7 @@ impl<C: Coalesce> Core<C> {
                 syncs.scheduler.want_everything(now, false);
             }
         }
-        self.each_remote(now, None, &Event::Resume, actions);
+        self.each_remote(now, None, Stir::Resume, actions);
     }
 
     /// Watch this root no longer.

@@ -34,7 +34,7 @@ use crate::remote::watcher as remote;
 use crate::syncer::RunId;
 use crate::watch::job::{Depth, Job};
 use account::{Account, Syncs};
-use remotes::Remote;
+use remotes::{Remote, Stir};
 use root::{Phase, Root};
 
 /// The engine's state.  The coalescer is a parameter for the simulator's sake only.
@@ -103,7 +103,7 @@ impl<C: Coalesce> Core<C> {
             Input::Log(level, text) => self.notifier.notice(Notice::Log { level, text }),
             Input::Woke(slept) => {
                 self.woke(slept);
-                self.each_remote(now, None, &remote::Event::Woke, &mut actions);
+                self.each_remote(now, None, Stir::Woke, &mut actions);
             }
             // Only where stamps are all there is does their clock matter.
             Input::ClockSet => self.rouse(Depth::Everything, Root::swept),
@@ -111,7 +111,7 @@ impl<C: Coalesce> Core<C> {
                 self.rouse(Depth::Sweep, Root::remote);
                 self.rouse(Depth::Everything, Root::waits);
                 self.each_syncs(|syncs| syncs.scheduler.network());
-                self.each_remote(now, None, &remote::Event::Network, &mut actions);
+                self.each_remote(now, None, Stir::Network, &mut actions);
             }
             Input::MountsAreTold(told) => {
                 self.mounts_are_told = told;
@@ -150,7 +150,7 @@ impl<C: Coalesce> Core<C> {
                     }
                     // A pause is of syncs: what happens on servers is told all the same.
                     if !pause {
-                        self.each_remote(now, Some(id), &remote::Event::Resume, &mut actions);
+                        self.each_remote(now, Some(id), Stir::Resume, &mut actions);
                     }
                 }
             }
@@ -188,6 +188,8 @@ impl<C: Coalesce> Core<C> {
                 let event = remote::Event::Over(number, over);
                 self.remote_event(now, id, event, &mut actions);
             }
+            #[cfg(feature = "imap")]
+            Input::Imap(id, event) => self.imap_event(now, id, event, &mut actions),
             Input::Listen(timeout) => self.listen(timeout),
             Input::Tick => {}
         }
@@ -276,7 +278,7 @@ impl<C: Coalesce> Core<C> {
                 actions.push(Action::Run(id, Job { exclude, ..job }));
             }
         }
-        self.each_remote(now, None, &remote::Event::Tick, actions);
+        self.each_remote(now, None, Stir::Tick, actions);
         // When all have looked, what nobody has told is of folders that nobody has.
         if self.roots.values().all(Root::idle) {
             self.owed.clear();

@@ -12,11 +12,18 @@ use std::time::Instant;
 use super::{Action, Core};
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::Coalesce;
-use crate::engine::config::{RemoteConfig, RemoteId};
+use crate::engine::config::{RemoteConfig, RemoteId, RemoteStore};
+#[cfg(feature = "imap")]
+use crate::engine::messages::Imap;
 use crate::engine::status::RemoteStatus;
 use crate::notifier::Notice;
 use crate::remote::connection::Order;
-use crate::remote::watcher::{Act, Event, Watcher};
+#[cfg(feature = "imap")]
+use crate::remote::imap::{
+    keeper::{self, Keeper},
+    line,
+};
+use crate::remote::watcher::{Act, Event, Retry, Stand, Watcher};
 
 /// Names of folders that are in no maildir of the account: beyond so many of them a watcher is not
 /// believed, and each further one is everything.
@@ -25,14 +32,89 @@ const MOST_STRANGERS: usize = 4096;
 /// Few names are looked for one by one.
 const FEW: usize = 4;
 
+/// What happens to all stores.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stir {
+    /// The machine slept.
+    Woke,
+    /// An address or a route came or went.
+    Network,
+    /// The user wants it to go on, or has done something that may help.
+    Resume,
+    /// Only time has passed.
+    Tick,
+}
+
+/// Who decides when a store is connected to.
+enum Machine {
+    Program(Box<Watcher>),
+    #[cfg(feature = "imap")]
+    Imap(Box<Keeper>),
+}
+
+impl Machine {
+    fn new(now: Instant, config: &RemoteConfig, seed: u64) -> Self {
+        match &config.store {
+            RemoteStore::Program(program) => {
+                let watcher = Watcher::new(now, program, config.retry, seed);
+                Machine::Program(Box::new(watcher))
+            }
+            #[cfg(feature = "imap")]
+            RemoteStore::Imap(_) => Machine::Imap(Box::new(Keeper::new(now, config.retry, seed))),
+        }
+    }
+
+    fn retime(&mut self, retry: Retry) {
+        match self {
+            Machine::Program(it) => it.retime(retry),
+            #[cfg(feature = "imap")]
+            Machine::Imap(it) => it.retime(retry),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Machine::Program(it) => it.deadline(),
+            #[cfg(feature = "imap")]
+            Machine::Imap(it) => it.deadline(),
+        }
+    }
+
+    fn stand(&self) -> Stand {
+        match self {
+            Machine::Program(it) => it.stand(),
+            #[cfg(feature = "imap")]
+            Machine::Imap(it) => it.stand(),
+        }
+    }
+
+    /// How the server is watched, for the user.
+    fn mode(&self) -> &'static str {
+        match self {
+            Machine::Program(_) => "",
+            #[cfg(feature = "imap")]
+            Machine::Imap(it) => it.mode().map_or("", |mode| mode.words()),
+        }
+    }
+
+    /// End the connection, if there is one.
+    fn leave(&self, id: RemoteId) -> Option<Action> {
+        match self {
+            Machine::Program(it) => it.running().map(|_| Action::Disconnect(id)),
+            #[cfg(feature = "imap")]
+            Machine::Imap(it) => it.running().map(|_| Action::Imap(id, Imap::End)),
+        }
+    }
+}
+
 /// A remote store.
 pub(super) struct Remote {
     account: AccountId,
     config: RemoteConfig,
-    machine: Watcher,
+    machine: Machine,
     strangers: HashSet<Arc<[u8]>>,
-    /// State and text that Lisp was told last.
-    told: Option<(&'static str, String)>,
+    /// State, name and text that Lisp was told last.
+    told: Option<(&'static str, String, String)>,
     /// It was watched before.
     watched: bool,
 }
@@ -58,9 +140,13 @@ impl Remote {
     /// How it is, with the command in short.
     pub(super) fn status(&self) -> RemoteStatus {
         RemoteStatus {
-            what: self.config.program.called(),
+            what: self.called(),
             stand: self.machine.stand(),
         }
+    }
+
+    fn called(&self) -> String {
+        [&self.config.store.called(), self.machine.mode()].concat()
     }
 
     /// A folder that is in no maildir; none if there are too many of them.
@@ -91,7 +177,7 @@ impl<C: Coalesce> Core<C> {
         let mut kept = Vec::new();
         for config in configs {
             let same = |it: &RemoteId| {
-                (self.remotes.get(it)).is_some_and(|it| it.config.program == config.program)
+                (self.remotes.get(it)).is_some_and(|it| it.config.store == config.store)
             };
             let remote = match old.iter().position(same) {
                 Some(at) => old.remove(at),
@@ -115,7 +201,7 @@ impl<C: Coalesce> Core<C> {
         let seed = 0x9E37_79B9_7F4A_7C15 ^ (id.0 as u64).rotate_left(17);
         let remote = Remote {
             account,
-            machine: Watcher::new(now, &config.program, config.retry, seed),
+            machine: Machine::new(now, &config, seed),
             config,
             strangers: HashSet::new(),
             told: None,
@@ -127,9 +213,7 @@ impl<C: Coalesce> Core<C> {
 
     fn leave(&mut self, account: AccountId, id: RemoteId, actions: &mut Vec<Action>) {
         if let Some(remote) = self.remotes.remove(&id) {
-            if remote.machine.running().is_some() {
-                actions.push(Action::Disconnect(id));
-            }
+            actions.extend(remote.machine.leave(id));
             self.notifier.notice(Notice::Remote {
                 account,
                 remote: id,
@@ -140,7 +224,7 @@ impl<C: Coalesce> Core<C> {
         }
     }
 
-    /// Something happened to one store.
+    /// Something happened to a store that a program watches.
     pub(super) fn remote_event(
         &mut self,
         now: Instant,
@@ -151,12 +235,16 @@ impl<C: Coalesce> Core<C> {
         let Some(remote) = self.remotes.get_mut(&id) else {
             return;
         };
+        #[cfg_attr(not(feature = "imap"), allow(irrefutable_let_patterns))]
+        let Machine::Program(machine) = &mut remote.machine else {
+            return;
+        };
         let account = remote.account;
-        for act in remote.machine.handle(now, event) {
+        for act in machine.handle(now, event) {
             match act {
                 Act::Start(number, dialect) => {
-                    if let Some(remote) = self.remotes.get(&id) {
-                        let program = remote.config.program.clone();
+                    let store = self.remotes.get(&id).map(|it| it.config.store.clone());
+                    if let Some(RemoteStore::Program(program)) = store {
                         let name = &self.accounts[account.0].name;
                         let label = format!("{name}: {}", program.name());
                         let order = Order {
@@ -180,19 +268,104 @@ impl<C: Coalesce> Core<C> {
         }
     }
 
+    /// Something happened to a store whose server is asked.
+    #[cfg(feature = "imap")]
+    pub(super) fn imap_event(
+        &mut self,
+        now: Instant,
+        id: RemoteId,
+        event: keeper::Event,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(remote) = self.remotes.get_mut(&id) else {
+            return;
+        };
+        let (Machine::Imap(machine), RemoteStore::Imap(server)) =
+            (&mut remote.machine, &remote.config.store)
+        else {
+            return;
+        };
+        let account = remote.account;
+        let server = server.clone();
+        let acts = machine.handle(now, event);
+        remote.watched |= machine.mode().is_some();
+        for act in acts {
+            match act {
+                keeper::Act::Start(number, snapshot) => {
+                    let name = &self.accounts[account.0].name;
+                    let order = line::Order {
+                        number,
+                        label: format!("{name}: {}", server.settings.host),
+                        server: (*server).clone(),
+                        snapshot,
+                    };
+                    actions.push(Action::Imap(id, Imap::Connect(Box::new(order))));
+                }
+                keeper::Act::End(_) => actions.push(Action::Imap(id, Imap::End)),
+                keeper::Act::Poke(_) => actions.push(Action::Imap(id, Imap::Poke)),
+                keeper::Act::Give(_, secret) => {
+                    actions.push(Action::Imap(id, Imap::Give(secret)));
+                }
+                keeper::Act::Ask(number, anew) => self.notifier.notice(Notice::Secret {
+                    account,
+                    remote: id,
+                    number,
+                    host: server.settings.host.clone(),
+                    port: server.settings.port,
+                    user: String::from_utf8_lossy(&server.settings.user).into_owned(),
+                    anew,
+                }),
+                keeper::Act::Everything => self.everything_there(now, account),
+                keeper::Act::Changes(changes) => self.changed_there(now, id, changes),
+            }
+        }
+    }
+
+    /// Something happened to a store, of either kind.
+    pub(super) fn stir(
+        &mut self,
+        now: Instant,
+        id: RemoteId,
+        stir: Stir,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.remotes.get(&id).map(|it| &it.machine) {
+            Some(Machine::Program(_)) => {
+                let event = match stir {
+                    Stir::Woke => Event::Woke,
+                    Stir::Network => Event::Network,
+                    Stir::Resume => Event::Resume,
+                    Stir::Tick => Event::Tick,
+                };
+                self.remote_event(now, id, event, actions);
+            }
+            #[cfg(feature = "imap")]
+            Some(Machine::Imap(_)) => {
+                let event = match stir {
+                    Stir::Woke => keeper::Event::Woke,
+                    Stir::Network => keeper::Event::Network,
+                    Stir::Resume => keeper::Event::Resume,
+                    Stir::Tick => keeper::Event::Tick,
+                };
+                self.imap_event(now, id, event, actions);
+            }
+            None => {}
+        }
+    }
+
     /// The same for all stores, or those of one account.
     pub(super) fn each_remote(
         &mut self,
         now: Instant,
         of: Option<AccountId>,
-        event: &Event,
+        stir: Stir,
         actions: &mut Vec<Action>,
     ) {
         let its = |remote: &Remote| of.is_none_or(|account| remote.account == account);
         let ids = self.remotes.iter().filter(|(_, remote)| its(remote));
         let ids: Vec<RemoteId> = ids.map(|(id, _)| *id).collect();
         for id in ids {
-            self.remote_event(now, id, event.clone(), actions);
+            self.stir(now, id, stir, actions);
         }
     }
 
@@ -225,12 +398,16 @@ impl<C: Coalesce> Core<C> {
     }
 
     fn changed_there(&mut self, now: Instant, id: RemoteId, changes: HashMap<Vec<u8>, Kinds>) {
-        let Some(account) = self.remotes.get(&id).map(|remote| remote.account) else {
+        let Some(remote) = self.remotes.get(&id) else {
             return;
         };
+        let (account, wanted) = (remote.account, &remote.config.folders);
+        let matches = |name: &[u8]| wanted.iter().any(|glob| glob.matches(name));
         let mut doubt = false;
         // In an order of their own, so that the same always comes to the same.
-        let mut changes: Vec<_> = changes.into_iter().collect();
+        let mut changes: Vec<_> = (changes.into_iter())
+            .filter(|(name, _)| wanted.is_empty() || matches(name))
+            .collect();
         changes.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         let mut here = self.folders_called(account, &changes);
         for (name, kinds) in changes {
@@ -305,14 +482,14 @@ impl<C: Coalesce> Core<C> {
     pub(super) fn tell_remotes(&mut self) {
         for (id, remote) in &mut self.remotes {
             let stand = remote.machine.stand();
-            let now = (stand.state, stand.text);
+            let now = (stand.state, remote.called(), stand.text);
             if remote.told.as_ref() != Some(&now) {
                 self.notifier.notice(Notice::Remote {
                     account: remote.account,
                     remote: *id,
-                    what: remote.config.program.called(),
+                    what: now.1.clone(),
                     state: now.0,
-                    text: now.1.clone(),
+                    text: now.2.clone(),
                 });
                 remote.told = Some(now);
             }

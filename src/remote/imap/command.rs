@@ -46,8 +46,14 @@ pub fn run(command: &Command, stop: &dyn Stop) -> Result<(Secret, Vec<String>)> 
     let name = argv.first().map(|it| it.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
     if let Some(program) = argv.first_mut() {
-        let found = plan::find(program, &command.search, &format!("correct {key} in :remote"));
-        *program = found.map_err(|refused| anyhow!(refused.text))?.into_os_string();
+        let found = plan::find(
+            program,
+            &command.search,
+            &format!("correct {key} in :remote"),
+        );
+        *program = found
+            .map_err(|refused| anyhow!(refused.text))?
+            .into_os_string();
     }
     let recipe = Recipe {
         argv: &argv,
@@ -100,7 +106,9 @@ pub fn run(command: &Command, stop: &dyn Stop) -> Result<(Secret, Vec<String>)> 
             let mut buffer = [0; 4096];
             let read = errors.as_ref().map(|it| rustix::io::read(it, &mut buffer));
             match read {
-                Some(Ok(count @ 1..)) => lines.extend(complaints.push(Instant::now(), &buffer[..count])),
+                Some(Ok(count @ 1..)) => {
+                    lines.extend(complaints.push(Instant::now(), &buffer[..count]))
+                }
                 Some(Err(Errno::AGAIN | Errno::INTR)) | None => {}
                 Some(Ok(0) | Err(_)) => errors = None,
             }
@@ -118,10 +126,17 @@ pub fn run(command: &Command, stop: &dyn Stop) -> Result<(Secret, Vec<String>)> 
             None => "ended somehow".to_owned(),
         };
         let said = complaints.last();
-        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!(": {said}")
+        };
         bail!("{name} ({key}) {how}{said}");
     }
-    let line = printed.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = printed
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() {
         bail!("{name} ({key}) printed nothing");

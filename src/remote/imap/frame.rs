@@ -243,7 +243,10 @@ mod tests {
             ("* X {1}\r\na {2+}\r\nbc\r\n", "* X <a> <bc>"),
             ("* X ~{1}\r\na\r\n", "* X ~<a>"),
             // no announcements
-            ("* X {}\r\n* X {a}\r\n* X 5}\r\n", "* X {} | * X {a} | * X 5}"),
+            (
+                "* X {}\r\n* X {a}\r\n* X 5}\r\n",
+                "* X {} | * X {a} | * X 5}",
+            ),
             ("* X \"{5}\"\r\n", "* X \"{5}\""),
             // text for people announces nothing
             ("* OK look {5}\r\n* 1 X\r\n", "* OK look {5} | * 1 X"),
@@ -287,7 +290,10 @@ mod tests {
         let some = vec![b'x'; 1 << 20];
         for _ in 0..4096 {
             assert_eq!(framer.next(&mut &some[..]), Ok(None));
-            assert_eq!(framer.literal.as_ref().map(|it| it.bytes.len()), Some(0).filter(|_| framer.literal.is_some()));
+            assert_eq!(
+                framer.literal.as_ref().map(|it| it.bytes.len()),
+                Some(0).filter(|_| framer.literal.is_some())
+            );
         }
         let mut rest = &b"\r\n* 1 X\r\n"[..];
         assert_eq!(framer.next(&mut rest), Ok(Some(Frame::Skipped)));
@@ -311,8 +317,20 @@ mod tests {
             chance
         };
         let words: [&[u8]; 14] = [
-            b"* ", b"a1 ", b"OK ", b"+ ", b"{3}\r\n", b"{1}", b"{12}\r\n", b"\r\n", b"\n", b"\r", b"abc",
-            b"\"", b"(", b"~{2+}\r\n",
+            b"* ",
+            b"a1 ",
+            b"OK ",
+            b"+ ",
+            b"{3}\r\n",
+            b"{1}",
+            b"{12}\r\n",
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b"abc",
+            b"\"",
+            b"(",
+            b"~{2+}\r\n",
         ];
         for _ in 0..2000 {
             let count = next() % 40;

@@ -17,10 +17,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::command;
+use super::keeper::Heard;
 use super::secret::Secret;
-use super::session::{Act, End, Input, Role, Session, Settings, Why};
+use super::session::{Act, End, Input, Name, Role, Session, Settings, Why};
 use super::snapshot::Snapshot;
-use super::store::Heard;
 use super::tls::Fingerprint;
 use super::wire::{Got, Stop, Way, Wire};
 use crate::change::Kinds;
@@ -60,8 +60,25 @@ pub struct Server {
     pub settings: Settings,
 }
 
+impl Server {
+    /// What it is called, for the user.
+    #[must_use]
+    pub fn called(&self) -> String {
+        let user = super::response::shown(&self.settings.user);
+        match &self.way {
+            Way::Host(host, ..) if user.is_empty() => format!("IMAP of {host}"),
+            Way::Host(host, ..) => format!("IMAP of {user} at {host}"),
+            Way::Tunnel { argv, .. } => {
+                let words = argv.iter().map(|word| word.to_string_lossy());
+                let words = words.collect::<Vec<_>>().join(" ");
+                format!("IMAP by {}", super::response::shown(words.as_bytes()))
+            }
+        }
+    }
+}
+
 /// What is to be connected.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The connection's number, which comes back with what is heard.
     pub number: u64,
@@ -257,8 +274,8 @@ impl State {
 struct Talk {
     session: Session,
     wire: Wire,
-    /// The mailbox that it is for, by the server's name and the canonical one; `None`: all.
-    one: Option<(Vec<u8>, Vec<u8>)>,
+    /// The mailbox that it is for; `None`: all.
+    one: Option<Name>,
     /// There may be more to read than the kernel knows of.
     eager: bool,
     /// It waits for the secret.
@@ -274,7 +291,7 @@ struct Talks<'a> {
     /// The first is for all mailboxes, and is the last to go.
     talks: Vec<Talk>,
     /// What a mailbox of its own is to be watched by, as soon as this.
-    wanted: Vec<(Instant, (Vec<u8>, Vec<u8>))>,
+    wanted: Vec<(Instant, Name)>,
     /// For those.
     secret: Option<Secret>,
     end: Option<End>,
@@ -282,7 +299,12 @@ struct Talks<'a> {
 
 /// Connect, and listen until it is over.
 fn perform(order: Order, shared: &Shared, tell: &dyn Fn(News)) -> (End, Snapshot) {
-    let Order { label, server, snapshot, .. } = order;
+    let Order {
+        label,
+        server,
+        snapshot,
+        ..
+    } = order;
     let wire = match Wire::open(&server.way, server.pin, shared) {
         Ok(wire) => wire,
         Err(error) => {
@@ -309,7 +331,7 @@ fn perform(order: Order, shared: &Shared, tell: &dyn Fn(News)) -> (End, Snapshot
 }
 
 impl Talk {
-    fn new(session: Session, wire: Wire, one: Option<(Vec<u8>, Vec<u8>)>) -> Self {
+    fn new(session: Session, wire: Wire, one: Option<Name>) -> Self {
         Talk {
             session,
             wire,
@@ -347,7 +369,11 @@ impl Talks<'_> {
         }
         let now = Instant::now();
         for at in (0..self.talks.len()).rev() {
-            if self.talks[at].session.deadline().is_some_and(|it| it <= now) {
+            if self.talks[at]
+                .session
+                .deadline()
+                .is_some_and(|it| it <= now)
+            {
                 self.input(at, Input::Tick);
             }
         }
@@ -393,9 +419,15 @@ impl Talks<'_> {
         let until = sessions.chain(wanted).min();
         let left = until.map(|at| at.saturating_duration_since(now));
         let left = left.map(Timespec::try_from).transpose()?;
-        let mut fds = vec![PollFd::from_borrowed_fd(self.shared.woken.as_fd(), PollFlags::IN)];
+        let mut fds = vec![PollFd::from_borrowed_fd(
+            self.shared.woken.as_fd(),
+            PollFlags::IN,
+        )];
         for talk in &self.talks {
-            fds.push(PollFd::from_borrowed_fd(talk.wire.readable(), PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(
+                talk.wire.readable(),
+                PollFlags::IN,
+            ));
         }
         for talk in &self.talks {
             let complains = talk.wire.complains();
@@ -566,7 +598,7 @@ impl Talks<'_> {
             let (_, one) = self.wanted.swap_remove(due);
             match Wire::open(&self.server.way, self.server.pin, self.shared) {
                 Ok(wire) => {
-                    let role = Role::One(one.0.clone(), one.1.clone());
+                    let role = Role::One(one.clone());
                     let session = Session::new(Instant::now(), self.server.settings.clone(), role);
                     self.talks.push(Talk::new(session, wire, Some(one)));
                 }
@@ -581,7 +613,7 @@ impl Talks<'_> {
             return;
         };
         // Meanwhile it was not watched.
-        self.add(Act::Change(one.1.clone(), Kinds::UNKNOWN));
+        self.add(Act::Change(one.canonical.clone(), Kinds::UNKNOWN));
         match end.why {
             Why::Lost => self.later(one, &end.text),
             // The sweep is what is left.
@@ -589,14 +621,17 @@ impl Talks<'_> {
         }
     }
 
-    fn later(&mut self, one: (Vec<u8>, Vec<u8>), text: &str) {
+    fn later(&mut self, one: Name, text: &str) {
         self.say_lost(&one, text);
         self.wanted.push((Instant::now() + OTHERS_AGAIN, one));
     }
 
-    fn say_lost(&self, one: &(Vec<u8>, Vec<u8>), text: &str) {
-        let name = String::from_utf8_lossy(&one.1);
-        let line = format!("{}: {name} is looked at now and then only: {text}", self.label);
+    fn say_lost(&self, one: &Name, text: &str) {
+        let name = String::from_utf8_lossy(&one.canonical);
+        let line = format!(
+            "{}: {name} is looked at now and then only: {text}",
+            self.label
+        );
         (self.tell)(News::Log("info", line));
     }
 }

@@ -155,7 +155,11 @@ mod tests {
             ("LOGINDISABLED AUTH=PLAIN", false, Some(Mechanism::Plain)),
             ("LOGINDISABLED AUTH=GSSAPI", false, None),
             ("AUTH=XOAUTH2 AUTH=PLAIN", true, Some(Mechanism::Xoauth2)),
-            ("auth=xoauth2 AUTH=OAUTHBEARER", true, Some(Mechanism::Oauthbearer)),
+            (
+                "auth=xoauth2 AUTH=OAUTHBEARER",
+                true,
+                Some(Mechanism::Oauthbearer),
+            ),
             ("AUTH=PLAIN", true, None),
         ];
         for (words, token, expected) in table {
@@ -171,7 +175,9 @@ mod tests {
 
     #[test]
     fn strings_that_can_be_quoted() {
-        let quoted = |text: &str| quoted(text.as_bytes()).map(|it| String::from_utf8_lossy(&it).into_owned());
+        let quoted = |text: &str| {
+            quoted(text.as_bytes()).map(|it| String::from_utf8_lossy(&it).into_owned())
+        };
         assert_eq!(quoted("a b{3}").as_deref(), Some("\"a b{3}\""));
         assert_eq!(quoted("").as_deref(), Some("\"\""));
         for text in ["a\"b", "a\\b", "a\r\nb", "ä", "a\0"] {

@@ -35,6 +35,9 @@ mod tests {
     #[test]
     fn it_is_not_shown() {
         let secret = Secret::new(b"geheim".to_vec());
-        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "<secret> Some(<secret>)");
+        assert_eq!(
+            format!("{secret:?} {:?}", Some(&secret)),
+            "<secret> Some(<secret>)"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! One connection to an IMAP server: what is said, heard and waited for on it.
 //!
 //! A pure machine: `(now, input)` in, [`Act`]s out, and the next deadline.  How bytes travel is `line`'s
-//! business, when a connection is made `store`'s.
+//! business, when a connection is made `keeper`'s.
 //!
 //! It goes like this.  After the greeting: STARTTLS where that is wanted, the login, then in one flight
 //! whatever the server can do of ID, NAMESPACE, ENABLE CONDSTORE and NOTIFY (RFC 5465), and a *sweep*: the
@@ -66,13 +66,22 @@ pub struct Settings {
     pub poll: Duration,
 }
 
+/// A mailbox by both its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// As the server spells it.
+    pub server: Vec<u8>,
+    /// The canonical one.
+    pub canonical: Vec<u8>,
+}
+
 /// What a session is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// To watch all mailboxes, of which so much is known.
     All(Snapshot),
-    /// To watch this one, by the server's name and the canonical one.
-    One(Vec<u8>, Vec<u8>),
+    /// To watch this one.
+    One(Name),
 }
 
 /// What happened.
@@ -112,7 +121,7 @@ pub enum Act {
     /// It is being watched from now on, like this.
     Watching(Mode),
     /// These mailboxes are to be watched by sessions of their own: [`Role::One`].
-    Others(Vec<(Vec<u8>, Vec<u8>)>),
+    Others(Vec<Name>),
     /// Something for the log, and its level.
     Log(&'static str, String),
     /// The connection is of no use any more.
@@ -128,6 +137,18 @@ pub enum Mode {
     Idle,
     /// All are looked at now and then.
     Sweep,
+}
+
+impl Mode {
+    /// Behind the name of a server, for the user.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Mode::Notify => ", which tells of all folders (NOTIFY)",
+            Mode::Idle => ", which tells of the inbox (IDLE)",
+            Mode::Sweep => ", which is asked now and then",
+        }
+    }
 }
 
 /// How a connection ended.
@@ -210,7 +231,7 @@ pub struct Session {
     /// Canonical names by those of the server, in each of its spellings.
     names: HashMap<Vec<u8>, Vec<u8>>,
     /// The mailbox that is watched alone.
-    one: Option<(Vec<u8>, Vec<u8>)>,
+    one: Option<Name>,
     snapshot: Snapshot,
     sweep: Option<Sweep>,
     swept: Option<Instant>,
@@ -241,7 +262,7 @@ impl Session {
     pub fn new(now: Instant, settings: Settings, role: Role) -> Self {
         let (snapshot, one) = match role {
             Role::All(snapshot) => (snapshot, None),
-            Role::One(server, canonical) => (Snapshot::default(), Some((server, canonical))),
+            Role::One(name) => (Snapshot::default(), Some(name)),
         };
         let greeting = Awaited {
             tag: Vec::new(),
@@ -410,7 +431,8 @@ impl Session {
                 if status == Status::Ok {
                     self.phase = Phase::Stranger;
                 } else if self.settings.starttls {
-                    let text = "the server is logged in before STARTTLS: somebody may be in between";
+                    let text =
+                        "the server is logged in before STARTTLS: somebody may be in between";
                     self.end(Why::Lost, text.to_owned());
                 } else {
                     self.phase = Phase::Guest;
@@ -573,10 +595,11 @@ impl Session {
         if !self.idles {
             return;
         }
-        let (server, canonical) = match &self.one {
-            Some(one) => one.clone(),
-            None => (b"INBOX".to_vec(), b"INBOX".to_vec()),
+        let inbox = || Name {
+            server: b"INBOX".to_vec(),
+            canonical: b"INBOX".to_vec(),
         };
+        let Name { server, canonical } = self.one.clone().unwrap_or_else(inbox);
         self.selected = Some((canonical, 0));
         let command = [b"EXAMINE ", &argument(&server)[..]].concat();
         self.command(now, What::Examine, &command);
@@ -609,7 +632,7 @@ impl Session {
     }
 
     /// The mailboxes that are worth a connection of their own.
-    fn others(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn others(&self) -> Vec<Name> {
         let wanted = match &self.settings.idle {
             Some(names) => names.clone(),
             None => self.all.clone().into_iter().collect(),
@@ -623,7 +646,8 @@ impl Session {
                 && canonical != b"INBOX"
                 && others.len() < MOST_OTHERS
             {
-                others.push((server.clone(), canonical));
+                let server = server.clone();
+                others.push(Name { server, canonical });
             }
         }
         others
@@ -730,7 +754,7 @@ impl Session {
     fn doubt(&mut self, now: Instant) {
         let soon = (self.doubted).map_or(now, |at| (at + DOUBT_AT_MOST).max(now));
         match &self.one {
-            Some((_, canonical)) if soon <= now => {
+            Some(Name { canonical, .. }) if soon <= now => {
                 self.doubted = Some(now);
                 let canonical = canonical.clone();
                 self.acts.push(Act::Change(canonical, Kinds::UNKNOWN));

@@ -36,9 +36,7 @@ impl Fingerprint {
             .map(|it| it.to_digit(16))
             .collect::<Option<_>>()?;
         let bytes = digits.chunks_exact(2);
-        let bytes: Vec<u8> = bytes
-            .map(|pair| (pair[0] * 16 + pair[1]) as u8)
-            .collect();
+        let bytes: Vec<u8> = bytes.map(|pair| (pair[0] * 16 + pair[1]) as u8).collect();
         (digits.len() == 64)
             .then(|| bytes.try_into().ok().map(Fingerprint))
             .flatten()
@@ -214,10 +212,26 @@ mod tests {
                         B0:03:61:A3:96:17:7A:9C:B4:10:FF:61:F2:00:15:AD";
         assert_eq!(printed, expected);
         let digits = printed[7..].replace(':', "").to_lowercase();
-        for text in [&printed[..], &printed[7..], &digits, &format!("sha256:{digits}")] {
-            assert_eq!(Fingerprint::parse(text), Some(Fingerprint::of(b"abc")), "{text}");
+        for text in [
+            &printed[..],
+            &printed[7..],
+            &digits,
+            &format!("sha256:{digits}"),
+        ] {
+            assert_eq!(
+                Fingerprint::parse(text),
+                Some(Fingerprint::of(b"abc")),
+                "{text}"
+            );
         }
-        for text in ["", "SHA256:", "SHA256:BA", &format!("{digits}0"), &format!("SHA1:{digits}"), "é"] {
+        for text in [
+            "",
+            "SHA256:",
+            "SHA256:BA",
+            &format!("{digits}0"),
+            &format!("SHA1:{digits}"),
+            "é",
+        ] {
             assert_eq!(Fingerprint::parse(text), None, "{text}");
         }
     }

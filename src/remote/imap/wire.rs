@@ -69,7 +69,13 @@ pub trait Stop {
 }
 
 /// Wait until this descriptor is ready; an error when it is too late, or all is to end.
-fn wait(fd: BorrowedFd, flags: PollFlags, until: Instant, stop: &dyn Stop, what: &str) -> Result<()> {
+fn wait(
+    fd: BorrowedFd,
+    flags: PollFlags,
+    until: Instant,
+    stop: &dyn Stop,
+    what: &str,
+) -> Result<()> {
     loop {
         if stop.stops() {
             bail!("mailsync ended it");
@@ -127,11 +133,17 @@ impl Wire {
         match way {
             Way::Host(host, port, secured) => {
                 let wire = Wire::Plain(dial(host, *port, stop)?);
-                if *secured { wire.secure(host, pin, stop) } else { Ok(wire) }
+                if *secured {
+                    wire.secure(host, pin, stop)
+                } else {
+                    Ok(wire)
+                }
             }
-            Way::Tunnel { argv, search, environment } => {
-                Ok(Wire::Tunnel(tunnel(argv, search, environment)?))
-            }
+            Way::Tunnel {
+                argv,
+                search,
+                environment,
+            } => Ok(Wire::Tunnel(tunnel(argv, search, environment)?)),
         }
     }
 
@@ -293,7 +305,11 @@ impl Wire {
         let mut reads = 0..16;
         while tunnel.errors.is_some() && reads.next().is_some() {
             let mut buffer = [0; 4096];
-            match tunnel.errors.as_ref().map(|it| rustix::io::read(it, &mut buffer)) {
+            match tunnel
+                .errors
+                .as_ref()
+                .map(|it| rustix::io::read(it, &mut buffer))
+            {
                 Some(Ok(count @ 1..)) => {
                     tunnel.complaints.push(Instant::now(), &buffer[..count]);
                 }
@@ -331,7 +347,11 @@ fn refusal(host: &str, error: &rustls::Error) -> anyhow::Error {
     }
 }
 
-fn read_tls(tls: &mut ClientConnection, socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_tls(
+    tls: &mut ClientConnection,
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
     loop {
         match tls.reader().read(buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -367,7 +387,11 @@ fn dial(host: &str, port: u16, stop: &dyn Stop) -> Result<TcpStream> {
 }
 
 fn dial_one(address: SocketAddr, stop: &dyn Stop) -> Result<TcpStream> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     let socket = process::waits_not(socket)?;
@@ -400,7 +424,9 @@ fn tunnel(argv: &[OsString], search: &[PathBuf], environment: &[OsString]) -> Re
     let mut argv = argv.to_vec();
     if let Some(program) = argv.first_mut() {
         let found = plan::find(program, search, "correct :tunnel in :remote");
-        *program = found.map_err(|refused| anyhow!(refused.text))?.into_os_string();
+        *program = found
+            .map_err(|refused| anyhow!(refused.text))?
+            .into_os_string();
     }
     let recipe = Recipe {
         argv: &argv,
@@ -411,7 +437,11 @@ fn tunnel(argv: &[OsString], search: &[PathBuf], environment: &[OsString]) -> Re
         keeps: &[],
     };
     let (process, pipes) = process::spawn(&recipe).map_err(|refused| anyhow!(refused.text))?;
-    let Pipes { output, errors, input } = pipes;
+    let Pipes {
+        output,
+        errors,
+        input,
+    } = pipes;
     Ok(Tunnel {
         process,
         input: input.context("a pipe to the tunnel")?,

@@ -148,6 +148,10 @@ impl Bench {
                 Action::Disconnect(RemoteId(remote)) => {
                     self.programs.push(format!("end {remote}"));
                 }
+                #[cfg(feature = "imap")]
+                Action::Imap(RemoteId(remote), what) => {
+                    self.programs.push(format!("imap {remote}: {what:?}"));
+                }
                 Action::Look(_, look, _, folders) => {
                     let names = folders.iter().map(|it| String::from_utf8_lossy(&it.name));
                     let names: Vec<_> = names.collect();

@@ -1,7 +1,7 @@
 //! Stores on other machines.
 
 use super::*;
-use crate::engine::config::RemoteConfig;
+use crate::engine::config::{RemoteConfig, RemoteStore};
 use crate::remote::heard::Heard;
 use crate::remote::names;
 use crate::remote::watcher::{How, Over, Program as Watches, Retry};
@@ -9,12 +9,13 @@ use crate::syncer::outcome::Exit;
 
 fn remote(program: &str) -> RemoteConfig {
     RemoteConfig {
-        program: Watches {
+        store: RemoteStore::Program(Watches {
             argv: vec![program.into()],
             search: Vec::new(),
             environment: Vec::new(),
             naming: names::Naming::default(),
-        },
+        }),
+        folders: Vec::new(),
         retry: Retry {
             inter: Duration::from_secs(5),
             max: Duration::from_secs(600),

@@ -41,7 +41,8 @@ fn shown(act: &Act) -> String {
         Act::Watching(mode) => format!("= watching by {mode:?}"),
         Act::Others(others) => {
             let others = others.iter();
-            let others = others.map(|(server, name)| format!("{} is {}", text(server), text(name)));
+            let others =
+                others.map(|it| format!("{} is {}", text(&it.server), text(&it.canonical)));
             format!("= others {}", others.collect::<Vec<_>>().join(", "))
         }
         Act::Log(level, line) => format!("= {level}: {line}"),
@@ -83,9 +84,13 @@ fn hold(mut session: Session, mut now: Instant, script: &str, size: usize) -> (S
             ("! ", "secured") => done(&mut session, Input::Secured),
             ("! ", "closed") => done(&mut session, Input::Closed("the line is dead".to_owned())),
             ("! ", text) => match text.split_once(' ') {
-                Some(("secret", secret)) => done(&mut session, Input::Secret(Secret::new(secret.into()))),
+                Some(("secret", secret)) => {
+                    done(&mut session, Input::Secret(Secret::new(secret.into())))
+                }
                 Some(("none", why)) => done(&mut session, Input::NoSecret(why.to_owned())),
-                Some(("told", name)) => done(&mut session, Input::Told(name.as_bytes(), Kinds::NEW)),
+                Some(("told", name)) => {
+                    done(&mut session, Input::Told(name.as_bytes(), Kinds::NEW))
+                }
                 _ => panic!("{place}"),
             },
             _ => panic!("{place}"),
@@ -372,7 +377,10 @@ fn one_mailbox_by_a_session_of_its_own() {
         S * STATUS (
         = x unknown
     "#;
-    let role = Role::One(b"x\"y".to_vec(), b"x".to_vec());
+    let role = Role::One(Name {
+        server: b"x\"y".to_vec(),
+        canonical: b"x".to_vec(),
+    });
     converse(&settings(), &role, script);
     let refused = r#"
         S * PREAUTH [CAPABILITY IMAP4rev1 IDLE] hello
@@ -639,16 +647,35 @@ fn a_login_that_cannot_be() {
         ),
         ("! closed", "= Lost: the line is dead"),
         ("T 60", "= Lost: the server did not answer for 60 s"),
-        ("S * BYE overloaded", "= Lost: the server hung up: overloaded"),
-        ("S * NO [ALERT] go", "= warning: the server says: go\n= Lost: the server greets with: go"),
-        ("S SSH-2.0-OpenSSH_9.2", "= Lost: what answers is no IMAP server"),
-        ("S +OK POP3 ready", "= Lost: the server wants more of a command that is whole"),
-        ("S a1 OK", "= Lost: the server answers a command that was not given"),
+        (
+            "S * BYE overloaded",
+            "= Lost: the server hung up: overloaded",
+        ),
+        (
+            "S * NO [ALERT] go",
+            "= warning: the server says: go\n= Lost: the server greets with: go",
+        ),
+        (
+            "S SSH-2.0-OpenSSH_9.2",
+            "= Lost: what answers is no IMAP server",
+        ),
+        (
+            "S +OK POP3 ready",
+            "= Lost: the server wants more of a command that is whole",
+        ),
+        (
+            "S a1 OK",
+            "= Lost: the server answers a command that was not given",
+        ),
     ];
     for (said, expected) in table {
         converse(&settings(), &all(), &format!("{said}\n{expected}\n"));
     }
-    let script = [&greeted("")[..], "! none no password found\n= Config: no password found"].concat();
+    let script = [
+        &greeted("")[..],
+        "! none no password found\n= Config: no password found",
+    ]
+    .concat();
     converse(&settings(), &all(), &script);
 }
 
@@ -689,24 +716,43 @@ fn starttls_comes_first() {
     let now = Instant::now();
     let mut session = Session::new(now, starttls, all());
     session.handle(now, Input::Bytes(b"* OK [CAPABILITY STARTTLS] ready\r\n"));
-    let acts = session.handle(now, Input::Bytes(b"a1 OK begin\r\n* CAPABILITY AUTH=PLAIN\r\n"));
+    let acts = session.handle(
+        now,
+        Input::Bytes(b"a1 OK begin\r\n* CAPABILITY AUTH=PLAIN\r\n"),
+    );
     let shown: Vec<String> = acts.iter().map(shown).collect();
-    let text = "= Lost: the server said something between STARTTLS and TLS; somebody may be in between";
+    let text =
+        "= Lost: the server said something between STARTTLS and TLS; somebody may be in between";
     assert_eq!(shown, ["= secure", text]);
 }
 
 #[test]
 fn hostile_servers() {
     let table = [
-        ("S a9 OK", "= Lost: the server answers a command that was not given"),
+        (
+            "S a9 OK",
+            "= Lost: the server answers a command that was not given",
+        ),
         ("S + more", ""),
         ("S a4 OK", "= Lost: the server ended IDLE"),
         ("S * BYE", "= Lost: the server hung up"),
-        ("S * OK [NOTIFICATIONOVERFLOW] sorry", "= Lost: the server tells of changes no longer (NOTIFICATIONOVERFLOW)"),
-        ("S * X {99999999999999999999}", "= Lost: the server announced more bytes than can be counted"),
+        (
+            "S * OK [NOTIFICATIONOVERFLOW] sorry",
+            "= Lost: the server tells of changes no longer (NOTIFICATIONOVERFLOW)",
+        ),
+        (
+            "S * X {99999999999999999999}",
+            "= Lost: the server announced more bytes than can be counted",
+        ),
         // unsolicited: nothing is selected, nobody logs in
-        ("S * 5 EXISTS\nS * 5 EXPUNGE\nS * VANISHED 1\nS * 1 FETCH ()", ""),
-        ("S * CAPABILITY IMAP4rev1\nS * ENABLED X\nS * FLAGS ()\nS * SEARCH 1\nS * PREAUTH hi", ""),
+        (
+            "S * 5 EXISTS\nS * 5 EXPUNGE\nS * VANISHED 1\nS * 1 FETCH ()",
+            "",
+        ),
+        (
+            "S * CAPABILITY IMAP4rev1\nS * ENABLED X\nS * FLAGS ()\nS * SEARCH 1\nS * PREAUTH hi",
+            "",
+        ),
         ("S * STATUS INBOX ()\nS * LIST () \"/\" INBOX", ""),
         ("S * LIST () \"/\" \"\"\nS * LIST () NIL \"\"", ""),
     ];
@@ -751,10 +797,40 @@ fn any_server_at_all() {
         (chance % most as u64) as usize
     };
     let words = [
-        "* ", "a1 ", "a2 ", "a3 ", "a4 ", "a5 ", "OK ", "NO ", "BAD ", "BYE ", "PREAUTH ", "+ ",
-        "[CAPABILITY IMAP4rev1 IDLE ENABLE CONDSTORE LIST-STATUS NOTIFY] ", "[CAPABILITY IDLE] ", "LIST ",
-        "STATUS ", "() ", "(MESSAGES 3 UIDNEXT 5) ", "\"/\" ", "NIL ", "INBOX ", "{3}\r\nabc ", "3 ", "EXISTS ",
-        "EXPUNGE ", "FETCH ", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "(OLDNAME (a)) ", "&AOk- ", "é ",
+        "* ",
+        "a1 ",
+        "a2 ",
+        "a3 ",
+        "a4 ",
+        "a5 ",
+        "OK ",
+        "NO ",
+        "BAD ",
+        "BYE ",
+        "PREAUTH ",
+        "+ ",
+        "[CAPABILITY IMAP4rev1 IDLE ENABLE CONDSTORE LIST-STATUS NOTIFY] ",
+        "[CAPABILITY IDLE] ",
+        "LIST ",
+        "STATUS ",
+        "() ",
+        "(MESSAGES 3 UIDNEXT 5) ",
+        "\"/\" ",
+        "NIL ",
+        "INBOX ",
+        "{3}\r\nabc ",
+        "3 ",
+        "EXISTS ",
+        "EXPUNGE ",
+        "FETCH ",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "(OLDNAME (a)) ",
+        "&AOk- ",
+        "é ",
     ];
     for _ in 0..3000 {
         let mut now = Instant::now();
@@ -772,7 +848,10 @@ fn any_server_at_all() {
                 _ => Input::Bytes(word.as_bytes()),
             };
             let acts = session.handle(now, input);
-            assert!(!over || acts.is_empty(), "it goes on after its end: {acts:?}");
+            assert!(
+                !over || acts.is_empty(),
+                "it goes on after its end: {acts:?}"
+            );
             over |= acts.iter().any(|act| matches!(act, Act::End(_)));
             assert!(!format!("{session:?}{acts:?}").contains("geheim"));
             if let Some(deadline) = session.deadline() {

@@ -130,7 +130,8 @@ impl World {
                     self.wants_lock = false;
                     self.rules.locked = false;
                 }
-                Action::Tell(_) => return Err("nobody listens".to_owned()),
+                // Nobody listens, and no server is asked.
+                action => return Err(format!("not wanted: {action:?}")),
             }
         }
         if self.setup.timing.per_run && !spawned && self.there {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use mailsync_module::change::Kinds;
-use mailsync_module::engine::config::{RemoteConfig, RemoteId};
+use mailsync_module::engine::config::{RemoteConfig, RemoteId, RemoteStore};
 use mailsync_module::engine::core::Input;
 use mailsync_module::remote::heard::Heard;
 use mailsync_module::remote::names::Naming;
@@ -26,12 +26,13 @@ pub(super) struct Watching {
 impl World {
     pub(super) fn remote(&self) -> Vec<RemoteConfig> {
         let remote = RemoteConfig {
-            program: Program {
+            store: RemoteStore::Program(Program {
                 argv: vec!["watch".into()],
                 search: Vec::new(),
                 environment: Vec::new(),
                 naming: Naming::default(),
-            },
+            }),
+            folders: Vec::new(),
             retry: Retry {
                 inter: self.setup.timing.inter,
                 max: self.setup.timing.max,

@@ -59,27 +59,30 @@ fn play(what: &str, script: &str) {
         inter: Duration::from_secs(5),
         max: Duration::from_secs(600),
     };
-    let mut store = Store::new(origin, retry, 0);
+    let mut keeper = Keeper::new(origin, retry, 0);
     for line in script.lines().map(str::trim).filter(|it| !it.is_empty()) {
         let place = format!("{what}: {line}");
         let (happens, follows) = line.split_once("->").expect(&place);
         let words: Vec<&str> = happens.split_whitespace().collect();
         let seconds: u64 = words[0].parse().expect(&place);
-        let number = store.number;
-        let acts = store.handle(origin + Duration::from_secs(seconds), event(&words[1..], number));
+        let number = keeper.number;
+        let acts = keeper.handle(
+            origin + Duration::from_secs(seconds),
+            event(&words[1..], number),
+        );
         let (expected, stands) = follows.split_once(':').expect(&place);
         let acts: Vec<String> = acts.into_iter().map(act).collect();
         assert_eq!(acts.join(" "), expected.trim(), "{place}");
-        let deadline = store.deadline();
+        let deadline = keeper.deadline();
         let deadline = deadline.map(|at| at.saturating_duration_since(origin).as_secs());
-        let stand = store.stand();
+        let stand = keeper.stand();
         let shown = format!(
             "{} {}",
             stand.state,
             deadline.map_or(String::new(), |at| at.to_string())
         );
         assert_eq!(shown.trim(), stands.trim(), "{place}");
-        assert!(!format!("{store:?}").contains("geheim"), "{place}");
+        assert!(!format!("{keeper:?}").contains("geheim"), "{place}");
     }
 }
 
@@ -219,12 +222,15 @@ fn what_is_known_goes_from_one_connection_to_the_next() {
         inter: Duration::from_secs(5),
         max: Duration::from_secs(600),
     };
-    let mut store = Store::new(now, retry, 0);
+    let mut keeper = Keeper::new(now, retry, 0);
     let mut known = Snapshot::default();
     known.appeared(b"a");
-    assert_eq!(store.handle(now, Event::Tick), [Act::Start(1, Snapshot::default())]);
+    assert_eq!(
+        keeper.handle(now, Event::Tick),
+        [Act::Start(1, Snapshot::default())]
+    );
     let (why, text) = (Why::Lost, String::new());
-    store.handle(now, Event::Over(1, End { why, text }, known.clone()));
+    keeper.handle(now, Event::Over(1, End { why, text }, known.clone()));
     let later = now + Duration::from_secs(2);
-    assert_eq!(store.handle(later, Event::Tick), [Act::Start(2, known)]);
+    assert_eq!(keeper.handle(later, Event::Tick), [Act::Start(2, known)]);
 }

@@ -101,9 +101,9 @@ enum State {
     Paused(String),
 }
 
-/// One store.
+/// Keeps one store watched.
 #[derive(Debug)]
-pub struct Store {
+pub struct Keeper {
     retry: Retry,
     state: State,
     since: Instant,
@@ -127,12 +127,12 @@ pub struct Store {
     refused: bool,
 }
 
-impl Store {
+impl Keeper {
     /// A store that is connected to at the first tick; `seed` decides the jitter of waits, of which there
     /// is none with 0.
     #[must_use]
     pub fn new(now: Instant, retry: Retry, seed: u64) -> Self {
-        Store {
+        Keeper {
             retry,
             state: State::Waiting(now, String::new()),
             since: now,

@@ -1,0 +1,218 @@
+;;; mailsync-imap.el --- IMAP servers that are watched  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; The form (imap KEY VALUE...) of an account's `:remote': what is right in
+;; it, how the module wants it, and the password, where Emacs has to know it.
+;; What is said to the server, the module decides (src/remote/imap/).
+;;
+;; A password comes from auth-source, which may ask for a passphrase: that is
+;; done in a timer, never in the pipe's filter, and only while somebody is
+;; there to answer.  mailsync keeps it no longer than it takes to give it to
+;; the module.
+
+;;; Code:
+
+(require 'seq)
+(require 'subr-x)
+(require 'mailsync-log)
+(require 'mailsync-pipe)
+(require 'mailsync-syncers)
+
+;;;; Internal variables
+
+(defconst mailsync-imap--keys
+  '((:host mailsync-imap--name-p "the name of a server")
+    (:port mailsync-imap--port-p "a number from 1 to 65535")
+    (:user mailsync-imap--name-p "a user's name")
+    (:tls mailsync-imap--tls-p "t, `starttls' or `none'")
+    (:tls-fingerprint mailsync-imap--fingerprint-p
+                      "\"SHA256:\" and 64 hexadecimal digits, with colons or without")
+    (:auth mailsync-imap--auth-p "`plain', `login', `xoauth2' or `oauthbearer'")
+    (:secret-command mailsync-syncers--words-p
+                     "a list of strings: a program and its arguments")
+    (:oauth-command mailsync-syncers--words-p
+                    "a list of strings: a program and its arguments")
+    (:tunnel mailsync-syncers--words-p
+             "a list of strings: a program and its arguments")
+    (:folders mailsync-imap--strings-p "a list of folders, or globs with `*'")
+    (:idle-folders mailsync-imap--strings-p "a list of folders")
+    (:idle-refresh mailsync-imap--refresh-p "a number of seconds up to 1680")
+    (:poll mailsync-imap--poll-p "a number of seconds, 10 at least"))
+  "The keys of (imap ...): what is right for each, and that in words.")
+
+(defconst mailsync-imap--refresh 540
+  "IDLE is begun anew after so many seconds: what stands between may forget.")
+
+(defconst mailsync-imap--poll 300
+  "A server that does not tell of its folders is asked after so many seconds.")
+
+(defconst mailsync-imap--away 60
+  "Nobody is there who could be asked, if Emacs has been idle for so many seconds.")
+
+;;;; Declarations
+
+(declare-function auth-source-search "auth-source")
+(declare-function auth-source-forget+ "auth-source")
+(declare-function mailsync-module--secret "ext:mailsync-engine")
+
+;;;; The configuration
+
+(defun mailsync-imap--name-p (value)
+  "Non-nil if VALUE is a name."
+  (and (mailsync-syncers--string-p value) (not (equal value ""))))
+
+(defun mailsync-imap--port-p (value)
+  "Non-nil if VALUE is a port."
+  (and (natnump value) (< 0 value 65536)))
+
+(defun mailsync-imap--tls-p (value)
+  "Non-nil if VALUE says whether and when TLS begins."
+  (memq value '(t tls starttls none)))
+
+(defun mailsync-imap--fingerprint-p (value)
+  "Non-nil if VALUE is the fingerprint of a certificate."
+  (and (stringp value)
+       (let ((case-fold-search t))
+         (string-match-p "\\`\\(?:SHA256:\\)?\\(?:[0-9A-F][0-9A-F]:?\\)\\{32\\}\\'"
+                         value))))
+
+(defun mailsync-imap--auth-p (value)
+  "Non-nil if VALUE is a way to log in."
+  (memq value '(plain login xoauth2 oauthbearer)))
+
+(defun mailsync-imap--strings-p (value)
+  "Non-nil if VALUE is a list of strings."
+  (and (proper-list-p value) (seq-every-p #'mailsync-syncers--string-p value)))
+
+(defun mailsync-imap--refresh-p (value)
+  "Non-nil if VALUE is a time after which IDLE is begun anew (RFC 2177)."
+  (and (numberp value) (<= 10 value 1680)))
+
+(defun mailsync-imap--poll-p (value)
+  "Non-nil if VALUE is a time after which a server is asked again."
+  (and (numberp value) (<= 10 value 1e9)))
+
+(defun mailsync-imap-fault (plist)
+  "What is wrong with PLIST, the keys and values of (imap ...), or nil."
+  (if (not (and (proper-list-p plist) (zerop (% (length plist) 2))))
+      "(imap ...) has to go on with keys and values in turn"
+    (let ((rest plist) fault)
+      (while (and rest (not fault))
+        (let* ((key (pop rest))
+               (value (pop rest))
+               (known (assq key mailsync-imap--keys)))
+          (setq fault
+                (cond
+                 ((not known)
+                  (format "(imap ...) has no key %S; the keys are %s" key
+                          (mapconcat (lambda (entry) (symbol-name (car entry)))
+                                     mailsync-imap--keys " ")))
+                 ((and value (not (funcall (nth 1 known) value)))
+                  (format "%S of (imap ...) is %S, but has to be %s" key value
+                          (nth 2 known)))))))
+      (or fault (mailsync-imap--contradiction plist)))))
+
+(defun mailsync-imap--contradiction (plist)
+  "What of PLIST, all of whose values are right, does not go together, or nil."
+  (let ((has (lambda (key) (plist-get plist key))))
+    (cond
+     ((not (or (funcall has :host) (funcall has :tunnel)))
+      "(imap ...) needs :host, or :tunnel")
+     ((and (funcall has :tunnel) (funcall has :tls))
+      "(imap ...) has :tls and :tunnel; what goes through a tunnel is not \
+encrypted again")
+     ((and (funcall has :secret-command) (funcall has :oauth-command))
+      "(imap ...) has :secret-command and :oauth-command; one of them is enough")
+     ((and (memq (funcall has :auth) '(xoauth2 oauthbearer))
+           (not (funcall has :oauth-command)))
+      "(imap ...) needs :oauth-command, a program that prints a token"))))
+
+(defun mailsync-imap-for-module (plist prefix separator)
+  "PLIST, the keys and values of (imap ...), as the module wants it.
+PREFIX and SEPARATOR are what the account says of names, or nil."
+  (let* ((get (lambda (key) (plist-get plist key)))
+         (text (lambda (value) (and value (mailsync-pipe-encode-text value))))
+         (tls (pcase (funcall get :tls)
+                ('starttls "starttls")
+                ('none "none")
+                (_ "tls"))))
+    (vector (mailsync-syncers--search)
+            (mailsync-syncers--environment nil)
+            (funcall text (or (funcall get :host) "localhost"))
+            (or (funcall get :port) (if (equal tls "tls") 993 143))
+            (if (funcall get :tunnel) "none" tls)
+            (funcall text (funcall get :tls-fingerprint))
+            (funcall text (mailsync-imap--user plist))
+            (and (funcall get :auth) (symbol-name (funcall get :auth)))
+            (mailsync-imap--words (funcall get :secret-command))
+            (mailsync-imap--words (funcall get :oauth-command))
+            (mailsync-imap--words (funcall get :tunnel))
+            (funcall text prefix)
+            (funcall text separator)
+            (and (funcall get :idle-folders)
+                 (vconcat (mapcar #'mailsync-pipe-encode-text
+                                  (funcall get :idle-folders))))
+            (float (or (funcall get :idle-refresh) mailsync-imap--refresh))
+            (float (or (funcall get :poll) mailsync-imap--poll)))))
+
+(defun mailsync-imap--user (plist)
+  "Who logs in, according to PLIST."
+  (or (plist-get plist :user) (user-login-name)))
+
+(defun mailsync-imap--words (words)
+  "WORDS, a program and its arguments or nil, as the module wants them."
+  (and words
+       (vconcat (cons (mailsync-syncers--executable (car words))
+                      (mapcar #'mailsync-pipe-encode-text (cdr words))))))
+
+;;;; The password
+
+(defun mailsync-imap-wanted (remote number host port user anew)
+  "Give the module the password of USER at HOST and PORT.
+It is for the connection NUMBER to the store REMOTE.  ANEW means
+that the last one was refused."
+  (let ((secret nil)
+        (reason (format "auth-source has no password of %s at %s, port %s"
+                        user host port)))
+    (unwind-protect
+        (progn
+          (condition-case err
+              (setq secret (mailsync-imap--search host port user anew))
+            ((error quit)
+             (setq reason (format "auth-source: %s" (error-message-string err)))))
+          (mailsync-module--secret remote number secret
+                                   (mailsync-pipe-encode-text reason)))
+      (when secret (clear-string secret)))))
+
+(defun mailsync-imap--search (host port user anew)
+  "The password of USER at HOST and PORT, in bytes, or nil.
+ANEW means that the last one was wrong: what auth-source
+remembers of it is forgotten."
+  (require 'auth-source)
+  (when anew
+    (auth-source-forget+ :host host))
+  (let* ((inhibit-interaction (not (mailsync-imap--somebody-p)))
+         (found (car (auth-source-search
+                      :max 1 :host host :user user
+                      :port (list (number-to-string port) "imaps" "imap")
+                      :require '(:secret))))
+         (secret (plist-get found :secret))
+         (secret (if (functionp secret) (funcall secret) secret)))
+    (and (stringp secret)
+         ;; A copy, since ours is wiped.
+         (encode-coding-string (copy-sequence secret) 'utf-8 t))))
+
+(defun mailsync-imap--somebody-p ()
+  "Non-nil if somebody can be asked something now."
+  (and (not noninteractive)
+       (zerop (minibuffer-depth))
+       (let ((idle (current-idle-time)))
+         (or (null idle) (< (float-time idle) mailsync-imap--away)))))
+
+(provide 'mailsync-imap)
+;;; mailsync-imap.el ends here
