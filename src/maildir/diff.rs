@@ -31,14 +31,14 @@ pub struct Delta {
 
 impl Delta {
     /// Leave out known folders that something else vouches for.
-    pub fn trust(&mut self, vouched: impl Fn(&Path) -> bool) {
+    pub fn trust(&mut self, vouched: impl Fn(&Arc<Path>) -> bool) {
         for list in [&mut self.changed, &mut self.doubtful, &mut self.unsettled] {
             list.retain(|real| !vouched(real));
         }
     }
 
     /// Take the doubtful ones for changed, of those that are too fresh these.
-    pub fn doubt(&mut self, these: impl Fn(&Path) -> bool) {
+    pub fn doubt(&mut self, these: impl Fn(&Arc<Path>) -> bool) {
         self.changed.append(&mut self.doubtful);
         let now = self.unsettled.extract_if(.., |real| these(real));
         self.changed.extend(now);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::inbox::{Inbox, Names};
 use super::job::{Absent, Depth, Job, Report, Scanned};
+use super::spot::Spot;
 use super::trail::Trail;
 use super::watches::{Outcome, Wanted, Watches};
 use super::{MakeBackend, limits};
@@ -76,7 +77,7 @@ impl Worker {
         self.known
             .retain(|real, _| !job.anew.iter().any(|anew| real.starts_with(anew)));
         self.watches
-            .distrust(|path| touched(&job.places, path, true));
+            .distrust(|spot| touched(&job.places, spot, true));
         if job.renew {
             self.watches.renew();
         }
@@ -178,7 +179,8 @@ impl Worker {
     /// Whether the kernel tells when the root comes.
     fn is_guarded(&self, trail: &Trail, outcome: &Outcome) -> bool {
         let mut way = trail.names.keys();
-        let watched = way.all(|place| self.watches.holds(place) && self.is_here(place));
+        let watched =
+            way.all(|place| self.watches.holds(&place.as_path().into()) && self.is_here(place));
         watched && !outcome.added && outcome.unwatched == 0
     }
 
@@ -233,11 +235,11 @@ impl Worker {
         if sweeps {
             delta.trust(|real| known_here(real) && both(real, |part| self.watches.vouched(part)));
         }
-        let watched = |real: &Path| both(real, |part| self.watches.holds(part));
+        let watched = |real: &Arc<Path>| both(real, |part| self.watches.holds(part));
         // What is watched from now on vouches for itself: of what was before, nobody will tell.
         delta.doubt(|real| !sweeps || known_here(real) && watched(real));
         // It may have been away, with another in its place, which no stamp of its own shows.
-        let stayed = |real: &Path| both(real, |part| !touched(&job.places, part, false));
+        let stayed = |real: &Arc<Path>| both(real, |part| !touched(&job.places, part, false));
         let back = scan.folders.iter().map(|folder| &folder.real);
         let back = back.filter(|real| self.known.contains_key(*real));
         let back = back.filter(|real| returned || !stayed(real)).cloned();
@@ -317,8 +319,8 @@ impl Worker {
             let containers = containers.map(|place| (place.real.as_path().into(), place.id));
             wanted.inside.extend(containers);
             wanted.inside.extend(scan.folders.iter().flat_map(|folder| {
-                let part = |part| folder.real.join(part).into();
-                [(part("new"), folder.new.id), (part("cur"), folder.cur.id)]
+                let [new, cur] = Spot::parts(&folder.real);
+                [(new, folder.new.id), (cur, folder.cur.id)]
             }));
         }
         wanted
@@ -346,8 +348,8 @@ fn scan_devices(scan: &Scan) -> impl Iterator<Item = (&Path, &str, u64)> {
 }
 
 /// Whether this is so of both parts of a folder.
-fn both(real: &Path, is: impl Fn(&Path) -> bool) -> bool {
-    is(&real.join("new")) && is(&real.join("cur"))
+fn both(real: &Arc<Path>, is: impl Fn(&Spot) -> bool) -> bool {
+    Spot::parts(real).iter().all(is)
 }
 
 /// Which directory the root of a scan is.
@@ -359,9 +361,11 @@ fn root_id(scan: &Scan) -> FileId {
 
 /// Whether something happened to this directory itself, or to one that it is in; where the
 /// names were too many to know, the answer is `possibly`.
-fn touched(places: &HashMap<PathBuf, Names>, path: &Path, possibly: bool) -> bool {
-    let mut up = path.ancestors();
-    up.any(|path| {
+fn touched(places: &HashMap<PathBuf, Names>, spot: &Spot, possibly: bool) -> bool {
+    if places.is_empty() {
+        return false;
+    }
+    spot.path().ancestors().any(|path| {
         match (
             path.parent().and_then(|parent| places.get(parent)),
             path.file_name(),
