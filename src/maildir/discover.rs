@@ -43,7 +43,7 @@ pub enum Layout {
     Nested,
 }
 
-/// A folder as it was found.  Its strings are shared by all who know it: there are many folders.
+/// A folder as it was found.  All who know it share it, or its strings: there are many folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFolder {
     /// Its canonical name (see [`canonical`]), `INBOX` for the root.
@@ -93,7 +93,7 @@ pub struct Scan {
     /// The root with symbolic links resolved; also the path of one of the containers.
     pub real_root: PathBuf,
     /// The folders, by name; two directories may come to one name.
-    pub folders: Vec<FoundFolder>,
+    pub folders: Vec<Arc<FoundFolder>>,
     /// The directories to watch for folders, by path.
     pub containers: Vec<Container>,
     /// The symbolic links that may lead to folders, now or later: where they are, by path.
@@ -428,13 +428,13 @@ impl Walk<'_> {
             true => real.clone(),
             false => directory.spelled.as_path().into(),
         };
-        self.scan.folders.push(FoundFolder {
+        self.scan.folders.push(Arc::new(FoundFolder {
             name: name.into(),
             directory: spelled,
             real,
             new,
             cur,
-        });
+        }));
     }
 
     /// The stamps of `new` and `cur`, if the directory has all three parts; `tmp` is what a

@@ -34,7 +34,7 @@ pub struct Worker {
     spelling: PathBuf,
     layout: Layout,
     watches: Watches,
-    known: HashMap<Arc<Path>, FoundFolder>,
+    known: HashMap<Arc<Path>, Arc<FoundFolder>>,
     /// Directories in which folders can appear, links to folders, and the way to the root, by the
     /// path that an event about them has.
     places: HashSet<PathBuf>,
@@ -127,10 +127,14 @@ impl Worker {
         self.inbox.narrow(Trail::default());
         let mut retry = job.retry;
         let mut rounds = 0;
+        let mut before = Vec::new();
         loop {
             rounds += 1;
             let mut trail = Trail::find(&*self.fs, &self.spelling);
-            let found = discover(&*self.fs, &self.spelling, self.layout, &job.exclude);
+            let mut found = discover(&*self.fs, &self.spelling, self.layout, &job.exclude);
+            if let Ok(scan) = &mut found {
+                share(&mut scan.folders, std::mem::take(&mut before));
+            }
             for link in found.iter().flat_map(|scan| &scan.links) {
                 trail.add(&*self.fs, link);
             }
@@ -139,6 +143,7 @@ impl Worker {
             retry = false;
             // What was there before its directory was watched is only seen by looking again.
             if outcome.added && rounds < MOST_ROUNDS {
+                before = found.map_or_else(|_| Vec::new(), |scan| scan.folders);
                 continue;
             }
             self.remember_places(&trail, found.as_ref().ok());
@@ -228,7 +233,7 @@ impl Worker {
         let mut delta = diff(&self.known, &scan, clock);
         // Only a directory that was watched all the time has nothing but its events to tell.
         let sweeps = job.depth < Depth::Everything && !returned;
-        let here = |folder: &FoundFolder| {
+        let here = |folder: &Arc<FoundFolder>| {
             clock(folder.new.id) == Clock::Here && clock(folder.cur.id) == Clock::Here
         };
         let known_here = |real: &Path| self.known.get(real).is_some_and(here);
@@ -288,7 +293,7 @@ impl Worker {
 
     /// A directory that goes by another name now (another link leads to it) is another folder.
     fn renamed(&self, scan: &Scan, delta: &mut Delta) {
-        let other = |folder: &&FoundFolder| {
+        let other = |folder: &&Arc<FoundFolder>| {
             let old = self.known.get(&folder.real);
             old.is_some_and(|old| old.name != folder.name || old.directory != folder.directory)
         };
@@ -350,6 +355,22 @@ fn scan_devices(scan: &Scan) -> impl Iterator<Item = (&Path, &str, u64)> {
 /// Whether this is so of both parts of a folder.
 fn both(real: &Arc<Path>, is: impl Fn(&Spot) -> bool) -> bool {
     Spot::parts(real).iter().all(is)
+}
+
+/// Have what was found take the place of what was found in the round before: what is watched shares
+/// that one's paths.
+fn share(found: &mut [Arc<FoundFolder>], before: Vec<Arc<FoundFolder>>) {
+    let before = before.into_iter().map(|it| (it.real.clone(), it));
+    let mut before: HashMap<_, _> = before.collect();
+    for folder in found {
+        if let Some(mut old) = before.remove(&folder.real)
+            && (&old.name, &old.directory) == (&folder.name, &folder.directory)
+            && let Some(shared) = Arc::get_mut(&mut old)
+        {
+            (shared.new, shared.cur) = (folder.new, folder.cur);
+            *folder = old;
+        }
+    }
 }
 
 /// Which directory the root of a scan is.
