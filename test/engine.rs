@@ -3,7 +3,6 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
