@@ -25,6 +25,7 @@
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-topics)
+(require 'mailsync-gnus-total)
 
 ;;;; Customization
 
@@ -404,7 +405,9 @@ UPDATE is that of `gnus-get-unread-articles-in-group'."
                  (<= (mailsync-gnus--level info) gnus-group-default-list-level)
                  (not (mailsync-gnus--folded-p group))))
        t)
-      (push group mailsync-gnus--drawn))))
+      (push group mailsync-gnus--drawn)
+      ;; It may have no line, which would tell by itself.
+      (mailsync-gnus--total-soon))))
 
 (defun mailsync-gnus--status-message (group)
   "Why GROUP could not be checked, in the words of its server."
