@@ -145,10 +145,11 @@ user to start."
      ((memq (car (setq method (gnus-find-method-for-group group)))
             '(nnmairix nnrss nndraft nnnil))
       (format "%s groups are not checked" (car method)))
-     ;; To look at it is to search again, which may take its time.
-     ((and (eq (car method) 'nnselect)
-           (not (gnus-group-get-parameter group 'nnselect-rescan t)))
-      "its parameter nnselect-rescan is not set")
+     ;; To look at it is to search again, which may take its time.  It
+     ;; has no server that could be closed.
+     ((eq (car method) 'nnselect)
+      (unless (gnus-group-get-parameter group 'nnselect-rescan t)
+        "its parameter nnselect-rescan is not set"))
      ((and (not gnus-plugged) (gnus-agent-method-p method)) "unplugged")
      (t
       (let ((status (gnus-server-status method)))
@@ -340,8 +341,9 @@ searches, only what it hands to Gnus's own function says."
   (and (mailsync-gnus--entry selected)
        (gnus-group-get-parameter selected 'nnselect-rescan t)
        (let* ((specs (gnus-group-get-parameter selected 'nnselect-specs t))
-              (where (cdr (assq 'search-group-spec
-                                (ignore-errors
+              ;; These are whatever the function wants.
+              (where (ignore-errors
+                       (cdr (assq 'search-group-spec
                                   (cdr (assq 'nnselect-args specs)))))))
          (or (not (eq (cdr (assq 'nnselect-function specs))
                       'gnus-search-run-query))

@@ -11,7 +11,12 @@
 ;;; Code:
 
 (require 'mailsync-gnus-test-helper)
+(require 'gnus-agent)
 (require 'gnus-topic)
+(require 'nnfolder)
+(require 'nnml)
+(require 'nnselect)
+(require 'nnvirtual)
 
 (defvar gnus-topic-alist)
 (defvar gnus-topic-topology)
@@ -42,6 +47,14 @@
     (gnus-topic-jump-to-topic topic)
     (gnus-topic-hide-topic)))
 
+(defun mailsync-groups-test--no-topics ()
+  "Show no topics any more."
+  (with-current-buffer gnus-group-buffer (gnus-topic-mode -1))
+  (setq gnus-topic-alist nil
+        gnus-topic-topology nil
+        gnus-group-change-level-function nil
+        gnus-goto-missing-group-function nil))
+
 (defmacro mailsync-groups-test--with-topics (&rest body)
   "Evaluate BODY where the groups a, b and c are in nested topics.
 a is in a topic in that of b, which is in that of c."
@@ -55,11 +68,7 @@ a is in a topic in that of b, which is in that of c."
               '(("Gnus" visible) (("mail" visible) (("lists" visible))))
               (list "lists" a) (list "mail" b) (list "Gnus" c))
              ,@body)
-         (with-current-buffer gnus-group-buffer (gnus-topic-mode -1))
-         (setq gnus-topic-alist nil
-               gnus-topic-topology nil
-               gnus-group-change-level-function nil
-               gnus-goto-missing-group-function nil)))))
+         (mailsync-groups-test--no-topics)))))
 
 (ert-deftest mailsync-groups-test-topics ()
   "The counts of topics follow, those of folded ones and of parents too.
@@ -123,6 +132,544 @@ A folded topic stays so."
                (should (equal (list (place window) (place other)) before))
                (should (member "[ lists -- 3 ]" (mailsync-groups-test--lines))))))
        (delete-window other)))))
+
+;;;; The table
+
+;; Each row is an event and what there is then: how many unread messages Gnus has for the group, the
+;; line of *Group*, or several, and why something is left alone where the status says so.  A line
+;; that is not there is (not LINE).  The servers' name is left out of lines and of reasons.
+;;
+;; Events: nothing has happened (start), a message was delivered, one was marked as read elsewhere,
+;; an unread one was deleted elsewhere, a folder with a message was created, and that was renamed.
+;; For the last two the group is that of the new folder.  `mailsync-gnus-subscribe-new' is t.
+(defconst mailsync-groups-test--table
+  '((nnmaildir
+     (start     2 "2: nnmaildir:work")
+     (delivered 3 "3: nnmaildir:work")
+     (flags     2 "2: nnmaildir:work")
+     (expunged  1 "1: nnmaildir:work")
+     (created   1 "1: nnmaildir:made")
+     (renamed   1 ("1: nnmaildir:moved" "1: nnmaildir:made") "folder deleted"))
+    (nnmaildir-links
+     (delivered 3 "3: nnmaildir:the work")
+     (flags     2 "2: nnmaildir:the work")
+     (expunged  1 "1: nnmaildir:the work")
+     ;; No link, no group.
+     (created   nil (not "1: nnmaildir:made") "no group in Gnus")
+     (linked    1 "1: nnmaildir:the made"))
+    (nnimap
+     (start     2 "2: nnimap:work")
+     (delivered 3 "3: nnimap:work")
+     (flags     2 "2: nnimap:work")
+     (expunged  1 "1: nnimap:work")
+     (created   1 "1: nnimap:made")
+     (renamed   1 ("1: nnimap:moved" "1: nnimap:made") "folder deleted"))
+    (nnimap-dots
+     (delivered 3 "3: nnimap:lists.Später")
+     (flags     2 "2: nnimap:lists.Später")
+     (expunged  1 "1: nnimap:lists.Später")
+     (created   1 "1: nnimap:lists.Neu &co")
+     (renamed   1 "1: nnimap:lists.sub.moved" "folder deleted"))
+    (nnimap-two-servers
+     (delivered 3 ("3: nnimap:work" "2: nnimap+other:work"))
+     (flags     2 ("2: nnimap:work" "2: nnimap+other:work"))
+     (expunged  1 ("1: nnimap:work" "2: nnimap+other:work"))
+     (created   1 ("1: nnimap:made" (not "1: nnimap+other:made"))))
+    (nnimap-remote
+     (delivered 3 "3: nnimap:work")
+     (flags     2 "2: nnimap:work")
+     (expunged  1 "1: nnimap:work")
+     (created   1 "1: nnimap:made"))
+    (nnimap-prefix
+     (delivered 3 "3: nnimap:INBOX.lists.work")
+     (flags     2 "2: nnimap:INBOX.lists.work")
+     (expunged  1 "1: nnimap:INBOX.lists.work")
+     (created   1 "1: nnimap:INBOX.made"))
+    (nnimap-namespaces
+     (delivered 3 "3: nnimap:lists.work")
+     (flags     2 "2: nnimap:lists.work")
+     (expunged  1 "1: nnimap:lists.work")
+     (created   1 "1: nnimap:made"))
+    (nnimap-gmail
+     (start     2 "2: nnimap:[Gmail]/All Mail")
+     (delivered 3 "3: nnimap:[Gmail]/All Mail")
+     (flags     2 "2: nnimap:[Gmail]/All Mail")
+     (expunged  1 "1: nnimap:[Gmail]/All Mail")
+     (created   1 "1: nnimap:[Gmail]/Sent Mail"))
+    (nnml
+     (delivered 1 "1: nnml:misc"))
+    (nnfolder
+     (delivered 1 "1: nnfolder:misc"))
+    (nnvirtual
+     (start     4 "4: nnvirtual:both")
+     (delivered 5 ("5: nnvirtual:both" "3: nnmaildir:work"))
+     (flags     4 ("4: nnvirtual:both" "2: nnmaildir:work"))
+     (expunged  3 ("3: nnvirtual:both" "1: nnmaildir:work")))
+    (nnselect
+     (start     2 "2: nnselect:found")
+     (delivered 2 ("2: nnselect:found" "3: nnmaildir:work")))
+    (nnselect-rescan
+     (start     2 "2: nnselect:found")
+     (delivered 3 ("3: nnselect:found" "3: nnmaildir:work"))
+     (flags     2 ("2: nnselect:found" "2: nnmaildir:work")))
+    (agent-plugged
+     (delivered 3 "3: nnimap:work")
+     (flags     2 "2: nnimap:work")
+     (expunged  1 "1: nnimap:work"))
+    (agent-unplugged
+     (delivered 2 "2: nnimap:work" "unplugged")
+     (flags     2 "2: nnimap:work" "unplugged")
+     (created   nil (not "1: nnimap:made") "no group in Gnus"))
+    (nntp
+     (delivered 3 "3: nnmaildir:work" "never activated")
+     (flags     2 "2: nnmaildir:work" "never activated"))
+    (killed
+     (delivered nil (not "3: nnmaildir:work") "killed"))
+    (zombie
+     (delivered nil (not "3: nnmaildir:work") "zombie"))
+    ;; Gnus activates these by default.
+    (unsubscribed
+     (delivered 3 "U     3: nnmaildir:work"))
+    (level-too-high
+     (delivered 2 "U     2: nnmaildir:work" "level too high"))
+    (topic
+     (start     2 ("[ Gnus -- 2 ]" "2: nnmaildir:work"))
+     (delivered 3 ("[ Gnus -- 3 ]" "3: nnmaildir:work"))
+     (flags     2 ("[ Gnus -- 2 ]" "2: nnmaildir:work"))
+     (expunged  1 ("[ Gnus -- 1 ]" "1: nnmaildir:work"))
+     (created   1 ("[ Gnus -- 2 ]" "1: nnmaildir:made")))
+    (topic-folded
+     (start     2 ("[ Gnus -- 2 ]..." (not "2: nnmaildir:work")))
+     (delivered 3 ("[ Gnus -- 3 ]..." (not "3: nnmaildir:work")))
+     (flags     2 ("[ Gnus -- 2 ]..." (not "2: nnmaildir:work")))
+     (expunged  1 ("[ Gnus -- 1 ]..." (not "1: nnmaildir:work")))
+     (created   1 ("[ Gnus -- 2 ]..." (not "1: nnmaildir:made"))))
+    (no-server
+     (delivered t "*: nnimap:work" "never activated")
+     (looked-at 3 "3: nnimap:work")
+     (flags     2 "2: nnimap:work"))
+    (restarted
+     (delivered 3 "3: nnimap:work")
+     (quit      nil nil)
+     (delivered nil nil)
+     (started   4 "4: nnimap:work")
+     (flags     3 "3: nnimap:work")
+     (created   1 "1: nnimap:made"))))
+
+;;;; What the rows are about
+
+(defvar mailsync-groups-test--kind nil "The kind of group of this test.")
+
+(defun mailsync-groups-test--is (&rest kinds)
+  "Non-nil if this test is about one of KINDS."
+  (memq mailsync-groups-test--kind kinds))
+
+(defun mailsync-groups-test--imap-p ()
+  "Non-nil if this test needs an IMAP server."
+  (or (mailsync-groups-test--is 'agent-plugged 'agent-unplugged 'no-server
+                                'restarted)
+      (string-prefix-p "nnimap" (symbol-name mailsync-groups-test--kind))))
+
+(defun mailsync-groups-test--dotted-p ()
+  "Non-nil if the folders are laid out as Maildir++."
+  (mailsync-groups-test--is 'nnimap-dots 'nnimap-prefix 'nnimap-namespaces))
+
+(defun mailsync-groups-test--folders ()
+  "The folder of this test, one to be created, and what that is renamed to."
+  (pcase mailsync-groups-test--kind
+    ('nnimap-dots '("lists/Später" "lists/Neu &co" "lists/sub/moved"))
+    ((or 'nnimap-prefix 'nnimap-namespaces) '("lists/work" "made" "moved"))
+    ('nnimap-gmail '("[Gmail]/All Mail" "[Gmail]/Sent Mail" "[Gmail]/moved"))
+    (_ '("work" "made" "moved"))))
+
+(defun mailsync-groups-test--path (folder &optional root)
+  "The directory of FOLDER below ROOT (\"mail\")."
+  (let ((root (expand-file-name (or root "mail") mailsync-gnus-test--dir))
+        (name (utf7-encode folder t)))
+    (cond
+     ((not (mailsync-groups-test--dotted-p)) (concat root "/" name))
+     ((equal folder "INBOX") root)
+     (t (concat root "/." (string-replace "/" "." name))))))
+
+(defun mailsync-groups-test--chown (directory)
+  "Give DIRECTORY to whom the mail belongs, for Dovecot."
+  (when (and (zerop (user-uid)) (mailsync-groups-test--imap-p))
+    (call-process "chown" nil nil nil "-R" "mail" directory)))
+
+(defun mailsync-groups-test--make-folder (folder messages &optional root)
+  "Make FOLDER with MESSAGES unread messages and a read one, below ROOT."
+  (let ((path (mailsync-groups-test--path folder root)))
+    (dolist (part '("cur" "new" "tmp"))
+      (make-directory (expand-file-name part path) t))
+    (dotimes (i (if (zerop messages) 0 (1+ messages)))
+      (write-region (format "Subject: %d\nMessage-ID: <%d.%s@x>\n\n" i i
+                            (md5 path))
+                    nil (format "%s/cur/%d.x:2,%s" path (+ 1000 i)
+                                (if (= i messages) "S" ""))
+                    nil 'silent))
+    (mailsync-groups-test--chown (or (and root (mailsync-groups-test--path
+                                                "" root))
+                                     path))))
+
+(defun mailsync-groups-test--backend ()
+  "The back end that shows the folder of this test."
+  (cond ((mailsync-groups-test--imap-p) "nnimap")
+        ((mailsync-groups-test--is 'nnml) "nnml")
+        ((mailsync-groups-test--is 'nnfolder) "nnfolder")
+        (t "nnmaildir")))
+
+(defun mailsync-groups-test--group (folder)
+  "The group that shows FOLDER, or into which its mail is split."
+  (format "%s+%s:%s" (mailsync-groups-test--backend) mailsync-gnus-test--name
+          (pcase mailsync-groups-test--kind
+            ('nnimap-prefix (concat "INBOX." (string-replace "/" "." folder)))
+            ((or 'nnimap-dots 'nnimap-namespaces)
+             (string-replace "/" "." folder))
+            ('nnmaildir-links (concat "the " folder))
+            ((or 'nnml 'nnfolder) "misc")
+            (_ folder))))
+
+(defun mailsync-groups-test--counted ()
+  "The group whose count the first rows say."
+  (pcase mailsync-groups-test--kind
+    ('nnvirtual "nnvirtual:both")
+    ((or 'nnselect 'nnselect-rescan) "nnselect:found")
+    (_ (mailsync-groups-test--group (car (mailsync-groups-test--folders))))))
+
+;;;; Their servers
+
+(defvar mailsync-groups-test--dovecots nil "The directories of those that run.")
+
+;; Each takes a second to end: all at once, in the end.
+(add-hook 'kill-emacs-hook
+          (lambda ()
+            (let ((processes
+                   (mapcar (lambda (directory)
+                             (start-process "stop" nil
+                                            (mailsync-gnus-test--fixture
+                                             "dovecot.sh")
+                                            "stop" directory))
+                           mailsync-groups-test--dovecots)))
+              (while (cl-some #'process-live-p processes)
+                (accept-process-output nil 0.05)))))
+
+(defun mailsync-groups-test--imap-method (name root)
+  "An nnimap server NAME for the mail below ROOT, which is started."
+  (mailsync-gnus-test--need-dovecot)
+  (let ((port (mailsync-gnus-test--free-port))
+        (directory (expand-file-name (concat "dovecot-" root)
+                                     mailsync-gnus-test--dir))
+        (process-environment
+         (if (mailsync-groups-test--is 'nnimap-prefix 'nnimap-namespaces)
+             (cons "NAMESPACE_PREFIX=INBOX." process-environment)
+           process-environment)))
+    (push directory mailsync-groups-test--dovecots)
+    (mailsync-gnus-test--run "dovecot.sh" "start" directory
+                             (expand-file-name root mailsync-gnus-test--dir)
+                             (if (mailsync-groups-test--dotted-p)
+                                 "maildir++" "fs")
+                             (number-to-string port))
+    (write-region (format "machine 127.0.0.1 port %s login user password any\n"
+                          port)
+                  nil (car auth-sources) t 'silent)
+    `(nnimap ,name (nnimap-address "127.0.0.1") (nnimap-server-port ,port)
+             (nnimap-stream network)
+             ,@(and (mailsync-groups-test--is 'nnimap-namespaces)
+                    '((nnimap-use-namespaces t))))))
+
+(defun mailsync-groups-test--methods ()
+  "The servers of this test."
+  (let ((name mailsync-gnus-test--name)
+        (store (file-name-as-directory
+                (expand-file-name "store" mailsync-gnus-test--dir))))
+    (pcase (mailsync-groups-test--backend)
+      ("nnimap"
+       (cons (mailsync-groups-test--imap-method name "mail")
+             (and (mailsync-groups-test--is 'nnimap-two-servers)
+                  (list (mailsync-groups-test--imap-method "other" "other")))))
+      ("nnmaildir"
+       `((nnmaildir ,name (directory
+                           ,(expand-file-name
+                             (if (mailsync-groups-test--is 'nnmaildir-links)
+                                 "links" "mail")
+                             mailsync-gnus-test--dir))
+                    (get-new-mail nil))))
+      ("nnml"
+       (make-directory store t)
+       `((nnml ,name (nnml-directory ,store)
+               (nnml-active-file ,(concat store "active"))
+               (nnml-newsgroups-file ,(concat store "newsgroups")))))
+      ("nnfolder"
+       (make-directory store t)
+       `((nnfolder ,name (nnfolder-directory ,store)
+                   (nnfolder-active-file ,(concat store "active"))
+                   (nnfolder-newsgroups-file ,(concat store "newsgroups"))))))))
+
+(defun mailsync-groups-test--link (folder)
+  "Have the nnmaildir server of links show FOLDER."
+  (let ((links (expand-file-name "links" mailsync-gnus-test--dir)))
+    (make-directory links t)
+    (make-symbolic-link (mailsync-groups-test--path folder)
+                        (format "%s/the %s" links folder))))
+
+(defun mailsync-groups-test--account ()
+  "The keys of the account of this test."
+  (pcase mailsync-groups-test--kind
+    ('nnimap-two-servers (list :gnus-server mailsync-gnus-test--name))
+    ('nnimap-remote '(:remote (watcher "x")))
+    ('nntp (list :maildir "x" :gnus-groups
+                 (list (list "work" (mailsync-groups-test--group "work")
+                             "nntp+news:some.group"))))
+    (_ '(:maildir "x"))))
+
+;;;; What Gnus is like
+
+(defun mailsync-groups-test--search (_)
+  "What an nnselect group finds: all messages of the group."
+  (let* ((group (mailsync-groups-test--group "work"))
+         (active (gnus-active group)))
+    (vconcat (mapcar (lambda (number) (vector group number 100))
+                     (number-sequence (car active) (cdr active))))))
+
+(defvar mailsync-groups-test--connections 0
+  "How often somebody has connected to the news server.")
+
+(defun mailsync-groups-test--prepare ()
+  "Bring about what this test is about, when Gnus has started."
+  (let* ((folder (car (mailsync-groups-test--folders)))
+         (group (mailsync-groups-test--group folder)))
+    (pcase mailsync-groups-test--kind
+      ('nnvirtual
+       (gnus-group-make-group
+        "both" (list 'nnvirtual (format "\\`nnmaildir\\+%s:\\(work\\|INBOX\\)\\'"
+                                        mailsync-gnus-test--name)))
+       (gnus-activate-group "nnvirtual:both" 'scan)
+       (mailsync-gnus-check "nnvirtual:both"))
+      ((or 'nnselect 'nnselect-rescan)
+       (gnus-group-make-group
+        "found" '(nnselect "nnselect") nil
+        '((nnselect-specs (nnselect-function . mailsync-groups-test--search)
+                          (nnselect-args . all))))
+       (when (mailsync-groups-test--is 'nnselect-rescan)
+         (gnus-group-set-parameter "nnselect:found" 'nnselect-rescan t))
+       (gnus-group-jump-to-group "nnselect:found")
+       (gnus-group-get-new-news-this-group))
+      ((or 'agent-plugged 'agent-unplugged)
+       (push (format "nnimap:%s" mailsync-gnus-test--name)
+             gnus-agent-covered-methods)
+       (should (gnus-agent-method-p (gnus-find-method-for-group group)))
+       (when (mailsync-groups-test--is 'agent-unplugged)
+         (with-current-buffer gnus-group-buffer
+           (gnus-agent-toggle-plugged nil))))
+      ('nntp
+       (gnus-subscribe-group
+        "nntp+news:some.group" nil
+        `(nntp "news" (nntp-address "127.0.0.1")
+               (nntp-port-number
+                ,(process-contact
+                  (make-network-process
+                   :name "news" :server t :host "127.0.0.1" :service t
+                   :family 'ipv4 :noquery t
+                   :log (lambda (&rest _)
+                          (cl-incf mailsync-groups-test--connections)))
+                  :service)))))
+      ('killed (gnus-group-change-level (gnus-group-entry group) 9 3)
+               (gnus-group-list-groups 5 t))
+      ('zombie (gnus-group-change-level (gnus-group-entry group) 8 3)
+               (gnus-group-list-groups 5 t))
+      ('unsubscribed
+       (gnus-group-jump-to-group group)
+       (gnus-group-unsubscribe-current-group))
+      ('level-too-high
+       (gnus-group-jump-to-group group)
+       (gnus-group-set-current-level 1 7))
+      ((or 'topic 'topic-folded)
+       (mailsync-groups-test--topics '(("Gnus" visible)) (list "Gnus" group))
+       (when (mailsync-groups-test--is 'topic-folded)
+         (mailsync-groups-test--fold "Gnus")))
+      ('no-server
+       (gnus-group-exit)
+       (gnus-no-server)
+       (gnus-group-list-groups 5 t)))))
+
+;;;; What happens
+
+(defun mailsync-groups-test--changes (folder &rest kinds)
+  "A list of a change of KINDS in FOLDER."
+  (let ((directory (mailsync-groups-test--path
+                    (if (mailsync-groups-test--is 'nnml 'nnfolder)
+                        "incoming" folder))))
+    (list
+     (if (mailsync-groups-test--is 'nnimap-remote)
+         (list :account "home" :folder folder :directory nil :truename nil
+               :kinds '(unknown) :origins '(remote))
+       (list :account "home" :folder folder :directory directory
+             :truename (and (file-exists-p directory) (file-truename directory))
+             :kinds kinds :origins '(local))))))
+
+(defun mailsync-groups-test--unread-file (folder)
+  "An unread message of FOLDER."
+  (let ((path (mailsync-groups-test--path folder)))
+    (cl-find-if (lambda (file) (not (string-match-p ":2,[A-Z]*S\\'" file)))
+                (append (directory-files (concat path "/cur") t "\\`[^.]")
+                        (directory-files (concat path "/new") t "\\`[^.]")))))
+
+(defun mailsync-groups-test--deliver (folder)
+  "Deliver a message into FOLDER, or into what it comes from."
+  (mailsync-gnus-test--run
+   "deliver.sh" (mailsync-groups-test--path
+                 (if (mailsync-groups-test--is 'nnml 'nnfolder)
+                     "incoming" folder))))
+
+(defun mailsync-groups-test--happen (event)
+  "Have EVENT happen; return the changes that the core would tell of."
+  (pcase-let ((`(,folder ,made ,moved) (mailsync-groups-test--folders)))
+    (pcase event
+      ('start nil)
+      ('delivered
+       (mailsync-groups-test--deliver folder)
+       (mailsync-groups-test--changes folder 'new))
+      ('flags
+       (mailsync-gnus-test--mark-seen (mailsync-groups-test--unread-file folder))
+       (mailsync-groups-test--changes folder 'flags))
+      ('expunged
+       (delete-file (mailsync-groups-test--unread-file folder))
+       (mailsync-groups-test--changes folder 'gone))
+      ('created
+       (mailsync-groups-test--make-folder made 0)
+       (mailsync-groups-test--deliver made)
+       (mailsync-groups-test--changes made 'folder-created 'new))
+      ('linked
+       (mailsync-groups-test--link made)
+       (mailsync-groups-test--changes made 'new))
+      ('renamed
+       (rename-file (mailsync-groups-test--path made)
+                    (mailsync-groups-test--path moved))
+       (append (mailsync-groups-test--changes made 'folder-deleted)
+               (mailsync-groups-test--changes moved 'folder-created)))
+      ('looked-at
+       (with-current-buffer gnus-group-buffer
+         (gnus-group-jump-to-group (mailsync-groups-test--group folder))
+         (gnus-group-get-new-news-this-group))
+       nil)
+      ('quit (with-current-buffer gnus-group-buffer (gnus-group-exit)) nil)
+      ('started (gnus)
+                (gnus-group-list-groups 5 t)
+                (mailsync-gnus-test--wait
+                 (zerop (plist-get (mailsync-gnus-status) :pending)))
+                nil))))
+
+(defun mailsync-groups-test--left-alone ()
+  "Why what is left alone is left alone."
+  (mapcar #'cdr (plist-get (mailsync-gnus-status) :left-alone)))
+
+(defun mailsync-groups-test--row (event count lines &optional reason)
+  "Have EVENT happen; there must be COUNT, LINES and REASON then."
+  (let* ((changes (mailsync-groups-test--happen event))
+         (group (pcase event
+                  ((or 'created 'linked)
+                   (mailsync-groups-test--group
+                    (nth 1 (mailsync-groups-test--folders))))
+                  ('renamed (mailsync-groups-test--group
+                             (nth 2 (mailsync-groups-test--folders))))
+                  (_ (mailsync-groups-test--counted)))))
+    (when changes
+      (apply #'mailsync-gnus-test--check changes)
+      (mailsync-gnus-test--wait (null mailsync-gnus--virtual)))
+    (when (gnus-alive-p)
+      (let ((screen (mailsync-groups-test--lines)))
+        (should (equal (list event (and (mailsync-gnus--entry group)
+                                        (gnus-group-unread group)))
+                       (list event count)))
+        (dolist (line (if (and (listp lines) (not (eq (car lines) 'not)))
+                          lines
+                        (list lines)))
+          (pcase line
+            (`(not ,line) (should-not (member line (cons event screen))))
+            (_ (should (member line (cons event screen))))))
+        (should (equal (list event (and reason
+                                        (car (member reason
+                                                     (mailsync-groups-test--left-alone)))))
+                       (list event reason)))))))
+
+(defun mailsync-groups-test--call (kind rows)
+  "Do ROWS with a group of KIND."
+  (let* ((mailsync-groups-test--kind kind)
+         (mailsync-gnus-test--dir (file-truename (make-temp-file "mailsync-groups" t)))
+         (mailsync-gnus-test--name (format "kind%d" (cl-incf mailsync-gnus-test--number)))
+         (mailsync-gnus-test--log nil)
+         (mailsync-gnus-test--accounts nil)
+         (mailsync-groups-test--connections 0)
+         (mailsync-gnus-subscribe-new t)
+         (mailsync-gnus-catch-up-delay 1000)
+         ;; Flags right after new mail would be seen later.
+         (mailsync-gnus--echo 0)
+         (mailsync-gnus--counts nil)
+         (mailsync-gnus--last-error nil)
+         (gnus-plugged t)
+         (nnmail-split-methods '(("misc" "")))
+         (inhibit-message t)
+         (folder (car (mailsync-groups-test--folders))))
+    (setq mailsync-gnus-test--accounts
+          `(("home" ,@(mailsync-groups-test--account))))
+    (push mailsync-gnus-test--dir mailsync-gnus-test--old-dirs)
+    (set-file-modes mailsync-gnus-test--dir #o711)
+    (dolist (name (list "INBOX" folder))
+      (mailsync-groups-test--make-folder name 2))
+    (when (mailsync-groups-test--is 'nnimap-two-servers)
+      (dolist (name (list "INBOX" folder))
+        (mailsync-groups-test--make-folder name 2 "other")))
+    (when (mailsync-groups-test--is 'nnml 'nnfolder)
+      (mailsync-groups-test--make-folder "incoming" 0))
+    (when (mailsync-groups-test--is 'nnmaildir-links)
+      (mailsync-groups-test--link folder))
+    (fixture-configure (expand-file-name "home" mailsync-gnus-test--dir))
+    (unwind-protect
+        (progn
+          (setq gnus-secondary-select-methods (mailsync-groups-test--methods))
+          (when (mailsync-groups-test--is 'nnml 'nnfolder)
+            (setq mail-sources
+                  `((maildir :path ,(mailsync-groups-test--path "incoming")))))
+          (fixture-start)
+          (when (mailsync-groups-test--is 'nnml 'nnfolder)
+            (gnus-request-create-group "misc" (car gnus-secondary-select-methods)))
+          (dolist (group (cons (mailsync-groups-test--group folder)
+                               (append
+                                (and (mailsync-groups-test--is 'nnvirtual)
+                                     (list (mailsync-groups-test--group "INBOX")))
+                                (and (mailsync-groups-test--is 'nnimap-two-servers)
+                                     '("nnimap+other:work")))))
+            (gnus-subscribe-group group nil (gnus-group-method group)))
+          (gnus-group-get-new-news)
+          (with-current-buffer gnus-group-buffer
+            (gnus-group-list-groups 5 t)
+            (mailsync-gnus-setup)
+            (mailsync-groups-test--prepare))
+          (dolist (row rows)
+            (apply #'mailsync-groups-test--row row))
+          (when (mailsync-groups-test--is 'nntp)
+            (mailsync-gnus-check)
+            (should (= 0 mailsync-groups-test--connections)))
+          (should-not (plist-get (mailsync-gnus-status) :last-error)))
+      (mailsync-gnus-teardown)
+      (setq mail-sources nil)
+      (when (get-process "news") (delete-process "news"))
+      (when (get-buffer gnus-group-buffer)
+        (with-current-buffer gnus-group-buffer
+          (mailsync-groups-test--no-topics)
+          (setq gnus-plugged t)
+          (gnus-group-exit)))
+      (auth-source-forget-all-cached)
+      (unless (mailsync-groups-test--imap-p)
+        (delete-directory mailsync-gnus-test--dir t)))))
+
+(pcase-dolist (`(,kind . ,rows) mailsync-groups-test--table)
+  (ert-set-test
+   (intern (format "mailsync-groups-test-kind-%s" kind))
+   (make-ert-test
+    :name (intern (format "mailsync-groups-test-kind-%s" kind))
+    :documentation (format "What happens to a group of the kind %s." kind)
+    :body (lambda () (mailsync-groups-test--call kind rows)))))
 
 (provide 'mailsync-groups-test)
 ;;; mailsync-groups-test.el ends here
