@@ -671,5 +671,330 @@ A folded topic stays so."
     :documentation (format "What happens to a group of the kind %s." kind)
     :body (lambda () (mailsync-groups-test--call kind rows)))))
 
+;;;; New folders
+
+(defmacro mailsync-groups-test--with-new (kind &rest body)
+  "Evaluate BODY with a group of KIND, where (make NAME) makes a folder.
+It has a message in it then, and is told of; the value is what the check said."
+  (declare (indent 1))
+  `(cl-letf (((symbol-function 'mailsync-groups-test--row)
+              (lambda (&rest _)
+                (cl-flet ((make (name)
+                            (mailsync-groups-test--make-folder name 0)
+                            (mailsync-groups-test--deliver name)
+                            (cdr (caar (apply #'mailsync-gnus-test--check
+                                              (mailsync-groups-test--changes
+                                               name 'folder-created 'new)))))
+                          (group (name) (mailsync-groups-test--group name))
+                          (why (name)
+                            (cdr (assoc name (plist-get (mailsync-gnus-status)
+                                                        :left-alone)))))
+                  ,@body))))
+     (mailsync-groups-test--call ,kind '((start)))))
+
+(ert-deftest mailsync-groups-test-new-wanted ()
+  "The option says which folders Gnus is told of; by default none."
+  (should-not (default-value 'mailsync-gnus-subscribe-new))
+  (mailsync-groups-test--with-new 'nnmaildir
+    (pcase-dolist
+        (`(,option ,expected)
+         `((nil nil)
+           (t t)
+           (("lists.*" "other") nil)
+           (("made*") t)
+           (("nnmaildir+*:made-4") t)
+           (("MADE*" ,(make-string 3 ?x)) nil)
+           (,(lambda (group folder)
+               (should (string-suffix-p (concat ":" folder) group))
+               t)
+            t)
+           (,(lambda (&rest _) nil) nil)
+           (,(lambda (&rest _) (error "Oh")) nil)
+           (27 nil)))
+      (let* ((mailsync-gnus-subscribe-new option)
+             (name (format "made-%d" (length (directory-files
+                                              (mailsync-groups-test--path ""))))))
+        (setq name (if (equal option '("nnmaildir+*:made-4")) "made-4" name))
+        (should (equal (list option (make name))
+                       (list option (if expected 'checked 'no-group))))
+        (should (equal (list option (and (mailsync-gnus--entry (group name)) t))
+                       (list option expected)))
+        (unless expected
+          (should (equal (why name) "no group in Gnus")))))
+    (should (cl-find-if (lambda (line)
+                          (string-match-p "mailsync-gnus-subscribe-new.*Oh" line))
+                        mailsync-gnus-test--log))))
+
+(ert-deftest mailsync-groups-test-new-rules ()
+  "Gnus's own rules decide, and nothing asks."
+  (mailsync-groups-test--with-new 'nnmaildir
+    (let ((gnus-auto-subscribed-groups nil)
+          (gnus-auto-subscribed-categories nil)
+          (gnus-options-subscribe "yes")
+          (gnus-options-not-subscribe "not")
+          (gnus-subscribe-options-newsgroup-method 'gnus-subscribe-alphabetically)
+          (functions nil))
+      (should (equal (make "yes") 'checked))
+      (should (= 1 (gnus-group-unread (group "yes"))))
+      (should (equal (make "not") 'no-group))
+      (should (equal (why "not") "Gnus's options say to ignore it"))
+      (should-not (mailsync-gnus--entry (group "not")))
+      (let ((gnus-subscribe-newsgroup-method 'gnus-subscribe-zombies))
+        (should (equal (make "a") 'no-group))
+        (should (member (group "a") gnus-zombie-list))
+        (should (equal (why "a") "zombie")))
+      (let ((gnus-subscribe-newsgroup-method '(ignore gnus-subscribe-killed)))
+        (should (equal (make "b") 'no-group))
+        (should (member (group "b") gnus-killed-list)))
+      (let ((gnus-subscribe-newsgroup-method 'gnus-subscribe-interactively))
+        (should (equal (make "c") 'no-group))
+        (should (string-match-p "ask" (why "c"))))
+      (let ((gnus-subscribe-hierarchical-interactive t))
+        (should (equal (make "d") 'no-group))
+        (should (string-match-p "ask" (why "d"))))
+      ;; A function of the user's that asks all the same is stopped.
+      (let ((gnus-subscribe-newsgroup-method
+             (lambda (_) (y-or-n-p "Really? "))))
+        (should (equal (make "e") 'no-group)))
+      (let ((gnus-subscribe-newsgroup-method 'gnus-subscribe-randomly)
+            (gnus-subscribe-newsgroup-functions
+             (list (lambda (group) (push group functions)))))
+        (should (equal (make "f") 'checked))
+        (should (equal functions (list (group "f")))))
+      (dolist (name '("not" "c" "d" "e"))
+        (should (= 1 (cl-count-if (lambda (line)
+                                    (string-search (concat (group name)
+                                                           ": not subscribed")
+                                                   line))
+                                  mailsync-gnus-test--log))))
+      ;; Those that Gnus knows by now it is not told of again.
+      (dolist (name '("a" "b"))
+        (should (equal (caar (mailsync-gnus-test--check
+                              (car (mailsync-groups-test--changes name 'new))))
+                       (cons name 'no-group)))
+        (should-not (mailsync-gnus--entry (group name)))))))
+
+(ert-deftest mailsync-groups-test-new-is-new ()
+  "What only is looked at, or has other flags, is not new."
+  (mailsync-groups-test--with-new 'nnimap
+    (mailsync-groups-test--make-folder "made" 1)
+    (dolist (kind '(unknown flags gone))
+      (should (equal (caar (apply #'mailsync-gnus-test--check
+                                  (mailsync-groups-test--changes "made" kind)))
+                     '("made" . no-group)))
+      (should-not (mailsync-gnus--entry (group "made"))))
+    (should (equal (caar (apply #'mailsync-gnus-test--check
+                                (mailsync-groups-test--changes "made" 'new)))
+                   '("made" . checked)))
+    (should (= 1 (gnus-group-unread (group "made"))))))
+
+(ert-deftest mailsync-groups-test-new-does-not-wait ()
+  "Nothing is asked on the user's connection, and the server is told."
+  (mailsync-groups-test--with-new 'nnimap
+    (let ((sent nil)
+          (own (nnimap-find-process-buffer nntp-server-buffer)))
+      (should (buffer-live-p own))
+      (advice-add 'process-send-string :before
+                  (lambda (process text)
+                    (push (cons (process-buffer process) text) sent))
+                  '((name . look)))
+      (unwind-protect
+          (should (equal (make "made") 'checked))
+        (advice-remove 'process-send-string 'look))
+      (should sent)
+      (should-not (assq own sent))
+      (should (cl-some (lambda (line) (string-match-p "SUBSCRIBE \"made\"" (cdr line)))
+                       sent))
+      (mailsync-gnus-test--wait
+       (string-match-p "made" (with-temp-buffer
+                                (ignore-errors
+                                  (insert-file-contents
+                                   (mailsync-groups-test--path "subscriptions")))
+                                (buffer-string)))))))
+
+(ert-deftest mailsync-groups-test-new-silent-server ()
+  "A server that is gone when it is asked is asked again; nobody waits."
+  (mailsync-groups-test--with-new 'nnimap
+    (mailsync-groups-test--make-folder "made" 1)
+    (let ((server (mailsync-gnus--imap-server
+                   (gnus-find-method-for-group (group "work"))))
+          (killed nil))
+      (advice-add 'mailsync-gnus--imap-ask-names :after
+                  (lambda (server &rest _)
+                    (unless killed
+                      (setq killed t)
+                      (delete-process (mailsync-gnus--imap-process server))))
+                  '((name . kill)))
+      (unwind-protect
+          (should (equal (caar (apply #'mailsync-gnus-test--check
+                                      (mailsync-groups-test--changes "made" 'new)))
+                         '("made" . failed)))
+        (advice-remove 'mailsync-gnus--imap-ask-names 'kill))
+      (should killed)
+      (should-not (mailsync-gnus--entry (group "made")))
+      (mailsync-gnus-test--wait (mailsync-gnus--entry (group "made")))
+      (mailsync-gnus-test--wait (eql 1 (gnus-group-unread (group "made"))))
+      (should (= 0 (mailsync-gnus--imap-failures server))))))
+
+(ert-deftest mailsync-groups-test-new-quit-meanwhile ()
+  "When Gnus quits while a server is asked whoever waits is told."
+  (mailsync-groups-test--with-new 'nnimap
+    (mailsync-groups-test--make-folder "made" 1)
+    (let ((box nil))
+      (advice-add 'mailsync-gnus--imap-ask-names :after
+                  (lambda (&rest _)
+                    (run-at-time 0 nil (lambda ()
+                                         (with-current-buffer gnus-group-buffer
+                                           (gnus-group-exit)))))
+                  '((name . quit)))
+      (unwind-protect
+          (progn
+            (setq box (apply #'mailsync-gnus-test--send
+                             (mailsync-groups-test--changes "made" 'new)))
+            (mailsync-gnus-test--wait (car box)))
+        (advice-remove 'mailsync-gnus--imap-ask-names 'quit))
+      (should (member (nth 1 box) '((("made" . not-running))
+                                    (("made" . checked)))))
+      (mailsync-gnus-test--wait (not (gnus-alive-p)))
+      (should-not mailsync-gnus--newcomers)
+      (should-not mailsync-gnus--newcomers-asked)
+      (gnus))))
+
+(ert-deftest mailsync-groups-test-new-large ()
+  "A large folder is subscribed to, and its first look left to the user."
+  (mailsync-groups-test--with-new 'nnmaildir
+    (cl-letf (((symbol-function 'mailsync-gnus--too-large-p)
+               (let ((function (symbol-function 'mailsync-gnus--too-large-p))
+                     (mailsync-gnus--new-messages-max 3))
+                 (lambda (&rest args)
+                   (let ((mailsync-gnus--new-messages-max 3))
+                     (apply function args))))))
+      (mailsync-groups-test--make-folder "large" 4)
+      (apply #'mailsync-gnus-test--check
+             (mailsync-groups-test--changes "large" 'folder-created))
+      (should (mailsync-gnus--entry (group "large")))
+      (should-not (gnus-active (group "large")))
+      (should (equal (why (group "large")) "never activated"))
+      (should (member "*: nnmaildir:large" (mailsync-groups-test--lines))))))
+
+(ert-deftest mailsync-groups-test-new-by-splitting ()
+  "A group that splitting makes is subscribed to, where that is wanted."
+  (dolist (wanted '(nil t))
+    (mailsync-groups-test--with-new 'nnml
+      (let ((nnmail-split-methods '(("fresh" "")))
+            (mailsync-gnus-subscribe-new wanted)
+            (group (format "nnml+%s:fresh" mailsync-gnus-test--name)))
+        (mailsync-groups-test--deliver "incoming")
+        (apply #'mailsync-gnus-test--check
+               (mailsync-groups-test--changes "incoming" 'new))
+        (should (equal (and (mailsync-gnus--entry group)
+                            (gnus-group-unread group))
+                       (and wanted 1)))
+        (should (equal (and (member "1: nnml:fresh" (mailsync-groups-test--lines)) t)
+                       wanted))
+        (should (equal (why group) (if wanted nil "unknown to Gnus")))))))
+
+;;;; The sum in the mode line
+
+(defun mailsync-groups-test--mode-line ()
+  "What the mode line of *Group* says after what Emacs itself does, soon."
+  (mailsync-gnus-test--wait (null mailsync-gnus--total-timer))
+  (substring-no-properties (or mailsync-mode-line "")))
+
+(ert-deftest mailsync-groups-test-total ()
+  "The sum follows checks and the user, and costs nothing where none is wanted."
+  (mailsync-gnus-test--with '(nnmaildir nnimap) '("folder000" "folder001" "INBOX")
+    (let* ((a (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (b (mailsync-gnus-test--group 'nnmaildir "folder001"))
+           (mailsync-gnus-mode-line-groups nil)
+           (updates 0))
+      (cl-flet ((expect (text)
+                  (should (equal (mailsync-groups-test--mode-line) text))))
+        (setq mailsync-mode-line "")
+        (mailsync-gnus-test--deliver "folder000")
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+        (should-not mailsync-gnus--total-timer)
+        (expect "")
+        (setq mailsync-gnus-mode-line-groups (list "nnmaildir+*:folder*"))
+        (gnus-group-update-group a t)
+        (expect " Mail:7")              ; 3 and 4
+        (should (string-match-p (regexp-quote (format "3: %s" a))
+                                (get-text-property 1 'help-echo
+                                                   mailsync-mode-line)))
+        ;; A check, of a group without a line too.
+        (mailsync-gnus-test--deliver "folder000")
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+        (expect " Mail:8")
+        ;; Others do not count.
+        (mailsync-gnus-test--deliver "INBOX")
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "INBOX" 'new))
+        (expect " Mail:8")
+        ;; The user reads.
+        (with-current-buffer gnus-group-buffer
+          (gnus-group-jump-to-group a)
+          (gnus-group-read-group nil t))
+        (with-current-buffer gnus-summary-buffer
+          (gnus-summary-goto-subject (car gnus-newsgroup-unreads))
+          (gnus-summary-mark-article nil gnus-read-mark)
+          (gnus-summary-exit))
+        (expect " Mail:7")
+        ;; In *Group*: catch up, kill, and undo that.
+        (with-current-buffer gnus-group-buffer
+          (gnus-group-jump-to-group a)
+          (gnus-group-catchup-current))
+        (expect " Mail:4")
+        (with-current-buffer gnus-group-buffer
+          (gnus-group-jump-to-group b)
+          (gnus-group-kill-group)
+          (run-hooks 'post-command-hook))
+        (expect " Mail:0")
+        (with-current-buffer gnus-group-buffer
+          (gnus-group-yank-group)
+          (run-hooks 'post-command-hook))
+        (expect " Mail:4")
+        ;; Levels.
+        (setq mailsync-gnus-mode-line-groups 3)
+        (gnus-group-update-group b t)
+        (let ((all (cl-loop for info in (cdr gnus-newsrc-alist)
+                            when (<= (gnus-info-level info) 3)
+                            sum (or (mailsync-gnus--unread (car info)) 0))))
+          (should (> all 4))
+          (expect (format " Mail:%d" all))
+          (with-current-buffer gnus-group-buffer
+            (gnus-group-jump-to-group b)
+            (gnus-group-set-current-level 1 5))
+          (expect (format " Mail:%d" (- all 4))))
+        ;; A listing draws each line; the sum is made once.
+        (advice-add 'mailsync-gnus--total-now :before
+                    (lambda () (cl-incf updates)) '((name . count)))
+        (unwind-protect
+            (with-current-buffer gnus-group-buffer
+              (gnus-group-list-groups 5 t)
+              (mailsync-groups-test--mode-line))
+          (advice-remove 'mailsync-gnus--total-now 'count))
+        (should (= updates 1))
+        ;; Without Gnus nobody knows.
+        (with-current-buffer gnus-group-buffer (gnus-group-exit))
+        (expect "")
+        (gnus)
+        (mailsync-gnus-test--wait
+         (string-match-p "\\` Mail:[0-9]+\\'" (mailsync-groups-test--mode-line)))
+        (mailsync-gnus-teardown)
+        (should-not mailsync-gnus--total-timer)
+        (should-not (cl-some (lambda (hook)
+                               (and (boundp hook)
+                                    (memq #'mailsync-gnus--total-soon
+                                          (ensure-list (symbol-value hook)))))
+                             mailsync-gnus--total-hooks))))))
+
+(ert-deftest mailsync-groups-test-total-text ()
+  "The sum is written as the option says, safe for a mode line."
+  (let ((mailsync-gnus--total '(12 (("a" . 12))))
+        (mailsync-gnus-mode-line-total " 100% %d%"))
+    (should (equal (format-mode-line (mailsync-gnus-total-text))
+                   (format-mode-line " 100%% 12%%")))
+    (should (equal (substring-no-properties (mailsync-gnus-total-text))
+                   " 100%% 12%%"))))
+
 (provide 'mailsync-groups-test)
 ;;; mailsync-groups-test.el ends here
