@@ -519,7 +519,10 @@ that says why it is not."
                     (and (eq (car method) 'nnmaildir)
                          (mailsync-gnus--too-large-p group method)))))
     (cond
-     ((not (or known (gnus-activate-group group 'scan nil method)))
+     ((not (or known
+               ;; The check that follows sees to the rest of many.
+               (mailsync-gnus--with-few-arrivals group method #'ignore
+                 (lambda () (gnus-activate-group group 'scan nil method)))))
       (mailsync-gnus--status-message group))
      (t
       (mailsync-gnus--call-subscription group method subscription)
@@ -554,7 +557,14 @@ Gnus would wait for an nnimap server to take note of it."
                    (funcall request group status)))))
       (with-current-buffer gnus-group-buffer
         (save-excursion
-          (gnus-call-subscribe-functions subscription group))))
+          (condition-case err
+              (gnus-call-subscribe-functions subscription group)
+            (error
+             ;; A hook may have failed when it was done.
+             (if (mailsync-gnus--entry group)
+                 (mailsync-log-add 'error "%s: subscribed, but: %s" group
+                                   (error-message-string err))
+               (signal (car err) (cdr err))))))))
     (when tell
       (mailsync-gnus--tell-imap group method))))
 

@@ -106,9 +106,11 @@ To see it in every mode line:
 (defun mailsync-gnus--named-groups (option)
   "The groups of Gnus that one of OPTION, a list of names or globs, means."
   (if (not (and (proper-list-p option) (cl-every #'stringp option)))
-      (mailsync--once (list 'mode-line-groups option) 'error
-                      "`mailsync-gnus-mode-line-groups' is %S, but has to be \
+      (progn
+        (mailsync--once (list 'mode-line-groups option) 'error
+                        "`mailsync-gnus-mode-line-groups' is %S, but has to be \
 a list of names, or a level" option)
+        nil)
     (let ((case-fold-search nil))
       (cl-loop for (group) in (cdr gnus-newsrc-alist)
                when (cl-some (lambda (glob) (mailsync-gnus--glob-p glob group))
@@ -156,7 +158,7 @@ For `post-command-hook' in *Group*: to kill a group runs no hook."
 
 (defun mailsync-gnus-total-text ()
   "The sum as the mode line shows it, with what the mouse shows; \"\" without one."
-  (if (null mailsync-gnus--total)
+  (if (not (and mailsync-gnus--total (stringp mailsync-gnus-mode-line-total)))
       ""
     (pcase-let ((`(,sum ,parts) mailsync-gnus--total))
       (propertize

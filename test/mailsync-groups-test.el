@@ -35,7 +35,8 @@
 
 (defun mailsync-groups-test--topics (topology &rest alist)
   "Show topics as TOPOLOGY has them, with the groups of ALIST in them."
-  (setq gnus-topic-topology topology
+  ;; Folding changes it.
+  (setq gnus-topic-topology (copy-tree topology)
         gnus-topic-alist alist)
   (with-current-buffer gnus-group-buffer
     (gnus-topic-mode 1)
@@ -760,7 +761,10 @@ It has a message in it then, and is told of; the value is what the check said."
             (gnus-subscribe-newsgroup-functions
              (list (lambda (group) (push group functions)))))
         (should (equal (make "f") 'checked))
-        (should (equal functions (list (group "f")))))
+        (should (equal functions (list (group "f"))))
+        (push #'error gnus-subscribe-newsgroup-functions)
+        (should (equal (make "g") 'checked))
+        (should (= 1 (gnus-group-unread (group "g")))))
       (dolist (name '("not" "c" "d" "e"))
         (should (= 1 (cl-count-if (lambda (line)
                                     (string-search (concat (group name)
@@ -877,6 +881,64 @@ It has a message in it then, and is told of; the value is what the check said."
       (should (equal (why (group "large")) "never activated"))
       (should (member "*: nnmaildir:large" (mailsync-groups-test--lines))))))
 
+(ert-deftest mailsync-groups-test-new-with-much-mail ()
+  "Of a new folder with much mail a few messages are taken in at a time."
+  (mailsync-groups-test--with-new 'nnmaildir
+    (let ((count (+ 2 (* 2 mailsync-gnus--arrivals-max)))
+          (seen nil))
+      (mailsync-groups-test--make-folder "much" 0)
+      (dotimes (i count)
+        (write-region (format "Subject: %d\nMessage-ID: <%d@much>\n\n" i i) nil
+                      (format "%s/new/%d.x" (mailsync-groups-test--path "much")
+                              (+ 1000 i))
+                      nil 'silent))
+      (advice-add 'gnus-activate-group :filter-return
+                  (lambda (value)
+                    (push (length (directory-files
+                                   (mailsync-groups-test--path "much/cur")
+                                   nil "\\`[^.]"))
+                          seen)
+                    value)
+                  '((name . look)))
+      (unwind-protect
+          (pcase-let ((`(((,_ . ,result)) (,news))
+                       (apply #'mailsync-gnus-test--check
+                              (mailsync-groups-test--changes
+                               "much" 'folder-created 'new))))
+            (should (eq result 'checked))
+            (should (equal (plist-get news :groups)
+                           `((,(group "much") 0 ,count)))))
+        (advice-remove 'gnus-activate-group 'look))
+      (should (= count (gnus-group-unread (group "much"))))
+      (cl-loop for (later earlier) on seen
+               do (should (<= (- later (or earlier 0))
+                              mailsync-gnus--arrivals-max))))))
+
+(ert-deftest mailsync-groups-test-new-names-late ()
+  "Where the names in a server's directory do not come nobody waits for long."
+  (mailsync-groups-test--with-new 'nnmaildir
+    (let ((mailsync-gnus--new-names-timeout 0.1)
+          (resolve (symbol-function 'mailsync--resolve)))
+      (cl-letf (((symbol-function 'mailsync--resolve)
+                 (lambda (slot &rest args)
+                   (unless (equal slot "gnus-new") (apply resolve slot args)))))
+        (should (equal (make "made") 'no-group)))
+      (should (string-match-p "does not answer" (why "made")))
+      ;; With the next change it is looked for again.
+      (should (equal (caar (apply #'mailsync-gnus-test--check
+                                  (mailsync-groups-test--changes "made" 'new)))
+                     '("made" . checked))))))
+
+(ert-deftest mailsync-groups-test-new-by-command ()
+  "Where groups are checked by Gnus's command new ones are too."
+  (let ((mailsync-gnus-check-method 'command))
+    (dolist (kind '(nnmaildir nnimap topic))
+      (mailsync-groups-test--with-new kind
+        (should (equal (make "made") 'checked))
+        (should (= 1 (gnus-group-unread (group "made"))))
+        (when (eq kind 'topic)
+          (should (member "[ Gnus -- 3 ]" (mailsync-groups-test--lines))))))))
+
 (ert-deftest mailsync-groups-test-new-by-splitting ()
   "A group that splitting makes is subscribed to, where that is wanted."
   (dolist (wanted '(nil t))
@@ -986,6 +1048,18 @@ It has a message in it then, and is told of; the value is what the check said."
                                     (memq #'mailsync-gnus--total-soon
                                           (ensure-list (symbol-value hook)))))
                              mailsync-gnus--total-hooks))))))
+
+(ert-deftest mailsync-groups-test-total-mistakes ()
+  "A mistake in the options is logged, and shows nothing."
+  (let ((mailsync-gnus-test--log nil)
+        (mailsync-gnus--total-groups nil)
+        (gnus-newsrc-alist '(("dummy.group" 0 nil) ("a" 3 nil)))
+        (mailsync-gnus--total '(12 (("a" . 12)))))
+    (dolist (mailsync-gnus-mode-line-groups '("a" (a) (1)))
+      (should-not (mailsync-gnus--total-groups)))
+    (should (= 3 (length mailsync-gnus-test--log)))
+    (let ((mailsync-gnus-mode-line-total nil))
+      (should (equal (mailsync-gnus-total-text) "")))))
 
 (ert-deftest mailsync-groups-test-total-text ()
   "The sum is written as the option says, safe for a mode line."
