@@ -165,6 +165,17 @@ A folded topic stays so."
      (expunged  1 "1: nnimap:work")
      (created   1 "1: nnimap:made")
      (renamed   1 ("1: nnimap:moved" "1: nnimap:made") "folder deleted"))
+    ;; As `gnus-select-method': no server in the names.
+    (nnimap-primary
+     (delivered 3 "3: work")
+     (flags     2 "2: work")
+     (expunged  1 "1: work")
+     (created   1 "1: made")
+     (renamed   1 ("1: moved" "1: made") "folder deleted"))
+    (nnmaildir-primary
+     (delivered 3 "3: work")
+     (expunged  2 "2: work")
+     (created   1 "1: made"))
     (nnimap-dots
      (delivered 3 "3: nnimap:lists.Später")
      (flags     2 "2: nnimap:lists.Später")
@@ -271,6 +282,10 @@ A folded topic stays so."
                                 'restarted)
       (string-prefix-p "nnimap" (symbol-name mailsync-groups-test--kind))))
 
+(defun mailsync-groups-test--primary-p ()
+  "Non-nil if the server of this test is `gnus-select-method'."
+  (mailsync-groups-test--is 'nnimap-primary 'nnmaildir-primary))
+
 (defun mailsync-groups-test--dotted-p ()
   "Non-nil if the folders are laid out as Maildir++."
   (mailsync-groups-test--is 'nnimap-dots 'nnimap-prefix 'nnimap-namespaces))
@@ -321,7 +336,11 @@ A folded topic stays so."
 
 (defun mailsync-groups-test--group (folder)
   "The group that shows FOLDER, or into which its mail is split."
-  (format "%s+%s:%s" (mailsync-groups-test--backend) mailsync-gnus-test--name
+  (format "%s%s"
+          (if (mailsync-groups-test--primary-p)
+              ""
+            (format "%s+%s:" (mailsync-groups-test--backend)
+                    mailsync-gnus-test--name))
           (pcase mailsync-groups-test--kind
             ('nnimap-prefix (concat "INBOX." (string-replace "/" "." folder)))
             ((or 'nnimap-dots 'nnimap-namespaces)
@@ -627,7 +646,10 @@ A folded topic stays so."
     (fixture-configure (expand-file-name "home" mailsync-gnus-test--dir))
     (unwind-protect
         (progn
-          (setq gnus-secondary-select-methods (mailsync-groups-test--methods))
+          (let ((methods (mailsync-groups-test--methods)))
+            (if (mailsync-groups-test--primary-p)
+                (setq gnus-select-method (car methods))
+              (setq gnus-secondary-select-methods methods)))
           (when (mailsync-groups-test--is 'nnml 'nnfolder)
             (setq mail-sources
                   `((maildir :path ,(mailsync-groups-test--path "incoming")))))
