@@ -59,11 +59,12 @@ To see it in every mode line:
 (defvar mailsync-gnus--total-timer nil
   "Timer that adds up when Gnus is done with what it does, or nil.")
 
-(defvar mailsync-gnus--total-number nil
-  "How many groups Gnus had when the sum was made.")
+(defvar mailsync-gnus--total-key nil
+  "What `mailsync-gnus--total-key' said when the sum was made.")
 
 (defvar mailsync-gnus--total-groups nil
-  "The groups that are meant, (OPTION NUMBER-OF-GROUPS GROUPS), or nil.")
+  "The groups that are meant, (OPTION KEY GROUPS), or nil.
+KEY is what `mailsync-gnus--total-key' said then.")
 
 (defconst mailsync-gnus--total-hooks
   '(gnus-group-update-hook              ; a line is drawn, also by a command
@@ -88,19 +89,24 @@ To see it in every mode line:
 
 ;;;; The sum
 
+(defun mailsync-gnus--total-key ()
+  "Something that differs when Gnus has other groups.
+A new one is put in front."
+  (cons (length gnus-newsrc-alist) (car (cadr gnus-newsrc-alist))))
+
 (defun mailsync-gnus--total-groups ()
   "The groups that `mailsync-gnus-mode-line-groups' means."
   (let ((option mailsync-gnus-mode-line-groups)
-        (number (length gnus-newsrc-alist)))
+        (key (mailsync-gnus--total-key)))
     (if (integerp option)
         ;; A level changes without a trace.
         (cl-loop for info in (cdr gnus-newsrc-alist)
                  when (<= (mailsync-gnus--level info) option)
                  collect (car info))
       (unless (and (eq option (nth 0 mailsync-gnus--total-groups))
-                   (eql number (nth 1 mailsync-gnus--total-groups)))
+                   (equal key (nth 1 mailsync-gnus--total-groups)))
         (setq mailsync-gnus--total-groups
-              (list option number (mailsync-gnus--named-groups option))))
+              (list option key (mailsync-gnus--named-groups option))))
       (nth 2 mailsync-gnus--total-groups))))
 
 (defun mailsync-gnus--named-groups (option)
@@ -122,7 +128,7 @@ a list of names, or a level" option)
   (when (and mailsync-gnus-mode-line-groups (mailsync-gnus-ready-p))
     (let ((sum 0)
           (parts nil))
-      (setq mailsync-gnus--total-number (length gnus-newsrc-alist))
+      (setq mailsync-gnus--total-key (mailsync-gnus--total-key))
       (dolist (group (mailsync-gnus--total-groups))
         (let ((unread (or (mailsync-gnus--unread group) 0)))
           (when (> unread 0)
@@ -152,8 +158,7 @@ a list of names, or a level" option)
   "Add up in a moment if a group came or went.
 For `post-command-hook' in *Group*: to kill a group runs no hook."
   (when (and mailsync-gnus-mode-line-groups
-             (not (eql (length gnus-newsrc-alist)
-                       mailsync-gnus--total-number)))
+             (not (equal (mailsync-gnus--total-key) mailsync-gnus--total-key)))
     (mailsync-gnus--total-soon)))
 
 (defun mailsync-gnus-total-text ()

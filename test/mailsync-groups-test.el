@@ -1071,6 +1071,29 @@ It has a message in it then, and is told of; the value is what the check said."
                                           (ensure-list (symbol-value hook)))))
                              mailsync-gnus--total-hooks))))))
 
+(ert-deftest mailsync-groups-test-total-groups ()
+  "Which groups are meant is found out when there are others, and only then."
+  (let ((mailsync-gnus--total-groups nil)
+        (mailsync-gnus-mode-line-groups '("a*" "[b]/x"))
+        (gnus-newsrc-alist '(("dummy.group" 0 nil) ("ab" 3 nil) ("b" 3 nil)
+                             ("[b]/x" 3 nil) ("ca" 3 nil)))
+        (looked 0))
+    (advice-add 'mailsync-gnus--named-groups :before
+                (lambda (_) (cl-incf looked)) '((name . count)))
+    (unwind-protect
+        (progn
+          (dotimes (_ 3)
+            (should (equal (mailsync-gnus--total-groups) '("ab" "[b]/x"))))
+          (should (= looked 1))
+          ;; Renamed.
+          (setq gnus-newsrc-alist '(("dummy.group" 0 nil) ("abc" 3 nil)
+                                    ("b" 3 nil) ("[b]/x" 3 nil) ("ca" 3 nil)))
+          (should (equal (mailsync-gnus--total-groups) '("abc" "[b]/x")))
+          (setq mailsync-gnus-mode-line-groups '("c*"))
+          (should (equal (mailsync-gnus--total-groups) '("ca")))
+          (should (= looked 3)))
+      (advice-remove 'mailsync-gnus--named-groups 'count))))
+
 (ert-deftest mailsync-groups-test-total-mistakes ()
   "A mistake in the options is logged, and shows nothing."
   (let ((mailsync-gnus-test--log nil)
