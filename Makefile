@@ -22,9 +22,8 @@ built := $(target)/release/libmailsync_module.$(ext)
 MODULE_DIR ?= lisp
 module := $(MODULE_DIR)/mailsync-engine.$(ext)
 sidecar := $(MODULE_DIR)/mailsync-engine.version
-# In a directory of its own: in one, Cargo would build both anew whenever it goes from one to the other.
-watch_target := $(target)/watch
-program := $(watch_target)/release/mailsync-watch
+# Of a profile of its own, and so in a directory of its own.
+program := $(target)/watch/mailsync-watch
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 # Where `make install' puts things, below DESTDIR.
@@ -52,7 +51,7 @@ module: toolchain	## build the module only
 # By itself, since what Emacs needs would be in it otherwise.
 .PHONY: watch
 watch: toolchain	## build mailsync-watch only, the program for servers
-	"$(CARGO)" build --release --locked --no-default-features --bin mailsync-watch --target-dir "$(watch_target)"
+	"$(CARGO)" build --profile watch --locked --no-default-features --bin mailsync-watch
 
 .PHONY: toolchain
 toolchain:

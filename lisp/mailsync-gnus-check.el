@@ -24,6 +24,8 @@
 (require 'cl-lib)
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
+(require 'mailsync-gnus-topics)
+(require 'mailsync-gnus-total)
 
 ;;;; Customization
 
@@ -71,6 +73,9 @@ Each one costs some milliseconds, for it is read and indexed.")
   "Group, some of whose new messages were taken in, to (OLD . FILES).
 OLD is the number of unread messages before, FILES are those that
 nnmaildir was shown last.")
+
+(defvar mailsync-gnus--drawn nil
+  "Groups whose lines were drawn since the lines of topics were.")
 
 (defvar mailsync-gnus--directory-files #'directory-files
   "The function by which nnmaildir lists a directory during a check.")
@@ -138,11 +143,13 @@ ends BODY; the value is nil then."
         (mail-sources nil)
         (gc-cons-threshold (max gc-cons-threshold mailsync-gnus--gc-threshold))
         (deactivate-mark nil)
+        (mailsync-gnus--drawn nil)
         (places (mailsync-gnus--places)))
     (unwind-protect
         (save-match-data
           (save-current-buffer
             (with-local-quit (funcall function))))
+      (mailsync-gnus--draw-topics mailsync-gnus--drawn)
       (mailsync-gnus--restore-places places))))
 
 (defun mailsync-gnus--places ()
@@ -155,22 +162,29 @@ on it to its beginning."
                 (save-excursion
                   (when window (goto-char (window-point window)))
                   (list window
-                        (get-text-property (line-beginning-position)
-                                           'gnus-group)
+                        (mailsync-gnus--line-at (line-beginning-position))
                         (current-column)
                         (copy-marker (line-beginning-position)))))
               (cons nil (get-buffer-window-list buffer nil t))))))
 
+(defun mailsync-gnus--line-at (position)
+  "What the line that begins at POSITION shows: a group or a topic, or nil.
+That is a list of the text property by which it is found, and its value."
+  (cl-some (lambda (property)
+             (let ((value (get-text-property position property)))
+               (and value (list property value))))
+           '(gnus-group gnus-topic)))
+
 (defun mailsync-gnus--restore-places (places)
-  "Put point back to PLACES, wherever the line of a group was redrawn."
+  "Put point back to PLACES, wherever the line there was redrawn."
   (when-let* ((buffer (get-buffer gnus-group-buffer)))
     (with-current-buffer buffer
-      (pcase-dolist (`(,window ,group ,column ,line) places)
-        (when (and group
+      (pcase-dolist (`(,window ,what ,column ,line) places)
+        (when (and what
                    (or (null window)
                        (and (window-live-p window)
                             (eq (window-buffer window) buffer))))
-          (let ((place (mailsync-gnus--find-place group column line)))
+          (let ((place (mailsync-gnus--find-place what column line)))
             (when place
               (if window
                   (unless (= (window-point window) place)
@@ -178,23 +192,24 @@ on it to its beginning."
                 (goto-char place)))))
         (set-marker line nil)))))
 
-(defun mailsync-gnus--find-place (group column line)
-  "The position at COLUMN of GROUP's line, the one next to the marker LINE.
-A group has several lines where topics are used."
+(defun mailsync-gnus--find-place (what column line)
+  "The position at COLUMN of the line of WHAT, the one next to the marker LINE.
+WHAT is as `mailsync-gnus--line-at' has it.  A group has several
+lines where topics are used."
   (save-excursion
     (goto-char line)
     (beginning-of-line)
     (let ((here (point))
           (best nil))
-      (if (equal (get-text-property here 'gnus-group) group)
+      (if (equal (mailsync-gnus--line-at here) what)
           (setq best here)
         (goto-char (point-min))
         (while (not (eobp))
-          (when (and (equal (get-text-property (point) 'gnus-group) group)
+          (when (and (equal (mailsync-gnus--line-at (point)) what)
                      (or (null best)
                          (< (abs (- (point) here)) (abs (- best here)))))
             (setq best (point)))
-          (goto-char (next-single-property-change (point) 'gnus-group nil
+          (goto-char (next-single-property-change (point) (car what) nil
                                                   (point-max)))))
       (when best
         (goto-char best)
@@ -271,6 +286,7 @@ KINDS say what happened in it.  This waits for the server where there is one."
             (cons (lambda () (setq drawn t))
                   (ensure-list gnus-group-update-group-hook))))
       (gnus-group-get-new-news-this-group)
+      (push group mailsync-gnus--drawn)
       (if drawn 'checked (mailsync-gnus--status-message group)))))
 
 (defun mailsync-gnus--check-by-parts (group kinds)
@@ -386,8 +402,12 @@ UPDATE is that of `gnus-get-unread-articles-in-group'."
        ;; A line that is not there appears only for new mail, and
        ;; where Gnus would list the group by itself.
        (not (and new (> new 0) (not (eql new old))
-                 (<= (mailsync-gnus--level info) gnus-group-default-list-level)))
-       t))))
+                 (<= (mailsync-gnus--level info) gnus-group-default-list-level)
+                 (not (mailsync-gnus--folded-p group))))
+       t)
+      (push group mailsync-gnus--drawn)
+      ;; It may have no line, which would tell by itself.
+      (mailsync-gnus--total-soon))))
 
 (defun mailsync-gnus--status-message (group)
   "Why GROUP could not be checked, in the words of its server."

@@ -64,6 +64,8 @@ As last resolved.")
 
 (declare-function gnus-agent-method-p "gnus" (method-or-server))
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
+(declare-function gnus-group-get-parameter "gnus"
+                  (group &optional symbol allow-list))
 (declare-function gnus-server-status "gnus" (method))
 (declare-function mail-source-value "mail-source" (value))
 
@@ -109,6 +111,14 @@ As last resolved.")
   (let ((rank (nth 1 info)))
     (if (consp rank) (car rank) rank)))
 
+(defun mailsync-gnus--glob-p (glob text)
+  "Non-nil if TEXT is what GLOB says, where `*' stands for any text."
+  (string-match-p (concat "\\`"
+                          (mapconcat #'regexp-quote (split-string glob "\\*")
+                                     "\\(?:.\\|\n\\)*")
+                          "\\'")
+                  text))
+
 (defun mailsync-gnus--active-groups ()
   "All groups that Gnus has active, in the order of its own list."
   (cl-loop for info in (cdr gnus-newsrc-alist)
@@ -133,8 +143,13 @@ user to start."
       "level too high")
      ((null (mailsync-gnus--active group)) "never activated")
      ((memq (car (setq method (gnus-find-method-for-group group)))
-            '(nnselect nnmairix nnrss nndraft nnnil))
+            '(nnmairix nnrss nndraft nnnil))
       (format "%s groups are not checked" (car method)))
+     ;; To look at it is to search again, which may take its time.  It
+     ;; has no server that could be closed.
+     ((eq (car method) 'nnselect)
+      (unless (gnus-group-get-parameter group 'nnselect-rescan t)
+        "its parameter nnselect-rescan is not set"))
      ((and (not gnus-plugged) (gnus-agent-method-p method)) "unplugged")
      (t
       (let ((status (gnus-server-status method)))
@@ -153,7 +168,8 @@ user to start."
   servers              ; alist: nnimap method -> hash of names -> groups
   sources              ; alist: directory -> mail source
   source-names         ; hash: truename or directory -> elements of those
-  virtual)             ; alist: nnvirtual group -> regexp of its members
+  virtual              ; alist: nnvirtual group -> regexp of its members
+  selected)            ; the nnselect groups
 
 (defun mailsync-gnus--signature ()
   "Something that differs once Gnus's groups or servers do."
@@ -181,7 +197,7 @@ can say why."
                             (puthash method
                                      (gnus-find-method-for-group group info)
                                      methods))))))
-        (when (memq (car-safe found) '(nnmaildir nnimap nnvirtual))
+        (when (memq (car-safe found) '(nnmaildir nnimap nnvirtual nnselect))
           (funcall function group found))))
     (dolist (group (append gnus-killed-list gnus-zombie-list nil))
       (when (and (stringp group)
@@ -270,7 +286,7 @@ It is the name that Gnus uses, most often that of a symbolic link."
 (defun mailsync-gnus--build-index ()
   "Build `mailsync-gnus--index' from what Gnus has now."
   (let ((sources (mailsync-gnus--maildir-sources))
-        directories servers virtual)
+        directories servers virtual selected)
     (mailsync-gnus--map-groups
      (lambda (group method)
        (pcase (car method)
@@ -280,6 +296,8 @@ It is the name that Gnus uses, most often that of a symbolic link."
             (push (cons directory group) directories)))
          ('nnvirtual
           (push (cons group (nth 1 method)) virtual))
+         ('nnselect
+          (push group selected))
          ('nnimap
           (let ((server (or (assoc method servers)
                             (car (push (cons method
@@ -296,16 +314,50 @@ It is the name that Gnus uses, most often that of a symbolic link."
            :servers servers
            :sources sources
            :source-names (mailsync-gnus--make-source-names sources)
-           :virtual virtual))))
+           :virtual virtual
+           :selected selected))))
 
 (defun mailsync-gnus--virtual-groups (group)
-  "The nnvirtual groups that GROUP is a member of."
+  "The groups that GROUP is a member of: those of nnvirtual, and of nnselect.
+Of the latter only those that want to follow."
   (and mailsync-gnus--index
-       (cl-loop for (virtual . regexp) in (mailsync-gnus--index-virtual
-                                           mailsync-gnus--index)
-                when (and (stringp regexp)
-                          (ignore-errors (string-match-p regexp group)))
-                collect virtual)))
+       (append
+        (cl-loop for (virtual . regexp) in (mailsync-gnus--index-virtual
+                                            mailsync-gnus--index)
+                 when (and (stringp regexp)
+                           (ignore-errors (string-match-p regexp group)))
+                 collect virtual)
+        ;; Not from one such group to another: that might never end.
+        (unless (string-match-p "\\`nn\\(?:select\\|virtual\\)[+:]" group)
+          (cl-loop for selected in (mailsync-gnus--index-selected
+                                    mailsync-gnus--index)
+                   when (mailsync-gnus--selects-p selected group)
+                   collect selected)))))
+
+(defun mailsync-gnus--selects-p (selected group)
+  "Non-nil if the nnselect group SELECTED is to follow GROUP.
+It says by a parameter whether it searches again; where it
+searches, only what it hands to Gnus's own function says."
+  (and (mailsync-gnus--entry selected)
+       (gnus-group-get-parameter selected 'nnselect-rescan t)
+       (let* ((specs (gnus-group-get-parameter selected 'nnselect-specs t))
+              ;; These are whatever the function wants.
+              (where (ignore-errors
+                       (cdr (assq 'search-group-spec
+                                  (cdr (assq 'nnselect-args specs)))))))
+         (or (not (eq (cdr (assq 'nnselect-function specs))
+                      'gnus-search-run-query))
+             (not (consp where))
+             (cl-some (lambda (server)
+                        (or (not (consp server))
+                            (if (cdr server)
+                                (member group (cdr server))
+                              ;; All groups of the server.
+                              (let ((method (gnus-find-method-for-group group)))
+                                (member (car server)
+                                        (list (mailsync-gnus--server-name method)
+                                              (nth 1 method)))))))
+                      where)))))
 
 (defun mailsync-gnus--refresh-index (callback)
   "Build the index anew, have its names resolved, then call CALLBACK.

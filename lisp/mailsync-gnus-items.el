@@ -66,6 +66,8 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
 
 ;;;; Declarations
 
+(declare-function mailsync-gnus--claim-newcomer "mailsync-gnus-subscribe"
+                  (item groups))
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
 
@@ -231,7 +233,8 @@ Return non-nil if file names have to be resolved for the others."
         (let ((groups (mailsync-gnus--item-known-groups item)))
           (cond
            ((not (eq groups 'wait))
-            (mailsync-gnus--claim item groups))
+            (or (mailsync-gnus--claim-newcomer item groups)
+                (mailsync-gnus--claim item groups)))
            ((and mailsync-gnus--names-late
                  (or (mailsync-gnus--item-calls item)
                      (not (mailsync-gnus--item-late item))))

@@ -22,6 +22,7 @@
 (require 'mailsync-gnus-imap)
 (require 'mailsync-gnus-sources)
 (require 'mailsync-gnus-items)
+(require 'mailsync-gnus-subscribe)
 (require 'mailsync-gnus-moment)
 
 ;;;; Customization
@@ -65,7 +66,7 @@ The rest of each element is an alist from group to items.")
   "Claimed groups whose mail was split since they were claimed.")
 
 (defvar mailsync-gnus--virtual nil
-  "The nnvirtual groups of which members were checked.")
+  "The groups made of others, of which members were checked.")
 
 (defvar mailsync-gnus--catch-up (make-hash-table :test #'equal)
   "Group that was not looked at in full to (TIME . KINDS).
@@ -122,6 +123,7 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
        ;; Before any group: it may be shown by one, too.
        (when mailsync-gnus--fetches
          (list #'mailsync-gnus--fetch-claimed))
+       (mailsync-gnus--newcomer-unit #'later)
        (catch 'unit
          (dolist (group (mailsync-gnus--queue))
            (when-let* ((items (gethash group mailsync-gnus--claims)))
@@ -265,7 +267,8 @@ Whoever claims GROUP claims the groups to which mail went, too."
   "Make ITEMS wait for GROUPS, to which their mail went.
 Except those to be left alone."
   (dolist (group groups)
-    (let ((reason (mailsync-gnus--why-not group)))
+    (let ((reason (or (mailsync-gnus--subscribe-destination group)
+                      (mailsync-gnus--why-not group))))
       (if reason
           (mailsync-gnus--leave-alone group reason)
         (dolist (item items)
@@ -314,10 +317,15 @@ Whoever waits for it claims the groups to which its mail went."
       (mailsync-gnus--settle-if-done item))))
 
 (defun mailsync-gnus--check-virtual-one ()
-  "Bring one nnvirtual group up to date."
-  (let ((group (pop mailsync-gnus--virtual)))
-    (unless (mailsync-gnus--why-not group)
-      (mailsync-gnus--report (mailsync-gnus--check-virtual group) nil))))
+  "Bring one group that is made of others up to date."
+  (let* ((group (pop mailsync-gnus--virtual))
+         (reason (mailsync-gnus--why-not group)))
+    (cond
+     (reason (mailsync-gnus--leave-alone group reason))
+     ((eq (car (gnus-find-method-for-group group)) 'nnselect)
+      (mailsync-gnus--report (mailsync-gnus--check-group group '(unknown)) nil))
+     (t
+      (mailsync-gnus--report (mailsync-gnus--check-virtual group) nil)))))
 
 (defun mailsync-gnus--catch-up-one ()
   "Look in full at the group that has waited for it the longest."
@@ -419,6 +427,11 @@ Whoever waits for it claims the groups to which its mail went."
 
 (defun mailsync-gnus--finish-imap (server)
   "Take the answer of SERVER, or notice that there is none."
+  (unless (mailsync-gnus--finish-newcomers server)
+    (mailsync-gnus--finish-check server)))
+
+(defun mailsync-gnus--finish-check (server)
+  "Take the answer of SERVER about groups, or notice that there is none."
   (let* ((name (mailsync-gnus--imap-name server))
          (asked (cdr (assoc name mailsync-gnus--sent)))
          (dead (eq (mailsync-gnus--imap-state server) 'dead)))
@@ -463,6 +476,7 @@ folders wait for it."
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
   (clrhash mailsync-gnus--shown)
+  (mailsync-gnus--forget-newcomers)
   (setq mailsync-gnus--fetches nil
         mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil

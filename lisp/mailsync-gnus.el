@@ -12,8 +12,11 @@
 ;;   mailsync-gnus-folders.el   which groups show a folder
 ;;   mailsync-gnus-items.el     the folders that wait, and who waits for them
 ;;   mailsync-gnus-check.el     how a group is checked without disturbing
+;;   mailsync-gnus-topics.el    the counts of topics, after that
+;;   mailsync-gnus-total.el     the sum of counts for the mode line
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
+;;   mailsync-gnus-subscribe.el what becomes of folders without a group
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
 ;;   mailsync-gnus-moment.el    whether this is a moment to do it
 ;;   mailsync-gnus.el           when; and what the core and the user call
@@ -34,7 +37,9 @@
 (require 'mailsync-gnus-imap)
 (require 'mailsync-gnus-sources)
 (require 'mailsync-gnus-items)
+(require 'mailsync-gnus-subscribe)
 (require 'mailsync-gnus-moment)
+(require 'mailsync-gnus-total)
 (require 'mailsync-gnus-work)
 
 ;;;; Customization
@@ -252,7 +257,8 @@ The idle timer makes an attempt in each idle period besides."
 
 (defun mailsync-gnus--tell-checking ()
   "Tell the core whether an answer is being waited for."
-  (let ((checking (and mailsync-gnus--sent t)))
+  (let ((checking (and (or mailsync-gnus--sent mailsync-gnus--newcomers-asked)
+                       t)))
     (unless (eq checking mailsync-gnus--checking)
       (setq mailsync-gnus--checking checking)
       (mailsync--set-checking checking))))
@@ -264,6 +270,7 @@ The idle timer makes an attempt in each idle period besides."
 They are checked once Gnus has started."
   (mailsync-gnus--imap-close-all)
   (mailsync-gnus--forget-index)
+  (mailsync-gnus--total-soon)
   (dolist (timer '(mailsync-gnus--timer mailsync-gnus--idle-timer
                    mailsync-gnus--catch-up-timer mailsync-gnus--resolve-timer))
     (mailsync-gnus--cancel timer))
@@ -291,6 +298,7 @@ They are checked once Gnus has started."
            mailsync-gnus--pending)
   (mailsync-gnus--resolve)
   (mailsync-gnus--arm)
+  (mailsync-gnus--total-soon)
   (mailsync--check-skipped))
 
 (defun mailsync-gnus--exited ()
@@ -311,6 +319,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (add-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
     (add-hook 'gnus-started-hook #'mailsync-gnus--started)
     (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (mailsync-gnus--total-setup)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (mailsync-gnus--show-mode-line)))
@@ -330,6 +339,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
           (kill-local-variable 'mode-line-process)
           (force-mode-line-update))))
     (mailsync-gnus--gnus-gone)
+    (mailsync-gnus--total-teardown)
     (clrhash mailsync-gnus--pending)
     (clrhash mailsync-gnus--next)
     (setq mailsync-gnus--unmapped nil)))
@@ -367,7 +377,8 @@ they are not checked,
 its directory, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
         :pending (hash-table-count mailsync-gnus--pending)
-        :asked (mapcar #'car mailsync-gnus--sent)
+        :asked (mapcar #'car (append mailsync-gnus--sent
+                                     mailsync-gnus--newcomers-asked))
         :silent (cl-loop for (name . server) in
 mailsync-gnus--imap-servers-asked
                          when (> (mailsync-gnus--imap-failures server) 0)

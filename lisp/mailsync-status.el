@@ -41,7 +41,9 @@ nil shows nothing."
 ;;;; Internal variables
 
 (defvar mailsync-mode-line nil
-  "What the mode line of the Group buffer shows.")
+  "What the mode line of the Group buffer shows, and any other that you like.
+That is the state and, with `mailsync-gnus-mode-line-groups', how
+much is unread.")
 (put 'mailsync-mode-line 'risky-local-variable t)
 
 (defconst mailsync-status--buffer "*mailsync*"
@@ -72,6 +74,7 @@ nil shows nothing."
 (defvar mailsync-mode)
 (declare-function mailsync--pending "mailsync-dispatch")
 (declare-function mailsync-gnus-status "mailsync-gnus")
+(declare-function mailsync-gnus-total-text "mailsync-gnus-total" ())
 (declare-function mailsync-output "mailsync-sync-say")
 (declare-function mailsync-pause "mailsync-sync")
 (declare-function mailsync-resume "mailsync-sync")
@@ -187,19 +190,31 @@ nil shows nothing."
 or nil; the mode line shows nothing" mailsync-mode-line-format)
     nil))
 
+(defun mailsync-status--mode-line-state ()
+  "The state of the whole as the mode line shows it, \"\" where it shows none."
+  (if-let ((format (mailsync-status--format)))
+      (pcase-let ((`(,text . ,trouble) (mailsync-status--summary)))
+        (propertize
+         (replace-regexp-in-string
+          "%" "%%" (string-replace "%s" text format) t t)
+         'face (and trouble 'mailsync-trouble)
+         'help-echo (mailsync-status--tooltip)
+         'mouse-face 'mode-line-highlight
+         'local-map mailsync-status-map))
+    ""))
+
+(defun mailsync-status--mode-line ()
+  "What the mode line shows: the state, then how much is unread; nil for nothing."
+  (let ((text (concat (mailsync-status--mode-line-state)
+                      (if (fboundp 'mailsync-gnus-total-text)
+                          (mailsync-gnus-total-text)
+                        ""))))
+    (if (equal text "") nil text)))
+
 (defun mailsync-status-update ()
   "Bring the mode line up to date, and soon the buffer, if it is shown."
   (mailsync-status--refresh-soon)
-  (let ((new (and mailsync-mode (mailsync-status--format)
-                  (pcase-let ((`(,text . ,trouble) (mailsync-status--summary)))
-                    (propertize
-                     (replace-regexp-in-string
-                      "%" "%%" (string-replace "%s" text (mailsync-status--format))
-                      t t)
-                     'face (and trouble 'mailsync-trouble)
-                     'help-echo (mailsync-status--tooltip)
-                     'mouse-face 'mode-line-highlight
-                     'local-map mailsync-status-map)))))
+  (let ((new (and mailsync-mode (mailsync-status--mode-line))))
     (unless (equal-including-properties new mailsync-mode-line)
       (setq mailsync-mode-line new)
       (force-mode-line-update t))))

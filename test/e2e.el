@@ -11,11 +11,13 @@
 
 (require 'gnus)
 (require 'gnus-group)
+(require 'gnus-topic)
 (load (expand-file-name "e2e-lib" (file-name-directory load-file-name)) nil t)
 
 (defvar mailsync-gnus-check-method)
 (defvar mailsync-gnus-idle-delay)
 (defvar mailsync-gnus-max-wait)
+(defvar mailsync-gnus-mode-line-groups)
 (defvar mail-sources)
 (defvar nnmail-split-methods)
 
@@ -47,6 +49,66 @@
   "Write down what a user would notice if it changed by itself."
   (e2e-say "state" (buffer-name (window-buffer)) (buffer-name) (point)
            (length (window-list)) (minibuffer-depth) (or (current-message) "")))
+
+(defun e2e-frames (group)
+  "Show topics, with GROUP in one of its own, in two frames.
+In one *Group* is in a dedicated window, which is not selected.  The
+other one is selected."
+  (setq gnus-topic-topology '(("Gnus" visible) (("lists" visible)))
+        gnus-topic-alist
+        (list (list "lists" group)
+              (cons "Gnus" (delete group (mapcar #'car (cdr gnus-newsrc-alist)))))
+        mailsync-gnus-mode-line-groups '("nnmaildir+fix:*"))
+  (with-current-buffer gnus-group-buffer
+    (gnus-topic-mode 1)
+    (gnus-group-list-groups 5 t))
+  (delete-other-windows)
+  (switch-to-buffer gnus-group-buffer)
+  (e2e-put-point group)
+  (let ((other (split-window-below)))
+    (set-window-dedicated-p (selected-window) t)
+    (select-window other)
+    (switch-to-buffer "in the other window"))
+  (select-frame (make-frame))
+  (delete-other-windows)
+  (switch-to-buffer gnus-group-buffer)
+  (gnus-topic-jump-to-topic "lists")
+  (forward-char 3))
+
+(defun e2e-put-point (group)
+  "Put point into the line of GROUP."
+  (gnus-group-jump-to-group group)
+  (move-to-column 13))
+
+(defun e2e-where ()
+  "Write down where point is in the dedicated window and in the other frame.
+And what else could change by itself."
+  (let* ((window (cl-find-if #'window-dedicated-p
+                             (get-buffer-window-list gnus-group-buffer nil t)))
+         (place (lambda (window)
+                  (with-current-buffer (window-buffer window)
+                    (save-excursion
+                      (goto-char (window-point window))
+                      (list (or (get-text-property (line-beginning-position) 'gnus-group)
+                                (get-text-property (line-beginning-position) 'gnus-topic))
+                            (current-column)))))))
+    (apply #'e2e-say "where"
+           (append (funcall place window)
+                   (list (buffer-name (window-buffer)) (window-dedicated-p window)
+                         (length (frame-list)))
+                   (funcall place (selected-window))
+                   (list (length (window-list (window-frame window))))))))
+
+(defun e2e-other-frame ()
+  "Show the other frame."
+  (other-frame 1))
+
+(defun e2e-fold ()
+  "Fold the topic of the group."
+  (with-current-buffer gnus-group-buffer
+    (save-excursion
+      (gnus-topic-jump-to-topic "lists")
+      (gnus-topic-hide-topic))))
 
 (defvar e2e-longest 0 "The longest time between two ticks of `e2e-watch'.")
 

@@ -1,10 +1,11 @@
 #!/bin/bash
 # End to end: the module, mailsync and a real Gnus.  Messages are delivered as an MDA does; nobody
 # touches a key; the counts must rise.
-#   test/e2e.sh nnmaildir|nnimap|nnml batch|tmux|typing
+#   test/e2e.sh nnmaildir|nnimap|nnml batch|tmux|typing|frames
 # nnml: the maildir is a mail source, whose mail Gnus splits into two groups.
 # batch and tmux do it with both values of `mailsync-gnus-check-method' and compare what each did to
 # counts, lines and hooks.  typing: keys are typed into another buffer while MESSAGES (1000) arrive.
+# frames: *Group* with topics, in two frames, in a dedicated window, and a folder that is created.
 # EMACS is the Emacs to run, METHODS which methods ("parts command").  The module must have been
 # built.  Everything is written below a temporary directory, which stays after a failure.
 set -eu
@@ -252,6 +253,48 @@ typing() {
 }
 counted() { tail -n "+$(($1 + 1))" "$work/facts" | awk -F '\t' -v n="$2" '$1 == "new-mail" && $7 == n { found = 1 } END { exit !found }'; }
 
+# *Group* shows topics, is in a dedicated window of one frame and in another frame.  Nothing moves
+# there but counts, wherever one looks; and a new folder appears by itself.
+frames() {
+    local group=$backend+fix:folder000 before state mark total
+    start "$1"
+    emacs_do "(e2e-frames $(lisp_string "$group"))"
+    emacs_do '(e2e-where)'
+    state=$(grep '^where' "$work/facts" | tail -n 1)
+    [ "$(cut -f 2,3,5,6 <<<"$state")" = "$group"$'\t13\tt\t2' ] || fail "not as it should be: $state"
+    before=$(count "$group")
+    wait_for 5 'the topic on the screen' on_screen "[ lists -- $before ]"
+    total=$(screen | sed -n 's/.*\] Mail:\([0-9]*\) .*/\1/p' | head -n 1)
+    [ -n "$total" ] || fail 'no sum in the mode line'
+    one_message folder000 "$work/mail/.folder000"
+    wait_for 5 'the count of the topic' on_screen "[ lists -- $((before + 1)) ]"
+    wait_for 5 'the sum in the mode line' on_screen "] Mail:$((total + 1)) "
+    emacs_do '(e2e-where)'
+    [ "$(grep '^where' "$work/facts" | tail -n 1)" = "$state" ] ||
+        fail "something moved: $state, then $(grep '^where' "$work/facts" | tail -n 1)"
+    # The other frame, with its dedicated window, shows the same.
+    emacs_do '(e2e-other-frame)'
+    wait_for 5 'the other frame' on_screen 'in the other window'
+    wait_for 5 'the count in the other frame' on_screen "$((before + 1)): $group"
+    wait_for 5 'the topic in the other frame' on_screen "[ lists -- $((before + 1)) ]"
+    # Folded, while the user looks at it.
+    emacs_do '(e2e-fold)'
+    mark=$(facts)
+    deliver "$work/mail/.folder000"
+    wait_for 15 'the count of the folded topic' on_screen "[ lists -- $((before + 2)) ]..."
+    fact_after "$mark" $'\t'"$group"$'\t'"$((before + 1))"$'\t'"$((before + 2))" || fail 'no news of the message'
+    ! on_screen "$((before + 2)): $group" || fail 'the topic was unfolded'
+    # A new folder: nothing but its link and a message.
+    emacs_do '(setq mailsync-gnus-subscribe-new t)'
+    mkdir -p "$work/fresh"/{tmp,new,cur}
+    ln -s "$work/mail/.brandnew" "$work/server/brandnew"
+    mv "$work/fresh" "$work/mail/.brandnew"
+    deliver "$work/mail/.brandnew"
+    wait_for 15 'the new group on the screen' on_screen "1: $backend+fix:brandnew"
+    stop
+    echo "*Group* in two frames, dedicated, with topics: only counts changed, and a new folder came."
+}
+
 case $mode in
 batch | tmux)
     read -ra methods <<<"${METHODS:-parts command}"
@@ -263,5 +306,6 @@ batch | tmux)
     cat "$top/transcript-${methods[0]}"
     ;;
 typing) typing "${METHODS:-parts}" ;;
-*) fail "usage: test/e2e.sh nnmaildir|nnimap|nnml batch|tmux|typing" ;;
+frames) frames "${METHODS:-parts}" ;;
+*) fail "usage: test/e2e.sh nnmaildir|nnimap|nnml batch|tmux|typing|frames" ;;
 esac

@@ -3,11 +3,11 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use mailsync_module::watch::inbox::{Event, Inbox};
+use mailsync_module::watch::spot::Spot;
 use mailsync_module::watch::{Backend, MakeBackend, WatchError, Watched};
 
 use support::{DELAYS, Deaf, Engine, LONG, maildir};
@@ -36,10 +36,10 @@ fn an_overflow_is_made_good_by_a_rescan() {
 fn a_worker_that_panics_is_an_error_state_and_stops_nobody() {
     struct Panics;
     impl Backend for Panics {
-        fn watch(&mut self, _: &[Arc<Path>], _: bool) -> Vec<Result<Watched, WatchError>> {
+        fn watch(&mut self, _: &[Spot], _: bool) -> Vec<Result<Watched, WatchError>> {
             panic!("on purpose")
         }
-        fn unwatch(&mut self, _: &[Arc<Path>]) {}
+        fn unwatch(&mut self, _: &[Spot]) {}
     }
     let root = tempfile::tempdir().unwrap();
     maildir(root.path());

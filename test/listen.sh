@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 export FIXTURES="$PWD/test/fixtures"
 PATH=$PATH:/usr/sbin # Dovecot
 emacs=${EMACS:-emacs}
-program=${PROGRAM:-${CARGO_TARGET_DIR:-target}/watch/release/mailsync-watch}
+program=${PROGRAM:-${CARGO_TARGET_DIR:-target}/watch/mailsync-watch}
 lisp=$(test/stage.sh)
 work=$(mktemp -d "${TMPDIR:-/tmp}/mailsync listen.XXXXXX")
 chmod 711 "$work" # as root, Dovecot's mail processes run as somebody else

@@ -291,7 +291,7 @@ fn what_happens_to_messages_shows_in_the_stamps() -> Outcome {
         let delta = diff(&known, &scan, here);
         absorb(&mut known, &scan, &delta);
         let mut found = delta.changed;
-        found.extend(delta.created.into_iter().map(|it| it.real));
+        found.extend(delta.created.iter().map(|it| it.real.clone()));
         found.extend(delta.deleted);
         let expected: Vec<_> = expected.iter().map(|it| real.join(it).into()).collect();
         assert_eq!(found, expected);

@@ -65,6 +65,10 @@
           (funcall mailsync-gnus-test--resolve answer)
         (run-at-time 0 nil answer)))))
 
+(unless (fboundp 'mailsync-status-update)
+  (defun mailsync-status-update ()
+    (setq mailsync-mode-line (mailsync-gnus-total-text))))
+
 (unless (fboundp 'mailsync--check-skipped)
   (defun mailsync--check-skipped ()))
 

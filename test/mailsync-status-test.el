@@ -434,5 +434,21 @@ and printed nothing.  Before:\n\n"
         (mailsync-status--fill)
         (should (equal (buffer-string) "off\n"))))))
 
+(ert-deftest status-test-mode-line-total ()
+  "How much is unread comes after the state, and without it where that is not shown."
+  (cl-letf (((symbol-function 'mailsync-gnus-total-text)
+             (lambda () " Mail:12")))
+    (let ((mailsync--states '(("w" watching)))
+          (mailsync-accounts--faults nil)
+          (mailsync-sync--states nil)
+          (mailsync-mode-line-format " [%s]"))
+      (should (equal (substring-no-properties (mailsync-status--mode-line))
+                     " [watching] Mail:12"))
+      (let ((mailsync-mode-line-format nil))
+        (should (equal (mailsync-status--mode-line) " Mail:12"))
+        (cl-letf (((symbol-function 'mailsync-gnus-total-text)
+                   (lambda () "")))
+          (should-not (mailsync-status--mode-line)))))))
+
 (provide 'mailsync-status-test)
 ;;; mailsync-status-test.el ends here

@@ -97,6 +97,8 @@ for program in "${emacsen[@]}"; do
             check "the Emacs on the server splits first, $backend, $name" \
                 env EMACS="$program" timeout -k 10 120 test/listen.sh "$backend"
         done
+        check "several frames, topics, a new folder, $name" \
+            env EMACS="$program" timeout -k 10 120 test/e2e.sh nnmaildir frames
         check "typing while mail arrives, $name" \
             env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e.sh nnmaildir typing
     fi

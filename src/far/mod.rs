@@ -3,7 +3,7 @@
 //!
 //! [`options`] is the command line, [`connection`] the two ends that it lives between, [`store`] where
 //! names come from (a [`Source`]), [`attach`] another such, an Emacs on this machine that says which
-//! folders its Gnus has checked, [`names`] how folders are called;
+//! folders its Gnus has checked, [`names`] how folders are called, `memory` what a server gets back;
 //! what is printed is [`crate::remote::protocol`].  Here it is put together: one thread waits for the
 //! source and prints, the main thread waits for whatever ends the program.
 //!
@@ -14,6 +14,7 @@
 
 pub mod attach;
 pub mod connection;
+mod memory;
 pub mod names;
 pub mod options;
 pub mod store;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::options::{Options, Poll};
-use super::{Ended, News, Source};
+use super::{Ended, News, Source, memory};
 use crate::engine::actor::{Handle, World};
 use crate::engine::config::{AccountConfig, RootConfig};
 use crate::engine::pipe::Pipe;
@@ -59,7 +59,11 @@ impl Store {
             remotes: Vec::new(),
         };
         let writer = Pipe::new(writer)?;
-        let engine = Handle::start_with(vec![account], GENERATION, writer, World::real())?;
+        let world = World {
+            looked: memory::give_back,
+            ..World::real()
+        };
+        let engine = Handle::start_with(vec![account], GENERATION, writer, world)?;
         Ok(Store {
             engine: Some(engine),
             pipe,

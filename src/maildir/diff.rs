@@ -16,7 +16,7 @@ use super::stamp::{Clock, Stamp, Verdict};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
     /// Folders that were not known.
-    pub created: Vec<FoundFolder>,
+    pub created: Vec<Arc<FoundFolder>>,
     /// The real paths of known folders that are no more.
     pub deleted: Vec<Arc<Path>>,
     /// The real paths of known folders that have changed: their stamps differ, they were replaced,
@@ -31,14 +31,14 @@ pub struct Delta {
 
 impl Delta {
     /// Leave out known folders that something else vouches for.
-    pub fn trust(&mut self, vouched: impl Fn(&Path) -> bool) {
+    pub fn trust(&mut self, vouched: impl Fn(&Arc<Path>) -> bool) {
         for list in [&mut self.changed, &mut self.doubtful, &mut self.unsettled] {
             list.retain(|real| !vouched(real));
         }
     }
 
     /// Take the doubtful ones for changed, of those that are too fresh these.
-    pub fn doubt(&mut self, these: impl Fn(&Path) -> bool) {
+    pub fn doubt(&mut self, these: impl Fn(&Arc<Path>) -> bool) {
         self.changed.append(&mut self.doubtful);
         let now = self.unsettled.extract_if(.., |real| these(real));
         self.changed.extend(now);
@@ -54,7 +54,7 @@ impl Delta {
 /// deleted but may have changed: an unreadable directory must not look like a deletion.
 #[must_use]
 pub fn diff(
-    known: &HashMap<Arc<Path>, FoundFolder>,
+    known: &HashMap<Arc<Path>, Arc<FoundFolder>>,
     scan: &Scan,
     clock: impl Fn(FileId) -> Clock,
 ) -> Delta {
@@ -119,7 +119,7 @@ pub fn diff(
 /// changed keeps its older stamps: they prove as much, and whoever struck it out of `delta`
 /// (because a watch vouches for it, or because it is too fresh) has it compared with them again
 /// next time.
-pub fn absorb(known: &mut HashMap<Arc<Path>, FoundFolder>, scan: &Scan, delta: &Delta) {
+pub fn absorb(known: &mut HashMap<Arc<Path>, Arc<FoundFolder>>, scan: &Scan, delta: &Delta) {
     for real in &delta.deleted {
         known.remove(real);
     }
@@ -127,11 +127,18 @@ pub fn absorb(known: &mut HashMap<Arc<Path>, FoundFolder>, scan: &Scan, delta: &
         let old = known.get(&folder.real);
         let news = delta.changed.binary_search(&folder.real).is_ok();
         if news || old.is_none() {
-            let mut folder = folder.clone();
-            if let Some(old) = old {
-                folder.new = folder.new.following(&old.new);
-                folder.cur = folder.cur.following(&old.cur);
-            }
+            let folder = match old {
+                Some(old) => {
+                    let same = (&old.name, &old.directory) == (&folder.name, &folder.directory);
+                    Arc::new(FoundFolder {
+                        new: folder.new.following(&old.new),
+                        cur: folder.cur.following(&old.cur),
+                        // Others share the old one's strings.
+                        ..FoundFolder::clone(if same { old } else { folder })
+                    })
+                }
+                None => folder.clone(),
+            };
             known.insert(folder.real.clone(), folder);
         }
     }

@@ -43,7 +43,7 @@ pub enum Layout {
     Nested,
 }
 
-/// A folder as it was found.  Its strings are shared by all who know it: there are many folders.
+/// A folder as it was found.  All who know it share it, or its strings: there are many folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFolder {
     /// Its canonical name (see [`canonical`]), `INBOX` for the root.
@@ -93,7 +93,7 @@ pub struct Scan {
     /// The root with symbolic links resolved; also the path of one of the containers.
     pub real_root: PathBuf,
     /// The folders, by name; two directories may come to one name.
-    pub folders: Vec<FoundFolder>,
+    pub folders: Vec<Arc<FoundFolder>>,
     /// The directories to watch for folders, by path.
     pub containers: Vec<Container>,
     /// The symbolic links that may lead to folders, now or later: where they are, by path.
@@ -231,30 +231,21 @@ pub fn discover(
         exclude,
         listed: HashSet::new(),
         found: HashSet::new(),
-        directories: Vec::new(),
         links: Vec::new(),
         scan: Scan {
             real_root,
             ..Scan::default()
         },
     };
-    walk.list(root).map_err(at_root)?;
+    walk.list(&root).map_err(at_root)?;
     // Links last, so that what lies below the root is known under its own name.
-    loop {
-        while let Some(directory) = walk.directories.pop() {
-            walk.visit(directory);
-        }
+    while !walk.links.is_empty() {
         let mut links = std::mem::take(&mut walk.links);
-        if links.is_empty() {
-            break;
-        }
         links.sort_by(|a, b| bytes(&a.spelled).cmp(bytes(&b.spelled)));
         for link in links {
             walk.scan.links.push(link.real.clone());
             walk.follow(link);
         }
-        // They were pushed in order, and are taken from the end.
-        walk.directories.reverse();
     }
     let mut scan = walk.scan;
     scan.folders
@@ -317,18 +308,15 @@ struct Walk<'a> {
     listed: HashSet<FileId>,
     /// The folders so far, by their `new` and `cur`: spares a `stat` of the folder itself.
     found: HashSet<(FileId, FileId)>,
-    /// A stack.
-    directories: Vec<Directory>,
     links: Vec<Directory>,
     scan: Scan,
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, directory: Directory) {
+    fn visit(&mut self, directory: &Directory) {
         if self.excluded(&directory.real) {
             return;
         }
-        let (spelled, real) = (directory.spelled.clone(), directory.real.clone());
         let result = if directory.depth > DEEPEST {
             Err(io::Error::other("nested too deep"))
         } else if directory.place == Place::Plus {
@@ -337,11 +325,11 @@ impl Walk<'_> {
             self.list(directory)
         };
         if let Err(error) = result {
-            self.problem(spelled, real, &error);
+            self.problem(directory, &error);
         }
     }
 
-    /// Look at a link: where it leads to a directory, that is to be visited.
+    /// Look at a link: where it leads to a directory, that is visited.
     fn follow(&mut self, link: Directory) {
         let target = self.fs.canonicalize(&link.real).and_then(|real| {
             let is_dir = self.fs.stat(&real)?.is_dir;
@@ -350,29 +338,29 @@ impl Walk<'_> {
         match target {
             // What contains the root is a cycle, too: and a very long way round.
             Ok((real, true)) if !self.scan.real_root.starts_with(&real) => {
-                self.directories.push(Directory { real, ..link });
+                self.visit(&Directory { real, ..link });
             }
             Ok(_) => {}
-            Err(error) => self.problem(link.spelled, link.real, &error),
+            Err(error) => self.problem(&link, &error),
         }
     }
 
     /// An entry of the root that begins with a dot: a folder, or what may become one.
-    fn probe(&mut self, directory: Directory) -> io::Result<()> {
+    fn probe(&mut self, directory: &Directory) -> io::Result<()> {
         if let Some((new, cur)) = self.parts(&directory.real, None)? {
             self.folder(directory, new, cur);
             return Ok(());
         }
         let id = self.fs.stat(&directory.real)?.id;
         if self.listed.insert(id) {
-            let real = directory.real;
+            let real = directory.real.clone();
             self.scan.containers.push(Container { real, id });
         }
         Ok(())
     }
 
     /// A directory that may be a folder and may hold others.
-    fn list(&mut self, directory: Directory) -> io::Result<()> {
+    fn list(&mut self, directory: &Directory) -> io::Result<()> {
         let id = self.fs.stat(&directory.real)?.id;
         if self.listed.contains(&id) {
             return Ok(());
@@ -386,10 +374,7 @@ impl Walk<'_> {
         if kind_of("new").is_some() && kind_of("cur").is_some() && kind_of("tmp").is_some() {
             match self.parts(&directory.real, kind_of("tmp")) {
                 Ok(found) => parts = found,
-                Err(error) => {
-                    let (spelled, real) = (directory.spelled.clone(), directory.real.clone());
-                    self.problem(spelled, real, &error);
-                }
+                Err(error) => self.problem(directory, &error),
             }
         }
         if let Some((new, cur)) = &parts
@@ -403,8 +388,10 @@ impl Walk<'_> {
             real: directory.real.clone(),
             id,
         });
-        // The stack is taken from the end.
-        entries.sort_by(|a, b| b.name.cmp(&a.name));
+        if let Some((new, cur)) = parts {
+            self.folder(directory, new, cur);
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
         for entry in entries {
             if entry.kind == EntryKind::Other || never_a_folder(&entry.name) {
                 continue;
@@ -412,45 +399,42 @@ impl Walk<'_> {
             let Some(place) = directory.place.of(self.layout, &entry.name) else {
                 continue;
             };
-            let to = match entry.kind {
-                EntryKind::Symlink => &mut self.links,
-                _ => &mut self.directories,
-            };
-            to.push(Directory {
+            let below = Directory {
                 spelled: directory.spelled.join(&entry.name),
                 real: directory.real.join(&entry.name),
                 name: canonical(&directory.name, &entry.name),
                 depth: directory.depth + 1,
                 place,
-            });
-        }
-        if let Some((new, cur)) = parts {
-            self.folder(directory, new, cur);
+            };
+            match entry.kind {
+                EntryKind::Symlink => self.links.push(below),
+                _ => self.visit(&below),
+            }
         }
         Ok(())
     }
 
-    fn folder(&mut self, directory: Directory, new: Stamp, cur: Stamp) {
+    fn folder(&mut self, directory: &Directory, new: Stamp, cur: Stamp) {
         if !self.found.insert((new.id, cur.id)) {
             return;
         }
         let name = match directory.place {
-            Place::Root => INBOX.to_vec(),
-            _ => directory.name,
+            Place::Root => INBOX,
+            _ => &directory.name,
         };
         // Where no link was followed, the two are the same.
-        let real: Arc<Path> = directory.real.into();
+        let real: Arc<Path> = directory.real.as_path().into();
         let spelled = match *real == *directory.spelled {
             true => real.clone(),
-            false => directory.spelled.into(),
+            false => directory.spelled.as_path().into(),
         };
-        self.scan.folders.push(FoundFolder {
+        self.scan.folders.push(Arc::new(FoundFolder {
             name: name.into(),
             directory: spelled,
             real,
             new,
             cur,
-        });
+        }));
     }
 
     /// The stamps of `new` and `cur`, if the directory has all three parts; `tmp` is what a
@@ -486,11 +470,11 @@ impl Walk<'_> {
         others.any(|other| real.starts_with(other) && !root.starts_with(other))
     }
 
-    fn problem(&mut self, path: PathBuf, real: PathBuf, error: &io::Error) {
+    fn problem(&mut self, at: &Directory, error: &io::Error) {
         if !vanished(error) {
             self.scan.problems.push(Problem {
-                path,
-                real,
+                path: at.spelled.clone(),
+                real: at.real.clone(),
                 kind: error.kind(),
                 text: error.to_string(),
             });

@@ -83,6 +83,9 @@ impl FileId {
 }
 
 /// A moment of the wall clock, which may be set, back as well as forth.
+///
+/// Twelve bytes and not sixteen: there are eight a folder.
+#[repr(Rust, packed(4))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Wall {
     /// Seconds since 1970-01-01 00:00 UTC.

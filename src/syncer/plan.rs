@@ -153,13 +153,13 @@ pub fn environment(order: &Order) -> Vec<OsString> {
 pub(super) fn found_in(roots: &[PathBuf]) -> Vec<Arc<Folder>> {
     let scans = roots.iter();
     let scans = scans.filter_map(|root| discover(&DiskFs, root, Layout::Auto, &[]).ok());
-    let folder = |found: FoundFolder| {
+    let folder = |found: Arc<FoundFolder>| {
         Arc::new(Folder {
             // Nobody asks for that here.
             account: AccountId(0),
-            real: found.real,
-            directory: found.directory,
-            name: found.name,
+            real: found.real.clone(),
+            directory: found.directory.clone(),
+            name: found.name.clone(),
         })
     };
     scans.flat_map(|scan| scan.folders).map(folder).collect()

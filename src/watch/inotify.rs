@@ -6,7 +6,8 @@
 //! directory costs a microsecond or two, changes nothing if it is watched, and says whether it
 //! was the same one.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
@@ -23,6 +24,7 @@ use rustix::fs::inotify::{
 use rustix::io::Errno;
 
 use super::inbox::{Event, Inbox};
+use super::spot::Spot;
 use super::{Backend, WatchError, Watched, limits};
 use crate::threads;
 
@@ -49,14 +51,47 @@ struct Shared {
     table: Mutex<Table>,
 }
 
-/// Which watch is of which path.  The kernel has one watch for a directory, however many paths
+/// Which spot is under which watch.  The kernel has one watch for a directory, however many paths
 /// lead to it (links, bind mounts), and never gives a number twice.  Events are told under all.
+///
+/// The other way round is seldom asked, and then of many at once: that is not worth the memory.
 #[derive(Default)]
 struct Table {
-    paths: HashMap<i32, Arc<Path>>,
-    /// Further paths of a watch; there seldom are any.
-    more: HashMap<i32, Vec<Arc<Path>>>,
-    watches: HashMap<Arc<Path>, i32>,
+    spots: HashMap<i32, Spot>,
+    /// Further spots of a watch; there seldom are any.
+    more: HashMap<i32, Vec<Spot>>,
+}
+
+impl Table {
+    /// The watches of these.
+    fn watches<'a>(&self, spots: &'a [Spot]) -> HashMap<&'a Spot, i32> {
+        let these: HashSet<&Spot> = spots.iter().collect();
+        let more = self.more.iter();
+        let more = more.flat_map(|(watch, more)| more.iter().map(move |spot| (watch, spot)));
+        let all = self.spots.iter().chain(more);
+        all.filter_map(|(watch, spot)| Some((*these.get(spot)?, *watch)))
+            .collect()
+    }
+
+    /// Put a spot under a watch; false if it is there.
+    fn add(&mut self, watch: i32, spot: &Spot) -> bool {
+        let first = match self.spots.entry(watch) {
+            Entry::Vacant(free) => {
+                free.insert(spot.clone());
+                return true;
+            }
+            Entry::Occupied(first) => first,
+        };
+        if first.get() == spot {
+            return false;
+        }
+        let more = self.more.entry(watch).or_default();
+        let missing = !more.contains(spot);
+        if missing {
+            more.push(spot.clone());
+        }
+        missing
+    }
 }
 
 impl Inotify {
@@ -93,32 +128,28 @@ impl Inotify {
 }
 
 impl Backend for Inotify {
-    fn watch(
-        &mut self,
-        directories: &[Arc<Path>],
-        _anew: bool,
-    ) -> Vec<Result<Watched, WatchError>> {
+    fn watch(&mut self, spots: &[Spot], anew: bool) -> Vec<Result<Watched, WatchError>> {
+        let mut old = match anew {
+            true => self.shared.lock().watches(spots),
+            false => HashMap::new(),
+        };
         let mut limit = None;
-        directories
-            .iter()
-            .map(|directory| match &limit {
-                // What remains would only fail one by one.
-                Some(limit) => Err(WatchError::Limit(String::clone(limit))),
-                None => self.shared.watch(directory).inspect_err(|error| {
-                    if let WatchError::Limit(text) = error {
-                        limit = Some(text.clone());
-                    }
-                }),
-            })
-            .collect()
+        let watch = |spot| match &limit {
+            // What remains would only fail one by one; but not what is watched already.
+            Some(limit) if !anew => Err(WatchError::Limit(String::clone(limit))),
+            _ => (self.shared.watch(spot, old.remove(spot))).inspect_err(|error| {
+                if let WatchError::Limit(text) = error {
+                    limit = Some(text.clone());
+                }
+            }),
+        };
+        spots.iter().map(watch).collect()
     }
 
-    fn unwatch(&mut self, directories: &[Arc<Path>]) {
+    fn unwatch(&mut self, spots: &[Spot]) {
         let mut table = self.shared.lock();
-        for directory in directories {
-            if let Some(watch) = table.watches.remove(directory) {
-                self.shared.release(&mut table, watch, directory);
-            }
+        for (spot, watch) in table.watches(spots) {
+            self.shared.release(&mut table, watch, spot);
         }
     }
 }
@@ -130,28 +161,28 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watch(&self, directory: &Arc<Path>) -> Result<Watched, WatchError> {
+    /// Have a spot watched that is under this old watch, if any.
+    fn watch(&self, spot: &Spot, old: Option<i32>) -> Result<Watched, WatchError> {
+        let path = spot.path();
         // Held from before the watch exists until its path is known, so that no event of it is
         // read in between.
         let mut table = self.lock();
-        let watch = add_watch(&self.instance, &**directory, KINDS)
-            .map_err(|error| reason(error, directory))?;
-        match table.watches.insert(directory.clone(), watch) {
-            Some(old) if old == watch => return Ok(Watched::Same),
-            Some(old) => self.release(&mut table, old, directory),
-            None => {}
+        let watch = add_watch(&self.instance, &*path, KINDS);
+        if let Some(old) = old.filter(|old| watch != Ok(*old)) {
+            self.release(&mut table, old, spot);
         }
-        if let Some(other) = table.paths.insert(watch, directory.clone()) {
-            table.more.entry(watch).or_default().push(other);
+        let watch = watch.map_err(|error| reason(error, &path))?;
+        match table.add(watch, spot) {
+            true => Ok(Watched::New),
+            false => Ok(Watched::Same),
         }
-        Ok(Watched::New)
     }
 
-    /// This path is that watch's no longer.
-    fn release(&self, table: &mut Table, watch: i32, directory: &Path) {
-        let last = table.paths.get(&watch).is_some_and(|it| **it == *directory);
+    /// This spot is that watch's no longer.
+    fn release(&self, table: &mut Table, watch: i32, spot: &Spot) {
+        let last = table.spots.get(&watch) == Some(spot);
         let next = table.more.get_mut(&watch).and_then(|more| {
-            more.retain(|it| **it != *directory);
+            more.retain(|it| it != spot);
             if last { more.pop() } else { None }
         });
         if table.more.get(&watch).is_some_and(Vec::is_empty) {
@@ -161,9 +192,9 @@ impl Shared {
             return;
         }
         match next {
-            Some(next) => drop(table.paths.insert(watch, next)),
+            Some(next) => drop(table.spots.insert(watch, next)),
             None => {
-                table.paths.remove(&watch);
+                table.spots.remove(&watch);
                 // It may have gone with its directory, which is as good.
                 let _ = remove_watch(&self.instance, watch);
             }
@@ -206,22 +237,18 @@ impl Shared {
         }
         let mut table = self.lock();
         if is(ReadFlags::IGNORED) {
-            let more = table.more.remove(&event.wd()).into_iter().flatten();
-            for path in more.chain(table.paths.remove(&event.wd())) {
-                // It may have another watch by now.
-                if table.watches.get(&path) == Some(&event.wd()) {
-                    table.watches.remove(&path);
-                }
-            }
+            table.spots.remove(&event.wd());
+            table.more.remove(&event.wd());
             return;
         }
-        let directory = table.paths.get(&event.wd()).cloned();
+        let spot = table.spots.get(&event.wd()).cloned();
         let more = table.more.get(&event.wd()).cloned();
         drop(table);
         let name = event.file_name();
         let name = name.map(|name| OsStr::from_bytes(name.to_bytes()));
-        for directory in directory.into_iter().chain(more.into_iter().flatten()) {
-            let path = name.map_or_else(|| directory.to_path_buf(), |name| directory.join(name));
+        for spot in spot.into_iter().chain(more.into_iter().flatten()) {
+            let mut path = spot.path().into_owned();
+            path.extend(name);
             inbox.put(translate(event, path));
         }
     }
@@ -286,13 +313,13 @@ mod tests {
             }
         }
 
-        fn path(&self, name: &str) -> Arc<Path> {
-            self.top.join(name).into()
+        fn spot(&self, name: &str) -> Spot {
+            self.top.join(name).as_path().into()
         }
 
         fn watch(&mut self, name: &str) -> Result<Watched, WatchError> {
-            let path = self.path(name);
-            self.backend.watch(&[path], false).pop().unwrap()
+            let spot = self.spot(name);
+            self.backend.watch(&[spot], true).pop().unwrap()
         }
 
         /// What a message that is delivered here is told as: the directories, and what happened.
@@ -355,8 +382,8 @@ mod tests {
         assert_eq!(bench.watch("a/new"), Ok(Watched::New));
         assert_eq!(bench.delivery("a/new"), [("a/new".to_owned(), both)]);
 
-        let path = bench.path("a/new");
-        bench.backend.unwatch(&[path.clone(), path]);
+        let spot = bench.spot("a/new");
+        bench.backend.unwatch(&[spot.clone(), spot]);
         assert_eq!(bench.delivery("a/new"), []);
     }
 
@@ -371,7 +398,7 @@ mod tests {
         assert_eq!(bench.watch("b/new"), Ok(Watched::New));
         let all = ["a/new", "b/new"].map(|path| (path.to_owned(), both));
         assert_eq!(bench.delivery("a/new"), all);
-        let (one, other) = (bench.path("a/new"), bench.path("b/new"));
+        let (one, other) = (bench.spot("a/new"), bench.spot("b/new"));
         bench.backend.unwatch(&[other]);
         assert_eq!(bench.delivery("a/new"), [("a/new".to_owned(), both)]);
         assert_eq!(bench.watch("b/new"), Ok(Watched::New));

@@ -44,7 +44,7 @@ pub struct Scanned {
     /// The root with symbolic links resolved.
     pub real_root: PathBuf,
     /// Folders that were not there.
-    pub created: Vec<FoundFolder>,
+    pub created: Vec<Arc<FoundFolder>>,
     /// Truenames of those that are no more.
     pub deleted: Vec<Arc<Path>>,
     /// Truenames of those that may have changed.

@@ -2,8 +2,8 @@
 //!
 //! [`inbox`] merges raw events until the engine takes them; [`inotify`] is the backend on Linux,
 //! [`portable`] the one elsewhere; [`worker`] is what a root's worker does (discover, watch, rescan) for
-//! a [`job`], by means of [`watches`] (what is watched) and [`trail`] (the way to the root, on which
-//! it can be lost).
+//! a [`job`], by means of [`watches`] (what is watched, each a [`spot`]) and [`trail`] (the way to the
+//! root, on which it can be lost).
 //! Nothing here decides when to look or when anybody is told.
 
 pub mod inbox;
@@ -12,14 +12,15 @@ pub mod inotify;
 pub mod job;
 mod limits;
 pub mod portable;
+pub mod spot;
 pub mod trail;
 pub mod watches;
 pub mod worker;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use inbox::Inbox;
+use spot::Spot;
 
 /// Why a directory could not be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +48,9 @@ pub enum Watched {
 pub trait Backend: Send {
     /// Watch these directories; says of each how it went.  `anew`: they are, but maybe others
     /// that have been in their places.
-    fn watch(&mut self, directories: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>>;
+    fn watch(&mut self, directories: &[Spot], anew: bool) -> Vec<Result<Watched, WatchError>>;
     /// Watch them no longer; one that is not watched is no error.
-    fn unwatch(&mut self, directories: &[Arc<Path>]);
+    fn unwatch(&mut self, directories: &[Spot]);
 }
 
 /// Makes the backend of one root, which reports into the given inbox.  Runs on the worker.

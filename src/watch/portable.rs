@@ -13,6 +13,7 @@ use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Config, ErrorKind, EventKind, EventKindMask, PathOp, RecommendedWatcher, Watcher};
 
 use super::inbox::{Event, Inbox};
+use super::spot::Spot;
 use super::{Backend, WatchError, Watched, limits};
 use crate::threads;
 
@@ -50,22 +51,27 @@ impl Portable {
 }
 
 impl Backend for Portable {
-    fn watch(&mut self, directories: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>> {
+    fn watch(&mut self, directories: &[Spot], anew: bool) -> Vec<Result<Watched, WatchError>> {
         if anew {
             // It believes in a watch that it has, and does not ask the kernel for it again.
             self.unwatch(directories);
         }
         let ops = directories
             .iter()
-            .map(|path| PathOp::watch_non_recursive(&**path));
+            .map(|spot| PathOp::watch_non_recursive(spot.path()));
         let failed: HashMap<PathBuf, WatchError> = self.update(ops.collect()).into_iter().collect();
-        let watched = |path: &Arc<Path>| failed.get(&**path).cloned().map_or(Ok(Watched::New), Err);
+        let watched = |spot: &Spot| {
+            failed
+                .get(&*spot.path())
+                .cloned()
+                .map_or(Ok(Watched::New), Err)
+        };
         directories.iter().map(watched).collect()
     }
 
-    fn unwatch(&mut self, directories: &[Arc<Path>]) {
+    fn unwatch(&mut self, directories: &[Spot]) {
         // What the kernel dropped by itself is not found, which is as good.
-        let ops = directories.iter().map(|path| PathOp::unwatch(&**path));
+        let ops = directories.iter().map(|spot| PathOp::unwatch(spot.path()));
         self.update(ops.collect());
     }
 }

@@ -5,10 +5,11 @@
 //! what was refused is tried again is the engine's.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::inbox::Inbox;
+use super::spot::Spot;
 use super::{Backend, MakeBackend, WatchError, Watched};
 use crate::maildir::FileId;
 
@@ -23,17 +24,16 @@ struct Held {
 pub struct Wanted {
     /// Directories on the way to the root.  Not everybody may read those: what cannot be watched
     /// there, but for a limit, is no trouble as long as the root is in its place.
-    pub way: Vec<(Arc<Path>, FileId)>,
+    pub way: Vec<(Spot, FileId)>,
     /// Directories of the root itself.
-    pub inside: Vec<(Arc<Path>, FileId)>,
+    pub inside: Vec<(Spot, FileId)>,
     /// Where nothing could be seen: what is watched at and below these goes on being watched.
     pub unseen: Vec<PathBuf>,
 }
 
 impl Wanted {
-    fn on_the_way(&self, path: &Path) -> bool {
-        self.way.iter().any(|(way, _)| **way == *path)
-            && !self.inside.iter().any(|(it, _)| **it == *path)
+    fn on_the_way(&self, spot: &Spot) -> bool {
+        self.way.iter().any(|(way, _)| way == spot) && !self.inside.iter().any(|(it, _)| it == spot)
     }
 }
 
@@ -54,9 +54,9 @@ pub struct Watches {
     make: Option<MakeBackend>,
     inbox: Arc<Inbox>,
     backend: Option<Box<dyn Backend>>,
-    held: HashMap<Arc<Path>, Held>,
+    held: HashMap<Spot, Held>,
     /// And whether that was for a limit.
-    refused: HashMap<Arc<Path>, bool>,
+    refused: HashMap<Spot, bool>,
     trouble: Option<String>,
     round: u64,
 }
@@ -94,21 +94,21 @@ impl Watches {
     }
 
     /// Whether this directory is watched.
-    pub fn holds(&self, path: &Path) -> bool {
-        self.held.contains_key(path)
+    pub fn holds(&self, spot: &Spot) -> bool {
+        self.held.contains_key(spot)
     }
 
     /// Whether this directory was watched since before the look began.
-    pub fn vouched(&self, path: &Path) -> bool {
-        let held = self.held.get(path);
+    pub fn vouched(&self, spot: &Spot) -> bool {
+        let held = self.held.get(spot);
         held.is_some_and(|held| held.round < self.round)
     }
 
     /// Make sure of these watches the next time.  A directory that was removed and made again may
     /// have its old path and even its old inode, but not its old watch.
-    pub fn distrust(&mut self, doubtful: impl Fn(&Path) -> bool) {
-        for (path, held) in &mut self.held {
-            if doubtful(path) {
+    pub fn distrust(&mut self, doubtful: impl Fn(&Spot) -> bool) {
+        for (spot, held) in &mut self.held {
+            if doubtful(spot) {
                 held.id = FileId::NONE;
             }
         }
@@ -123,17 +123,20 @@ impl Watches {
             return Outcome::default();
         };
         let all = || wanted.way.iter().chain(&wanted.inside);
-        let ids: HashMap<&Path, FileId> = all().map(|(path, id)| (&**path, *id)).collect();
-        let unseen = |path: &Path| wanted.unseen.iter().any(|unseen| path.starts_with(unseen));
+        let ids: HashMap<&Spot, FileId> = all().map(|(spot, id)| (spot, *id)).collect();
+        let unseen = |spot: &Spot| {
+            let mut unseen = wanted.unseen.iter();
+            unseen.any(|unseen| spot.path().starts_with(unseen))
+        };
         // Old ones first: a renamed directory must not lose its new watch with its old name.
-        let stale = |path: &Path| !ids.contains_key(path) && !unseen(path);
+        let stale = |spot: &Spot| !ids.contains_key(spot) && !unseen(spot);
         let held = self.held.keys();
-        let mut stale: Vec<_> = held.filter(|path| stale(path)).cloned().collect();
+        let mut stale: Vec<_> = held.filter(|spot| stale(spot)).cloned().collect();
         stale.sort_unstable();
         if !stale.is_empty() {
             backend.unwatch(&stale);
-            for path in &stale {
-                self.held.remove(path);
+            for spot in &stale {
+                self.held.remove(spot);
             }
         }
         // What was given back is there for others.
@@ -141,39 +144,39 @@ impl Watches {
             self.refused.clear();
             self.trouble = None;
         }
-        self.refused.retain(|path, _| ids.contains_key(&**path));
+        self.refused.retain(|spot, _| ids.contains_key(spot));
         let (mut missing, mut doubtful) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
-        for (path, id) in all().filter(|(path, _)| seen.insert(&**path)) {
-            match self.held.get_key_value(path) {
-                Some((path, held)) if held.id != *id => doubtful.push(path.clone()),
-                None if !self.refused.contains_key(path) => missing.push(path.clone()),
+        for (spot, id) in all().filter(|(spot, _)| seen.insert(spot)) {
+            match self.held.get(spot) {
+                Some(held) if held.id != *id => doubtful.push(spot.clone()),
+                None if !self.refused.contains_key(spot) => missing.push(spot.clone()),
                 _ => {}
             }
         }
         let mut outcome = Outcome::default();
-        for (paths, anew) in [(doubtful, true), (missing, false)] {
-            if paths.is_empty() {
+        for (spots, anew) in [(doubtful, true), (missing, false)] {
+            if spots.is_empty() {
                 continue;
             }
-            let watched = backend.watch(&paths, anew);
-            for (path, watched) in paths.into_iter().zip(watched) {
-                let id = ids.get(&*path).copied().unwrap_or(FileId::NONE);
+            let watched = backend.watch(&spots, anew);
+            for (spot, watched) in spots.into_iter().zip(watched) {
+                let id = ids.get(&spot).copied().unwrap_or(FileId::NONE);
                 match watched {
                     Ok(Watched::Same) => {
-                        if let Some(held) = self.held.get_mut(&path) {
+                        if let Some(held) = self.held.get_mut(&spot) {
                             held.id = id;
                         }
                     }
                     Ok(Watched::New) => {
                         outcome.added = true;
                         let round = self.round;
-                        self.held.insert(path, Held { id, round });
+                        self.held.insert(spot, Held { id, round });
                     }
                     // It vanished, or was replaced, under our hands: the next round knows.
                     Err(WatchError::Gone) => {
                         outcome.added = true;
-                        self.held.remove(&path);
+                        self.held.remove(&spot);
                     }
                     Err(error) => {
                         let (text, limit) = match error {
@@ -181,17 +184,17 @@ impl Watches {
                             WatchError::Other(text) => (text, false),
                             WatchError::Gone => (String::new(), false),
                         };
-                        if limit || !wanted.on_the_way(&path) {
+                        if limit || !wanted.on_the_way(&spot) {
                             self.trouble.get_or_insert(text);
                         }
-                        self.held.remove(&path);
-                        self.refused.insert(path, limit);
+                        self.held.remove(&spot);
+                        self.refused.insert(spot, limit);
                     }
                 }
             }
         }
         let refused = self.refused.iter();
-        let counts = |(path, limit): &(&Arc<Path>, &bool)| **limit || !wanted.on_the_way(path);
+        let counts = |(spot, limit): &(&Spot, &bool)| **limit || !wanted.on_the_way(spot);
         outcome.unwatched = refused.filter(counts).count();
         if outcome.unwatched == 0 {
             self.trouble = None;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::inbox::{Inbox, Names};
 use super::job::{Absent, Depth, Job, Report, Scanned};
+use super::spot::Spot;
 use super::trail::Trail;
 use super::watches::{Outcome, Wanted, Watches};
 use super::{MakeBackend, limits};
@@ -33,7 +34,7 @@ pub struct Worker {
     spelling: PathBuf,
     layout: Layout,
     watches: Watches,
-    known: HashMap<Arc<Path>, FoundFolder>,
+    known: HashMap<Arc<Path>, Arc<FoundFolder>>,
     /// Directories in which folders can appear, links to folders, and the way to the root, by the
     /// path that an event about them has.
     places: HashSet<PathBuf>,
@@ -76,7 +77,7 @@ impl Worker {
         self.known
             .retain(|real, _| !job.anew.iter().any(|anew| real.starts_with(anew)));
         self.watches
-            .distrust(|path| touched(&job.places, path, true));
+            .distrust(|spot| touched(&job.places, spot, true));
         if job.renew {
             self.watches.renew();
         }
@@ -126,10 +127,14 @@ impl Worker {
         self.inbox.narrow(Trail::default());
         let mut retry = job.retry;
         let mut rounds = 0;
+        let mut before = Vec::new();
         loop {
             rounds += 1;
             let mut trail = Trail::find(&*self.fs, &self.spelling);
-            let found = discover(&*self.fs, &self.spelling, self.layout, &job.exclude);
+            let mut found = discover(&*self.fs, &self.spelling, self.layout, &job.exclude);
+            if let Ok(scan) = &mut found {
+                share(&mut scan.folders, std::mem::take(&mut before));
+            }
             for link in found.iter().flat_map(|scan| &scan.links) {
                 trail.add(&*self.fs, link);
             }
@@ -138,6 +143,7 @@ impl Worker {
             retry = false;
             // What was there before its directory was watched is only seen by looking again.
             if outcome.added && rounds < MOST_ROUNDS {
+                before = found.map_or_else(|_| Vec::new(), |scan| scan.folders);
                 continue;
             }
             self.remember_places(&trail, found.as_ref().ok());
@@ -178,7 +184,8 @@ impl Worker {
     /// Whether the kernel tells when the root comes.
     fn is_guarded(&self, trail: &Trail, outcome: &Outcome) -> bool {
         let mut way = trail.names.keys();
-        let watched = way.all(|place| self.watches.holds(place) && self.is_here(place));
+        let watched =
+            way.all(|place| self.watches.holds(&place.as_path().into()) && self.is_here(place));
         watched && !outcome.added && outcome.unwatched == 0
     }
 
@@ -226,18 +233,18 @@ impl Worker {
         let mut delta = diff(&self.known, &scan, clock);
         // Only a directory that was watched all the time has nothing but its events to tell.
         let sweeps = job.depth < Depth::Everything && !returned;
-        let here = |folder: &FoundFolder| {
+        let here = |folder: &Arc<FoundFolder>| {
             clock(folder.new.id) == Clock::Here && clock(folder.cur.id) == Clock::Here
         };
         let known_here = |real: &Path| self.known.get(real).is_some_and(here);
         if sweeps {
             delta.trust(|real| known_here(real) && both(real, |part| self.watches.vouched(part)));
         }
-        let watched = |real: &Path| both(real, |part| self.watches.holds(part));
+        let watched = |real: &Arc<Path>| both(real, |part| self.watches.holds(part));
         // What is watched from now on vouches for itself: of what was before, nobody will tell.
         delta.doubt(|real| !sweeps || known_here(real) && watched(real));
         // It may have been away, with another in its place, which no stamp of its own shows.
-        let stayed = |real: &Path| both(real, |part| !touched(&job.places, part, false));
+        let stayed = |real: &Arc<Path>| both(real, |part| !touched(&job.places, part, false));
         let back = scan.folders.iter().map(|folder| &folder.real);
         let back = back.filter(|real| self.known.contains_key(*real));
         let back = back.filter(|real| returned || !stayed(real)).cloned();
@@ -286,7 +293,7 @@ impl Worker {
 
     /// A directory that goes by another name now (another link leads to it) is another folder.
     fn renamed(&self, scan: &Scan, delta: &mut Delta) {
-        let other = |folder: &&FoundFolder| {
+        let other = |folder: &&Arc<FoundFolder>| {
             let old = self.known.get(&folder.real);
             old.is_some_and(|old| old.name != folder.name || old.directory != folder.directory)
         };
@@ -317,8 +324,8 @@ impl Worker {
             let containers = containers.map(|place| (place.real.as_path().into(), place.id));
             wanted.inside.extend(containers);
             wanted.inside.extend(scan.folders.iter().flat_map(|folder| {
-                let part = |part| folder.real.join(part).into();
-                [(part("new"), folder.new.id), (part("cur"), folder.cur.id)]
+                let [new, cur] = Spot::parts(&folder.real);
+                [(new, folder.new.id), (cur, folder.cur.id)]
             }));
         }
         wanted
@@ -346,8 +353,24 @@ fn scan_devices(scan: &Scan) -> impl Iterator<Item = (&Path, &str, u64)> {
 }
 
 /// Whether this is so of both parts of a folder.
-fn both(real: &Path, is: impl Fn(&Path) -> bool) -> bool {
-    is(&real.join("new")) && is(&real.join("cur"))
+fn both(real: &Arc<Path>, is: impl Fn(&Spot) -> bool) -> bool {
+    Spot::parts(real).iter().all(is)
+}
+
+/// Have what was found take the place of what was found in the round before: what is watched shares
+/// that one's paths.
+fn share(found: &mut [Arc<FoundFolder>], before: Vec<Arc<FoundFolder>>) {
+    let before = before.into_iter().map(|it| (it.real.clone(), it));
+    let mut before: HashMap<_, _> = before.collect();
+    for folder in found {
+        if let Some(mut old) = before.remove(&folder.real)
+            && (&old.name, &old.directory) == (&folder.name, &folder.directory)
+            && let Some(shared) = Arc::get_mut(&mut old)
+        {
+            (shared.new, shared.cur) = (folder.new, folder.cur);
+            *folder = old;
+        }
+    }
 }
 
 /// Which directory the root of a scan is.
@@ -359,9 +382,11 @@ fn root_id(scan: &Scan) -> FileId {
 
 /// Whether something happened to this directory itself, or to one that it is in; where the
 /// names were too many to know, the answer is `possibly`.
-fn touched(places: &HashMap<PathBuf, Names>, path: &Path, possibly: bool) -> bool {
-    let mut up = path.ancestors();
-    up.any(|path| {
+fn touched(places: &HashMap<PathBuf, Names>, spot: &Spot, possibly: bool) -> bool {
+    if places.is_empty() {
+        return false;
+    }
+    spot.path().ancestors().any(|path| {
         match (
             path.parent().and_then(|parent| places.get(parent)),
             path.file_name(),

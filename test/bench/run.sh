@@ -18,7 +18,7 @@ program() {
 BENCH_WATCHING=$(program watching)
 BENCH_SCHEDULE=$(program schedule)
 BENCH_UNPUSHED=$(program unpushed)
-BENCH_PROGRAM=$(realpath "${CARGO_TARGET_DIR:-target}/watch/release/mailsync-watch")
+BENCH_PROGRAM=$(realpath "${CARGO_TARGET_DIR:-target}/watch/mailsync-watch")
 export BENCH_WATCHING BENCH_SCHEDULE BENCH_UNPUSHED BENCH_PROGRAM
 # A short name: that of a socket may have 107 characters.
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-bench.XXXXXX")

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mailsync_module::maildir::{Entry, Fs, Stat, Wall};
 use mailsync_module::watch::inbox::Inbox;
+use mailsync_module::watch::spot::Spot;
 use mailsync_module::watch::{Backend, MakeBackend, WatchError, Watched};
 
 use crate::disk::Disk;
@@ -167,7 +168,7 @@ impl Watcher {
 }
 
 impl Backend for Watcher {
-    fn watch(&mut self, directories: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>> {
+    fn watch(&mut self, directories: &[Spot], anew: bool) -> Vec<Result<Watched, WatchError>> {
         let by_crate = self.machine.lock().disk.kernel.by_crate;
         if by_crate && anew {
             self.unwatch(directories);
@@ -177,7 +178,8 @@ impl Backend for Watcher {
         }
         let mut full = false;
         let mut watched = Vec::new();
-        for path in directories {
+        for spot in directories {
+            let path = &*spot.path();
             watched.push(if full {
                 Err(WatchError::Limit("a limit".to_owned()))
             } else {
@@ -201,13 +203,14 @@ impl Backend for Watcher {
         watched
     }
 
-    fn unwatch(&mut self, directories: &[Arc<Path>]) {
+    fn unwatch(&mut self, directories: &[Spot]) {
         let by_crate = self.machine.lock().disk.kernel.by_crate;
         if by_crate {
             self.request();
         }
-        for path in directories {
-            self.machine.meddled().disk.kernel.unwatch(self.id, path);
+        for spot in directories {
+            let mut machine = self.machine.meddled();
+            machine.disk.kernel.unwatch(self.id, &spot.path());
         }
         if by_crate {
             self.machine.lock().disk.kernel.read(self.id);

@@ -18,6 +18,7 @@ use mailsync_module::engine::config::{AccountConfig, RootConfig};
 use mailsync_module::engine::pipe::Pipe;
 use mailsync_module::engine::status::{RootStatus, Status};
 use mailsync_module::maildir::Layout;
+use mailsync_module::watch::spot::Spot;
 use mailsync_module::watch::{self, Backend, MakeBackend, WatchError, Watched};
 
 /// How long a test waits for what must happen, on a machine that does other things.
@@ -63,11 +64,11 @@ pub fn account(name: &str, root: &Path, delays: Delays) -> AccountConfig {
 pub struct Deaf;
 
 impl Backend for Deaf {
-    fn watch(&mut self, all: &[Arc<Path>], anew: bool) -> Vec<Result<Watched, WatchError>> {
+    fn watch(&mut self, all: &[Spot], anew: bool) -> Vec<Result<Watched, WatchError>> {
         let watched = if anew { Watched::Same } else { Watched::New };
         all.iter().map(|_| Ok(watched)).collect()
     }
-    fn unwatch(&mut self, _: &[Arc<Path>]) {}
+    fn unwatch(&mut self, _: &[Spot]) {}
 }
 
 /// Set in a child that has been given what the test needs.

@@ -188,9 +188,9 @@ impl Home {
         let folders = folders.into_iter().map(|found| {
             Arc::new(Folder {
                 account: AccountId(0),
-                real: found.real,
-                directory: found.directory,
-                name: found.name,
+                real: found.real.clone(),
+                directory: found.directory.clone(),
+                name: found.name.clone(),
             })
         });
         Ok(folders.collect())

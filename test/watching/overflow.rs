@@ -11,6 +11,7 @@ use std::{fs, thread};
 use mailsync_module::change::Kinds;
 use mailsync_module::watch::MakeBackend;
 use mailsync_module::watch::inbox::{Dirty, Event, HALF_LIFE, Inbox, Names};
+use mailsync_module::watch::spot::Spot;
 
 use super::look::{differing, look};
 use super::ms;
@@ -111,7 +112,7 @@ fn an_inbox_that_nobody_takes_stays_small() {
             .iter()
             .flat_map(|it| ["new", "cur"].map(|part| it.join(part))),
     );
-    let directories: Vec<Arc<Path>> = directories.iter().map(|it| it.as_path().into()).collect();
+    let directories: Vec<Spot> = directories.iter().map(|it| it.as_path().into()).collect();
     let watched = backend.watch(&directories, false);
     assert!(watched.iter().all(Result::is_ok), "{watched:?}");
     flags(&folders, 2_000);

@@ -70,6 +70,8 @@ pub struct World {
     pub slept: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Where locks are.
     pub runtime: Option<PathBuf>,
+    /// Called on a root's worker when it is done with a look.
+    pub looked: fn(),
 }
 
 impl World {
@@ -80,6 +82,7 @@ impl World {
             fs: Arc::new(|| Box::new(DiskFs)),
             slept: Arc::new(slept),
             runtime: None,
+            looked: || {},
         }
     }
 }

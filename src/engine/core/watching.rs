@@ -175,19 +175,21 @@ impl<C: Coalesce> Core<C> {
             }
         }
         root.scanned(now, &mut scanned, self.mounts_are_told);
-        for found in scanned.created {
-            if !mine(&found.real) {
-                continue;
-            }
-            let folder = Arc::new(folder(root.account, found));
-            root.folders.insert(folder.real.clone(), folder.clone());
+        let created = scanned.created.iter().filter(|found| mine(&found.real));
+        let created: Vec<_> = created
+            .map(|found| Arc::new(folder(root.account, found)))
+            .collect();
+        // At once, so that the first ones fill the map's nodes.
+        let entries = created.iter().map(|it| (it.real.clone(), it.clone()));
+        root.folders.append(&mut entries.collect());
+        for folder in &created {
             // What the first scan finds is no news; Lisp asks for a check of it all.
             let owed = self.owed.remove(&folder.real);
             let news = (!first).then_some(Kinds::CREATED | Kinds::NEW);
             let kinds = owed.into_iter().chain(news).reduce(Kinds::union);
             if let Some(kinds) = kinds {
                 let happened = Happened::by_anyone(kinds);
-                tell(&mut self.accounts, &mut self.serial, now, &folder, happened);
+                tell(&mut self.accounts, &mut self.serial, now, folder, happened);
             }
         }
         for real in &scanned.changed {
@@ -326,11 +328,11 @@ fn tell<C: Coalesce>(
     account.coalescer.add(now, change);
 }
 
-fn folder(account: AccountId, found: FoundFolder) -> Folder {
+fn folder(account: AccountId, found: &FoundFolder) -> Folder {
     Folder {
         account,
-        real: found.real,
-        directory: found.directory,
-        name: found.name,
+        real: found.real.clone(),
+        directory: found.directory.clone(),
+        name: found.name.clone(),
     }
 }

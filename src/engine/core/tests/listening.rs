@@ -86,7 +86,7 @@ fn maildirs_are_known_by_their_truenames() {
         ..found("/m/a")
     };
     let first = Scanned {
-        created: vec![folder],
+        created: vec![Arc::new(folder)],
         ..scanned("/m", &[])
     };
     bench.report(0, first);

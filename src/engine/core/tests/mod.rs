@@ -263,7 +263,7 @@ fn found(directory: &str) -> FoundFolder {
 fn scanned(root: &str, created: &[&str]) -> Scanned {
     Scanned {
         real_root: root.into(),
-        created: created.iter().map(|folder| found(folder)).collect(),
+        created: created.iter().map(|it| Arc::new(found(it))).collect(),
         watches: 1,
         ..Scanned::default()
     }
@@ -1049,7 +1049,7 @@ fn a_wish_for_a_folder_that_was_deleted_takes_everything() {
         ..found("/m/a")
     };
     let made = Scanned {
-        created: vec![a],
+        created: vec![Arc::new(a)],
         ..scanned("/m", &[])
     };
     bench.report(0, made);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mailsync_module::change::Kinds;
 use mailsync_module::echo::Claims;
@@ -106,13 +107,13 @@ impl World {
                 taken: wall,
                 since: wall,
             };
-            FoundFolder {
+            Arc::new(FoundFolder {
                 name: name.as_bytes().into(),
                 directory: real(name).into(),
                 real: real(name).into(),
                 new: stamp,
                 cur: stamp,
-            }
+            })
         };
         let mut changed: BTreeSet<&'static str> = BTreeSet::new();
         // One that was away is doubted as a whole, as by the real worker.

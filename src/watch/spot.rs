@@ -1,0 +1,79 @@
+//! A directory to be watched, under a name that costs little: there are two for each folder.
+//!
+//! Nearly all are the `new` or `cur` of a folder, whose path all share who know the folder.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is watched of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Part {
+    Itself,
+    New,
+    Cur,
+}
+
+/// A directory.  Each has one way to be written: a path that ends in `new` or `cur` is that part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Spot {
+    directory: Arc<Path>,
+    part: Part,
+}
+
+impl Spot {
+    /// The `new` and the `cur` of the folder at this path.
+    #[must_use]
+    pub fn parts(folder: &Arc<Path>) -> [Spot; 2] {
+        [Part::New, Part::Cur].map(|part| Spot {
+            directory: folder.clone(),
+            part,
+        })
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> Cow<'_, Path> {
+        match self.part {
+            Part::Itself => Cow::Borrowed(&self.directory),
+            Part::New => Cow::Owned(self.directory.join("new")),
+            Part::Cur => Cow::Owned(self.directory.join("cur")),
+        }
+    }
+}
+
+impl From<&Path> for Spot {
+    fn from(path: &Path) -> Self {
+        let part = match path.file_name().map(OsStr::as_encoded_bytes) {
+            Some(b"new") => Part::New,
+            Some(b"cur") => Part::Cur,
+            _ => Part::Itself,
+        };
+        let directory = match part {
+            Part::Itself => path,
+            Part::New | Part::Cur => path.parent().unwrap_or(Path::new("")),
+        };
+        Spot {
+            directory: directory.into(),
+            part,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_written_in_one_way() {
+        for path in ["/", "/new", "/m/.a", "/m/.a/cur", "/m/new/new", "/m/newer"] {
+            assert_eq!(Spot::from(Path::new(path)).path(), Path::new(path));
+        }
+        for folder in ["/m/.a", "/m/new", "/"] {
+            let parts = Spot::parts(&Path::new(folder).into());
+            let paths = ["new", "cur"].map(|part| Path::new(folder).join(part));
+            assert_eq!(parts, paths.map(|path| Spot::from(&*path)));
+        }
+    }
+}
