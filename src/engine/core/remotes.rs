@@ -31,8 +31,8 @@ pub(super) struct Remote {
     config: RemoteConfig,
     machine: Watcher,
     strangers: HashSet<Arc<[u8]>>,
-    /// State and text that Lisp was told last.
-    told: Option<(&'static str, String)>,
+    /// State and text that Lisp was told last, and the next try, which is shown.
+    told: Option<(&'static str, String, Option<Instant>)>,
     /// It was watched before.
     watched: bool,
 }
@@ -305,7 +305,7 @@ impl<C: Coalesce> Core<C> {
     pub(super) fn tell_remotes(&mut self) {
         for (id, remote) in &mut self.remotes {
             let stand = remote.machine.stand();
-            let now = (stand.state, stand.text);
+            let now = (stand.state, stand.text, stand.next);
             if remote.told.as_ref() != Some(&now) {
                 self.notifier.notice(Notice::Remote {
                     account: remote.account,
