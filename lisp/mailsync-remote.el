@@ -224,11 +224,12 @@ Which folders there are, Gnus knows, and who has heard of them."
             (if (plist-get status :news)
                 (concat ", last news " (funcall ago :news))
               "")
-            (if (plist-get status :next)
-                (concat ", next try "
-                        (mailsync-log-time
-                         (time-add nil (plist-get status :next))))
-              "")
+            (cond ((plist-get status :next)
+                   (concat ", next try "
+                           (mailsync-log-time
+                            (time-add nil (plist-get status :next)))))
+                  ((eq state 'waiting) ", being tried")
+                  (t ""))
             "\n")
     (unless (equal text "")
       (insert "    " text "\n"))))

@@ -281,6 +281,8 @@ Return nil if there is no engine that could."
    (lambda (process generation)
      (mailsync-module--start process generation accounts
                              (mailsync--runtime-directory))))
+  (add-hook 'suspend-hook #'mailsync--suspend)
+  (add-hook 'suspend-resume-hook #'mailsync--continue)
   (add-hook 'kill-emacs-hook #'mailsync--farewell))
 
 (defun mailsync--runtime-directory ()
@@ -306,6 +308,18 @@ nor the name of a file on this machine: %S" mailsync-listen)
                      nil))
                   (mailsync--runtime-directory)
                   (float (mailsync-accounts--delay 'mailsync-check-timeout))))
+
+;; One that is stopped (\`C-z' in a terminal) would answer nobody, and not even say so.
+(defun mailsync--suspend ()
+  "Have programs that are told what was checked watch by themselves."
+  (when (and mailsync-mode mailsync-listen)
+    (let ((mailsync-listen nil))
+      (mailsync--listen))))
+
+(defun mailsync--continue ()
+  "Have programs told again."
+  (when (and mailsync-mode mailsync-listen)
+    (mailsync--listen)))
 
 (defun mailsync--start-alone ()
   "Start an engine that watches nothing, for a syncer that has no account."

@@ -72,6 +72,23 @@
         (test-wait (lambda () (file-exists-p socket))))
       (should-not (file-exists-p socket)))))
 
+(ert-deftest mailsync-listen-suspended ()
+  "An Emacs that is about to be stopped has hung up before, and serves again afterwards."
+  (listen-test-with socket
+    (let ((mailsync-listen socket))
+      (test-with-mailsync '("") nil
+        (test-watching "w")
+        (test-wait (lambda () (file-exists-p socket)))
+        (let ((process (listen-test-attach socket)))
+          (test-wait (lambda () (listen-test-said-p process "^root ")))
+          (run-hooks 'suspend-hook)
+          (should-not (file-exists-p socket))
+          (test-wait (lambda () (not (process-live-p process)))))
+        (run-hooks 'suspend-resume-hook)
+        (test-wait (lambda () (file-exists-p socket))))
+      (run-hooks 'suspend-hook 'suspend-resume-hook)
+      (should-not (file-exists-p socket)))))
+
 (ert-deftest mailsync-listen-mistakes ()
   "A mistake is one message that names the option; the rest starts."
   (listen-test-with socket

@@ -51,10 +51,8 @@ ACCOUNT is \"w\", and NUMBER 0, if they are nil."
     (should (string-search "server offline: ssh exited with 255"
                            (mailsync-status--tooltip)))
     ;; Another try that fails is the same trouble.
-    (remote-test-notice "starting" "")
-    (remote-test-notice "waiting" "ssh exited with 255")
+    (remote-test-notice "waiting" "ssh exited with 1")
     (should (equal hooks '(offline)))
-    (remote-test-notice "starting" "")
     (remote-test-notice "connected" "")
     (should (equal hooks '(watching offline)))
     (should (equal (mailsync-status--summary) '("watching")))
@@ -108,6 +106,13 @@ ACCOUNT is \"w\", and NUMBER 0, if they are nil."
                                   :since 60.0 :news nil :next 5.0))
     (should (string-match-p
              "by ssh host: offline since .*, next try .*\n    ssh exited with 255\n\\'"
+             (buffer-string))))
+  (with-temp-buffer
+    (mailsync-remote-insert (list :what "ssh host" :state 'waiting
+                                  :text "ssh exited with 255"
+                                  :since 60.0 :news nil :next nil))
+    (should (string-match-p
+             "by ssh host: offline since .*, being tried\n    ssh exited with 255\n\\'"
              (buffer-string)))))
 
 (defmacro remote-test-with-changes (&rest body)

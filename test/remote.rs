@@ -405,9 +405,10 @@ fn mail_at_the_far_end_is_synced_and_nothing_is_lost() {
     });
     deliver(&mail, "again").unwrap();
     wait("as before", || lines("run INBOX") == 2);
-    let states = states().into_iter().map(|(state, _)| state);
-    let expected = ["starting", "connected", "waiting", "starting", "connected"];
-    assert_eq!(states.collect::<Vec<_>>(), expected);
+    let mut states: Vec<_> = states().into_iter().map(|(state, _)| state).collect();
+    // Told again when it is tried.
+    states.dedup();
+    assert_eq!(states, ["starting", "connected", "waiting", "connected"]);
     drop(engine);
     wait("its end", || children(&watch).is_empty());
 }

@@ -395,6 +395,7 @@ impl Drop for Thread {
     fn drop(&mut self) {
         // Whatever ends the thread: nobody is to find a socket that nobody serves.
         self.close();
+        self.clients.clear();
         self.alive.store(false, Ordering::Relaxed);
     }
 }

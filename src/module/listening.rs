@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -12,6 +13,9 @@ use crate::engine::actor::Handle;
 use crate::engine::core::Input;
 use crate::listen::place::Place;
 use crate::listen::server::Server;
+
+/// So long is waited for a server to hang up, which takes it a moment.
+const MOST_FAREWELL: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// What is served, and whether it still is.
@@ -21,8 +25,12 @@ thread_local! {
 /// Have this engine serve the socket there from now on, or none.
 pub(super) fn listen(handle: &Handle, place: Option<Place>, timeout: Duration) -> Result<()> {
     let Some(place) = place else {
-        SERVED.set(None);
-        return handle.listen(None, timeout);
+        let served = SERVED.take();
+        handle.listen(None, timeout)?;
+        if let Some((_, alive)) = served {
+            hung_up(&alive);
+        }
+        return Ok(());
     };
     let served = SERVED.with_borrow(|served| {
         let same = served.as_ref().filter(|(old, _)| *old == place);
@@ -34,6 +42,14 @@ pub(super) fn listen(handle: &Handle, place: Option<Place>, timeout: Duration) -
     let (server, alive) = Server::start(place.clone(), handle.log())?;
     SERVED.set(Some((place, alive)));
     handle.listen(Some(Box::new(server)), timeout)
+}
+
+/// Emacs may be stopped the next moment, with all of its threads.
+fn hung_up(alive: &AtomicBool) {
+    let until = Instant::now() + MOST_FAREWELL;
+    while alive.load(Ordering::Relaxed) && Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// There is another engine, or none.

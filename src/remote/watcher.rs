@@ -181,16 +181,16 @@ enum State {
     /// The first empty line is to come.
     Starting,
     Connected,
-    /// It is started again then.  Without a text nothing went wrong.
-    Waiting(Instant, String),
+    /// It is started again then.
+    Waiting(Instant),
     /// Not before the user does something.
-    Paused(String),
+    Paused,
 }
 
 /// How a store is being watched, for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stand {
-    /// `starting`, `connected`, `waiting` or `paused`.
+    /// `starting`, `connected`, `waiting` (from the first failure until it is watched again) or `paused`.
     pub state: &'static str,
     /// What a user should know, and do.
     pub text: String,
@@ -198,7 +198,7 @@ pub struct Stand {
     pub since: Instant,
     /// When something was heard last.
     pub news: Option<Instant>,
-    /// When it is tried again.
+    /// When it is tried again; none while it is.
     pub next: Option<Instant>,
 }
 
@@ -212,6 +212,9 @@ pub struct Watcher {
     kinds: bool,
     state: State,
     since: Instant,
+    /// What went wrong last, and since when it does; none once the store is watched, or the user has
+    /// seen to it.
+    trouble: Option<(Instant, String)>,
     /// The number of the last program.
     number: u64,
     /// Whether it lives.
@@ -241,8 +244,9 @@ impl Watcher {
             retry,
             ours,
             kinds: ours,
-            state: State::Waiting(now, String::new()),
+            state: State::Waiting(now),
             since: now,
+            trouble: None,
             number: 0,
             lives: false,
             ending: false,
@@ -280,7 +284,7 @@ impl Watcher {
                 self.failures = 0;
                 if self.lives && !self.ending {
                     self.end(&mut acts);
-                    self.wait(now, self.soon(now), String::new());
+                    self.wait(now, self.soon(now));
                 }
                 self.hurry(now);
             }
@@ -295,9 +299,9 @@ impl Watcher {
                     // It may be another one by now.
                     self.kinds = self.ours;
                 }
-                if let State::Paused(text) = &self.state {
-                    let text = text.clone();
-                    self.wait(now, self.soon(now), text);
+                if self.state == State::Paused {
+                    self.trouble = None;
+                    self.wait(now, self.soon(now));
                 }
                 self.hurry(now);
             }
@@ -322,6 +326,7 @@ impl Watcher {
         if heard.everything {
             if self.state == State::Starting {
                 self.set(now, State::Connected);
+                self.trouble = None;
                 self.refusals = 0;
             }
             acts.push(Act::Everything);
@@ -345,8 +350,10 @@ impl Watcher {
         let denied = code == Some(SSH) && over.denied;
         if code == Some(USAGE) && self.kinds && !self.hello {
             self.without_kinds(now);
-        } else if code == Some(FOLDERS_CHANGED) && connected {
-            self.wait(now, self.soon(now), String::new());
+        } else if code == Some(FOLDERS_CHANGED) && connected && self.failures == 0 {
+            // Once.  One that goes on so would have everything synced for ever.
+            self.failures = 1;
+            self.wait(now, self.soon(now));
         } else if !connected && (absent || denied) {
             self.refusals += 1;
             let advice = if denied {
@@ -372,20 +379,22 @@ impl Watcher {
             format!("{text}; {advice}")
         };
         self.failures = self.failures.saturating_add(1);
+        let since = self.trouble.take().map_or(now, |(since, _)| since);
+        self.trouble = Some((since, text));
         if self.refusals >= MOST_REFUSALS {
-            self.set(now, State::Paused(text));
+            self.set(now, State::Paused);
             return;
         }
         let first = self.retry.inter.max(backoff::LEAST);
         let most = self.retry.max.max(AT_MOST);
         let wait = backoff::wait(self.failures, first, most, &mut self.chance);
-        self.wait(now, now + wait, text);
+        self.wait(now, now + wait);
     }
 
     /// The program does not know of kinds.
     fn without_kinds(&mut self, now: Instant) {
         self.kinds = false;
-        self.wait(now, self.soon(now), String::new());
+        self.wait(now, self.soon(now));
     }
 
     fn text(&self, over: &Over) -> String {
@@ -412,13 +421,13 @@ impl Watcher {
     /// What waits does so no longer.
     fn hurry(&mut self, now: Instant) {
         let soon = self.soon(now);
-        if let State::Waiting(at, _) = &mut self.state {
+        if let State::Waiting(at) = &mut self.state {
             *at = soon.min(*at);
         }
     }
 
-    fn wait(&mut self, now: Instant, until: Instant, text: String) {
-        self.set(now, State::Waiting(until, text));
+    fn wait(&mut self, now: Instant, until: Instant) {
+        self.set(now, State::Waiting(until));
     }
 
     fn set(&mut self, now: Instant, state: State) {
@@ -447,7 +456,7 @@ impl Watcher {
                 self.fail(now, text, "");
             }
         }
-        if let State::Waiting(at, _) = self.state
+        if let State::Waiting(at) = self.state
             && at <= now
             && !self.lives
         {
@@ -475,8 +484,8 @@ impl Watcher {
         match self.state {
             State::Starting => Some(self.since + PATIENCE),
             // One that is being ended is waited for.
-            State::Waiting(at, _) => (!self.lives).then_some(at),
-            State::Connected | State::Paused(_) => None,
+            State::Waiting(at) => (!self.lives).then_some(at),
+            State::Connected | State::Paused => None,
         }
     }
 
@@ -489,18 +498,21 @@ impl Watcher {
     /// How it stands.
     #[must_use]
     pub fn stand(&self) -> Stand {
-        let (state, text, next) = match &self.state {
-            State::Starting => ("starting", "", None),
-            State::Connected => ("connected", "", None),
+        let trouble = self.trouble.as_ref();
+        let (since, text) = trouble.map_or((self.since, ""), |(since, text)| (*since, text));
+        let (state, next) = match self.state {
+            State::Connected => ("connected", None),
+            // Another try does not end the trouble.
+            State::Starting if trouble.is_some() => ("waiting", None),
+            State::Waiting(at) if trouble.is_some() => ("waiting", Some(at)),
             // That takes a moment, and is no trouble.
-            State::Waiting(_, text) if text.is_empty() => ("starting", "", None),
-            State::Waiting(at, text) => ("waiting", text.as_str(), Some(*at)),
-            State::Paused(text) => ("paused", text.as_str(), None),
+            State::Starting | State::Waiting(_) => ("starting", None),
+            State::Paused => ("paused", None),
         };
         Stand {
             state,
             text: text.to_owned(),
-            since: self.since,
+            since,
             news: self.news,
             next,
         }

@@ -39,6 +39,9 @@ pub(super) struct Account<C> {
     pub(super) remotes: Vec<RemoteId>,
     /// None if it has no syncer.
     pub(super) syncs: Option<Syncs>,
+    /// When everything is to be checked, since something has changed on a server; and when it was.
+    pub(super) doubt: Option<Instant>,
+    pub(super) doubted: Option<Instant>,
 }
 
 impl<C: Coalesce> Account<C> {
@@ -51,6 +54,8 @@ impl<C: Coalesce> Account<C> {
             roots: Vec::new(),
             remotes: Vec::new(),
             syncs: None,
+            doubt: None,
+            doubted: None,
         }
     }
 

@@ -234,7 +234,8 @@ impl<C: Coalesce> Core<C> {
         let untold = |id: AccountId| self.accounts[id.0].untold() > 0;
         let ledger = self.ledger.iter().map(|it| it.deadline(untold));
         let all = coalescers.chain(roots).chain(syncs);
-        let all = all.chain(remotes).chain(ledger);
+        let doubts = self.accounts.iter().map(|it| it.doubt);
+        let all = all.chain(remotes).chain(ledger).chain(doubts);
         all.flatten().min()
     }
 
@@ -279,6 +280,7 @@ impl<C: Coalesce> Core<C> {
             }
         }
         self.each_remote(now, None, Stir::Tick, actions);
+        self.check_doubts(now);
         // When all have looked, what nobody has told is of folders that nobody has.
         if self.roots.values().all(Root::idle) {
             self.owed.clear();

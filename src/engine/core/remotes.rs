@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Action, Core};
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
@@ -31,6 +31,9 @@ const MOST_STRANGERS: usize = 4096;
 
 /// Few names are looked for one by one.
 const FEW: usize = 4;
+
+/// Where nothing is synced, everything is checked at most so often, whatever a server says.
+const DOUBT_AT_MOST: Duration = Duration::from_secs(2);
 
 /// What happens to all stores.
 #[derive(Clone, Copy, Debug)]
@@ -107,14 +110,24 @@ impl Machine {
     }
 }
 
+/// What is told of a store.
+#[derive(PartialEq, Eq)]
+struct Told {
+    state: &'static str,
+    what: String,
+    text: String,
+    /// The next try, which is shown.
+    next: Option<Instant>,
+}
+
 /// A remote store.
 pub(super) struct Remote {
     account: AccountId,
     config: RemoteConfig,
     machine: Machine,
     strangers: HashSet<Arc<[u8]>>,
-    /// State, name and text that Lisp was told last.
-    told: Option<(&'static str, String, String)>,
+    /// What Lisp was told last.
+    told: Option<Told>,
     /// It was watched before.
     watched: bool,
 }
@@ -373,7 +386,24 @@ impl<C: Coalesce> Core<C> {
     fn everything_there(&mut self, now: Instant, id: AccountId) {
         match self.syncs(id) {
             Some(syncs) => syncs.scheduler.want_everything(now, false),
-            None => self.check_everything(id, Origins::REMOTE),
+            None => {
+                let account = &mut self.accounts[id.0];
+                let soon = account
+                    .doubted
+                    .map_or(now, |at| now.max(at + DOUBT_AT_MOST));
+                account.doubt.get_or_insert(soon);
+            }
+        }
+    }
+
+    /// Have everything checked of which nobody knows what has changed there.
+    pub(super) fn check_doubts(&mut self, now: Instant) {
+        for id in (0..self.accounts.len()).map(AccountId) {
+            let account = &mut self.accounts[id.0];
+            if account.doubt.take_if(|at| *at <= now).is_some() {
+                account.doubted = Some(now);
+                self.check_everything(id, Origins::REMOTE);
+            }
         }
     }
 
@@ -482,14 +512,19 @@ impl<C: Coalesce> Core<C> {
     pub(super) fn tell_remotes(&mut self) {
         for (id, remote) in &mut self.remotes {
             let stand = remote.machine.stand();
-            let now = (stand.state, remote.called(), stand.text);
+            let now = Told {
+                state: stand.state,
+                what: remote.called(),
+                text: stand.text,
+                next: stand.next,
+            };
             if remote.told.as_ref() != Some(&now) {
                 self.notifier.notice(Notice::Remote {
                     account: remote.account,
                     remote: *id,
-                    what: now.1.clone(),
-                    state: now.0,
-                    text: now.2.clone(),
+                    what: now.what.clone(),
+                    state: now.state,
+                    text: now.text.clone(),
                 });
                 remote.told = Some(now);
             }

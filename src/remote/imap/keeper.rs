@@ -95,10 +95,10 @@ enum State {
     /// The first look is to come.
     Starting,
     Connected,
-    /// It is tried again then.  Without a text nothing went wrong.
-    Waiting(Instant, String),
+    /// It is tried again then.
+    Waiting(Instant),
     /// Not before the user does something.
-    Paused(String),
+    Paused,
 }
 
 /// Keeps one store watched.
@@ -107,6 +107,9 @@ pub struct Keeper {
     retry: Retry,
     state: State,
     since: Instant,
+    /// What went wrong last, and since when it does; none once the store is watched, or the user has
+    /// seen to it.
+    trouble: Option<(Instant, String)>,
     /// The number of the last connection.
     number: u64,
     lives: bool,
@@ -134,8 +137,9 @@ impl Keeper {
     pub fn new(now: Instant, retry: Retry, seed: u64) -> Self {
         Keeper {
             retry,
-            state: State::Waiting(now, String::new()),
+            state: State::Waiting(now),
             since: now,
+            trouble: None,
             number: 0,
             lives: false,
             ending: false,
@@ -195,7 +199,7 @@ impl Keeper {
                 self.failures = 0;
                 if self.lives && !self.ending {
                     self.end(&mut acts);
-                    self.wait(now, self.soon(now), String::new());
+                    self.wait(now, self.soon(now));
                 }
                 self.hurry(now);
             }
@@ -209,9 +213,9 @@ impl Keeper {
             Event::Resume => {
                 self.failures = 0;
                 self.refusals = 0;
-                if let State::Paused(text) = &self.state {
-                    let text = text.clone();
-                    self.wait(now, self.soon(now), text);
+                if self.state == State::Paused {
+                    self.trouble = None;
+                    self.wait(now, self.soon(now));
                 }
                 self.hurry(now);
             }
@@ -230,6 +234,7 @@ impl Keeper {
             self.mode = Some(mode);
             if self.state == State::Starting {
                 self.set(now, State::Connected);
+                self.trouble = None;
                 self.refusals = 0;
                 self.refused = false;
             }
@@ -246,31 +251,32 @@ impl Keeper {
     fn over(&mut self, now: Instant, end: End) {
         let lasted = now.saturating_duration_since(self.since);
         let well = self.state == State::Connected && lasted >= GOOD;
+        let since = self.trouble.take().map_or(now, |(since, _)| since);
+        self.trouble = Some((since, end.text));
         match end.why {
             Why::Config => {
                 self.refused = true;
-                self.set(now, State::Paused(end.text));
+                self.set(now, State::Paused);
             }
             Why::Refused => {
                 self.secret = None;
                 self.refused = true;
                 self.refusals += 1;
                 if self.refusals >= MOST_REFUSALS {
-                    self.set(now, State::Paused(end.text));
+                    self.set(now, State::Paused);
                 } else {
-                    let wait = self.retry.inter.max(AT_MOST);
-                    self.wait(now, now + wait, end.text);
+                    self.wait(now, now + self.retry.inter.max(AT_MOST));
                 }
             }
             Why::Lost if well => {
                 self.failures = 0;
-                self.wait(now, self.soon(now), end.text);
+                self.wait(now, self.soon(now));
             }
             Why::Lost => {
                 self.failures = self.failures.saturating_add(1);
                 let most = LONGEST.min(self.retry.max.max(FIRST));
                 let wait = backoff::wait(self.failures, FIRST, most, &mut self.chance);
-                self.wait(now, now + wait, end.text);
+                self.wait(now, now + wait);
             }
         }
     }
@@ -283,15 +289,15 @@ impl Keeper {
     /// What waits does so no longer; but who was refused is not tried more often for that.
     fn hurry(&mut self, now: Instant) {
         let soon = self.soon(now);
-        if let State::Waiting(at, _) = &mut self.state
+        if let State::Waiting(at) = &mut self.state
             && self.refusals == 0
         {
             *at = soon.min(*at);
         }
     }
 
-    fn wait(&mut self, now: Instant, until: Instant, text: String) {
-        self.set(now, State::Waiting(until, text));
+    fn wait(&mut self, now: Instant, until: Instant) {
+        self.set(now, State::Waiting(until));
     }
 
     fn set(&mut self, now: Instant, state: State) {
@@ -312,7 +318,7 @@ impl Keeper {
             let text = "nobody has given a password; M-x mailsync-resume asks again".to_owned();
             acts.push(Act::Give(self.number, Err(text)));
         }
-        if let State::Waiting(at, _) = self.state
+        if let State::Waiting(at) = self.state
             && at <= now
             && !self.lives
         {
@@ -330,9 +336,9 @@ impl Keeper {
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             // One that is being ended is waited for.
-            State::Waiting(at, _) => (!self.lives).then_some(at),
+            State::Waiting(at) => (!self.lives).then_some(at),
             State::Starting => self.asked,
-            State::Connected | State::Paused(_) => None,
+            State::Connected | State::Paused => None,
         }
     }
 
@@ -351,18 +357,21 @@ impl Keeper {
     /// How it stands.
     #[must_use]
     pub fn stand(&self) -> Stand {
-        let (state, text, next) = match &self.state {
-            State::Starting => ("starting", "", None),
-            State::Connected => ("connected", "", None),
+        let trouble = self.trouble.as_ref();
+        let (since, text) = trouble.map_or((self.since, ""), |(since, text)| (*since, text));
+        let (state, next) = match self.state {
+            State::Connected => ("connected", None),
+            // Another try does not end the trouble.
+            State::Starting if trouble.is_some() => ("waiting", None),
+            State::Waiting(at) if trouble.is_some() => ("waiting", Some(at)),
             // That takes a moment, and is no trouble.
-            State::Waiting(_, text) if text.is_empty() => ("starting", "", None),
-            State::Waiting(at, text) => ("waiting", text.as_str(), Some(*at)),
-            State::Paused(text) => ("paused", text.as_str(), None),
+            State::Starting | State::Waiting(_) => ("starting", None),
+            State::Paused => ("paused", None),
         };
         Stand {
             state,
             text: text.to_owned(),
-            since: self.since,
+            since,
             news: self.news,
             next,
         }

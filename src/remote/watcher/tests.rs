@@ -127,28 +127,28 @@ fn ends_that_are_tried_again() {
         1 watched     -> all : connected
         10 exit 0     -> : waiting 15
         14 tick       -> : waiting 15
-        15 tick       -> start : starting 75
+        15 tick       -> start : waiting 75
         16 watched    -> all : connected
         17 exit 1     -> : waiting 27
-        27 tick       -> start : starting 87
+        27 tick       -> start : waiting 87
         28 exit 1     -> : waiting 48
-        48 tick       -> start : starting 108
+        48 tick       -> start : waiting 108
         49 watched    -> all : connected
         109 exit 255  -> : waiting 114
-        114 tick      -> start : starting 174";
+        114 tick      -> start : waiting 174";
     play("doubled, and anew after a minute", PLAIN, script);
     let script = "
         0 tick        -> start : starting 60
         1 exit 1      -> : waiting 6
-        6 tick        -> start : starting 66
+        6 tick        -> start : waiting 66
         7 exit 1      -> : waiting 17
-        17 tick       -> start : starting 77
+        17 tick       -> start : waiting 77
         17 exit 1     -> : waiting 37
-        37 tick       -> start : starting 97
+        37 tick       -> start : waiting 97
         38 exit 1     -> : waiting 78
-        78 tick       -> start : starting 138
+        78 tick       -> start : waiting 138
         79 exit 1     -> : waiting 139
-        139 tick      -> start : starting 199
+        139 tick      -> start : waiting 199
         140 exit 1    -> : waiting 200";
     play("never longer than the most", PLAIN, script);
     let script = "
@@ -156,9 +156,9 @@ fn ends_that_are_tried_again() {
         60 tick       -> end : waiting
         61 watched    -> : waiting
         62 exit 1     -> : waiting 65
-        65 tick       -> start : starting 125
+        65 tick       -> start : waiting 125
         125 tick      -> end : waiting
-        140 exit 0    -> start : starting 200";
+        140 exit 0    -> start : waiting 200";
     play("nothing for a minute", PLAIN, script);
 }
 
@@ -169,10 +169,69 @@ fn folders_that_came_or_went() {
         1 watched     -> all : connected
         9 exit 2      -> start : starting 69
         9.1 watched   -> all : connected
-        9.2 exit 2    -> : starting 10
-        10 tick       -> start : starting 70
-        10.1 exit 2   -> : waiting 15.1";
-    play("2", PLAIN, script);
+        9.2 exit 2    -> : waiting 19.2
+        19.2 tick     -> start : waiting 79.2
+        19.3 watched  -> all : connected
+        80 exit 2     -> start : starting 140
+        80.1 exit 2   -> : waiting 90.1";
+    play("2, at once, and once a minute", PLAIN, script);
+}
+
+#[test]
+fn trouble_lasts_until_it_is_watched_again() {
+    let origin = Instant::now();
+    let at = |seconds| origin + Duration::from_secs(seconds);
+    let retry = Retry {
+        inter: Duration::ZERO,
+        max: Duration::from_secs(600),
+    };
+    let mut watcher = Watcher::new(origin, &program(PLAIN), retry, 0);
+    let watched = || Heard {
+        everything: true,
+        ..Heard::default()
+    };
+    // What happens, and how it stands then: since when, why, and when it is tried again.
+    let table = [
+        (0, Event::Tick, ("starting", 0, "", None)),
+        (1, Event::Heard(1, watched()), ("connected", 1, "", None)),
+        (
+            100,
+            exit(1, 255, false),
+            ("waiting", 100, "watch exited with 255", Some(105)),
+        ),
+        (
+            105,
+            Event::Tick,
+            ("waiting", 100, "watch exited with 255", None),
+        ),
+        (
+            110,
+            exit(2, 1, false),
+            ("waiting", 100, "watch exited with 1", Some(120)),
+        ),
+        (
+            111,
+            Event::Network,
+            ("waiting", 100, "watch exited with 1", None),
+        ),
+        (
+            112,
+            Event::Heard(3, watched()),
+            ("connected", 112, "", None),
+        ),
+        (113, Event::Woke, ("starting", 113, "", None)),
+    ];
+    for (when, event, (state, since, text, next)) in table {
+        watcher.handle(at(when), event);
+        let expected = Stand {
+            state,
+            text: text.to_owned(),
+            since: at(since),
+            news: watcher.news,
+            next: next.map(at),
+        };
+        assert_eq!(watcher.stand(), expected, "at {when}");
+    }
 }
 
 #[test]
@@ -180,27 +239,27 @@ fn refusals() {
     let script = "
         0 tick        -> start : starting 60
         1 exit 127    -> : waiting 6
-        6 tick        -> start : starting 66
+        6 tick        -> start : waiting 66
         7 denied      -> : waiting 17
-        17 tick       -> start : starting 77
+        17 tick       -> start : waiting 77
         18 missing    -> : paused
         600 tick      -> : paused
         601 woke      -> : paused
         602 network   -> : paused
         603 resume    -> start : starting 663
         604 denied    -> : waiting 609
-        609 tick      -> start : starting 669
+        609 tick      -> start : waiting 669
         610 watched   -> all : connected
         611 denied    -> : waiting 621";
     play("three in a row", PLAIN, script);
     let script = "
         0 tick        -> start : starting 60
         1 exit 127    -> : waiting 6
-        6 tick        -> start : starting 66
+        6 tick        -> start : waiting 66
         7 exit 127    -> : waiting 17
-        17 tick       -> start : starting 77
+        17 tick       -> start : waiting 77
         18 exit 255   -> : waiting 38
-        38 tick       -> start : starting 98
+        38 tick       -> start : waiting 98
         39 exit 127   -> : waiting 79";
     play("not in a row", PLAIN, script);
 }
@@ -216,15 +275,15 @@ fn wake_and_network() {
         4 exit 255    -> start : starting 64
         5 watched     -> all : connected
         6 exit 1      -> : waiting 11
-        7 network     -> start : starting 67
-        7.1 network   -> : starting 67
+        7 network     -> start : waiting 67
+        7.1 network   -> : waiting 67
         7.2 exit 1    -> : waiting 12.2
         7.3 network   -> : waiting 8
-        8 tick        -> start : starting 68
+        8 tick        -> start : waiting 68
         8.5 exit 1    -> : waiting 13.5
-        9.5 woke      -> start : starting 69.5
-        9.6 woke      -> end : starting
-        9.7 exit 255  -> : starting 10.5";
+        9.5 woke      -> start : waiting 69.5
+        9.6 woke      -> end : waiting
+        9.7 exit 255  -> : waiting 10.5";
     play("no wait", PLAIN, script);
 }
 
@@ -247,7 +306,7 @@ fn those_that_do_not_know_kinds() {
         2 exit 0      -> start : starting 62
         3 watched     -> all : connected
         4 exit 1      -> : waiting 9
-        5 resume      -> start+kinds : starting 65";
+        5 resume      -> start+kinds : waiting 65";
     play("another version", OURS, script);
     let script = "
         0 tick        -> start+kinds : starting 60
