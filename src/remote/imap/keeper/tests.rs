@@ -99,44 +99,44 @@ fn scripts() {
         "a lost one is made anew at once, and then later and later",
         "0 tick -> start : starting
          1 watched -> all : connected
-         61 lost -> start : starting
+         61 lost -> start : waiting
          61 lost -> : waiting 63
          62 tick -> : waiting 63
-         63 tick -> start : starting
+         63 tick -> start : waiting
          63 lost -> : waiting 67
-         67 tick -> start : starting
+         67 tick -> start : waiting
          67 lost -> : waiting 75
-         75 tick -> start : starting
+         75 tick -> start : waiting
          76 watched -> all : connected
          77 lost -> : waiting 93
-         93 tick -> start : starting
+         93 tick -> start : waiting
          94 watched -> all : connected
-         154 lost -> start : starting",
+         154 lost -> start : waiting",
     );
     play(
         "but not more than once a second, and never more than five minutes apart",
         "0 tick -> start : starting
          0 lost -> : waiting 2
          0 network -> : waiting 1
-         1 tick -> start : starting
+         1 tick -> start : waiting
          1 lost -> : waiting 3
-         3 tick -> start : starting
+         3 tick -> start : waiting
          3 lost -> : waiting 7
-         7 tick -> start : starting
+         7 tick -> start : waiting
          7 lost -> : waiting 15
-         15 tick -> start : starting
+         15 tick -> start : waiting
          15 lost -> : waiting 31
-         31 tick -> start : starting
+         31 tick -> start : waiting
          31 lost -> : waiting 63
-         63 tick -> start : starting
+         63 tick -> start : waiting
          63 lost -> : waiting 127
-         127 tick -> start : starting
+         127 tick -> start : waiting
          127 lost -> : waiting 255
-         255 tick -> start : starting
+         255 tick -> start : waiting
          255 lost -> : waiting 511
-         511 tick -> start : starting
+         511 tick -> start : waiting
          511 lost -> : waiting 811
-         600 network -> start : starting
+         600 network -> start : waiting
          600 lost -> : waiting 602",
     );
     play(
@@ -152,7 +152,7 @@ fn scripts() {
          10 lost -> : starting 11
          11 tick -> start : starting
          11 lost -> : waiting 13
-         12 woke -> start : starting",
+         12 woke -> start : waiting",
     );
     play(
         "a secret is kept until it is refused",
@@ -160,14 +160,14 @@ fn scripts() {
          1 asked -> ask : starting 301
          2 secret -> give : starting
          3 watched -> all : connected
-         63 lost -> start : starting
-         64 asked -> give : starting
+         63 lost -> start : waiting
+         64 asked -> give : waiting
          65 refused -> : waiting 70
          66 network -> : waiting 70
          67 woke -> : waiting 70
-         70 tick -> start : starting
-         71 asked -> ask-anew : starting 371
-         72 secret -> give : starting
+         70 tick -> start : waiting
+         71 asked -> ask-anew : waiting 371
+         72 secret -> give : waiting
          73 refused -> : paused
          80 network -> : paused
          81 woke -> : paused
@@ -176,8 +176,8 @@ fn scripts() {
          91 asked -> ask-anew : starting 391
          92 secret -> give : starting
          93 watched -> all : connected
-         153 lost -> start : starting
-         154 asked -> give : starting
+         153 lost -> start : waiting
+         154 asked -> give : waiting
          155 refused -> : waiting 160",
     );
     play(
@@ -198,11 +198,11 @@ fn scripts() {
          1 asked -> ask : starting 301
          2 secret -> give : starting
          3 refused -> : waiting 8
-         8 tick -> start : starting
+         8 tick -> start : waiting
          9 lost -> : waiting 11
-         11 tick -> start : starting
-         12 asked -> ask-anew : starting 312
-         13 secret -> give : starting
+         11 tick -> start : waiting
+         12 asked -> ask-anew : waiting 312
+         13 secret -> give : waiting
          14 refused -> : paused",
     );
     play(
