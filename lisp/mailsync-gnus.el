@@ -13,6 +13,7 @@
 ;;   mailsync-gnus-items.el     the folders that wait, and who waits for them
 ;;   mailsync-gnus-check.el     how a group is checked without disturbing
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
+;;   mailsync-gnus-split.el     how mail is split by the user's rules
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
 ;;   mailsync-gnus-moment.el    whether this is a moment to do it
