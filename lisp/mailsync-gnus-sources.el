@@ -265,10 +265,11 @@ Or all, if they are few, or if what was shown to Gnus the last
 time is still there: then something keeps it from taking it, and
 it is shown everything."
   (let ((shown (gethash directory mailsync-gnus--shown))
-        (messages (cl-remove-if (lambda (file)
-                                  (string-prefix-p
-                                   "." (file-name-nondirectory file)))
-                                files)))
+        (messages (let ((file-name-handler-alist nil)) ; there are many
+                    (cl-remove-if (lambda (file)
+                                    (string-prefix-p
+                                     "." (file-name-nondirectory file)))
+                                  files))))
     (when (cl-some (lambda (file) (member file messages))
                    (cdr (assoc subdirectory shown)))
       (setq mailsync-gnus--fetch-left most-positive-fixnum))

@@ -167,5 +167,17 @@
                 (apply #'mailsync-sources-test--change folder kinds))))
     (list result (plist-get (car news) :groups))))
 
+(defun mailsync-sources-test--deliver-many (number)
+  "Put NUMBER messages into `incoming', half of them into each subdirectory."
+  (dotimes (i number)
+    (write-region (format "Subject: to %s\nMessage-ID: <%d.%s@many.invalid>\n\nMany\n"
+                          (if (cl-evenp i) "the list" "me") i
+                          mailsync-gnus-test--name)
+                  nil
+                  (mailsync-sources-test--path
+                   "incoming" (if (< i (/ number 2)) "new" "cur")
+                   (format "%03d" i))
+                  nil 'silent)))
+
 (provide 'mailsync-sources-test-helper)
 ;;; mailsync-sources-test-helper.el ends here

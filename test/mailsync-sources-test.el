@@ -136,18 +136,6 @@
       (should (= 2 (mailsync-sources-test--fetches)))
       (should (= 0 (mailsync-sources-test--left "incoming"))))))
 
-(defun mailsync-sources-test--deliver-many (number)
-  "Put NUMBER messages into `incoming', half of them into each subdirectory."
-  (dotimes (i number)
-    (write-region (format "Subject: to %s\nMessage-ID: <%d.%s@many.invalid>\n\nMany\n"
-                          (if (cl-evenp i) "the list" "me") i
-                          mailsync-gnus-test--name)
-                  nil
-                  (mailsync-sources-test--path
-                   "incoming" (if (< i (/ number 2)) "new" "cur")
-                   (format "%03d" i))
-                  nil 'silent)))
-
 (mailsync-sources-test--for-each mailsync-sources-test-many
     "Many messages are fetched a few at a time, the next change waits for them."
     (nnml nnfolder nnmaildir)
