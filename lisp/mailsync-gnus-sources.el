@@ -135,6 +135,8 @@ it failed; GROUPS are those to which mail went, in any case."
   (require 'nnmail)
   (let* ((mailsync-gnus--split-error nil)
          (mailsync-gnus--split-refuge '("bogus"))
+         (mailsync-gnus--split-unfit
+          (and (eq (car method) 'nnmaildir) "\\`\\(?:\\'\\|\\.\\)\\|[\0/\t]"))
          (mailsync-gnus--fetch-left (mailsync-gnus--fetch-size))
          (begun (float-time))
          (called nil)

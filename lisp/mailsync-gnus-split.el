@@ -46,6 +46,10 @@ the server took to bring the messages, if that was longer.")
 (defvar mailsync-gnus--split-refuge nil
   "Where a message goes at which a function signals, a list of groups.")
 
+(defvar mailsync-gnus--split-unfit nil
+  "Regexp of names that no group can have where Gnus splits, or nil.
+nnmaildir drops a message that is to go to one of these.")
+
 (defvar mailsync-gnus--split-pace nil
   "How many seconds the rules took for a message the last time, or nil.")
 
@@ -152,12 +156,25 @@ done here."
 (defun mailsync-gnus--split-result-p (groups)
   "Non-nil if GROUPS is what a function may say where a message goes."
   (and (proper-list-p groups)
-       (cl-every (lambda (group) (or (stringp group) (eq group 'junk)))
+       (cl-every (lambda (group)
+                   (or (eq group 'junk)
+                       (and (stringp group)
+                            (not (mailsync-gnus--unfit-p group)))))
                  groups)))
+
+(defun mailsync-gnus--unfit-p (name)
+  "Non-nil if no group where Gnus splits can have this NAME."
+  (and (stringp name)
+       mailsync-gnus--split-unfit
+       (string-match-p mailsync-gnus--split-unfit name)))
 
 (defun mailsync-gnus--guarded-rule (rule)
   "RULE of `nnmail-split-methods'; if it has a function, with its errors noted."
   (pcase rule
+    (`(,(and (pred mailsync-gnus--unfit-p) group) . ,rest)
+     (setq mailsync-gnus--split-error
+           (list 'user-error (format "No group can be called %S" group)))
+     (mailsync-gnus--guarded-rule (append mailsync-gnus--split-refuge rest)))
     (`(,group ,(and (pred (not stringp)) predicate))
      (list group (lambda (name)
                    (condition-case err
@@ -176,10 +193,13 @@ Say it once.  STAYS is where the message is if it is a function."
                     'error
                     "%s: `nnmail-split-methods' signals: %s; %s"
                     name text
-                    (if (mailsync-gnus--split-function rules)
-                        (format "%s is wrong, its mail %s"
-                                (mailsync-gnus--split-function rules) stays)
-                      "Gnus ignores that rule"))))
+                    (cond
+                     ((mailsync-gnus--split-function rules)
+                      (format "%s is wrong, its mail %s"
+                              (mailsync-gnus--split-function rules) stays))
+                     ((eq (car mailsync-gnus--split-error) 'user-error)
+                      (concat "the mail of that rule " stays))
+                     (t "Gnus ignores that rule")))))
 
 ;;;; nnimap
 

@@ -172,9 +172,14 @@ What waits for a server that does not answer does not count."
            (not mailsync-gnus--names-late))))
 
 (defun mailsync-gnus--to-be-split-p (group method)
-  "Non-nil if GROUP of METHOD is claimed and its mail is to be split first."
+  "Non-nil if GROUP of METHOD is claimed and its mail is to be split first.
+To split makes messages vanish: that alone must not lead to more."
   (and (mailsync-gnus--splits-p group method)
-       (not (member group mailsync-gnus--already-split))))
+       (not (member group mailsync-gnus--already-split))
+       (cl-some (lambda (item)
+                  (mailsync-gnus--calls-for-fetch-p
+                   (mailsync-gnus--item-change item)))
+                (gethash group mailsync-gnus--claims))))
 
 ;;;; The pieces
 

@@ -580,6 +580,27 @@ After `fancy' comes the value of `nnmail-split-fancy', after
     (ert-info ((format "%S" row))
       (mailsync-splitting-test--source-row row))))
 
+(ert-deftest mailsync-splitting-test-no-such-name ()
+  "What nnmaildir would drop, for want of a group that it can make, is kept."
+  (mailsync-sources-test--with 'nnmaildir
+    (let ((bogus (mailsync-sources-test--path "store/bogus/cur"))
+          (expected 0))
+      (dolist (name '("a/b" ".hidden" ""))
+        (dolist (methods (list `((,name "^Subject:.* one$") ("list" ""))
+                               (defalias 'mailsync-splitting-test--unfit
+                                 (lambda () (list name)))))
+          (ert-info ((format "%S" methods))
+            (setq mailsync-sources-test--once nil)
+            (let ((nnmail-split-methods methods)
+                  (said (length mailsync-gnus-test--log)))
+              (mailsync-sources-test--deliver "incoming" "it is one")
+              (should (eq 'checked (car (mailsync-sources-test--check
+                                         "incoming" 'new))))
+              (should (= 0 (mailsync-sources-test--left "incoming")))
+              (should (= (cl-incf expected)
+                         (length (directory-files bogus nil "\\`[^.]"))))
+              (should (= (1+ said) (length mailsync-gnus-test--log))))))))))
+
 (mailsync-sources-test--for-each mailsync-splitting-test-source-users
     "What the user does with the groups and in them meanwhile is respected."
     (nnml nnfolder nnmaildir)
@@ -623,6 +644,15 @@ After `fancy' comes the value of `nnmail-split-fancy', after
       (gnus-summary-respool-article 1 (mailsync-sources-test--server))
       (gnus-summary-exit)
       (mailsync-gnus-check)
+      (with-temp-buffer
+        (call-process "grep" nil t nil "-rl" "^Subject: it is two$"
+                      (mailsync-sources-test--path
+                       "store"
+                       ;; nnmaildir puts it back where it was.
+                       (if (eq 'nnmaildir (car (mailsync-sources-test--server)))
+                           "misc/cur"
+                         "list")))
+        (should (= 1 (count-lines (point-min) (point-max)))))
       ;; It was read.
       (should (equal (mailsync-sources-test--counts) '(2 1)))
       ;; Groups that the user does not want to see.
