@@ -31,8 +31,9 @@
 ;;;; Internal variables
 
 (defconst mailsync-gnus--split-time 0.03
-  "Let the rules work for so many seconds in one go, or for as long as
-the server took to bring the messages, if that was longer.")
+  "Let the rules of nnimap work for so many seconds in one go.
+Or for as long as the server took to bring the messages, if that
+was longer.")
 
 (defconst mailsync-gnus--split-time-in-hurry 0.008
   "`mailsync-gnus--split-time' while the user types.")

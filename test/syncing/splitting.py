@@ -30,6 +30,11 @@ class Splitting(Echo):
     incoming = None
     RESPOOL = "(gnus-summary-respool-article 1 (gnus-group-method gnus-newsgroup-name))"
 
+    def rest(self):
+        # Delays are a second each here.
+        self.emacs.wait("rest", lambda: self.emacs.state().startswith("idle"), 60)
+        self.emacs.quiet(2.5)
+
     def receive(self, *words, start=0):
         """Messages arrive at once, with subjects that end with these words; return the subjects."""
         subjects = ["%d %s" % (self.count * 100 + number, word) for number, word in enumerate(words, start)]
