@@ -252,14 +252,19 @@ it failed; GROUPS are those to which mail went, in any case."
   (let ((mailsync-gnus--split-portion portion)
         ;; Last, for the user's own may change what there is.
         (nnmail-prepare-incoming-hook
-         (append (ensure-list nnmail-prepare-incoming-hook)
+         (append (mailsync-gnus--hook-functions nnmail-prepare-incoming-hook)
                  (list #'mailsync-gnus--begin-portion)))
         (nnmail-prepare-incoming-message-hook
          (cons #'mailsync-gnus--limit-portion
-               (ensure-list nnmail-prepare-incoming-message-hook))))
+               (mailsync-gnus--hook-functions
+                nnmail-prepare-incoming-message-hook))))
     (if (mailsync-gnus--imap-asynchronous-p method)
         (mailsync-gnus--split-apart method server portion)
       (gnus-request-scan nil method))))
+
+(defun mailsync-gnus--hook-functions (value)
+  "The functions of a hook that has VALUE, which may be one function."
+  (if (functionp value) (list value) value))
 
 (defun mailsync-gnus--split-apart (method server portion)
   "Have METHOD split PORTION on our connection, that of SERVER."

@@ -365,7 +365,8 @@ time, `:catch-up' is the number of groups to be looked at in full
 later, `:left-alone' is an alist from folders and groups to why
 they are not checked,
 `:last-error' is (GROUP . TEXT), where a mail source is named by
-its directory, `:checks' is a plist of counts."
+its directory, and an nnimap server whose split rules are wrong by
+its name, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
         :pending (hash-table-count mailsync-gnus--pending)
         :asked (mapcar #'car mailsync-gnus--sent)
