@@ -72,13 +72,11 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 
 ;;;; Declarations
 
-(defvar nnmail-split-history)
 (defvar nntp-server-buffer)
 
 (declare-function gnus-dribble-touch "gnus-start" ())
 (declare-function gnus-finish-retrieve-group-infos "gnus-int"
                   (command-method infos data))
-(declare-function gnus-request-scan "gnus-int" (group command-method))
 (declare-function gnus-retrieve-group-data-early "gnus-int"
                   (command-method infos))
 (declare-function nnimap-find-process-buffer "nnimap" (buffer))
@@ -460,52 +458,6 @@ Signals an error if there is none."
     (cl-mapcar (lambda (group count)
                  (list group outcome count (mailsync-gnus--unread group)))
                groups old)))
-
-;;;; Splitting
-
-(defun mailsync-gnus--splits-p (group method)
-  "Non-nil if GROUP of METHOD is an inbox that Gnus splits."
-  (and mailsync-gnus-split
-       (eq (car method) 'nnimap)
-       (cadr (assq 'nnimap-split-methods (cddr method)))
-       (member (mailsync-gnus--real-name group)
-               (ensure-list (cadr (assq 'nnimap-inbox (cddr method)))))))
-
-(defun mailsync-gnus--split (method)
-  "Have METHOD split its inbox.
-Return a list of the groups to which mail went, or `quit', or a
-string that says why it failed."
-  (require 'nnmail)
-  (let ((history nil)
-        (server (mailsync-gnus--imap-server method)))
-    (condition-case err
-        (if (mailsync-gnus--noting-splits history
-              (mailsync-gnus--quietly
-                (if (mailsync-gnus--imap-asynchronous-p method)
-                    (mailsync-gnus--split-apart method server)
-                  (gnus-request-scan nil method))
-                t))
-            (mailsync-gnus--split-destinations history)
-          (mailsync-gnus--imap-drop server)
-          'quit)
-      (error (error-message-string err)))))
-
-(defun mailsync-gnus--split-apart (method server)
-  "Have METHOD split on our connection, that of SERVER."
-  (mailsync-gnus--imap-try
-   method
-   (lambda () (nnimap-open-server (nth 1 method) (cddr method))))
-  (setf (mailsync-gnus--imap-buffer server)
-        (nnimap-find-process-buffer
-         (get-buffer mailsync-gnus--imap-buffer-name))
-        (mailsync-gnus--imap-process server)
-        (get-buffer-process (mailsync-gnus--imap-buffer server)))
-  (unless (with-timeout (mailsync-gnus-imap-timeout nil)
-            (mailsync-gnus--with-imap-buffer
-              (gnus-request-scan nil method))
-            t)
-    (mailsync-gnus--imap-failed server)
-    (error "No answer from %s" (nth 1 method))))
 
 (provide 'mailsync-gnus-imap)
 ;;; mailsync-gnus-imap.el ends here

@@ -20,6 +20,7 @@
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
 (require 'mailsync-gnus-imap)
+(require 'mailsync-gnus-split)
 (require 'mailsync-gnus-sources)
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-subscribe)
@@ -93,6 +94,7 @@ TIME is when that was last, KINDS is what has happened in it.")
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
 
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
+(declare-function mailsync--once "mailsync-log" (key level format &rest args))
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
 (declare-function mailsync-gnus--wake "mailsync-gnus" ())
 
@@ -130,8 +132,7 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
              (let ((method (and (mailsync-gnus--entry group)
                                 (gnus-find-method-for-group group))))
                (cond
-                ((and (mailsync-gnus--splits-p group method)
-                      (not (member group mailsync-gnus--already-split))
+                ((and (mailsync-gnus--to-be-split-p group method)
                       (eql 0 (mailsync-gnus--imap-wait
                               (mailsync-gnus--imap-server method))))
                  (throw 'unit (list #'mailsync-gnus--split-claimed group)))
@@ -171,6 +172,16 @@ What waits for a server that does not answer does not count."
   (or mailsync-gnus--sent
       (and mailsync-gnus--unmapped
            (not mailsync-gnus--names-late))))
+
+(defun mailsync-gnus--to-be-split-p (group method)
+  "Non-nil if GROUP of METHOD is claimed and its mail is to be split first.
+To split makes messages vanish: that alone must not lead to more."
+  (and (mailsync-gnus--splits-p group method)
+       (not (member group mailsync-gnus--already-split))
+       (cl-some (lambda (item)
+                  (mailsync-gnus--calls-for-fetch-p
+                   (mailsync-gnus--item-change item)))
+                (gethash group mailsync-gnus--claims))))
 
 ;;;; The pieces
 
@@ -242,26 +253,41 @@ It is looked at in full later, in a longer idle moment."
 
 (defun mailsync-gnus--split-claimed (group)
   "Have the server of GROUP, which is claimed, split its mail.
-Whoever claims GROUP claims the groups to which mail went, too."
-  (let* ((items (gethash group mailsync-gnus--claims))
-         (why-not (mailsync-gnus--why-not group))
-         (groups nil))
+That is the mail of all its inboxes.  Whoever claims one of them
+claims them all, and the groups to which mail went, too."
+  (let* ((method (gnus-find-method-for-group group))
+         (inboxes (mailsync-gnus--inboxes method))
+         (items (cl-remove-duplicates
+                 (cl-loop for inbox in inboxes
+                          append (gethash inbox mailsync-gnus--claims)))))
     (mailsync-gnus--begin items)
-    (unless why-not
-      (setq groups (mailsync-gnus--split (gnus-find-method-for-group group))))
-    (pcase groups
-      ('quit (setq mailsync-gnus--quit-time (float-time)))
-      ((pred stringp)
-       ;; If the server is silent it is tried again with the check;
-       ;; if the user's rules are wrong the check follows all the same.
-       (when (eql 0 (mailsync-gnus--imap-wait
-                     (mailsync-gnus--imap-server
-                      (gnus-find-method-for-group group))))
-         (push group mailsync-gnus--already-split))
-       (mailsync-log-add 'error "%s: splitting failed: %s" group groups))
-      (_
-       (push group mailsync-gnus--already-split)
-       (mailsync-gnus--claim-destinations (remove group groups) items)))))
+    (pcase-let ((`(,result ,groups) (unless (mailsync-gnus--why-not group)
+                                      (mailsync-gnus--split method))))
+      (when groups
+        (mailsync-gnus--claim-destinations
+         (cl-union groups (cl-remove-if-not #'mailsync-gnus--entry inboxes)
+                   :test #'equal)
+         items))
+      (pcase result
+        ('quit (setq mailsync-gnus--quit-time (float-time)))
+        ('partial                       ; it is the others' turn first
+         (setq mailsync-gnus--queue (delete group mailsync-gnus--queue))
+         (push group mailsync-gnus--queue-tail))
+        (_
+         (when (stringp result)
+           (mailsync-gnus--count :errors)
+           (setq mailsync-gnus--last-error (cons group result))
+           (mailsync--once (list 'gnus-split group result) 'error
+                           "%s: splitting failed: %s" group result))
+         ;; If the server is silent it is tried again with the check;
+         ;; else the check follows, whatever was wrong.
+         (when (or (not (stringp result))
+                   (eql 0 (mailsync-gnus--imap-wait
+                           (mailsync-gnus--imap-server method))))
+           (dolist (inbox inboxes)
+             (when (gethash inbox mailsync-gnus--claims)
+               (cl-pushnew inbox mailsync-gnus--already-split
+                           :test #'equal)))))))))
 
 (defun mailsync-gnus--claim-destinations (groups items)
   "Make ITEMS wait for GROUPS, to which their mail went.
@@ -405,7 +431,9 @@ Whoever waits for it claims the groups to which its mail went."
                        (mailsync-gnus--entry group)
                        (equal (mailsync-gnus--server-name
                                (gnus-find-method-for-group group))
-                              name))
+                              name)
+                       ;; Once it is checked nobody has it split.
+                       (not (mailsync-gnus--to-be-split-p group method)))
              do (push (cons group items) asked))
     (dolist (entry asked)
       (when-let* ((reason (mailsync-gnus--why-not (car entry))))
@@ -481,6 +509,7 @@ folders wait for it."
         mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil
         mailsync-gnus--already-split nil
+        mailsync-gnus--split-seen nil
         mailsync-gnus--virtual nil
         mailsync-gnus--sent nil))
 

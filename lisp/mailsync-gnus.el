@@ -15,6 +15,7 @@
 ;;   mailsync-gnus-topics.el    the counts of topics, after that
 ;;   mailsync-gnus-total.el     the sum of counts for the mode line
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
+;;   mailsync-gnus-split.el     how mail is split by the user's rules
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
 ;;   mailsync-gnus-subscribe.el what becomes of folders without a group
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
@@ -374,7 +375,8 @@ time, `:catch-up' is the number of groups to be looked at in full
 later, `:left-alone' is an alist from folders and groups to why
 they are not checked,
 `:last-error' is (GROUP . TEXT), where a mail source is named by
-its directory, `:checks' is a plist of counts."
+its directory, and an nnimap server whose split rules are wrong by
+its name, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
         :pending (hash-table-count mailsync-gnus--pending)
         :asked (mapcar #'car (append mailsync-gnus--sent

@@ -91,6 +91,7 @@ for program in "${emacsen[@]}"; do
                 runs+=("$sync $day")
             done
         done
+        runs+=('mbsync verbatim batch split-local' 'mbsync verbatim batch split-local-imap')
         check "both sides the same, Gnus, several Emacsen, troubles, runs, servers, $name" \
             together "$program" "${runs[@]}"
         for backend in nnmaildir nnimap; do

@@ -7,7 +7,8 @@ LAYOUT is verbatim, legacy, mdpp or flat for mbsync, slash or dot for OfflineIMA
 (what Gnus and a server do, and what goes wrong), or, with the first layout of each alone, reader (the
 keys of Gnus, splitting, folders; in tmux), instances (Emacsen that end in mid-sync, or share an
 account), troubles (server, password and disk), echo and echo-imap (how many runs a change takes, in
-nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connection, which breaks) or
+nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connection, which breaks),
+split-local and split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap) or
 life (many things that a user does, ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
@@ -25,11 +26,13 @@ from syncing.instances import Instances
 from syncing.life import Life
 from syncing.reader import Reader
 from syncing.remote import Remote
+from syncing.splitting import SplittingByImap, SplittingSource
 from syncing.troubles import Troubles
 from syncing.usual import Usual
 
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
-         "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote}
+         "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote,
+         "split-local": SplittingSource, "split-local-imap": SplittingByImap}
 
 
 def main():
