@@ -85,6 +85,8 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 (declare-function nnimap-open-server "nnimap"
                   (server &optional defs no-reconnect))
 
+(declare-function mailsync-gnus--news-begin "mailsync-gnus-news" (group))
+
 ;;;; Asking
 
 (cl-defstruct (mailsync-gnus--imap
@@ -325,6 +327,8 @@ a while, this timer comes before the answer is read."
 (defun mailsync-gnus--imap-take (method infos token refused)
   "Give Gnus the answer of METHOD for INFOS, which TOKEN stands for.
 The groups in the alist REFUSED are left as they are."
+  ;; Not when it was asked: the user may have looked since, and moved.
+  (mapc #'mailsync-gnus--news-begin (mapcar #'car infos))
   ;; The answer is there.  Should nnimap wait for more all the same,
   ;; it shall not wait long.
   (unless (with-timeout (mailsync-gnus-imap-open-timeout nil)
@@ -429,6 +433,7 @@ Signals an error if there is none."
                           (get-buffer mailsync-gnus--imap-buffer-name)))
          (done nil))
     (setf (mailsync-gnus--imap-method server) method)
+    (mapc #'mailsync-gnus--news-begin (mapcar #'car infos))
     (unwind-protect
         (setq done (with-timeout (mailsync-gnus-imap-timeout nil)
                      (mailsync-gnus--with-imap-buffer

@@ -23,6 +23,7 @@
 (require 'mailsync-gnus-sources)
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-moment)
+(require 'mailsync-gnus-news)
 
 ;;;; Customization
 
@@ -364,10 +365,11 @@ Whoever waits for it claims the groups to which its mail went."
     (setq mailsync-gnus--last-error (cons group result))
     (mailsync-log-add 'error "%s: the check failed: %s" group result)
     (setq result 'failed))
-  (let ((news (and old new (> new old) (list group old new))))
-    (when news
-      (unless mailsync-gnus--risen
-        (setq mailsync-gnus--risen (float-time))))
+  (when (and old new (> new old))
+    (unless mailsync-gnus--risen
+      (setq mailsync-gnus--risen (float-time))))
+  (let* ((arrived (mailsync-gnus--news-end group (and items old new)))
+         (news (and arrived `(,group ,old ,new . ,arrived))))
     (dolist (item items)
       (mailsync-gnus--item-checked item group result news))))
 
@@ -459,6 +461,7 @@ folders wait for it."
 
 (defun mailsync-gnus--drop-claims ()
   "Forget which groups were to be checked."
+  (mailsync-gnus--news-drop)
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)

@@ -14,6 +14,7 @@
 ;;   mailsync-gnus-check.el     how a group is checked without disturbing
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
+;;   mailsync-gnus-news.el      which messages in a group are news
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
 ;;   mailsync-gnus-moment.el    whether this is a moment to do it
 ;;   mailsync-gnus.el           when; and what the core and the user call
@@ -36,6 +37,7 @@
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-moment)
 (require 'mailsync-gnus-work)
+(require 'mailsync-gnus-news)
 
 ;;;; Customization
 
@@ -311,6 +313,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (add-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
     (add-hook 'gnus-started-hook #'mailsync-gnus--started)
     (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (mailsync-gnus--news-setup)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (mailsync-gnus--show-mode-line)))
@@ -324,6 +327,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (remove-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
     (remove-hook 'gnus-started-hook #'mailsync-gnus--started)
     (remove-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (mailsync-gnus--news-teardown)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (when (equal mode-line-process '("" mailsync-mode-line))
