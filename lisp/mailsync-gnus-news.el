@@ -231,7 +231,11 @@ the direction of what follows, or that nobody sees."
                     (t
                      (pcase (get-char-code-property char 'general-category)
                        ((or 'Zs 'Zl 'Zp) " ")
-                       ((or 'Cc 'Cf 'Cs 'Co 'Cn) "")
+                       ((or 'Cc 'Cf 'Cs 'Co) "")
+                       ;; A newer Emacs may know it, unless it is none.
+                       ((and 'Cn (guard (or (<= #xfdd0 char #xfdef)
+                                            (>= (logand char #xffff) #xfffe))))
+                        "")
                        (_ (string char))))))
                  (or cut text) ""))
          (line (string-trim (replace-regexp-in-string " +" " " chars))))
@@ -244,7 +248,11 @@ the direction of what follows, or that nobody sees."
   (let ((parts (ignore-errors (gnus-extract-address-components from))))
     (mailsync-gnus--news-decode
      (seq-find (lambda (part) (and part (not (string-blank-p part))))
-               (list (car parts) (cadr parts) from "")))))
+               (list (and (car parts)
+                          ;; What stood between quotes is quoted still.
+                          (replace-regexp-in-string "\\\\\\(.\\)" "\\1"
+                                                    (car parts)))
+                     (cadr parts) from "")))))
 
 (defun mailsync-gnus--news-describe (group number fields)
   "A plist for message NUMBER of GROUP.

@@ -368,10 +368,12 @@ Whoever waits for it claims the groups to which its mail went."
   (when (and old new (> new old))
     (unless mailsync-gnus--risen
       (setq mailsync-gnus--risen (float-time))))
-  (let* ((arrived (mailsync-gnus--news-end group (and items old new)))
-         (news (and arrived `(,group ,old ,new . ,arrived))))
+  (let* ((arrived (mailsync-gnus--news-end group (and items new)))
+         (news (and arrived `(,group ,(or old 0) ,new . ,arrived))))
     (dolist (item items)
-      (mailsync-gnus--item-checked item group result news))))
+      ;; Of two folders that wait for the group, one has brought it.
+      (mailsync-gnus--item-checked item group result
+                                   (prog1 news (setq news nil))))))
 
 (defun mailsync-gnus--item-checked (item group result news)
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
