@@ -97,6 +97,7 @@ nnimap has one connection per server and `nntp-server-buffer'.")
   (state 'idle)        ; `idle', `asked', `answered', `dead'
   buffer process       ; of the connection
   token infos old      ; what was asked, and the counts then
+  reports              ; what was answered, while headers are asked for
   tag                  ; of the answer that comes last
   searched             ; end of what was searched for it
   deadline             ; timer
@@ -377,7 +378,8 @@ Its answer must be there still."
   (setf (mailsync-gnus--imap-state server) 'idle
         (mailsync-gnus--imap-token server) nil
         (mailsync-gnus--imap-infos server) nil
-        (mailsync-gnus--imap-old server) nil))
+        (mailsync-gnus--imap-old server) nil
+        (mailsync-gnus--imap-reports server) nil))
 
 (defun mailsync-gnus--imap-drop (server)
   "Close our connection to SERVER: an answer that is on its way is lost."

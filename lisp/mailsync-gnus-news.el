@@ -24,7 +24,8 @@
 ;;
 ;; Nothing here depends on the size of a group, and what is remembered is
 ;; bounded.  `mailsync-gnus--news-begin' comes before a check,
-;; `mailsync-gnus--news-end' after it.
+;; `mailsync-gnus--news-end' after it; between the two, an nnimap server is
+;; asked for headers (mailsync-gnus-headers.el).  Others have them here.
 
 ;;; Code:
 
@@ -57,6 +58,10 @@ In the group to which he moved it, it is none for ever.")
 
 (defvar mailsync-gnus--news-base (make-hash-table :test #'equal)
   "Group to the highest number that was known when its check began.")
+
+(defvar mailsync-gnus--news-headers (make-hash-table :test #'equal)
+  "Group to an alist from number to headers, where they were asked for.
+Until its check ends.")
 
 (defvar mailsync-gnus--news-left (make-hash-table :test #'equal)
   "Group to (COUNT . MESSAGES) that arrived, of which nobody was told.
@@ -390,28 +395,28 @@ HEADERS is an alist from number to headers, of some of them."
         (and rest
              (cons (- count (- (length messages) (length rest))) rest))))))
 
-(defun mailsync-gnus--news-end (group told &optional headers)
+(defun mailsync-gnus--news-end (group told)
   "The check of GROUP has ended: return its news, (COUNT . MESSAGES), or nil.
-If nobody is TOLD of them, they are kept for the next time.
-HEADERS is an alist from number to headers, if they were asked for before."
+If nobody is TOLD of them, they are kept for the next time."
   (condition-case err
-      (mailsync-gnus--news-end-1 group told headers)
+      (mailsync-gnus--news-end-1 group told)
     ;; The check itself was well, whatever a back end does here.
     (error (remhash group mailsync-gnus--news-base)
            (mailsync-log-add 'error "%s: cannot say what arrived: %s"
                              group (error-message-string err))
            nil)))
 
-(defun mailsync-gnus--news-end-1 (group told headers)
-  "Do what `mailsync-gnus--news-end' does, for GROUP, TOLD and HEADERS."
+(defun mailsync-gnus--news-end-1 (group told)
+  "Do what `mailsync-gnus--news-end' does, for GROUP and TOLD."
   (let* ((numbers (mailsync-gnus--news-candidates group))
          (news (mailsync-gnus--news-select
                 group numbers
-                (or headers
+                (or (gethash group mailsync-gnus--news-headers)
                     (mailsync-gnus--news-fetch
                      group (mailsync-gnus--news-to-describe numbers)))))
          (left (gethash group mailsync-gnus--news-left)))
     (remhash group mailsync-gnus--news-base)
+    (remhash group mailsync-gnus--news-headers)
     (when left
       (setq left (mailsync-gnus--news-still group left)
             news (if (and news left)
@@ -452,6 +457,7 @@ NEWS is a list of (GROUP OLD NEW COUNT . MESSAGES)."
 (defun mailsync-gnus--news-drop ()
   "Forget the checks that had begun: Gnus is gone."
   (clrhash mailsync-gnus--news-base)
+  (clrhash mailsync-gnus--news-headers)
   (clrhash mailsync-gnus--news-left))
 
 (provide 'mailsync-gnus-news)

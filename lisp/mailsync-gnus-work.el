@@ -24,6 +24,7 @@
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-moment)
 (require 'mailsync-gnus-news)
+(require 'mailsync-gnus-headers)
 
 ;;;; Customization
 
@@ -425,12 +426,14 @@ Whoever waits for it claims the groups to which its mail went."
   "Take the answer of SERVER, or notice that there is none."
   (let* ((name (mailsync-gnus--imap-name server))
          (asked (cdr (assoc name mailsync-gnus--sent)))
-         (dead (eq (mailsync-gnus--imap-state server) 'dead)))
-    (setq mailsync-gnus--sent
-          (assoc-delete-all name mailsync-gnus--sent))
-    (dolist (report (mailsync-gnus--imap-finish server))
-      (mailsync-gnus--report-imap report (cdr (assoc (car report) asked))
-                                  dead))))
+         (dead (eq (mailsync-gnus--imap-state server) 'dead))
+         (reports (mailsync-gnus--headers-finish server)))
+    (unless (eq reports 'wait)
+      (setq mailsync-gnus--sent
+            (assoc-delete-all name mailsync-gnus--sent))
+      (dolist (report reports)
+        (mailsync-gnus--report-imap report (cdr (assoc (car report) asked))
+                                    dead)))))
 
 (defun mailsync-gnus--report-imap (report items silent)
   "Take REPORT about a group that an nnimap server was asked for by ITEMS.

@@ -278,6 +278,129 @@ function that looks at it.")
                            #'string<)
                      (list again (mailsync-notify-test--group "folder000")))))))
 
+(ert-deftest mailsync-notify-test-imap ()
+  "Of nnimap, too, only what arrived is told, with its sender, without waiting."
+  (mailsync-gnus-test--with '(nnimap) '("folder000" "folder001")
+    (let* ((group (mailsync-gnus-test--group 'nnimap "folder000"))
+           (mailsync-new-mail-functions '(ignore))
+           (deliver (lambda (folder subject)
+                      (mailsync-gnus-test--deliver folder subject)))
+           (longest 0)
+           (quick (lambda (function &rest args)
+                    (let ((begun (float-time)))
+                      (prog1 (apply function args)
+                        (setq longest (max longest (- (float-time) begun))))))))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new)
+                                 (mailsync-gnus-test--change "folder001" 'new))
+      (advice-add 'mailsync-gnus--headers-finish :around quick)
+      (unwind-protect
+          (progn
+            (funcall deliver "folder000" "=?utf-8?Q?=C3=BC?= one")
+            (let ((news (mailsync-notify-test--news
+                         (mailsync-gnus-test--change "folder000" 'new))))
+              (should (equal (plist-get (car news) :arrived) `((,group . 1))))
+              (should (equal (mailsync-notify-test--text news)
+                             "Mail: folder000: mda@example.invalid, ü one")))
+            ;; Two groups in one go, several messages.
+            (dolist (subject '("a" "b" "c"))
+              (funcall deliver "folder000" subject))
+            (funcall deliver "folder001" "d")
+            (let ((news (mailsync-notify-test--news
+                         (mailsync-gnus-test--change "folder000" 'new)
+                         (mailsync-gnus-test--change "folder001" 'new))))
+              (should (equal (mailsync-notify-test--text news)
+                             "Mail: folder000 (3), folder001: mda@example.invalid, d"))
+              (should (equal (mapcar (lambda (message) (plist-get message :subject))
+                                     (plist-get (car news) :messages))
+                             '("c" "b" "a"))))
+            ;; Read at once.
+            (mailsync-gnus-test--mark-seen (funcall deliver "folder000" "read"))
+            (should-not (mailsync-notify-test--news
+                         (mailsync-gnus-test--change "folder000" 'new)))
+            ;; A flag that was removed elsewhere.
+            (let ((file (car (cl-remove-if-not
+                              (lambda (file) (string-suffix-p ":2,S" file))
+                              (mailsync-gnus-test--files "folder000")))))
+              (rename-file file (substring file 0 -1)))
+            (should-not (mailsync-notify-test--news
+                         (mailsync-gnus-test--change "folder000" 'flags)))
+            ;; The user moves, copies and crossposts.
+            (dolist (action '(move copy crosspost))
+              (funcall deliver "folder001" "own")
+              (mailsync-notify-test--news
+               (mailsync-gnus-test--change "folder001" 'new))
+              (with-current-buffer gnus-group-buffer
+                (gnus-group-read-group
+                 nil t (mailsync-gnus-test--group 'nnimap "folder001")))
+              (with-current-buffer gnus-summary-buffer
+                (gnus-summary-goto-subject
+                 (apply #'max gnus-newsgroup-unreads))
+                (gnus-summary-move-article 1 group nil action)
+                (set-buffer gnus-summary-buffer)
+                (gnus-summary-exit))
+              (should (equal (list action nil)
+                             (list action
+                                   (mailsync-notify-test--news
+                                    (mailsync-gnus-test--change "folder000" 'new)
+                                    (mailsync-gnus-test--change "folder001" 'gone))))))
+            ;; And once.
+            (should-not (mailsync-notify-test--news
+                         (mailsync-gnus-test--change "folder000" 'unknown)
+                         (mailsync-gnus-test--change "folder001" 'unknown)))
+            (should (< longest 0.2)))
+        (advice-remove 'mailsync-gnus--headers-finish quick)))))
+
+(ert-deftest mailsync-notify-test-imap-silent ()
+  "If the server does not say from whom a message is, it is told without."
+  (mailsync-gnus-test--with '(nnimap) '("folder000")
+    (let* ((mailsync-new-mail-functions '(ignore))
+           (mailsync-gnus-imap-timeout 0.5)
+           (dead (lambda (server &rest _)
+                   ;; What it says goes nowhere.
+                   (set-process-filter (mailsync-gnus--imap-process server)
+                                       #'ignore))))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+      (mailsync-gnus-test--deliver "folder000" "x")
+      (advice-add 'mailsync-gnus--headers-ask :after dead)
+      (unwind-protect
+          (pcase-let ((`(,results ,news)
+                       (mailsync-gnus-test--check
+                        (mailsync-gnus-test--change "folder000" 'new))))
+            (should (equal results '(("folder000" . checked))))
+            (should (equal (mailsync-notify-test--text news) "Mail: folder000")))
+        (advice-remove 'mailsync-gnus--headers-ask dead))
+      ;; It goes on, with another connection, when the server is asked again.
+      (mailsync-gnus-test--wait
+       (eql 0 (mailsync-gnus--imap-wait
+               (mailsync-gnus--imap-server
+                (gnus-find-method-for-group
+                 (mailsync-gnus-test--group 'nnimap "folder000"))))))
+      (mailsync-gnus-test--deliver "folder000" "y")
+      (should (equal (mailsync-notify-test--text
+                      (mailsync-notify-test--news
+                       (mailsync-gnus-test--change "folder000" 'new)))
+                     "Mail: folder000: mda@example.invalid, y"))
+      (should-not mailsync-gnus--sent))))
+
+(ert-deftest mailsync-notify-test-imap-answer ()
+  "The headers are found in an answer, whatever is in them."
+  (with-temp-buffer
+    (set-buffer-multibyte nil)
+    (insert "* FLAGS (x)\r\n4 OK done\r\n"
+            "* 3 FETCH (UID 7 BODY[HEADER.FIELDS (FROM)] {20}\r\n"
+            "Subject: x)\r\n a\r\n\r\n)\r\n"
+            "* 4 EXISTS\r\n"
+            "* 4 FETCH (BODY[HEADER.FIELDS (FROM)] {21}\r\n"
+            "From: * 9 FETCH (\r\n\r\n UID 8)\r\n"
+            "* 5 FETCH (UID 9 BODY[HEADER.FIELDS (FROM)] {2}\r\n\r\n)\r\n"
+            "5 OK done\r\n6 OK done\r\n"
+            "* 1 FETCH (UID 1 BODY[HEADER.FIELDS (FROM)] {9999}\r\nFrom: x\r\n"
+            "7 OK done\r\n")
+    (goto-char (point-min))
+    (should (equal (reverse (mailsync-gnus--headers-parse 5))
+                   '((7 (subject . "x) a")) (8 (from . "* 9 FETCH (")) (9))))
+    (should (equal (mailsync-gnus--headers-parse 7) '((1 (from . "x")))))))
+
 ;; nnmaildir cannot respool.
 (ert-deftest mailsync-notify-test-split ()
   "What Gnus splits is news where it went, what the user respools is not."
