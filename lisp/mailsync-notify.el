@@ -133,7 +133,6 @@ The function is called with a digest.")
                   (bus service path interface method handler &rest args))
 (declare-function dbus-event-bus-name "dbus" (event))
 (declare-function dbus-event-serial-number "dbus" (event))
-(declare-function dbus-get-unique-name "dbusbind.c" (bus))
 (declare-function dbus-init-bus "dbus" (bus &optional private))
 (declare-function gnus-alive-p "gnus-util" ())
 (declare-function url-unhex-string "url-util" (str &optional allow-newlines))
@@ -611,7 +610,7 @@ was started, would start a bus of its own if it is not there."
        (condition-case nil
            (mailsync-notify--with-bus bus
              ;; It is looked up, not asked for.
-             (dbus-get-unique-name bus)
+             (funcall 'dbus-get-unique-name bus) ; not in every Emacs
              t)
          (error nil))))
 
