@@ -416,7 +416,7 @@ If it is in use, do so later; TRIES is how often that was so."
   (if (mailsync-notify--echo-busy-p)
       (let ((tries (1+ (or tries 0))))
         (mailsync-notify--put-off #'mailsync-notify--echo digest
-                                  (min 60 (* 1.5 (expt 2 (min tries 6))))
+                                  (min 10 (* 1.5 (expt 2 (min tries 3))))
                                   tries))
     (let* ((digest (if (and (current-message)
                             (equal (current-message)
@@ -580,9 +580,7 @@ Without one, the library would start a bus."
       (mailsync-notify--failed "this Emacs was built without D-Bus"))
      ((null address)
       (mailsync-notify--failed "there is no session bus"))
-     ((setq mailsync-notify--bus
-            (seq-find #'mailsync-notify--connected-p
-                      (list mailsync-notify--session address)))
+     ((mailsync-notify--find-bus address)
       (mailsync-notify--guarded #'mailsync-notify--ask-capabilities))
      ((string-match "\\`unix:path=\\([^,;]+\\)" address)
       (mailsync-notify--guarded #'mailsync-notify--look-for-life
@@ -649,12 +647,21 @@ That cannot be done without waiting for it."
 (defun mailsync-notify--open (address)
   "Connect to the bus at ADDRESS and go on."
   (require 'dbus)
-  ;; By its address, which the user may have set in Emacs.
-  (unless (mailsync-notify--connected-p address)
+  (unless (mailsync-notify--find-bus address)
+    ;; By its address, which the user may have set in Emacs.
     (mailsync-notify--with-bus address
-      (dbus-init-bus address)))
-  (setq mailsync-notify--bus address)
+      (dbus-init-bus address))
+    (unless (mailsync-notify--find-bus address)
+      (error "Cannot connect to %s" address)))
   (mailsync-notify--ask-capabilities))
+
+(defun mailsync-notify--find-bus (address)
+  "Use the connection to the bus at ADDRESS that there is; nil if none.
+Emacs takes the address that it was started with for `:session': a
+message from there would not be found by the address."
+  (setq mailsync-notify--bus
+        (seq-find #'mailsync-notify--connected-p
+                  (list mailsync-notify--session address))))
 
 (defun mailsync-notify--listen ()
   "Have the bus tell what becomes of notifications.

@@ -1080,5 +1080,131 @@ There is one bus for all tests: Emacs connects to its bus once."
       (mailsync-notify--open-when-possible group 0)
       (should (equal (buffer-name (window-buffer)) gnus-group-buffer)))))
 
+;;;; In a terminal
+
+(defun mailsync-notify-test--terminal (function)
+  "Call FUNCTION with an Emacs in a terminal, as two functions.
+The first one has it evaluate a form and returns the value, the
+second one types a string."
+  (let* ((dir (make-temp-file "mailsync-terminal" t))
+         (command (expand-file-name "command" dir))
+         (answer (expand-file-name "answer" dir))
+         (init (expand-file-name "init.el" dir))
+         (library (file-name-directory (locate-library "mailsync-notify")))
+         (process nil))
+    (with-temp-file init
+      (dolist (form `((require 'mailsync-notify)
+                      (defvar terminal-opened nil)
+                      (defun terminal-poll ()
+                        (when (file-exists-p ,command)
+                          (let ((form (with-temp-buffer
+                                        (insert-file-contents ,command)
+                                        (read (current-buffer)))))
+                            (delete-file ,command)
+                            (let ((inhibit-message t)
+                                  (value (condition-case err (eval form t)
+                                           (error err))))
+                              (write-region (prin1-to-string value) nil
+                                            ,(concat answer ".tmp") nil 'silent)
+                              (rename-file ,(concat answer ".tmp") ,answer t)))))
+                      (run-with-timer 0.1 0.1 #'terminal-poll)))
+        (print form (current-buffer))))
+    (setq process
+          (let ((process-environment
+                 (append (list "TERM=vt100" (concat "HOME=" dir))
+                         process-environment)))
+            (make-process
+             :name "terminal" :connection-type 'pty :noquery t :buffer nil
+             :filter #'ignore
+             :command
+             (list "sh" "-c" "stty rows 24 cols 80 raw -echo; exec \"$@\"" "sh"
+                   (or (getenv "EMACS")
+                       (expand-file-name invocation-name invocation-directory))
+                   "-nw" "-Q" "-L" library "-l" init))))
+    (unwind-protect
+        (cl-flet ((tell (form)
+                    (when (file-exists-p answer) (delete-file answer))
+                    (write-region (prin1-to-string form) nil (concat command ".tmp")
+                                  nil 'silent)
+                    (rename-file (concat command ".tmp") command)
+                    (mailsync-notify-test--wait (file-exists-p answer) 20)
+                    (with-temp-buffer
+                      (insert-file-contents answer)
+                      (read (current-buffer))))
+                  (keys (string) (process-send-string process string)))
+          (tell '(ignore))
+          (funcall function #'tell #'keys))
+      (delete-process process)
+      (delete-directory dir t))))
+
+(defun mailsync-notify-test--tell-in (function group)
+  "The form that has FUNCTION tell of a message in GROUP."
+  `(let ((mailsync-notify-delay 0))
+     (,function "home" '((:groups ((,group 0 1)))))))
+
+(ert-deftest mailsync-notify-test-terminal-echo ()
+  "The echo area is not taken from a question, a search or a command that waits."
+  (mailsync-notify-test--terminal
+   (lambda (tell keys)
+     (cl-flet ((echo (group)
+                 (funcall tell (mailsync-notify-test--tell-in
+                                'mailsync-notify-echo group)))
+               (shown (&optional seconds)
+                 (mailsync-notify-test--work (or seconds 0.7))
+                 (funcall tell '(list (current-message) (minibuffer-depth)
+                                      isearch-mode))))
+       ;; What Emacs says when it starts.
+       (funcall tell '(let ((inhibit-message nil)) (message nil)))
+       (echo "one")
+       (should (equal (shown) '("Mail: one" 0 nil)))
+       ;; Added to while it is there.
+       (echo "two")
+       (should (equal (shown) '("Mail: one, two" 0 nil)))
+       (funcall keys "\ex")
+       (mailsync-notify-test--wait (equal 1 (nth 1 (shown 0))))
+       (echo "three")
+       (should-not (car (shown)))
+       (funcall keys "\C-g")
+       (mailsync-notify-test--wait (equal "Mail: three" (car (shown 0))) 15)
+       (funcall keys "\C-s")
+       (mailsync-notify-test--wait (nth 2 (shown 0)))
+       (echo "four")
+       (should-not (string-search "four" (or (car (shown)) "")))
+       (funcall keys "\C-g\C-g")
+       (mailsync-notify-test--wait (equal "Mail: four" (car (shown 0))) 15)
+       ;; It waits for a key.
+       (funcall keys "\e:(read-char \"Key? \")\r")
+       (mailsync-notify-test--wait (equal "Key? " (car (shown 0))))
+       (echo "five")
+       (should (equal "Key? " (car (shown 4))))
+       (funcall keys "x")
+       (mailsync-notify-test--wait (equal "Mail: five" (car (shown 0))) 30)
+       ;; Not twice in *Messages*.
+       (should (equal 1 (funcall tell '(with-current-buffer "*Messages*"
+                                         (how-many "^Mail: five$" (point-min))))))))))
+
+(ert-deftest mailsync-notify-test-terminal-click ()
+  "In an Emacs that its user uses, a click opens the group, and nothing else does."
+  (mailsync-notify-test--with-desktop
+    (mailsync-notify-test--serve)
+    (mailsync-notify-test--terminal
+     (lambda (tell keys)
+       (funcall tell '(fset 'mailsync-notify-open
+                            (lambda (group) (setq terminal-opened group))))
+       (funcall tell (mailsync-notify-test--tell-in 'mailsync-notify-desktop "one"))
+       (mailsync-notify-test--wait (mailsync-notify-test--facts 'notify) 10)
+       (should (equal (mailsync-notify-test--facts 'notify)
+                      '((1 0 "Mail: one" "" ("default" "Open")))))
+       (mailsync-notify-test--work 0.5)
+       (should-not (funcall tell 'terminal-opened))
+       ;; Not in the middle of a question.
+       (funcall keys "\ex")
+       (mailsync-notify-test--wait (equal 1 (funcall tell '(minibuffer-depth))))
+       (mailsync-notify-test--signal "ActionInvoked" 1 "default")
+       (mailsync-notify-test--work 0.7)
+       (should-not (funcall tell 'terminal-opened))
+       (funcall keys "\C-g")
+       (mailsync-notify-test--wait (equal "one" (funcall tell 'terminal-opened)))))))
+
 (provide 'mailsync-notify-test)
 ;;; mailsync-notify-test.el ends here
