@@ -372,9 +372,9 @@ Whoever waits for it claims the groups to which its mail went."
   (let* ((arrived (mailsync-gnus--news-end group (and items new)))
          (news (and arrived `(,group ,(or old 0) ,new . ,arrived))))
     (dolist (item items)
-      ;; Of two folders that wait for the group, one has brought it.
+      ;; Of the folders that wait for the group, one is told: the first.
       (mailsync-gnus--item-checked item group result
-                                   (prog1 news (setq news nil))))))
+                                   (and (eq item (car (last items))) news)))))
 
 (defun mailsync-gnus--item-checked (item group result news)
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
