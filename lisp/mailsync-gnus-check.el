@@ -115,6 +115,8 @@ nnmaildir was shown last.")
                   (articles group &optional fetch-old))
 (declare-function gnus-status-message "gnus-int" (command-method))
 
+(declare-function mailsync-gnus--news-begin "mailsync-gnus-news" (group))
+
 ;;;; Without disturbing
 
 (defmacro mailsync-gnus--quietly (&rest body)
@@ -250,6 +252,7 @@ Gnus shows that to the user, so it is added to what there is."
 (defun mailsync-gnus--check-group (group kinds)
   "Check GROUP and return its report.
 KINDS say what happened in it.  This waits for the server where there is one."
+  (mailsync-gnus--news-begin group)
   (let ((old (mailsync-gnus--unread group))
         (result 'quit)
         (quit nil))

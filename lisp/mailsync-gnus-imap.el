@@ -83,6 +83,8 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 (declare-function nnimap-open-server "nnimap"
                   (server &optional defs no-reconnect))
 
+(declare-function mailsync-gnus--news-begin "mailsync-gnus-news" (group))
+
 ;;;; Asking
 
 (cl-defstruct (mailsync-gnus--imap
@@ -93,6 +95,7 @@ nnimap has one connection per server and `nntp-server-buffer'.")
   (state 'idle)        ; `idle', `asked', `answered', `dead'
   buffer process       ; of the connection
   token infos old      ; what was asked, and the counts then
+  reports              ; what was answered, while headers are asked for
   tag                  ; of the answer that comes last
   searched             ; end of what was searched for it
   deadline             ; timer
@@ -323,6 +326,8 @@ a while, this timer comes before the answer is read."
 (defun mailsync-gnus--imap-take (method infos token refused)
   "Give Gnus the answer of METHOD for INFOS, which TOKEN stands for.
 The groups in the alist REFUSED are left as they are."
+  ;; Not when it was asked: the user may have looked since, and moved.
+  (mapc #'mailsync-gnus--news-begin (mapcar #'car infos))
   ;; The answer is there.  Should nnimap wait for more all the same,
   ;; it shall not wait long.
   (unless (with-timeout (mailsync-gnus-imap-open-timeout nil)
@@ -371,7 +376,8 @@ Its answer must be there still."
   (setf (mailsync-gnus--imap-state server) 'idle
         (mailsync-gnus--imap-token server) nil
         (mailsync-gnus--imap-infos server) nil
-        (mailsync-gnus--imap-old server) nil))
+        (mailsync-gnus--imap-old server) nil
+        (mailsync-gnus--imap-reports server) nil))
 
 (defun mailsync-gnus--imap-drop (server)
   "Close our connection to SERVER: an answer that is on its way is lost."
@@ -427,6 +433,7 @@ Signals an error if there is none."
                           (get-buffer mailsync-gnus--imap-buffer-name)))
          (done nil))
     (setf (mailsync-gnus--imap-method server) method)
+    (mapc #'mailsync-gnus--news-begin (mapcar #'car infos))
     (unwind-protect
         (setq done (with-timeout (mailsync-gnus-imap-timeout nil)
                      (mailsync-gnus--with-imap-buffer

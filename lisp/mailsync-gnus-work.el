@@ -25,6 +25,8 @@
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-subscribe)
 (require 'mailsync-gnus-moment)
+(require 'mailsync-gnus-news)
+(require 'mailsync-gnus-headers)
 
 ;;;; Customization
 
@@ -398,12 +400,15 @@ Whoever waits for it claims the groups to which its mail went."
     (setq mailsync-gnus--last-error (cons group result))
     (mailsync-log-add 'error "%s: the check failed: %s" group result)
     (setq result 'failed))
-  (let ((news (and old new (> new old) (list group old new))))
-    (when news
-      (unless mailsync-gnus--risen
-        (setq mailsync-gnus--risen (float-time))))
+  (when (and old new (> new old))
+    (unless mailsync-gnus--risen
+      (setq mailsync-gnus--risen (float-time))))
+  (let* ((arrived (mailsync-gnus--news-end group (and items new)))
+         (news (and arrived `(,group ,(or old 0) ,new . ,arrived))))
     (dolist (item items)
-      (mailsync-gnus--item-checked item group result news))))
+      ;; Of the folders that wait for the group, one is told: the first.
+      (mailsync-gnus--item-checked item group result
+                                   (and (eq item (car (last items))) news)))))
 
 (defun mailsync-gnus--item-checked (item group result news)
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
@@ -462,12 +467,14 @@ Whoever waits for it claims the groups to which its mail went."
   "Take the answer of SERVER about groups, or notice that there is none."
   (let* ((name (mailsync-gnus--imap-name server))
          (asked (cdr (assoc name mailsync-gnus--sent)))
-         (dead (eq (mailsync-gnus--imap-state server) 'dead)))
-    (setq mailsync-gnus--sent
-          (assoc-delete-all name mailsync-gnus--sent))
-    (dolist (report (mailsync-gnus--imap-finish server))
-      (mailsync-gnus--report-imap report (cdr (assoc (car report) asked))
-                                  dead))))
+         (dead (eq (mailsync-gnus--imap-state server) 'dead))
+         (reports (mailsync-gnus--headers-finish server)))
+    (unless (eq reports 'wait)
+      (setq mailsync-gnus--sent
+            (assoc-delete-all name mailsync-gnus--sent))
+      (dolist (report reports)
+        (mailsync-gnus--report-imap report (cdr (assoc (car report) asked))
+                                    dead)))))
 
 (defun mailsync-gnus--report-imap (report items silent)
   "Take REPORT about a group that an nnimap server was asked for by ITEMS.
@@ -500,6 +507,7 @@ folders wait for it."
 
 (defun mailsync-gnus--drop-claims ()
   "Forget which groups were to be checked."
+  (mailsync-gnus--news-drop)
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)

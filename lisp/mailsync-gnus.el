@@ -18,6 +18,8 @@
 ;;   mailsync-gnus-split.el     how mail is split by the user's rules
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
 ;;   mailsync-gnus-subscribe.el what becomes of folders without a group
+;;   mailsync-gnus-news.el      which messages in a group are news
+;;   mailsync-gnus-headers.el   from whom they are, of nnimap
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
 ;;   mailsync-gnus-moment.el    whether this is a moment to do it
 ;;   mailsync-gnus.el           when; and what the core and the user call
@@ -42,6 +44,7 @@
 (require 'mailsync-gnus-moment)
 (require 'mailsync-gnus-total)
 (require 'mailsync-gnus-work)
+(require 'mailsync-gnus-news)
 
 ;;;; Customization
 
@@ -321,6 +324,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (add-hook 'gnus-started-hook #'mailsync-gnus--started)
     (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
     (mailsync-gnus--total-setup)
+    (mailsync-gnus--news-setup)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (mailsync-gnus--show-mode-line)))
@@ -334,6 +338,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (remove-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
     (remove-hook 'gnus-started-hook #'mailsync-gnus--started)
     (remove-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (mailsync-gnus--news-teardown)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (when (equal mode-line-process '("" mailsync-mode-line))

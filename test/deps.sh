@@ -52,6 +52,7 @@ test)
     need tmux tmux
     need ssh openssh-client
     need sshd openssh-server
+    need dbus-daemon dbus-daemon
     # Another machine's file system, for the tests.
     [ "$(uname)" != Linux ] || need bindfs bindfs
     need shellcheck shellcheck
