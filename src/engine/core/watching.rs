@@ -260,6 +260,7 @@ impl<C: Coalesce> Core<C> {
                         kinds: Kinds::UNKNOWN,
                         origins: Origins::LOCAL,
                         serial: self.serial,
+                        quiet: false,
                     });
                 }
             }
@@ -300,18 +301,23 @@ fn tell<C: Coalesce>(
     let Some(account) = accounts.get_mut(folder.account.0) else {
         return;
     };
-    *serial += 1;
     let Happened {
         kinds,
         open,
         synced,
     } = happened;
+    let quiet = open.is_empty() && !synced;
+    if quiet && !account.quiet {
+        return;
+    }
+    *serial += 1;
     let local = !synced || !open.is_empty();
     let mut change = Change {
         folder: folder.clone(),
         kinds,
         origins: Origins::empty(),
         serial: *serial,
+        quiet,
     };
     change.origins.set(Origins::LOCAL, local);
     change.origins.set(Origins::SYNC, synced);

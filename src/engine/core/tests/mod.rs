@@ -12,6 +12,7 @@ use super::{Action, Core, Input};
 use crate::change::AccountId;
 use crate::change::Kinds;
 use crate::coalesce::Delays;
+use crate::echo::{Claim, Claims};
 use crate::engine::config::{AccountConfig, RemoteId, RootConfig, RootId, SyncConfig};
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::schedule::{Lock, Timing};
@@ -84,6 +85,7 @@ fn accounts(accounts: &[(&str, &[&str])]) -> Vec<AccountConfig> {
             quiet: QUIET,
             longest: 10 * QUIET,
         },
+        quiet: true,
         sync: None,
         remotes: Vec::new(),
     });
@@ -205,6 +207,18 @@ impl Bench {
         let messages = HashMap::from([(directory.into(), kinds)]);
         let dirty = Dirty {
             messages,
+            ..Dirty::default()
+        };
+        self.give(Input::Dirty(RootId(root), dirty));
+    }
+
+    /// A reader has looked, and renamed a message in this directory.
+    fn looked(&mut self, root: usize, directory: &str) {
+        let mut claims = Claims::default();
+        claims.add(Claim::Quiet, Kinds::FLAGS);
+        let dirty = Dirty {
+            messages: HashMap::from([(directory.into(), Kinds::FLAGS)]),
+            claims: HashMap::from([(directory.into(), claims)]),
             ..Dirty::default()
         };
         self.give(Input::Dirty(RootId(root), dirty));
