@@ -91,6 +91,8 @@ for program in "${emacsen[@]}"; do
                 runs+=("$sync $day")
             done
         done
+        # What happens on the server does not depend on who syncs.
+        runs+=('mbsync verbatim batch split')
         check "both sides the same, Gnus, several Emacsen, troubles, runs, servers, $name" \
             together "$program" "${runs[@]}"
         for backend in nnmaildir nnimap; do
