@@ -34,9 +34,11 @@ def watcher():
 class Sshd:
     """An sshd with keys and a configuration of its own."""
 
-    def __init__(self):
-        # In a name without spaces: the far shell reads some of them.
-        self.dir = tempfile.mkdtemp(prefix="mailsync-sshd-")
+    def __init__(self, directory=None):
+        """DIRECTORY does not exist; its name has no spaces, since the far shell reads some of them."""
+        if directory:
+            os.mkdir(directory)
+        self.dir = directory or tempfile.mkdtemp(prefix="mailsync-sshd-")
         self.port, self.process = free_port(), None
         for name in ("host", "me"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.dir + "/" + name], check=True)
