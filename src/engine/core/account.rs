@@ -63,6 +63,11 @@ impl<C: Coalesce> Account<C> {
         idle && self.untold() == 0
     }
 
+    /// Whether a run of its syncer goes on.
+    pub(super) fn is_syncing(&self) -> bool {
+        (self.syncs.as_ref()).is_some_and(|it| it.scheduler.running().is_some())
+    }
+
     /// Changes of which Lisp is to be told now.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Change> {
         let syncs = self

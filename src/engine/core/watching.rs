@@ -330,6 +330,9 @@ fn tell<C: Coalesce>(
         syncs.scheduler.changed(now, &open);
     }
     account.coalescer.add(now, change);
+    if !account.is_syncing() {
+        account.coalescer.hasten(now, Some(&folder.real));
+    }
 }
 
 fn folder(account: AccountId, found: FoundFolder) -> Folder {

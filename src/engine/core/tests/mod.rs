@@ -1011,6 +1011,45 @@ fn what_the_syncer_writes_is_an_echo_and_what_others_write_is_not() {
     }
 }
 
+/// What comes after the end of the run was on its way.
+#[test]
+fn what_a_sync_has_fetched_is_told_when_that_has_ended() {
+    use crate::watch::inbox::Event::Created;
+    let pulled = |number| Created(format!("/m/a/new/17.77_{number}.host,U=5:2,").into());
+    let wait = QUIET / 10;
+    // Whether it comes before the end, whether somebody else delivers at the same time, and whether
+    // it is told a moment later.
+    for (before, others, soon) in [
+        (true, false, true),
+        (false, false, true),
+        (true, true, false),
+        (false, true, false),
+    ] {
+        let mut bench = synced(&["/m/a"]);
+        bench.give(Input::Sync(None, Some(vec![b"/m/a".to_vec()]), 0));
+        bench.ran(Event::Began {
+            run: RunId(1),
+            pid: 77,
+        });
+        bench.told();
+        if before {
+            bench.event(pulled(1));
+        }
+        if others {
+            bench.event(Created("/m/a/new/1".into()));
+        }
+        bench.ended(1, Outcome::Ok);
+        if !before {
+            bench.event(pulled(1));
+        }
+        let told = |told: Vec<String>| told.iter().any(|it| it.starts_with("work /m/a "));
+        bench.now += wait;
+        bench.give(Input::Tick);
+        assert_eq!(told(std::mem::take(&mut bench.told)), soon);
+        assert_eq!(told(bench.told()), !soon);
+    }
+}
+
 /// Which Gnus would rename while it is being sent.
 #[test]
 fn a_message_that_comes_during_a_run_of_offlineimap_is_told_after_it() {
