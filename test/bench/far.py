@@ -11,15 +11,12 @@ Emacs of its own; only one of them runs at a time, in turns.
     polling    once a minute mbsync for everything, then `gnus-group-get-new-news'
 
 Without delays: nobody waits.  Merging for 0.2 s: mailsync-watch waits for a folder to be quiet for so
-long, as it does by default, and so does the loop; mailsync is as it is by default, and waits another
-0.2 s here, and `mailsync-inter-delay'; messages come seldom enough for that not to matter.
+long, as it does by default, and so does the loop.  mailsync is as it is by default; messages come seldom
+enough for `mailsync-inter-delay' not to matter, to the chain as well.
 
 Polling is real: several messages, each in a folder of its own, at even distances within the minute; so
 their mean is half a minute and what a turn takes.  With QUICK there is no minute: the turn alone is
 measured, and the half minute is added, as the table says.
-
-What the shares are: of mailsync, without delays, when the syncer was started, when it had ended, by the
-hooks that tell of it.
 """
 import os
 import random
@@ -42,7 +39,7 @@ FOLDERS = 30
 BUSY = ["INBOX", "f1", "f2", "f3", "f4"]  # the folders that get mail
 MESSAGES = 100 if QUICK else 1000  # in each of these
 ROUNDS = 1 if QUICK else 2
-TIMES = 3 if QUICK else 10  # messages a round
+TIMES = 3 if QUICK else 8  # messages a round
 MINUTES = 2
 SERVER = "nnmaildir+fix"
 MERGING = "0.2"  # mailsync-watch's default
@@ -221,10 +218,9 @@ def main():
         table.row(f"a message until it is shown, {name}, ms, median", [*map(median, (ours, theirs, polled))],
                   goal("1.5 times the chain", 1.5 * median(ours) <= median(theirs)))
         table.row("  least and most", [*map(spread, (ours, theirs, polled))])
-        # A median of even distances is their mean.
     table.print()
     print(f"{ROUNDS * TIMES} messages a row of mailsync and of the chain, one at a time, in 5 folders with "
-          f"{MESSAGES:,} messages each; 30 folders.")
+          f"{MESSAGES:,} messages each; {FOLDERS} folders.")
     if QUICK:
         print(f"Polling: {len(polled)} turns without waiting for them, and the half minute that one waits on average.")
     else:
