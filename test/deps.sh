@@ -66,6 +66,8 @@ bench)
     need offlineimap offlineimap3
     need dovecot dovecot-imapd
     need strace strace
+    need ssh openssh-client
+    need sshd openssh-server
     ;;
 esac
 

@@ -92,6 +92,8 @@ for program in "${emacsen[@]}"; do
             done
         done
         runs+=('mbsync verbatim batch split-local' 'mbsync verbatim batch split-local-imap')
+        # What happens on the server does not depend on who syncs.
+        runs+=('mbsync verbatim batch attach')
         check "both sides the same, Gnus, several Emacsen, troubles, runs, servers, $name" \
             together "$program" "${runs[@]}"
         for backend in nnmaildir nnimap; do
