@@ -23,6 +23,7 @@
 (require 'mailsync-gnus-sources)
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-moment)
+(require 'mailsync-gnus-summary)
 
 ;;;; Customization
 
@@ -369,7 +370,8 @@ Whoever waits for it claims the groups to which its mail went."
       (unless mailsync-gnus--risen
         (setq mailsync-gnus--risen (float-time))))
     (dolist (item items)
-      (mailsync-gnus--item-checked item group result news))))
+      (mailsync-gnus--item-checked item group result news)))
+  (mailsync-gnus--summary-checked group))
 
 (defun mailsync-gnus--item-checked (item group result news)
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
@@ -459,6 +461,7 @@ folders wait for it."
 
 (defun mailsync-gnus--drop-claims ()
   "Forget which groups were to be checked."
+  (mailsync-gnus--summary-drop)
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
