@@ -110,7 +110,7 @@ waiting or without losing something, it is as with `message'."
 (defvar nntp-server-buffer)
 
 (declare-function gnus-agent-get-undownloaded-list "gnus-agent" ())
-(declare-function gnus-agent-method-p "gnus-agent" (method-or-server))
+(declare-function gnus-agent-method-p "gnus" (method-or-server))
 (declare-function gnus-article-sort-by-number "gnus-sum" (h1 h2))
 (declare-function gnus-dup-suppress-articles "gnus-dup" ())
 (declare-function gnus-ephemeral-group-p "gnus" (group))

@@ -15,6 +15,7 @@
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
+;;   mailsync-gnus-summary.el   what happens to a Summary that is open
 ;;   mailsync-gnus-moment.el    whether this is a moment to do it
 ;;   mailsync-gnus.el           when; and what the core and the user call
 ;;
