@@ -69,6 +69,10 @@ waiting or without losing something, it is as with `message'."
 (defvar mailsync-gnus--summary-refusals 0
   "How often in a row the moment was not right.")
 
+(defvar-local mailsync-gnus--summary-flags nil
+  "What was read and marked in this group when it was last looked at.
+An alist from mark to ranges, `read' being one of them.")
+
 (defvar-local mailsync-gnus--summary-told nil
   "What was said in this Summary: (HIGHEST . TEXT), the article's number first.")
 
@@ -93,6 +97,8 @@ waiting or without losing something, it is as with `message'."
 (defvar gnus-newsgroup-limit)
 (defvar gnus-newsgroup-limits)
 (defvar gnus-newsgroup-name)
+(defvar gnus-newsgroup-marked)
+(defvar gnus-newsgroup-reads)
 (defvar gnus-newsgroup-selected-overlay)
 (defvar gnus-newsgroup-sparse)
 (defvar gnus-newsgroup-unexist)
@@ -100,6 +106,7 @@ waiting or without losing something, it is as with `message'."
 (defvar gnus-newsgroup-unseen)
 (defvar gnus-newsgroup-unselected)
 (defvar gnus-number)
+(defvar gnus-read-mark)
 (defvar gnus-show-threads)
 (defvar gnus-summary-buffer)
 (defvar gnus-summary-mark-below)
@@ -163,6 +170,7 @@ In that Summary's buffer."
   (when-let* ((buffer (mailsync-gnus--summary-buffer group)))
     (with-current-buffer buffer
       (mailsync-gnus--summary-note-gone group)
+      (mailsync-gnus--summary-note-flags group)
       (when (and mailsync-gnus-update-summary
                  (mailsync-gnus--summary-new group))
         (if (or (eq mailsync-gnus-update-summary 'message)
@@ -181,6 +189,70 @@ never hear of them again."
           gnus-newsgroup-unreads
           (seq-remove (lambda (number) (mailsync-gnus--in-range-p number gone))
                       gnus-newsgroup-unreads))))
+
+;;;; What others do to the articles of an open Summary
+
+(defun mailsync-gnus--summary-entered ()
+  "Note which articles of this Summary are read and marked.
+For `gnus-select-group-hook'."
+  (let ((info (and (stringp gnus-newsgroup-name)
+                   (mailsync-gnus--entry gnus-newsgroup-name)
+                   (mailsync-gnus--info gnus-newsgroup-name))))
+    (setq mailsync-gnus--summary-flags
+          (and info
+               (copy-tree (cons (cons 'read (mailsync-gnus--info-read info))
+                                (mailsync-gnus--info-marks info)))))))
+
+(defun mailsync-gnus--summary-note-flags (group)
+  "Note in this Summary which flags of GROUP somebody else has changed.
+Nothing is drawn.  But when the user leaves it, Gnus makes the flags
+what they are here, and would undo what was done elsewhere."
+  (let ((before mailsync-gnus--summary-flags))
+    (mailsync-gnus--summary-entered)
+    (when before
+      (let ((now mailsync-gnus--summary-flags))
+        (pcase-dolist (`(,name . ,mark) (cons '(nil . read)
+                                              gnus-article-mark-lists))
+          (unless (or (assq mark gnus-article-special-mark-lists)
+                      (equal (cdr (assq mark before)) (cdr (assq mark now))))
+            (pcase-let ((`(,set ,unset)
+                         (mailsync-gnus--summary-changes
+                          (cdr (assq mark before)) (cdr (assq mark now)))))
+              (if name
+                  (mailsync-gnus--summary-mark
+                   (intern (format "gnus-newsgroup-%s" name)) set unset)
+                (mailsync-gnus--summary-mark 'gnus-newsgroup-unreads unset set)
+                (dolist (number set)
+                  (push (cons number gnus-read-mark)
+                        gnus-newsgroup-reads))))))
+        ;; What is ticked or dormant is not among the unread ones.
+        (setq gnus-newsgroup-unreads
+              (seq-difference gnus-newsgroup-unreads
+                              (append gnus-newsgroup-marked
+                                      gnus-newsgroup-dormant)
+                              #'eql))))
+    (ignore group)))
+
+(defun mailsync-gnus--summary-changes (before now)
+  "The articles of this Summary that are in NOW but not in BEFORE, and the others.
+BEFORE and NOW are ranges; return a list of two lists."
+  (let ((set nil) (unset nil))
+    (dolist (number gnus-newsgroup-articles)
+      (let ((was (mailsync-gnus--in-range-p number before))
+            (is (mailsync-gnus--in-range-p number now)))
+        (cond ((and is (not was)) (push number set))
+              ((and was (not is)) (push number unset)))))
+    (list (nreverse set) (nreverse unset))))
+
+(defun mailsync-gnus--summary-mark (variable set unset)
+  "Add the articles SET to VARIABLE's, and take UNSET away."
+  (when (and (boundp variable) (or set unset))
+    (set variable (gnus-sorted-nunion
+                   (sort (seq-difference (symbol-value variable) unset #'eql)
+                         #'<)
+                   (copy-sequence set)))))
+
+;;;; Whether articles can be inserted
 
 (defun mailsync-gnus--summary-why-not (group)
   "Why articles cannot be inserted into the Summary of GROUP, or nil.

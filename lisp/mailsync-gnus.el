@@ -36,6 +36,7 @@
 (require 'mailsync-gnus-sources)
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-moment)
+(require 'mailsync-gnus-summary)
 (require 'mailsync-gnus-work)
 
 ;;;; Customization
@@ -312,6 +313,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (add-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
     (add-hook 'gnus-started-hook #'mailsync-gnus--started)
     (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (add-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (mailsync-gnus--show-mode-line)))
@@ -325,6 +327,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (remove-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
     (remove-hook 'gnus-started-hook #'mailsync-gnus--started)
     (remove-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (remove-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (when (equal mode-line-process '("" mailsync-mode-line))

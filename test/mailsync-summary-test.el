@@ -390,6 +390,50 @@ The group has the threads a with b and c, d, and e with f."
        (should (= (fixture-unread group)
                   (length (mailsync-gnus-test--unseen "folder000"))))))))
 
+(defun mailsync-summary-test--seen ()
+  "The subjects of the messages that are read on the disk, with their flags."
+  (sort (cl-loop for file in (mailsync-gnus-test--files "folder000")
+                 when (string-match
+                       "\\.\\([a-z]+\\)\\(,[^:]*\\)?:2,\\([A-Z]*S.*\\)\\'" file)
+                 collect (concat (match-string 1 file) " "
+                                 (match-string 3 file)))
+        #'string<))
+
+(ert-deftest mailsync-summary-test-flags-elsewhere ()
+  "What another program does to flags survives the end of an open Summary."
+  (dolist (option '(nil insert))
+    (dolist (backend '(nnmaildir nnimap))
+      (mailsync-summary-test--call
+       backend
+       (lambda (group)
+         (setq mailsync-gnus-update-summary option)
+         (cl-flet ((flag (subject flags)
+                     (let ((file (cl-find-if
+                                  (lambda (file)
+                                    (string-match-p (format "\\.%s\\>" subject)
+                                                    file))
+                                  (mailsync-gnus-test--files "folder000"))))
+                       (rename-file
+                        file
+                        (expand-file-name
+                         (format "../cur/%s:2,%s"
+                                 (car (split-string (file-name-nondirectory file)
+                                                    ":"))
+                                 flags)
+                         (file-name-directory file))))))
+           ;; The user reads one, and marks it as unread again.
+           (mailsync-summary-test--goto "c")
+           (gnus-summary-mark-article nil gnus-read-mark)
+           (gnus-summary-mark-article nil gnus-unread-mark)
+           (flag "d" "S")
+           (flag "e" "FS")
+           (mailsync-summary-test--look group 'flags)
+           (gnus-summary-exit)
+           (mailsync-summary-test--look group 'unknown)
+           (should (equal (list (fixture-unread group)
+                                (mailsync-summary-test--seen))
+                          '(4 ("d S" "e FS"))))))))))
+
 (ert-deftest mailsync-summary-test-edited ()
   "While an article is being edited nothing is inserted."
   (mailsync-summary-test--each
