@@ -47,7 +47,7 @@ waiting or without losing something, it is as with `message'."
 
 ;;;; Internal variables
 
-(defconst mailsync-gnus--summary-max 2000
+(defconst mailsync-gnus--summary-max 1000
   "Insert nothing into a Summary with more lines: it would take too long.")
 
 (defconst mailsync-gnus--summary-new-max 200
