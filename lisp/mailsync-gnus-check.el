@@ -22,10 +22,12 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'seq)
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-topics)
 (require 'mailsync-gnus-total)
+(require 'mailsync-gnus-ranges)
 
 ;;;; Customization
 
@@ -43,16 +45,6 @@ server does not answer."
   :group 'mailsync-gnus
   :package-version '(mailsync . "0.1.0"))
 
-(defcustom mailsync-gnus-vanished-limit 500
-  "Look for vanished messages in groups with at most so many unread ones.
-nnmaildir never notices that an unread message was deleted by
-another program, and to ask for each unread message takes time
-that grows with their number.  In a larger group such messages
-stay in the count until you enter the group."
-  :type 'natnum
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
-
 ;;;; Internal variables
 
 (defconst mailsync-gnus--gc-threshold (* 64 1024 1024)
@@ -65,6 +57,13 @@ Each one costs some milliseconds, for it is read and indexed.")
 
 (defconst mailsync-gnus--arrivals-max-in-hurry 3
   "`mailsync-gnus--arrivals-max' while the user types.")
+
+(defconst mailsync-gnus--vanished-few 10
+  "Have nnmaildir forget so many vanished messages, then look at the clock.")
+
+(defvar mailsync-gnus--vanished-time 0.5
+  "Have nnmaildir forget vanished messages for so many seconds in one go.
+Input ends that earlier.")
 
 (defvar mailsync-gnus--hurry nil
   "Non-nil while the user types: do no more than is necessary.")
@@ -114,6 +113,8 @@ nnmaildir was shown last.")
 (declare-function gnus-retrieve-headers "gnus-int"
                   (articles group &optional fetch-old))
 (declare-function gnus-status-message "gnus-int" (command-method))
+(declare-function nnmaildir-base-name-to-article-number "nnmaildir"
+                  (base-name group-name server-address-string))
 
 (declare-function mailsync-gnus--news-begin "mailsync-gnus-news" (group))
 
@@ -297,9 +298,8 @@ KINDS say what happened in it.  This waits for the server where there is one."
   (let* ((info (mailsync-gnus--info group))
          (method (gnus-find-method-for-group group))
          (nnmaildir (eq (car method) 'nnmaildir)))
-    (when nnmaildir
-      (mailsync-gnus--forget-vanished group kinds))
     (let ((more nil)
+          (left nil)
           ;; Emacs 28 would wait for the disk, for each new message.
           ;; What nnmaildir writes here is only its cache.
           (write-region-inhibit-fsync
@@ -311,9 +311,16 @@ KINDS say what happened in it.  This waits for the server where there is one."
         ;; Messages that only arrived are counted without it, and it
         ;; is the expensive part.
         (unless (or more (mailsync-gnus--arrivals-only-p method kinds))
-          (gnus-request-update-info info method))
-        (mailsync-gnus--count-and-draw info)
-        (if more 'partial 'checked)))))
+          (gnus-request-update-info info method)
+          (when nnmaildir
+            (setq left (mailsync-gnus--forget-vanished info method kinds))))
+        ;; The count shall be right at once.  nnmaildir keeps what is in
+        ;; INFO until a flag changes, so they must not stay in it.
+        (let ((read (mailsync-gnus--info-read info)))
+          (mailsync-gnus--add-read info left)
+          (mailsync-gnus--count-and-draw info)
+          (when left (setf (nth 2 info) read)))
+        (if (or more left) 'partial 'checked)))))
 
 (defun mailsync-gnus--with-few-arrivals (group method more function)
   "Call FUNCTION, which scans GROUP of METHOD, and return its value.
@@ -380,17 +387,62 @@ messages little by little."
   (and (eq (car method) 'nnmaildir)
        (equal kinds '(new))))
 
-(defun mailsync-gnus--forget-vanished (group kinds)
-  "Make nnmaildir forget what vanished from GROUP, if KINDS say that some did.
-Asking for the headers of a message whose file is gone does that."
-  (when (or (memq 'gone kinds) (memq 'unknown kinds))
-    (require 'gnus-sum)
-    ;; The number shown is cheaper to have than the list, but more
-    ;; than the list is never shown.
-    (let ((unread (mailsync-gnus--unread group)))
-      (when (and unread (< 0 unread) (<= unread mailsync-gnus-vanished-limit))
-        (when-let* ((articles (gnus-list-of-unread-articles group)))
-          (gnus-retrieve-headers (sort (copy-sequence articles) #'<) group))))))
+;;;; What vanished
+
+(defun mailsync-gnus--forget-vanished (info method kinds)
+  "Have METHOD forget what vanished from INFO's group, if KINDS say that some did.
+nnmaildir forgets a message when it is asked for the headers and
+finds no file.  That takes time which grows with the group, so some
+may be left for the next time: return these.  The group must have
+been scanned, and INFO updated, just now."
+  (when-let* (((or (memq 'gone kinds) (memq 'unknown kinds)))
+              (group (car info))
+              (vanished (mailsync-gnus--vanished group method))
+              (end (+ (float-time) mailsync-gnus--vanished-time)))
+    (while (and vanished
+                (progn
+                  (gnus-retrieve-headers
+                   (seq-take vanished mailsync-gnus--vanished-few) group)
+                  (setq vanished
+                        (nthcdr mailsync-gnus--vanished-few vanished))
+                  (and (< (float-time) end) (not (input-pending-p))))))
+    ;; The first of the group may be gone, or all.
+    (gnus-activate-group group nil nil method)
+    (gnus-request-update-info info method)
+    vanished))
+
+(defun mailsync-gnus--vanished (group method)
+  "The messages of GROUP of METHOD whose files are gone, ascending.
+To nnmaildir they are unread, whatever they were.  A file's name
+says which message it is.  The other way round, from each unread
+message to its file, would take seconds in a large group."
+  (require 'gnus-sum)
+  (when-let* ((unread (gnus-list-of-unread-articles group))
+              (directory (mailsync-gnus--nnmaildir-directory group method)))
+    (let* ((missing (make-hash-table :test #'eql :size (length unread)))
+           (name (mailsync-gnus--real-name group))
+           (unseen nil)
+           (seen nil)
+           (look (lambda (file)
+                   (remhash (nnmaildir-base-name-to-article-number
+                             (substring file 0 (string-search ":" file))
+                             name (nth 1 method))
+                            missing)
+                   (= 0 (hash-table-count missing)))))
+      (dolist (number unread) (puthash number t missing))
+      ;; Mostly these are all, and they are few.
+      (dolist (file (mailsync-gnus--message-files directory))
+        (if (string-match-p ":2,[A-Z]*S" file)
+            (push file seen)
+          (push file unseen)))
+      (cl-loop for file in (nconc unseen seen)
+               until (funcall look file))
+      (sort (hash-table-keys missing) #'<))))
+
+(defun mailsync-gnus--message-files (directory)
+  "The names of the files in the maildir DIRECTORY that are messages."
+  (cl-loop for sub in '("new" "cur")
+           nconc (directory-files (concat directory "/" sub) nil "\\`[^.]" t)))
 
 (defun mailsync-gnus--count-and-draw (info &optional update)
   "Count the unread messages of the group of INFO and draw its line.

@@ -25,6 +25,7 @@
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
+(require 'mailsync-gnus-flags)
 
 ;;;; Customization
 
@@ -96,6 +97,7 @@ nnimap has one connection per server and `nntp-server-buffer'.")
   buffer process       ; of the connection
   token infos old      ; what was asked, and the counts then
   reports              ; what was answered, while headers are asked for
+  read                 ; the ranges of read messages then
   tag                  ; of the answer that comes last
   searched             ; end of what was searched for it
   deadline             ; timer
@@ -188,6 +190,8 @@ or if the answer was there at once."
                   (setf (mailsync-gnus--imap-method server) method
                         (mailsync-gnus--imap-infos server) infos
                         (mailsync-gnus--imap-old server) old
+                        (mailsync-gnus--imap-read server)
+                        (mailsync-gnus--read-ranges infos)
                         (mailsync-gnus--imap-token server) token
                         (mailsync-gnus--imap-wake server) wake
                         (mailsync-gnus--imap-state server) 'asked)
@@ -300,7 +304,7 @@ a while, this timer comes before the answer is read."
                (condition-case err
                    (mailsync-gnus--quietly
                      (mailsync-gnus--imap-take
-                      (mailsync-gnus--imap-method server) infos token refused)
+                      server infos token refused)
                      'checked)
                  (error (error-message-string err))))))
     (cond
@@ -323,18 +327,44 @@ a while, this timer comes before the answer is read."
                        (mailsync-gnus--unread group)))
                groups old)))
 
-(defun mailsync-gnus--imap-take (method infos token refused)
-  "Give Gnus the answer of METHOD for INFOS, which TOKEN stands for.
+(defun mailsync-gnus--imap-take (server infos token refused)
+  "Give Gnus the answer of SERVER for INFOS, which TOKEN stands for.
 The groups in the alist REFUSED are left as they are."
   ;; Not when it was asked: the user may have looked since, and moved.
   (mapc #'mailsync-gnus--news-begin (mapcar #'car infos))
+  (let ((flags (with-current-buffer (mailsync-gnus--imap-buffer server)
+                 (mailsync-gnus--answered-flags token))))
+    (mailsync-gnus--imap-give (mailsync-gnus--imap-method server) infos token)
+    (mailsync-gnus--imap-take-flags infos (mailsync-gnus--imap-read server)
+                                    flags))
+  (mailsync-gnus--imap-count infos refused))
+
+(defun mailsync-gnus--read-ranges (infos)
+  "Copies of the ranges of read messages of INFOS."
+  (mapcar (lambda (info) (copy-tree (mailsync-gnus--info-read info))) infos))
+
+(defun mailsync-gnus--imap-take-flags (infos read flags)
+  "Take from INFOS the marks that are gone according to FLAGS.
+READ are the ranges of messages that were read when the server was asked,
+FLAGS is the value of `mailsync-gnus--answered-flags'."
+  (cl-mapc (lambda (info ranges)
+             (mailsync-gnus--take-flags-away
+              info ranges
+              (cdr (assoc (mailsync-gnus--real-name (car info)) flags))))
+           infos read))
+
+(defun mailsync-gnus--imap-give (method infos token)
+  "Have Gnus take the answer of METHOD for INFOS, which TOKEN stands for."
   ;; The answer is there.  Should nnimap wait for more all the same,
   ;; it shall not wait long.
   (unless (with-timeout (mailsync-gnus-imap-open-timeout nil)
             (mailsync-gnus--with-imap-buffer
               (gnus-finish-retrieve-group-infos method infos token))
             t)
-    (error "The answer of %s is not complete" (nth 1 method)))
+    (error "The answer of %s is not complete" (nth 1 method))))
+
+(defun mailsync-gnus--imap-count (infos refused)
+  "Count and draw the groups of INFOS, except those in the alist REFUSED."
   (let ((changed nil))
     (dolist (info infos)
       (let ((group (car info)))
@@ -377,6 +407,7 @@ Its answer must be there still."
         (mailsync-gnus--imap-token server) nil
         (mailsync-gnus--imap-infos server) nil
         (mailsync-gnus--imap-old server) nil
+        (mailsync-gnus--imap-read server) nil
         (mailsync-gnus--imap-reports server) nil))
 
 (defun mailsync-gnus--imap-drop (server)
@@ -428,7 +459,10 @@ Signals an error if there is none."
           (if (eq (mailsync-gnus--imap-state server) 'idle)
               mailsync-gnus--imap-buffer-name
             (concat mailsync-gnus--imap-buffer-name " now")))
+         (read (mailsync-gnus--read-ranges infos))
          (token (mailsync-gnus--imap-early method infos))
+         ;; nnimap takes it to pieces.
+         (asked (copy-sequence token))
          (process-buffer (nnimap-find-process-buffer
                           (get-buffer mailsync-gnus--imap-buffer-name)))
          (done nil))
@@ -438,6 +472,10 @@ Signals an error if there is none."
         (setq done (with-timeout (mailsync-gnus-imap-timeout nil)
                      (mailsync-gnus--with-imap-buffer
                        (gnus-finish-retrieve-group-infos method infos token))
+                     (mailsync-gnus--imap-take-flags
+                      infos read
+                      (with-current-buffer process-buffer
+                        (mailsync-gnus--answered-flags asked)))
                      t))
       (unless (and done (eq (mailsync-gnus--imap-state server) 'idle))
         ;; Killing the buffer ends its process as well.

@@ -27,6 +27,7 @@
 (require 'mailsync-gnus-moment)
 (require 'mailsync-gnus-news)
 (require 'mailsync-gnus-headers)
+(require 'mailsync-gnus-summary)
 
 ;;;; Customization
 
@@ -408,7 +409,8 @@ Whoever waits for it claims the groups to which its mail went."
     (dolist (item items)
       ;; Of the folders that wait for the group, one is told: the first.
       (mailsync-gnus--item-checked item group result
-                                   (and (eq item (car (last items))) news)))))
+                                   (and (eq item (car (last items))) news))))
+  (mailsync-gnus--summary-checked group))
 
 (defun mailsync-gnus--item-checked (item group result news)
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
@@ -508,6 +510,7 @@ folders wait for it."
 (defun mailsync-gnus--drop-claims ()
   "Forget which groups were to be checked."
   (mailsync-gnus--news-drop)
+  (mailsync-gnus--summary-drop)
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)

@@ -21,6 +21,7 @@
 ;;   mailsync-gnus-news.el      which messages in a group are news
 ;;   mailsync-gnus-headers.el   from whom they are, of nnimap
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
+;;   mailsync-gnus-summary.el   what happens to a Summary that is open
 ;;   mailsync-gnus-moment.el    whether this is a moment to do it
 ;;   mailsync-gnus.el           when; and what the core and the user call
 ;;
@@ -43,6 +44,7 @@
 (require 'mailsync-gnus-subscribe)
 (require 'mailsync-gnus-moment)
 (require 'mailsync-gnus-total)
+(require 'mailsync-gnus-summary)
 (require 'mailsync-gnus-work)
 (require 'mailsync-gnus-news)
 
@@ -325,6 +327,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
     (mailsync-gnus--total-setup)
     (mailsync-gnus--news-setup)
+    (add-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (mailsync-gnus--show-mode-line)))
@@ -339,6 +342,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (remove-hook 'gnus-started-hook #'mailsync-gnus--started)
     (remove-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
     (mailsync-gnus--news-teardown)
+    (remove-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (when (equal mode-line-process '("" mailsync-mode-line))
