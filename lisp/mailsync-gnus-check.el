@@ -8,7 +8,8 @@
 
 ;; How a group is checked without disturbing the user; when, and which, is
 ;; for mailsync-gnus.el, and nnimap's, of which many can be checked at once
-;; and without waiting, are for mailsync-gnus-imap.el.
+;; and without waiting, are for mailsync-gnus-imap.el.  How nnmaildir is kept
+;; from looking at more than it must is for mailsync-gnus-maildir.el.
 ;;
 ;; Gnus's command, `gnus-group-get-new-news-this-group', moves point,
 ;; closes the group and prints.  So its parts are called instead, the
@@ -24,6 +25,7 @@
 (require 'cl-lib)
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
+(require 'mailsync-gnus-maildir)
 
 ;;;; Customization
 
@@ -57,24 +59,6 @@ stay in the count until you enter the group."
   "`gc-cons-threshold' during a check.
 At its default most of the time of a check is garbage collection.")
 
-(defconst mailsync-gnus--arrivals-max 10
-  "Let nnmaildir take in so many new messages at most in one go.
-Each one costs some milliseconds, for it is read and indexed.")
-
-(defconst mailsync-gnus--arrivals-max-in-hurry 3
-  "`mailsync-gnus--arrivals-max' while the user types.")
-
-(defvar mailsync-gnus--hurry nil
-  "Non-nil while the user types: do no more than is necessary.")
-
-(defvar mailsync-gnus--partial (make-hash-table :test #'equal)
-  "Group, some of whose new messages were taken in, to (OLD . FILES).
-OLD is the number of unread messages before, FILES are those that
-nnmaildir was shown last.")
-
-(defvar mailsync-gnus--directory-files #'directory-files
-  "The function by which nnmaildir lists a directory during a check.")
-
 ;;;; Declarations
 
 (defvar gnus-after-getting-new-news-hook)
@@ -85,7 +69,6 @@ nnmaildir was shown last.")
 (defvar gnus-group-marked)
 (defvar gnus-group-update-group-hook)
 (defvar gnus-inhibit-demon)
-(defvar gnus-parameters)
 (defvar gnus-verbose)
 (defvar gnus-verbose-backends)
 (defvar mail-source-ignore-errors)
@@ -102,8 +85,6 @@ nnmaildir was shown last.")
                   (&optional n dont-scan))
 (declare-function gnus-group-update-group "gnus-group"
                   (group &optional visible-only info-unchanged))
-(declare-function gnus-group-find-parameter "gnus"
-                  (group &optional symbol allow-list))
 (declare-function gnus-list-of-unread-articles "gnus-sum" (group))
 (declare-function gnus-request-update-info "gnus-int" (info command-method))
 (declare-function gnus-retrieve-headers "gnus-int"
@@ -281,80 +262,21 @@ KINDS say what happened in it.  This waits for the server where there is one."
     (when nnmaildir
       (mailsync-gnus--forget-vanished group kinds))
     (let ((more nil)
+          (light (mailsync-gnus--arrivals-only-p method kinds))
           ;; Emacs 28 would wait for the disk, for each new message.
           ;; What nnmaildir writes here is only its cache.
           (write-region-inhibit-fsync
            (or nnmaildir write-region-inhibit-fsync)))
-      (if (not (mailsync-gnus--with-few-arrivals group method
+      (if (not (mailsync-gnus--helping-scan group method light
                  (lambda () (setq more t))
                  (lambda () (gnus-activate-group group 'scan nil method))))
           (mailsync-gnus--status-message group)
         ;; Messages that only arrived are counted without it, and it
         ;; is the expensive part.
-        (unless (or more (mailsync-gnus--arrivals-only-p method kinds))
+        (unless (or more light)
           (gnus-request-update-info info method))
         (mailsync-gnus--count-and-draw info)
         (if more 'partial 'checked)))))
-
-(defun mailsync-gnus--with-few-arrivals (group method more function)
-  "Call FUNCTION, which scans GROUP of METHOD, and return its value.
-nnmaildir sees a few of many new messages only; then MORE is
-called too.  It moves what it sees to cur/, so the next scan sees
-the next ones."
-  (declare (indent 2))
-  (if (not (and (eq (car method) 'nnmaildir)
-                (not (assq 'directory-files (cddr method)))
-                ;; There it moves nothing.  It asks for its parameters
-                ;; by either name.
-                (not (gnus-group-find-parameter group 'read-only))
-                (not (gnus-group-find-parameter
-                      (mailsync-gnus--real-name group) 'read-only))))
-      (funcall function)
-    (let* ((limit (if mailsync-gnus--hurry
-                      mailsync-gnus--arrivals-max-in-hurry
-                    mailsync-gnus--arrivals-max))
-           (mailsync-gnus--directory-files
-            (lambda (directory &rest args)
-              (let ((files (apply #'directory-files directory args)))
-                (if (and (nthcdr limit files)
-                         (equal (file-name-nondirectory
-                                 (directory-file-name directory))
-                                "new"))
-                    (let ((oldest (mailsync-gnus--oldest
-                                   group directory (copy-sequence files) limit)))
-                      (when (< (length oldest) (length files))
-                        (funcall more))
-                      oldest)
-                  files))))
-           ;; A parameter that nnmaildir evaluates; of any group, but
-           ;; only this one is scanned.
-           (gnus-parameters
-            (cons '("" (directory-files . mailsync-gnus--directory-files))
-                  gnus-parameters)))
-      (funcall function))))
-
-(defun mailsync-gnus--oldest (group directory files limit)
-  "The oldest of FILES in DIRECTORY, that of new messages of GROUP.
-LIMIT of them, or all if what was given to nnmaildir the last
-time is still there: then something keeps it from taking in its
-messages little by little."
-  (let* ((partial (or (gethash group mailsync-gnus--partial)
-                      (puthash group (cons nil nil) mailsync-gnus--partial)))
-         (rest (sort files #'string<))
-         (oldest nil)
-         (counted nil))
-    (if (cl-some (lambda (file) (member file rest)) (cdr partial))
-        rest
-      (while (and rest (< (length counted) limit))
-        (let ((file (pop rest)))
-          (push file oldest)
-          ;; It waits with a file that is dated in the future.
-          (unless (time-less-p nil (file-attribute-modification-time
-                                    (file-attributes
-                                     (expand-file-name file directory))))
-            (push file counted))))
-      (setcdr partial counted)
-      oldest)))
 
 (defun mailsync-gnus--arrivals-only-p (method kinds)
   "Non-nil if METHOD need not be asked for flags after what KINDS say."

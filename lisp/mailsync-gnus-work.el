@@ -462,6 +462,7 @@ folders wait for it."
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
+  (clrhash mailsync-gnus--known)
   (clrhash mailsync-gnus--shown)
   (setq mailsync-gnus--fetches nil
         mailsync-gnus--queue nil

@@ -12,6 +12,7 @@
 ;;   mailsync-gnus-folders.el   which groups show a folder
 ;;   mailsync-gnus-items.el     the folders that wait, and who waits for them
 ;;   mailsync-gnus-check.el     how a group is checked without disturbing
+;;   mailsync-gnus-maildir.el   how nnmaildir's cost no more than what is new
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
