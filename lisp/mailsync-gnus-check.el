@@ -55,6 +55,9 @@ stay in the count until you enter the group."
 
 ;;;; Internal variables
 
+(defvar mailsync-gnus--costs (make-hash-table :test #'equal)
+  "Group of nnmaildir to the seconds that a look at it in full takes.")
+
 (defconst mailsync-gnus--gc-threshold (* 64 1024 1024)
   "`gc-cons-threshold' during a check.
 At its default most of the time of a check is garbage collection.")
@@ -258,7 +261,8 @@ KINDS say what happened in it.  This waits for the server where there is one."
   "Check GROUP by the parts of the command; KINDS say what happened in it."
   (let* ((info (mailsync-gnus--info group))
          (method (gnus-find-method-for-group group))
-         (nnmaildir (eq (car method) 'nnmaildir)))
+         (nnmaildir (eq (car method) 'nnmaildir))
+         (start (float-time)))
     (when nnmaildir
       (mailsync-gnus--forget-vanished group kinds))
     (let ((more nil)
@@ -274,9 +278,19 @@ KINDS say what happened in it.  This waits for the server where there is one."
         ;; Messages that only arrived are counted without it, and it
         ;; is the expensive part.
         (unless (or more light)
-          (gnus-request-update-info info method))
+          (gnus-request-update-info info method)
+          (when nnmaildir
+            (mailsync-gnus--note-cost group (- (float-time) start))))
         (mailsync-gnus--count-and-draw info)
         (if more 'partial 'checked)))))
+
+(defun mailsync-gnus--note-cost (group seconds)
+  "Note that a look at GROUP in full took SECONDS.
+One that finds that nothing has changed is cheap, but the next
+one may not be."
+  (puthash group
+           (max seconds (/ (gethash group mailsync-gnus--costs 0) 2.0))
+           mailsync-gnus--costs))
 
 (defun mailsync-gnus--arrivals-only-p (method kinds)
   "Non-nil if METHOD need not be asked for flags after what KINDS say."
