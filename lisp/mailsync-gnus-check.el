@@ -278,7 +278,8 @@ KINDS say what happened in it.  This waits for the server where there is one."
         ;; Messages that only arrived are counted without it, and it
         ;; is the expensive part.
         (unless (or more light)
-          (gnus-request-update-info info method)
+          (mailsync-gnus--helping-look group method
+            (lambda () (gnus-request-update-info info method)))
           (when nnmaildir
             (mailsync-gnus--note-cost group (- (float-time) start))))
         (mailsync-gnus--count-and-draw info)

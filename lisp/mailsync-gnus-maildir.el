@@ -24,6 +24,9 @@
 ;; or the full look that follows in an idle moment, finds that cur/ has been
 ;; modified, and lists all of it.
 
+;; A look at the flags lists cur/ once for each flag.  There it is helped by
+;; one list for all of them.
+
 ;;; Code:
 
 (require 'cl-lib)
@@ -225,6 +228,57 @@ It is there for the modification time only."
       (setq attributes (copy-sequence attributes))
       (setf (nth 5 attributes) told)
       attributes)))
+
+;;;; Flags
+
+(defun mailsync-gnus--helping-look (group method function)
+  "Call FUNCTION, which looks at the flags of GROUP of METHOD."
+  (declare (indent 2))
+  (if (not (mailsync-gnus--helped-p group method))
+      (funcall function)
+    (let* ((flags nil)
+           (mailsync-gnus--directory-files
+            (lambda (directory &optional full match nosort)
+              (let ((flag (and (not full)
+                               (equal "cur" (mailsync-gnus--subdirectory
+                                             directory))
+                               (mailsync-gnus--flag-looked-for match))))
+                (if (not flag)
+                    (directory-files directory full match nosort)
+                  ;; Not before nnmaildir has noted when cur/ had been
+                  ;; modified.
+                  (unless flags
+                    (setq flags (mailsync-gnus--flags directory)))
+                  (aref flags (- flag ?A))))))
+           (gnus-parameters
+            (cons '("" (directory-files . mailsync-gnus--directory-files))
+                  gnus-parameters)))
+      (funcall function))))
+
+(defun mailsync-gnus--flag-looked-for (match)
+  "The flag whose messages MATCH matches, nil if it is something else."
+  (let ((prefix "\\`[^.].*:2,[A-Z]*"))
+    (and (stringp match)
+         (= (length match) (1+ (length prefix)))
+         (string-prefix-p prefix match)
+         (<= ?A (aref match (length prefix)) ?Z)
+         (aref match (length prefix)))))
+
+(defun mailsync-gnus--flags (directory)
+  "The names in DIRECTORY, a cur/, with each of the flags A to Z, a vector."
+  (let ((flags (make-vector 26 nil))
+        (case-fold-search nil))
+    (save-match-data
+      (dolist (name (directory-files directory nil "\\`[^.].*:2,[A-Z]" t))
+        (string-match ":2,[A-Z]+" name)
+        (let ((at (+ 3 (match-beginning 0)))
+              (end (match-end 0)))
+          (while (< at end)
+            (let ((index (- (aref name at) ?A)))
+              (unless (eq name (car (aref flags index)))
+                (aset flags index (cons name (aref flags index)))))
+            (setq at (1+ at))))))
+    flags))
 
 ;;;; What nnmaildir knows
 

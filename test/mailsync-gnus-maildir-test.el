@@ -201,5 +201,41 @@ Call this before a check."
       (should (= (fixture-unread group) (+ 3 before)))
       (should (equal mailsync-gnus-maildir-test--shown '(2 1))))))
 
+(ert-deftest mailsync-gnus-maildir-test-flags ()
+  "All flags are found in one list of cur/, just as nnmaildir finds them."
+  (mailsync-gnus-maildir-test--with
+    (let* ((info (gnus-get-info group))
+           (lists 0)
+           (puts 0)
+           (look (lambda ()
+                   ;; So that cur/ has been modified.
+                   (mailsync-gnus-maildir-test--put
+                    (format "%d.now:2,S" (+ 6000 (cl-incf puts))))
+                   (setq lists 0)
+                   (cl-letf* ((original (symbol-function 'directory-files))
+                              ((symbol-function 'directory-files)
+                               (lambda (directory &rest args)
+                                 (when (string-search ":2," (or (nth 1 args) ""))
+                                   (cl-incf lists))
+                                 (apply original directory args))))
+                     (mailsync-gnus--check-group group '(flags)))
+                   (list (cons 'read (gnus-info-read info))
+                         (sort (copy-tree (gnus-info-marks info))
+                               (lambda (a b) (string< (car a) (car b)))))))
+           helped)
+      (cl-loop for flags in '("" "F" "S" "FS" "DPRS" "Sab" "aS" "SS" "T")
+               for i from 5000
+               do (mailsync-gnus-maildir-test--put (format "%d.x:2,%s" i flags)))
+      (setq helped (funcall look))
+      (should (= lists 1))
+      (should (assq 'tick (nth 1 helped)))
+      ;; One more message that is read, which `look' puts there.
+      (cl-letf (((symbol-function 'mailsync-gnus--helped-p) #'ignore))
+        (let ((plain (funcall look)))
+          (should (= lists 4))
+          (should (equal (nth 1 helped) (nth 1 plain)))))
+      (let ((again (funcall look)))
+        (should (equal (nth 1 helped) (nth 1 again)))))))
+
 (provide 'mailsync-gnus-maildir-test)
 ;;; mailsync-gnus-maildir-test.el ends here
