@@ -261,15 +261,23 @@ KINDS say what happened in it.  This waits for the server where there is one."
   "Check GROUP by the parts of the command; KINDS say what happened in it."
   (let* ((info (mailsync-gnus--info group))
          (method (gnus-find-method-for-group group))
-         (nnmaildir (eq (car method) 'nnmaildir))
+         (light (mailsync-gnus--arrivals-only-p method kinds))
          (start (float-time)))
-    (when nnmaildir
+    (when (eq (car method) 'nnmaildir)
       (mailsync-gnus--forget-vanished group kinds))
-    (let ((more nil)
-          (light (mailsync-gnus--arrivals-only-p method kinds))
-          ;; Emacs 28 would wait for the disk, for each new message.
-          ;; What nnmaildir writes here is only its cache.
-          (write-region-inhibit-fsync
+    (if (and light (mailsync-gnus--look-ahead group method))
+        'partial
+      (mailsync-gnus--scan-and-count group info method light start))))
+
+(defun mailsync-gnus--scan-and-count (group info method light start)
+  "Scan GROUP, whose info is INFO, on the server METHOD, and count.
+LIGHT non-nil means that flags need not be looked at; START is
+when the check began."
+  (let ((more nil)
+        (nnmaildir (eq (car method) 'nnmaildir)))
+    ;; Emacs 28 would wait for the disk, for each new message.  What
+    ;; nnmaildir writes here is only its cache.
+    (let ((write-region-inhibit-fsync
            (or nnmaildir write-region-inhibit-fsync)))
       (if (not (mailsync-gnus--helping-scan group method light
                  (lambda () (setq more t))

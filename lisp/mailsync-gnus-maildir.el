@@ -30,6 +30,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'subr-x)
 (require 'mailsync-gnus-folders)
 
 ;;;; Internal variables
@@ -58,7 +59,8 @@ nnmaildir was shown last.")
   "What nnmaildir knew of a group's cur/ when it knew all of it."
   modified       ; when cur/ had been modified, in truth
   told           ; what nnmaildir was told instead, or the same
-  witness)       ; the base name of a message that it knew
+  witness        ; the base name of a message that it knew
+  except)        ; list of one: names in cur/ that it does not know
 
 (cl-defstruct (mailsync-gnus--maildir
                (:constructor mailsync-gnus--make-maildir)
@@ -67,13 +69,29 @@ nnmaildir was shown last.")
   group
   more           ; function to be called if there is more in new/
   known          ; what nnmaildir knows of cur/, or nil
-  moving         ; names in new/ that it moves, and nothing else is new
+  short          ; non-nil: a list of what is new in cur/ will do
+  moving         ; names in new/ that it moves
   modified       ; when cur/ was last found to be modified
   told           ; what nnmaildir was told
   witness)       ; the base name of a message in cur/
 
 (defvar mailsync-gnus--known (make-hash-table :test #'equal)
   "Group to the `mailsync-gnus--cur' of it.")
+
+(defconst mailsync-gnus--piece 0.008
+  "Look through a long list for so many seconds in one go.")
+
+(defvar mailsync-gnus--ahead (make-hash-table :test #'equal)
+  "Group to (MODIFIED REST UNKNOWN AGAIN), of a list that is looked through.
+MODIFIED is when its cur/ had been modified, REST are the names
+still to be looked at, UNKNOWN those that nnmaildir does not know,
+AGAIN says how often cur/ has changed meanwhile.")
+
+(defconst mailsync-gnus--long 3000
+  "How many messages make a long list.")
+
+(defconst mailsync-gnus--ahead-max 3
+  "Begin so many times at most to look through a list.")
 
 (defvar mailsync-gnus--untrue 0
   "The last of the times that are told instead of a true one.
@@ -85,6 +103,8 @@ They count down from 1970, when no cur/ was modified.")
 
 (declare-function gnus-group-find-parameter "gnus"
                   (group &optional symbol allow-list))
+(declare-function nnmaildir-article-number-to-base-name "nnmaildir"
+                  (number group-name server-address-string))
 (declare-function nnmaildir-base-name-to-article-number "nnmaildir"
                   (base-name group-name server-address-string))
 
@@ -144,8 +164,12 @@ and that nothing else need be found."
 ARGUMENTS are the others of `directory-files'."
   (pcase (mailsync-gnus--subdirectory directory)
     ("new" (mailsync-gnus--list-new scan directory arguments))
-    ("cur" (or (mailsync-gnus--list-arrived scan directory)
-               (mailsync-gnus--list-cur scan directory arguments)))
+    ("cur" (let ((files (if (mailsync-gnus--maildir-short scan)
+                            (mailsync-gnus--list-arrived scan directory)
+                          'unknown)))
+             (if (eq files 'unknown)
+                 (mailsync-gnus--list-cur scan directory arguments)
+               files)))
     (_ (apply #'directory-files directory arguments))))
 
 (defun mailsync-gnus--list-new (scan directory arguments)
@@ -160,28 +184,30 @@ nnmaildir is about to move these to cur/."
          (files (mailsync-gnus--few-arrivals scan directory
                                     (apply #'directory-files directory
                                            arguments))))
-    (when same
-      (setf (mailsync-gnus--maildir-moving scan) files))
+    (when (and same files)
+      (setf (mailsync-gnus--maildir-short scan) t
+            (mailsync-gnus--maildir-moving scan) files))
     files))
 
 (defun mailsync-gnus--list-arrived (scan directory)
-  "What has arrived in DIRECTORY, the cur/ of the group of SCAN.
-Nil if that is not known."
-  (when-let* ((moving (mailsync-gnus--maildir-moving scan)))
-    (catch 'unknown
-      (let ((arrived nil))
-        (dolist (file moving)
-          (let ((name (if (string-match-p ":2," file) file
-                        (concat file ":2,"))))
-            (cond
-             ((file-exists-p (concat directory name))
-              (push name arrived))
-             ;; One that is dated in the future is left there.
-             ((file-exists-p (expand-file-name (concat "../new/" file)
-                                               directory)))
-             (t (throw 'unknown nil)))))
-        (mailsync-gnus--note-witness scan arrived)
-        arrived))))
+  "What is new in DIRECTORY, the cur/ of the group of SCAN.
+The symbol `unknown' if that is not known."
+  (catch 'unknown
+    (let ((arrived (copy-sequence
+                    (car (mailsync-gnus--cur-except
+                          (mailsync-gnus--maildir-known scan))))))
+      (dolist (file (mailsync-gnus--maildir-moving scan))
+        (let ((name (if (string-match-p ":2," file) file
+                      (concat file ":2,"))))
+          (cond
+           ((file-exists-p (concat directory name))
+            (push name arrived))
+           ;; One that is dated in the future is left there.
+           ((file-exists-p (expand-file-name (concat "../new/" file)
+                                             directory)))
+           (t (throw 'unknown 'unknown)))))
+      (mailsync-gnus--note-witness scan arrived)
+      arrived)))
 
 (defun mailsync-gnus--list-cur (scan directory arguments)
   "List all of DIRECTORY, the cur/ of the group of SCAN, as ARGUMENTS say."
@@ -213,14 +239,17 @@ It is there for the modification time only."
   "What to tell nnmaildir of the ATTRIBUTES of cur/ during SCAN."
   (let* ((known (mailsync-gnus--maildir-known scan))
          (modified (file-attribute-modification-time attributes))
+         (same (and known
+                    (equal modified (mailsync-gnus--cur-modified known))))
+         (short (mailsync-gnus--maildir-short scan))
          (told (cond
-                ((mailsync-gnus--maildir-moving scan)
+                ((or short (and same (mailsync-gnus--cur-except known)))
+                 (setq short t)
                  (cl-decf mailsync-gnus--untrue))
                 ;; As it was when nnmaildir was told something else.
-                ((and known
-                      (equal modified (mailsync-gnus--cur-modified known)))
-                 (mailsync-gnus--cur-told known))
+                (same (mailsync-gnus--cur-told known))
                 (t modified))))
+    (setf (mailsync-gnus--maildir-short scan) short)
     (setf (mailsync-gnus--maildir-modified scan) modified
           (mailsync-gnus--maildir-told scan) told)
     (if (equal told modified)
@@ -228,6 +257,69 @@ It is there for the modification time only."
       (setq attributes (copy-sequence attributes))
       (setf (nth 5 attributes) told)
       attributes)))
+
+;;;; A long list in pieces
+
+;; While the user types, a long list of cur/ is looked through ahead of the
+;; scan, a piece between two keys.  If cur/ is the same when that is done,
+;; the scan need not be shown the rest.
+
+(defun mailsync-gnus--look-ahead (group method)
+  "Look through a piece of the list of cur/ of GROUP of METHOD, if need be.
+Return nil when it may be scanned."
+  (let ((known (mailsync-gnus--known-cur group method))
+        (active (mailsync-gnus--active group))
+        (directory (mailsync-gnus--nnmaildir-directory group method)))
+    (if (and mailsync-gnus--hurry known active directory
+             (< mailsync-gnus--long (- (cdr active) (car active)))
+             (mailsync-gnus--helped-p group method))
+        (mailsync-gnus--look-ahead-1 group method known
+                                     (concat directory "/cur"))
+      (remhash group mailsync-gnus--ahead)
+      nil)))
+
+(defun mailsync-gnus--look-ahead-1 (group method known cur)
+  "Do what `mailsync-gnus--look-ahead' does in the directory CUR.
+KNOWN is what nnmaildir, the METHOD of GROUP, knew of it."
+  (let ((modified (mailsync-gnus--modified cur))
+        (ahead (gethash group mailsync-gnus--ahead)))
+    (cond
+     ((equal modified (mailsync-gnus--cur-modified known))
+      (remhash group mailsync-gnus--ahead)
+      nil)
+     ((and ahead (equal modified (car ahead)))
+      (if (mailsync-gnus--look-at-piece group method ahead)
+          t
+        (remhash group mailsync-gnus--ahead)
+        (setf (mailsync-gnus--cur-modified known) modified
+              (mailsync-gnus--cur-except known) (list (nth 2 ahead)))
+        nil))
+     ;; It changes all the time.
+     ((and ahead (>= (nth 3 ahead) mailsync-gnus--ahead-max))
+      (remhash group mailsync-gnus--ahead)
+      nil)
+     (t
+      (puthash group
+               (list modified (directory-files cur nil "\\`[^.]" t) nil
+                     (1+ (or (nth 3 ahead) 0)))
+               mailsync-gnus--ahead)))))
+
+(defun mailsync-gnus--look-at-piece (group method ahead)
+  "Look at some of the names of AHEAD, for GROUP of METHOD.
+Return non-nil if there are more."
+  (let ((end (+ (float-time) mailsync-gnus--piece))
+        (name (mailsync-gnus--real-name group))
+        (server (nth 1 method)))
+    (while (progn
+             ;; To ask for the time, too, takes time.
+             (cl-loop repeat 100
+                      for file = (pop (nth 1 ahead))
+                      while file
+                      unless (nnmaildir-base-name-to-article-number
+                              (mailsync-gnus--base-name file) name server)
+                      do (push file (nth 2 ahead)))
+             (and (nth 1 ahead) (< (float-time) end))))
+    (nth 1 ahead)))
 
 ;;;; Flags
 
@@ -298,18 +390,32 @@ server was closed, or Gnus, it knows none."
        (nnmaildir-base-name-to-article-number
         witness (mailsync-gnus--real-name group) (nth 1 method))))
 
+(defun mailsync-gnus--base-name (file)
+  "The part of the name FILE that stays when its flags change."
+  (substring file 0 (string-search ":" file)))
+
 (defun mailsync-gnus--note-witness (scan files)
   "Note a message that nnmaildir will know after SCAN, of FILES in cur/."
   (when files
     (setf (mailsync-gnus--maildir-witness scan)
-          (car (split-string (car files) ":")))))
+          (mailsync-gnus--base-name (car files)))))
+
+(defun mailsync-gnus--last-message (group method)
+  "The base name of the last message of GROUP that METHOD knows, or nil."
+  (when-let* ((active (mailsync-gnus--active group)))
+    (and (fboundp 'nnmaildir-article-number-to-base-name)
+         ;; With its suffix.
+         (car (nnmaildir-article-number-to-base-name
+               (cdr active) (mailsync-gnus--real-name group)
+               (nth 1 method))))))
 
 (defun mailsync-gnus--note-cur (scan method)
   "Note what nnmaildir, the METHOD, knows after SCAN."
   (let* ((group (mailsync-gnus--maildir-group scan))
          (known (mailsync-gnus--maildir-known scan))
          (witness (or (mailsync-gnus--maildir-witness scan)
-                      (and known (mailsync-gnus--cur-witness known)))))
+                      (and known (mailsync-gnus--cur-witness known))
+                      (mailsync-gnus--last-message group method))))
     (when (and (mailsync-gnus--maildir-modified scan)
                (mailsync-gnus--witness-p witness group method))
       (puthash group

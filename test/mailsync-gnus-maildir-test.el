@@ -201,6 +201,53 @@ Call this before a check."
       (should (= (fixture-unread group) (+ 3 before)))
       (should (equal mailsync-gnus-maildir-test--shown '(2 1))))))
 
+(ert-deftest mailsync-gnus-maildir-test-ahead ()
+  "While the user types a long list is looked through in pieces."
+  (mailsync-gnus-maildir-test--with
+    (let ((mailsync-gnus--hurry t)
+          (mailsync-gnus--long 5)
+          (mailsync-gnus--piece 0)
+          (check (lambda ()
+                   (let ((results nil))
+                     (while (eq 'partial
+                                (car (push (nth 1 (mailsync-gnus--check-group
+                                                   group '(new)))
+                                           results))))
+                     results))))
+      ;; Nothing but what nnmaildir moves: no list.
+      (mailsync-gnus-test--deliver "folder000")
+      (should (equal (funcall check) '(checked)))
+      (should (= (fixture-unread group) (+ before 1)))
+      ;; Something else, and something in new/.
+      (dotimes (i 110)
+        (mailsync-gnus-maildir-test--put (format "%d.put:2," (+ 5000 i))))
+      (mailsync-gnus-test--deliver "folder000")
+      (should (equal (funcall check) '(checked partial partial)))
+      (should (= (fixture-unread group) (+ before 112)))
+      (should (equal mailsync-gnus-maildir-test--shown '(111 1)))
+      ;; Nothing in new/.
+      (mailsync-gnus-maildir-test--put "6000.put:2,")
+      (should (equal (funcall check) '(checked partial partial)))
+      (should (= (fixture-unread group) (+ before 113)))
+      ;; A flag, and nothing new at all.
+      (mailsync-gnus-test--mark-seen
+       (mailsync-gnus-maildir-test--cur "6000.put:2,"))
+      (should (equal (funcall check) '(checked partial partial)))
+      (should (= (fixture-unread group) (+ before 113)))
+      (should (equal mailsync-gnus-maildir-test--shown '(0 1 111 1)))
+      ;; It changes again and again.
+      (let ((i 7000))
+        (cl-letf* ((original (symbol-function 'mailsync-gnus--look-at-piece))
+                   ((symbol-function 'mailsync-gnus--look-at-piece)
+                    (lambda (&rest args)
+                      (mailsync-gnus-maildir-test--put
+                       (format "%d.put:2," (cl-incf i)))
+                      (apply original args) t)))
+          (mailsync-gnus-maildir-test--put "7000.put:2,")
+          (should (equal (car (funcall check)) 'checked)))
+        (should (= (fixture-unread group) (+ before 113 (- i 6999)))))
+      (should (zerop (hash-table-count mailsync-gnus--ahead))))))
+
 (ert-deftest mailsync-gnus-maildir-test-flags ()
   "All flags are found in one list of cur/, just as nnmaildir finds them."
   (mailsync-gnus-maildir-test--with
