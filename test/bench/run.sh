@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 emacs=${EMACS:-emacs}
 client=${EMACSCLIENT:-emacsclient}
-limit=1500
+limit=2400
 [ -z "${BENCH_QUICK:-}" ] || limit=500
 lisp=$(test/stage.sh)
 program() {
