@@ -36,7 +36,9 @@
 To count new messages in an nnmaildir group is cheap; to look
 whether another program changed the flags of old ones is not.  A
 folder into which messages were only delivered is looked at in
-full after Emacs has been idle for so many seconds."
+full after Emacs has been idle for so many seconds, or for longer
+if the last look took more than a twentieth of a second: twice as
+long for a tenth, and so on."
   :type 'number
   :group 'mailsync-gnus
   :package-version '(mailsync . "0.1.0"))
@@ -61,6 +63,9 @@ To take in the answer costs time for each of them.")
   "Flags that change within so many seconds after new mail can wait.
 nnmaildir has just moved the new messages to cur/, and mostly
 that is all that has happened.")
+
+(defconst mailsync-gnus--cheap 0.05
+  "A look in full that takes so many seconds needs no longer idle moment.")
 
 (defvar mailsync-gnus--sent nil
   "Alist from the name of an nnimap server to what it was asked.
@@ -109,11 +114,23 @@ Nil also if the user is not idle enough: an idle timer tells then."
   (let ((first nil)
         (idle (mailsync-gnus--idle)))
     (when (and idle (>= (+ idle 0.01) mailsync-gnus-catch-up-delay))
-      (maphash (lambda (_ entry)
-                 (setq first (min (or first (car entry)) (car entry))))
+      (maphash (lambda (group entry)
+                 (let ((wait (mailsync-gnus--catch-up-wait-for
+                              group (car entry) idle)))
+                   (setq first (min (or first wait) wait))))
                mailsync-gnus--catch-up))
-    (and first
-         (max 0 (- (+ first mailsync-gnus-catch-up-delay) (float-time))))))
+    first))
+
+(defun mailsync-gnus--catch-up-wait-for (group since idle)
+  "Seconds until GROUP may be looked at in full, which was SINCE a time.
+Emacs has been idle for IDLE seconds.  Such a look cannot be
+interrupted: the longer it takes, the surer the user must be gone."
+  (max 0
+       (- (+ since mailsync-gnus-catch-up-delay) (float-time))
+       (- (* mailsync-gnus-catch-up-delay
+             (max 1 (/ (gethash group mailsync-gnus--costs 0)
+                       mailsync-gnus--cheap)))
+          idle 0.01)))
 
 (defun mailsync-gnus--next-unit ()
   "The next piece of work, or the seconds until there is one, or nil.
@@ -358,9 +375,12 @@ Whoever waits for it claims the groups to which its mail went."
 
 (defun mailsync-gnus--catch-up-one ()
   "Look in full at the group that has waited for it the longest."
-  (let ((first nil) (group nil))
+  (let ((first nil) (group nil)
+        (idle (or (mailsync-gnus--idle) 0)))
     (maphash (lambda (key entry)
-               (when (or (null first) (< (car entry) (car first)))
+               (when (and (or (null first) (< (car entry) (car first)))
+                          (zerop (mailsync-gnus--catch-up-wait-for
+                                  key (car entry) idle)))
                  (setq first entry group key)))
              mailsync-gnus--catch-up)
     (when group
@@ -514,6 +534,9 @@ folders wait for it."
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
+  (clrhash mailsync-gnus--known)
+  (clrhash mailsync-gnus--ahead)
+  (clrhash mailsync-gnus--costs)
   (clrhash mailsync-gnus--shown)
   (mailsync-gnus--forget-newcomers)
   (setq mailsync-gnus--fetches nil

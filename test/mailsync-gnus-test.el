@@ -309,6 +309,43 @@
        (mailsync-gnus-test--change "folder000" 'new 'flags))
       (should (= 0 (plist-get (mailsync-gnus-status) :catch-up))))))
 
+(ert-deftest mailsync-gnus-test-catch-up-costly ()
+  "A look in full that takes long waits for a longer idle moment."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000" "folder001")
+    (let ((costly (mailsync-gnus-test--group 'nnmaildir "folder000"))
+          (cheap (mailsync-gnus-test--group 'nnmaildir "folder001"))
+          (idle 5)
+          (checked nil))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'unknown)
+                                 (mailsync-gnus-test--change "folder001" 'unknown))
+      (should (floatp (gethash costly mailsync-gnus--costs)))
+      (puthash costly 0.3 mailsync-gnus--costs)
+      (dolist (folder '("folder000" "folder001"))
+        (mailsync-gnus-test--deliver folder))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new)
+                                 (mailsync-gnus-test--change "folder001" 'new))
+      (maphash (lambda (_ entry) (setcar entry (- (float-time) 1000)))
+               mailsync-gnus--catch-up)
+      (let ((mailsync-gnus-catch-up-delay 10))
+        (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () idle))
+                  ((symbol-function 'mailsync-gnus--check-group)
+                   (lambda (group &rest _)
+                     (push group checked)
+                     (list group 'checked 1 1))))
+          (should-not (mailsync-gnus--catch-up-wait))
+          (setq idle 10)
+          (should (eql (mailsync-gnus--catch-up-wait) 0))
+          (mailsync-gnus--catch-up-one)
+          (should (equal checked (list cheap)))
+          (should (< 49 (mailsync-gnus--catch-up-wait) 51))
+          (mailsync-gnus--catch-up-one)
+          (should (equal checked (list cheap)))
+          (setq idle 60)
+          (should (eql (mailsync-gnus--catch-up-wait) 0))
+          (mailsync-gnus--catch-up-one)
+          (should (equal checked (list costly cheap)))
+          (should-not (mailsync-gnus--catch-up-wait)))))))
+
 (ert-deftest mailsync-gnus-test-echo ()
   "That nnmaildir moves a new message to cur/ brings no full look at once."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")
@@ -1112,6 +1149,42 @@ FILE is what the name would be without flags."
         ;; Each slice ended after one group.
         (should (>= (plist-get mailsync-gnus--counts :slices) 3))
         (should (equal (mapcar #'cdr (cadr box)) '(checked checked checked)))))))
+
+(ert-deftest mailsync-gnus-test-garbage ()
+  "While folders wait for the user to pause no garbage is collected."
+  (let* ((gc-cons-threshold 800000)
+         (before (default-toplevel-value 'gc-cons-threshold))
+         (threshold (lambda () (default-toplevel-value 'gc-cons-threshold))))
+    (unwind-protect
+        (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+          (set-default-toplevel-value 'gc-cons-threshold 900000)
+          (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () 0.1)))
+            (mailsync-gnus-test--send
+             (mailsync-gnus-test--change "folder000" 'new))
+            (mailsync-gnus-test--wait
+             (eql (funcall threshold) mailsync-gnus--gc-threshold))
+            (should (timerp mailsync-gnus--release-timer))
+            (should-not mailsync-gnus--key-timer)
+            ;; It is overdue: between keys.
+            (let ((mailsync-gnus-max-wait 0))
+              (mailsync-gnus--arm 'busy)
+              (should (timerp mailsync-gnus--key-timer)))
+            ;; The user pauses.
+            (mailsync-gnus--release-garbage)
+            (should (eql (funcall threshold) 900000))
+            (should-not mailsync-gnus--release-timer)
+            ;; What somebody else has set stays.
+            (mailsync-gnus--arm 'busy)
+            (should (eql (funcall threshold) mailsync-gnus--gc-threshold))
+            (set-default-toplevel-value 'gc-cons-threshold 1000000)
+            (mailsync-gnus--release-garbage)
+            (should (eql (funcall threshold) 1000000))
+            (mailsync-gnus--arm 'busy)
+            (should (eql (funcall threshold) mailsync-gnus--gc-threshold)))
+          (mailsync-gnus-teardown)
+          (should (eql (funcall threshold) 1000000))
+          (should-not mailsync-gnus--key-timer))
+      (set-default-toplevel-value 'gc-cons-threshold before))))
 
 (ert-deftest mailsync-gnus-test-quit ()
   "When the user quits a check the folder stays pending."
