@@ -26,7 +26,7 @@ PrintMotd no
 def watcher():
     """The program, as `make watch' builds it."""
     target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(os.path.dirname(HERE), "target")
-    program = os.path.join(target, "watch", "release", "mailsync-watch")
+    program = os.path.join(target, "watch", "mailsync-watch")
     assert os.path.exists(program), program + " is not there: make watch"
     return program
 
