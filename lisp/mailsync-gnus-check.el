@@ -8,7 +8,8 @@
 
 ;; How a group is checked without disturbing the user; when, and which, is
 ;; for mailsync-gnus.el, and nnimap's, of which many can be checked at once
-;; and without waiting, are for mailsync-gnus-imap.el.
+;; and without waiting, are for mailsync-gnus-imap.el.  How nnmaildir is kept
+;; from looking at more than it must is for mailsync-gnus-maildir.el.
 ;;
 ;; Gnus's command, `gnus-group-get-new-news-this-group', moves point,
 ;; closes the group and prints.  So its parts are called instead, the
@@ -22,10 +23,13 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'seq)
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-topics)
 (require 'mailsync-gnus-total)
+(require 'mailsync-gnus-ranges)
+(require 'mailsync-gnus-maildir)
 
 ;;;; Customization
 
@@ -43,42 +47,24 @@ server does not answer."
   :group 'mailsync-gnus
   :package-version '(mailsync . "0.1.0"))
 
-(defcustom mailsync-gnus-vanished-limit 500
-  "Look for vanished messages in groups with at most so many unread ones.
-nnmaildir never notices that an unread message was deleted by
-another program, and to ask for each unread message takes time
-that grows with their number.  In a larger group such messages
-stay in the count until you enter the group."
-  :type 'natnum
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
-
 ;;;; Internal variables
+
+(defvar mailsync-gnus--costs (make-hash-table :test #'equal)
+  "Group of nnmaildir to the seconds that a look at it in full takes.")
 
 (defconst mailsync-gnus--gc-threshold (* 64 1024 1024)
   "`gc-cons-threshold' during a check.
 At its default most of the time of a check is garbage collection.")
 
-(defconst mailsync-gnus--arrivals-max 10
-  "Let nnmaildir take in so many new messages at most in one go.
-Each one costs some milliseconds, for it is read and indexed.")
+(defconst mailsync-gnus--vanished-few 10
+  "Have nnmaildir forget so many vanished messages, then look at the clock.")
 
-(defconst mailsync-gnus--arrivals-max-in-hurry 3
-  "`mailsync-gnus--arrivals-max' while the user types.")
-
-(defvar mailsync-gnus--hurry nil
-  "Non-nil while the user types: do no more than is necessary.")
-
-(defvar mailsync-gnus--partial (make-hash-table :test #'equal)
-  "Group, some of whose new messages were taken in, to (OLD . FILES).
-OLD is the number of unread messages before, FILES are those that
-nnmaildir was shown last.")
+(defvar mailsync-gnus--vanished-time 0.5
+  "Have nnmaildir forget vanished messages for so many seconds in one go.
+Input ends that earlier.")
 
 (defvar mailsync-gnus--drawn nil
   "Groups whose lines were drawn since the lines of topics were.")
-
-(defvar mailsync-gnus--directory-files #'directory-files
-  "The function by which nnmaildir lists a directory during a check.")
 
 ;;;; Declarations
 
@@ -90,7 +76,6 @@ nnmaildir was shown last.")
 (defvar gnus-group-marked)
 (defvar gnus-group-update-group-hook)
 (defvar gnus-inhibit-demon)
-(defvar gnus-parameters)
 (defvar gnus-verbose)
 (defvar gnus-verbose-backends)
 (defvar mail-source-ignore-errors)
@@ -107,13 +92,15 @@ nnmaildir was shown last.")
                   (&optional n dont-scan))
 (declare-function gnus-group-update-group "gnus-group"
                   (group &optional visible-only info-unchanged))
-(declare-function gnus-group-find-parameter "gnus"
-                  (group &optional symbol allow-list))
 (declare-function gnus-list-of-unread-articles "gnus-sum" (group))
 (declare-function gnus-request-update-info "gnus-int" (info command-method))
 (declare-function gnus-retrieve-headers "gnus-int"
                   (articles group &optional fetch-old))
 (declare-function gnus-status-message "gnus-int" (command-method))
+(declare-function nnmaildir-base-name-to-article-number "nnmaildir"
+                  (base-name group-name server-address-string))
+
+(declare-function mailsync-gnus--news-begin "mailsync-gnus-news" (group))
 
 ;;;; Without disturbing
 
@@ -250,6 +237,7 @@ Gnus shows that to the user, so it is added to what there is."
 (defun mailsync-gnus--check-group (group kinds)
   "Check GROUP and return its report.
 KINDS say what happened in it.  This waits for the server where there is one."
+  (mailsync-gnus--news-begin group)
   (let ((old (mailsync-gnus--unread group))
         (result 'quit)
         (quit nil))
@@ -293,101 +281,117 @@ KINDS say what happened in it.  This waits for the server where there is one."
   "Check GROUP by the parts of the command; KINDS say what happened in it."
   (let* ((info (mailsync-gnus--info group))
          (method (gnus-find-method-for-group group))
-         (nnmaildir (eq (car method) 'nnmaildir)))
-    (when nnmaildir
-      (mailsync-gnus--forget-vanished group kinds))
-    (let ((more nil)
-          ;; Emacs 28 would wait for the disk, for each new message.
-          ;; What nnmaildir writes here is only its cache.
-          (write-region-inhibit-fsync
+         (light (mailsync-gnus--arrivals-only-p method kinds))
+         (start (float-time)))
+    (if (and light (mailsync-gnus--look-ahead group method))
+        'partial
+      (mailsync-gnus--scan-and-count info method kinds start))))
+
+(defun mailsync-gnus--scan-and-count (info method kinds start)
+  "Scan the group of INFO on the server METHOD, and count.
+KINDS say what happened in it; START is when the check began."
+  (let ((group (car info))
+        (light (mailsync-gnus--arrivals-only-p method kinds))
+        (nnmaildir (eq (car method) 'nnmaildir))
+        (more nil)
+        (left nil))
+    ;; Emacs 28 would wait for the disk, for each new message.  What
+    ;; nnmaildir writes here is only its cache.
+    (let ((write-region-inhibit-fsync
            (or nnmaildir write-region-inhibit-fsync)))
-      (if (not (mailsync-gnus--with-few-arrivals group method
+      (if (not (mailsync-gnus--helping-scan group method light
                  (lambda () (setq more t))
                  (lambda () (gnus-activate-group group 'scan nil method))))
           (mailsync-gnus--status-message group)
         ;; Messages that only arrived are counted without it, and it
         ;; is the expensive part.
-        (unless (or more (mailsync-gnus--arrivals-only-p method kinds))
-          (gnus-request-update-info info method))
-        (mailsync-gnus--count-and-draw info)
-        (if more 'partial 'checked)))))
+        (unless (or more light)
+          (mailsync-gnus--look-at-flags info method)
+          (when nnmaildir
+            (mailsync-gnus--note-cost group (- (float-time) start))
+            (setq left (mailsync-gnus--forget-vanished info method kinds))))
+        ;; The count shall be right at once.  nnmaildir keeps what is in
+        ;; INFO until a flag changes, so they must not stay in it.
+        (let ((read (mailsync-gnus--info-read info)))
+          (mailsync-gnus--add-read info left)
+          (mailsync-gnus--count-and-draw info)
+          (when left (setf (nth 2 info) read)))
+        (if (or more left) 'partial 'checked)))))
 
-(defun mailsync-gnus--with-few-arrivals (group method more function)
-  "Call FUNCTION, which scans GROUP of METHOD, and return its value.
-nnmaildir sees a few of many new messages only; then MORE is
-called too.  It moves what it sees to cur/, so the next scan sees
-the next ones."
-  (declare (indent 2))
-  (if (not (and (eq (car method) 'nnmaildir)
-                (not (assq 'directory-files (cddr method)))
-                ;; There it moves nothing.  It asks for its parameters
-                ;; by either name.
-                (not (gnus-group-find-parameter group 'read-only))
-                (not (gnus-group-find-parameter
-                      (mailsync-gnus--real-name group) 'read-only))))
-      (funcall function)
-    (let* ((limit (if mailsync-gnus--hurry
-                      mailsync-gnus--arrivals-max-in-hurry
-                    mailsync-gnus--arrivals-max))
-           (mailsync-gnus--directory-files
-            (lambda (directory &rest args)
-              (let ((files (apply #'directory-files directory args)))
-                (if (and (nthcdr limit files)
-                         (equal (file-name-nondirectory
-                                 (directory-file-name directory))
-                                "new"))
-                    (let ((oldest (mailsync-gnus--oldest
-                                   group directory (copy-sequence files) limit)))
-                      (when (< (length oldest) (length files))
-                        (funcall more))
-                      oldest)
-                  files))))
-           ;; A parameter that nnmaildir evaluates; of any group, but
-           ;; only this one is scanned.
-           (gnus-parameters
-            (cons '("" (directory-files . mailsync-gnus--directory-files))
-                  gnus-parameters)))
-      (funcall function))))
+(defun mailsync-gnus--look-at-flags (info method)
+  "Have the server METHOD say in INFO which flags messages have."
+  (mailsync-gnus--helping-look (car info) method
+    (lambda () (gnus-request-update-info info method))))
 
-(defun mailsync-gnus--oldest (group directory files limit)
-  "The oldest of FILES in DIRECTORY, that of new messages of GROUP.
-LIMIT of them, or all if what was given to nnmaildir the last
-time is still there: then something keeps it from taking in its
-messages little by little."
-  (let* ((partial (or (gethash group mailsync-gnus--partial)
-                      (puthash group (cons nil nil) mailsync-gnus--partial)))
-         (rest (sort files #'string<))
-         (oldest nil)
-         (counted nil))
-    (if (cl-some (lambda (file) (member file rest)) (cdr partial))
-        rest
-      (while (and rest (< (length counted) limit))
-        (let ((file (pop rest)))
-          (push file oldest)
-          ;; It waits with a file that is dated in the future.
-          (unless (time-less-p nil (file-attribute-modification-time
-                                    (file-attributes
-                                     (expand-file-name file directory))))
-            (push file counted))))
-      (setcdr partial counted)
-      oldest)))
+(defun mailsync-gnus--note-cost (group seconds)
+  "Note that a look at GROUP in full took SECONDS.
+One that finds that nothing has changed is cheap, but the next
+one may not be."
+  (puthash group
+           (max seconds (/ (gethash group mailsync-gnus--costs 0) 2.0))
+           mailsync-gnus--costs))
 
 (defun mailsync-gnus--arrivals-only-p (method kinds)
   "Non-nil if METHOD need not be asked for flags after what KINDS say."
   (and (eq (car method) 'nnmaildir)
        (equal kinds '(new))))
 
-(defun mailsync-gnus--forget-vanished (group kinds)
-  "Make nnmaildir forget what vanished from GROUP, if KINDS say that some did.
-Asking for the headers of a message whose file is gone does that."
-  (when (or (memq 'gone kinds) (memq 'unknown kinds))
-    (require 'gnus-sum)
-    ;; The number shown is cheaper to have than the list, but more
-    ;; than the list is never shown.
-    (let ((unread (mailsync-gnus--unread group)))
-      (when (and unread (< 0 unread) (<= unread mailsync-gnus-vanished-limit))
-        (when-let* ((articles (gnus-list-of-unread-articles group)))
-          (gnus-retrieve-headers (sort (copy-sequence articles) #'<) group))))))
+;;;; What vanished
+
+(defun mailsync-gnus--forget-vanished (info method kinds)
+  "Have METHOD forget what vanished from INFO's group, if KINDS say that some did.
+nnmaildir forgets a message when it is asked for the headers and
+finds no file.  That takes time which grows with the group, so some
+may be left for the next time: return these.  The group must have
+been scanned, and INFO updated, just now."
+  (when-let* (((or (memq 'gone kinds) (memq 'unknown kinds)))
+              (group (car info))
+              (vanished (mailsync-gnus--vanished group method))
+              (end (+ (float-time) mailsync-gnus--vanished-time)))
+    (while (and vanished
+                (progn
+                  (gnus-retrieve-headers
+                   (seq-take vanished mailsync-gnus--vanished-few) group)
+                  (setq vanished
+                        (nthcdr mailsync-gnus--vanished-few vanished))
+                  (and (< (float-time) end) (not (input-pending-p))))))
+    ;; The first of the group may be gone, or all.
+    (gnus-activate-group group nil nil method)
+    (mailsync-gnus--look-at-flags info method)
+    vanished))
+
+(defun mailsync-gnus--vanished (group method)
+  "The messages of GROUP of METHOD whose files are gone, ascending.
+To nnmaildir they are unread, whatever they were.  A file's name
+says which message it is.  The other way round, from each unread
+message to its file, would take seconds in a large group."
+  (require 'gnus-sum)
+  (when-let* ((unread (gnus-list-of-unread-articles group))
+              (directory (mailsync-gnus--nnmaildir-directory group method)))
+    (let* ((missing (make-hash-table :test #'eql :size (length unread)))
+           (name (mailsync-gnus--real-name group))
+           (unseen nil)
+           (seen nil)
+           (look (lambda (file)
+                   (remhash (nnmaildir-base-name-to-article-number
+                             (substring file 0 (string-search ":" file))
+                             name (nth 1 method))
+                            missing)
+                   (= 0 (hash-table-count missing)))))
+      (dolist (number unread) (puthash number t missing))
+      ;; Mostly these are all, and they are few.
+      (dolist (file (mailsync-gnus--message-files directory))
+        (if (string-match-p ":2,[A-Z]*S" file)
+            (push file seen)
+          (push file unseen)))
+      (cl-loop for file in (nconc unseen seen)
+               until (funcall look file))
+      (sort (hash-table-keys missing) #'<))))
+
+(defun mailsync-gnus--message-files (directory)
+  "The names of the files in the maildir DIRECTORY that are messages."
+  (cl-loop for sub in '("new" "cur")
+           nconc (directory-files (concat directory "/" sub) nil "\\`[^.]" t)))
 
 (defun mailsync-gnus--count-and-draw (info &optional update)
   "Count the unread messages of the group of INFO and draw its line.

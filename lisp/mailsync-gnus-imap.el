@@ -25,6 +25,7 @@
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
+(require 'mailsync-gnus-flags)
 
 ;;;; Customization
 
@@ -72,18 +73,18 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 
 ;;;; Declarations
 
-(defvar nnmail-split-history)
 (defvar nntp-server-buffer)
 
 (declare-function gnus-dribble-touch "gnus-start" ())
 (declare-function gnus-finish-retrieve-group-infos "gnus-int"
                   (command-method infos data))
-(declare-function gnus-request-scan "gnus-int" (group command-method))
 (declare-function gnus-retrieve-group-data-early "gnus-int"
                   (command-method infos))
 (declare-function nnimap-find-process-buffer "nnimap" (buffer))
 (declare-function nnimap-open-server "nnimap"
                   (server &optional defs no-reconnect))
+
+(declare-function mailsync-gnus--news-begin "mailsync-gnus-news" (group))
 
 ;;;; Asking
 
@@ -95,6 +96,8 @@ nnimap has one connection per server and `nntp-server-buffer'.")
   (state 'idle)        ; `idle', `asked', `answered', `dead'
   buffer process       ; of the connection
   token infos old      ; what was asked, and the counts then
+  reports              ; what was answered, while headers are asked for
+  read                 ; the ranges of read messages then
   tag                  ; of the answer that comes last
   searched             ; end of what was searched for it
   deadline             ; timer
@@ -187,6 +190,8 @@ or if the answer was there at once."
                   (setf (mailsync-gnus--imap-method server) method
                         (mailsync-gnus--imap-infos server) infos
                         (mailsync-gnus--imap-old server) old
+                        (mailsync-gnus--imap-read server)
+                        (mailsync-gnus--read-ranges infos)
                         (mailsync-gnus--imap-token server) token
                         (mailsync-gnus--imap-wake server) wake
                         (mailsync-gnus--imap-state server) 'asked)
@@ -299,7 +304,7 @@ a while, this timer comes before the answer is read."
                (condition-case err
                    (mailsync-gnus--quietly
                      (mailsync-gnus--imap-take
-                      (mailsync-gnus--imap-method server) infos token refused)
+                      server infos token refused)
                      'checked)
                  (error (error-message-string err))))))
     (cond
@@ -322,16 +327,44 @@ a while, this timer comes before the answer is read."
                        (mailsync-gnus--unread group)))
                groups old)))
 
-(defun mailsync-gnus--imap-take (method infos token refused)
-  "Give Gnus the answer of METHOD for INFOS, which TOKEN stands for.
+(defun mailsync-gnus--imap-take (server infos token refused)
+  "Give Gnus the answer of SERVER for INFOS, which TOKEN stands for.
 The groups in the alist REFUSED are left as they are."
+  ;; Not when it was asked: the user may have looked since, and moved.
+  (mapc #'mailsync-gnus--news-begin (mapcar #'car infos))
+  (let ((flags (with-current-buffer (mailsync-gnus--imap-buffer server)
+                 (mailsync-gnus--answered-flags token))))
+    (mailsync-gnus--imap-give (mailsync-gnus--imap-method server) infos token)
+    (mailsync-gnus--imap-take-flags infos (mailsync-gnus--imap-read server)
+                                    flags))
+  (mailsync-gnus--imap-count infos refused))
+
+(defun mailsync-gnus--read-ranges (infos)
+  "Copies of the ranges of read messages of INFOS."
+  (mapcar (lambda (info) (copy-tree (mailsync-gnus--info-read info))) infos))
+
+(defun mailsync-gnus--imap-take-flags (infos read flags)
+  "Take from INFOS the marks that are gone according to FLAGS.
+READ are the ranges of messages that were read when the server was asked,
+FLAGS is the value of `mailsync-gnus--answered-flags'."
+  (cl-mapc (lambda (info ranges)
+             (mailsync-gnus--take-flags-away
+              info ranges
+              (cdr (assoc (mailsync-gnus--real-name (car info)) flags))))
+           infos read))
+
+(defun mailsync-gnus--imap-give (method infos token)
+  "Have Gnus take the answer of METHOD for INFOS, which TOKEN stands for."
   ;; The answer is there.  Should nnimap wait for more all the same,
   ;; it shall not wait long.
   (unless (with-timeout (mailsync-gnus-imap-open-timeout nil)
             (mailsync-gnus--with-imap-buffer
               (gnus-finish-retrieve-group-infos method infos token))
             t)
-    (error "The answer of %s is not complete" (nth 1 method)))
+    (error "The answer of %s is not complete" (nth 1 method))))
+
+(defun mailsync-gnus--imap-count (infos refused)
+  "Count and draw the groups of INFOS, except those in the alist REFUSED."
   (let ((changed nil))
     (dolist (info infos)
       (let ((group (car info)))
@@ -373,7 +406,9 @@ Its answer must be there still."
   (setf (mailsync-gnus--imap-state server) 'idle
         (mailsync-gnus--imap-token server) nil
         (mailsync-gnus--imap-infos server) nil
-        (mailsync-gnus--imap-old server) nil))
+        (mailsync-gnus--imap-old server) nil
+        (mailsync-gnus--imap-read server) nil
+        (mailsync-gnus--imap-reports server) nil))
 
 (defun mailsync-gnus--imap-drop (server)
   "Close our connection to SERVER: an answer that is on its way is lost."
@@ -424,15 +459,23 @@ Signals an error if there is none."
           (if (eq (mailsync-gnus--imap-state server) 'idle)
               mailsync-gnus--imap-buffer-name
             (concat mailsync-gnus--imap-buffer-name " now")))
+         (read (mailsync-gnus--read-ranges infos))
          (token (mailsync-gnus--imap-early method infos))
+         ;; nnimap takes it to pieces.
+         (asked (copy-sequence token))
          (process-buffer (nnimap-find-process-buffer
                           (get-buffer mailsync-gnus--imap-buffer-name)))
          (done nil))
     (setf (mailsync-gnus--imap-method server) method)
+    (mapc #'mailsync-gnus--news-begin (mapcar #'car infos))
     (unwind-protect
         (setq done (with-timeout (mailsync-gnus-imap-timeout nil)
                      (mailsync-gnus--with-imap-buffer
                        (gnus-finish-retrieve-group-infos method infos token))
+                     (mailsync-gnus--imap-take-flags
+                      infos read
+                      (with-current-buffer process-buffer
+                        (mailsync-gnus--answered-flags asked)))
                      t))
       (unless (and done (eq (mailsync-gnus--imap-state server) 'idle))
         ;; Killing the buffer ends its process as well.
@@ -460,52 +503,6 @@ Signals an error if there is none."
     (cl-mapcar (lambda (group count)
                  (list group outcome count (mailsync-gnus--unread group)))
                groups old)))
-
-;;;; Splitting
-
-(defun mailsync-gnus--splits-p (group method)
-  "Non-nil if GROUP of METHOD is an inbox that Gnus splits."
-  (and mailsync-gnus-split
-       (eq (car method) 'nnimap)
-       (cadr (assq 'nnimap-split-methods (cddr method)))
-       (member (mailsync-gnus--real-name group)
-               (ensure-list (cadr (assq 'nnimap-inbox (cddr method)))))))
-
-(defun mailsync-gnus--split (method)
-  "Have METHOD split its inbox.
-Return a list of the groups to which mail went, or `quit', or a
-string that says why it failed."
-  (require 'nnmail)
-  (let ((history nil)
-        (server (mailsync-gnus--imap-server method)))
-    (condition-case err
-        (if (mailsync-gnus--noting-splits history
-              (mailsync-gnus--quietly
-                (if (mailsync-gnus--imap-asynchronous-p method)
-                    (mailsync-gnus--split-apart method server)
-                  (gnus-request-scan nil method))
-                t))
-            (mailsync-gnus--split-destinations history)
-          (mailsync-gnus--imap-drop server)
-          'quit)
-      (error (error-message-string err)))))
-
-(defun mailsync-gnus--split-apart (method server)
-  "Have METHOD split on our connection, that of SERVER."
-  (mailsync-gnus--imap-try
-   method
-   (lambda () (nnimap-open-server (nth 1 method) (cddr method))))
-  (setf (mailsync-gnus--imap-buffer server)
-        (nnimap-find-process-buffer
-         (get-buffer mailsync-gnus--imap-buffer-name))
-        (mailsync-gnus--imap-process server)
-        (get-buffer-process (mailsync-gnus--imap-buffer server)))
-  (unless (with-timeout (mailsync-gnus-imap-timeout nil)
-            (mailsync-gnus--with-imap-buffer
-              (gnus-request-scan nil method))
-            t)
-    (mailsync-gnus--imap-failed server)
-    (error "No answer from %s" (nth 1 method))))
 
 (provide 'mailsync-gnus-imap)
 ;;; mailsync-gnus-imap.el ends here

@@ -23,6 +23,7 @@
 (require 'mailsync-change)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-sources)
+(require 'mailsync-gnus-news)
 
 ;;;; Internal variables
 
@@ -87,7 +88,7 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
   (result 'no-group)   ; so far
   again                ; non-nil: it has to be checked once more
   late                 ; non-nil: it was, as far as its groups were known
-  news)                ; ((GROUP OLD NEW) ...)
+  news)                ; ((GROUP OLD NEW COUNT . MESSAGES) ...)
 
 (cl-defstruct (mailsync-gnus--call
                (:constructor mailsync-gnus--make-call)
@@ -148,7 +149,7 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
     (push (cons (plist-get change :folder) result)
           (mailsync-gnus--call-results call))
     (when news
-      (push (append change (list :groups news))
+      (push (mailsync-gnus--news-change change news)
             (mailsync-gnus--call-news call)))
     (when (zerop (cl-decf (mailsync-gnus--call-left call)))
       (mailsync-gnus--finish-call call))))
@@ -172,8 +173,8 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
         (mailsync--run-hook-safely
          'mailsync-new-mail-functions
          (plist-get (mailsync-gnus--item-change item) :account)
-         (list (append (mailsync-gnus--item-change item)
-                       (list :groups news))))
+         (list (mailsync-gnus--news-change (mailsync-gnus--item-change item)
+                                           news)))
       (dolist (call calls)
         (mailsync-gnus--answer call item result news)
         (setq news nil)))))

@@ -28,6 +28,7 @@
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
+(require 'mailsync-gnus-split)
 
 ;;;; Internal variables
 
@@ -54,12 +55,6 @@ That is an alist from subdirectories to files.")
 (defvar mailsync-gnus--shorten nil
   "Function that shortens the list of files in a directory during a fetch.")
 
-(defvar mailsync-gnus--split-methods nil
-  "The user's value of `nnmail-split-methods' during a fetch.")
-
-(defvar mailsync-gnus--split-error nil
-  "The last error of a rule in `nnmail-split-methods' during a fetch.")
-
 ;;;; Declarations
 
 (defvar gnus-plugged)
@@ -80,8 +75,6 @@ That is an alist from subdirectories to files.")
 (declare-function gnus-server-status "gnus" (method))
 (declare-function gnus-server-to-method "gnus" (server))
 (declare-function mail-source-value "mail-source" (value))
-(declare-function nnoo-current-server "nnoo" (backend))
-(declare-function nnoo-variables "nnoo" (backend))
 
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
 
@@ -96,22 +89,12 @@ A fetch makes messages vanish: that alone must not lead to another."
 
 (defun mailsync-gnus--takes-mail-p (method)
   "Non-nil if the server METHOD takes in the mail of `mail-sources'."
-  (let* ((backend (car method))
-         (variable (intern (format "%s-get-new-mail" backend)))
-         (given (assq variable (cddr method))))
-    (cond
-     ((eq backend 'nnmaildir) (cadr (assq 'get-new-mail (cddr method))))
-     ;; It has sources of its own.
-     ((eq backend 'nndiary) nil)
-     (given (cadr given))
-     ;; The variable has the value of the server that was used last;
-     ;; the default is kept here once a server has been opened.
-     ((and (featurep 'nnoo)
-           (assq variable (nnoo-variables backend))
-           (not (equal (nnoo-current-server backend)
-                       "*internal-non-initialized-backend*")))
-      (cdr (assq variable (nnoo-variables backend))))
-     (t (and (boundp variable) (symbol-value variable))))))
+  (pcase (car method)
+    ('nnmaildir (cadr (assq 'get-new-mail (cddr method))))
+    ;; It has sources of its own.
+    ('nndiary nil)
+    (backend (mailsync-gnus--server-value
+              method (intern (format "%s-get-new-mail" backend))))))
 
 (defun mailsync-gnus--fetching-method ()
   "The server that takes in the mail of `mail-sources', nil if none does.
@@ -151,6 +134,9 @@ is more to fetch), `quit' (by the user), or a string that says why
 it failed; GROUPS are those to which mail went, in any case."
   (require 'nnmail)
   (let* ((mailsync-gnus--split-error nil)
+         (mailsync-gnus--split-refuge '("bogus"))
+         (mailsync-gnus--split-unfit
+          (and (eq (car method) 'nnmaildir) "\\`\\(?:\\'\\|\\.\\)\\|[\0/\t]"))
          (mailsync-gnus--fetch-left (mailsync-gnus--fetch-size))
          (begun (float-time))
          (called nil)
@@ -194,7 +180,9 @@ it failed; GROUPS are those to which mail went, in any case."
       (setq mailsync-gnus--fetch-pace
             (cons (length history) (- (float-time) begun))))
     (when mailsync-gnus--split-error
-      (mailsync-gnus--say-split-error directory))
+      (mailsync-gnus--say-split-error
+       (concat "mail source " (abbreviate-file-name directory)) directory
+       nnmail-split-methods "goes to the group \"bogus\""))
     (unless (and more (not quit) (not failure))
       (remhash directory mailsync-gnus--shown))
     (list (cond (quit 'quit)
@@ -218,12 +206,12 @@ AROUND is called with a function that takes the mail out of it."
          (mail-sources (list source))
          ;; Non-nil, or nothing is fetched.
          (nnmail-fetched-sources (list t)))
-    (mailsync-gnus--with-split-methods
-      (lambda ()
-        (gnus-request-scan group method)
-        ;; That group may be gone.
-        (when (and group (not called))
-          (gnus-request-scan nil method))))))
+    (let ((nnmail-split-methods
+           (mailsync-gnus--guarded-methods nnmail-split-methods)))
+      (gnus-request-scan group method)
+      ;; That group may be gone.
+      (when (and group (not called))
+        (gnus-request-scan nil method)))))
 
 (defun mailsync-gnus--with-few-files (directory more function)
   "Call FUNCTION, which empties the maildir DIRECTORY, and return its value.
@@ -279,10 +267,11 @@ Or all, if they are few, or if what was shown to Gnus the last
 time is still there: then something keeps it from taking it, and
 it is shown everything."
   (let ((shown (gethash directory mailsync-gnus--shown))
-        (messages (cl-remove-if (lambda (file)
-                                  (string-prefix-p
-                                   "." (file-name-nondirectory file)))
-                                files)))
+        (messages (let ((file-name-handler-alist nil)) ; there are many
+                    (cl-remove-if (lambda (file)
+                                    (string-prefix-p
+                                     "." (file-name-nondirectory file)))
+                                  files))))
     (when (cl-some (lambda (file) (member file messages))
                    (cdr (assoc subdirectory shown)))
       (setq mailsync-gnus--fetch-left most-positive-fixnum))
@@ -325,59 +314,6 @@ puts it there once more."
     (signal 'file-missing
             (list "`mail-source-directory'" "No such directory"
                   mail-source-directory))))
-
-(defun mailsync-gnus--with-split-methods (function)
-  "Call FUNCTION so that it is noticed if a split rule signals an error.
-Of `nnmail-split-methods' as a list of rules Gnus ignores those.
-After an error of a function, the message goes to the group
-\"bogus\"; but Gnus waits for a second or a key first, which cannot
-be done here."
-  (declare (indent 0))
-  (let* ((mailsync-gnus--split-methods nnmail-split-methods)
-         (nnmail-split-methods
-          (cond
-           ((null nnmail-split-methods) nil)
-           ((and (symbolp nnmail-split-methods)
-                 (fboundp nnmail-split-methods))
-            #'mailsync-gnus--split-by-function)
-           ((and (proper-list-p nnmail-split-methods)
-                 (cl-every #'proper-list-p nnmail-split-methods))
-            (mapcar #'mailsync-gnus--guarded-rule nnmail-split-methods))
-           (t nnmail-split-methods))))
-    (funcall function)))
-
-(defun mailsync-gnus--split-by-function ()
-  "The groups of the current message, as the user's function has it."
-  (let ((nnmail-split-methods mailsync-gnus--split-methods))
-    (condition-case err
-        (funcall nnmail-split-methods)
-      (error
-       (setq mailsync-gnus--split-error err)
-       (list "bogus")))))
-
-(defun mailsync-gnus--guarded-rule (rule)
-  "RULE of `nnmail-split-methods'; if it has a function, with its errors noted."
-  (pcase rule
-    (`(,group ,(and (pred (not stringp)) predicate))
-     (list group (lambda (name)
-                   (condition-case err
-                       (funcall predicate name)
-                     (error
-                      (setq mailsync-gnus--split-error err)
-                      nil)))))
-    (_ rule)))
-
-(defun mailsync-gnus--say-split-error (directory)
-  "Say once that a rule of the user's signals an error at mail of DIRECTORY."
-  (mailsync--once (list 'gnus-split directory (car mailsync-gnus--split-error))
-                  'error
-                  "mail source %s: `nnmail-split-methods' signals: %s; %s"
-                  (abbreviate-file-name directory)
-                  (error-message-string mailsync-gnus--split-error)
-                  (if (symbolp nnmail-split-methods)
-                      (format "%s is wrong, its mail goes to the group \"bogus\""
-                              nnmail-split-methods)
-                    "Gnus ignores that rule")))
 
 (defun mailsync-gnus--say-failure (directory method failure)
   "Say once that METHOD could not fetch DIRECTORY, because of FAILURE; return why."

@@ -521,7 +521,7 @@ that says why it is not."
     (cond
      ((not (or known
                ;; The check that follows sees to the rest of many.
-               (mailsync-gnus--with-few-arrivals group method #'ignore
+               (mailsync-gnus--helping-scan group method nil #'ignore
                  (lambda () (gnus-activate-group group 'scan nil method)))))
       (mailsync-gnus--status-message group))
      (t

@@ -20,10 +20,14 @@
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
 (require 'mailsync-gnus-imap)
+(require 'mailsync-gnus-split)
 (require 'mailsync-gnus-sources)
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-subscribe)
 (require 'mailsync-gnus-moment)
+(require 'mailsync-gnus-news)
+(require 'mailsync-gnus-headers)
+(require 'mailsync-gnus-summary)
 
 ;;;; Customization
 
@@ -32,7 +36,9 @@
 To count new messages in an nnmaildir group is cheap; to look
 whether another program changed the flags of old ones is not.  A
 folder into which messages were only delivered is looked at in
-full after Emacs has been idle for so many seconds."
+full after Emacs has been idle for so many seconds, or for longer
+if the last look took more than a twentieth of a second: twice as
+long for a tenth, and so on."
   :type 'number
   :group 'mailsync-gnus
   :package-version '(mailsync . "0.1.0"))
@@ -57,6 +63,9 @@ To take in the answer costs time for each of them.")
   "Flags that change within so many seconds after new mail can wait.
 nnmaildir has just moved the new messages to cur/, and mostly
 that is all that has happened.")
+
+(defconst mailsync-gnus--cheap 0.05
+  "A look in full that takes so many seconds needs no longer idle moment.")
 
 (defvar mailsync-gnus--sent nil
   "Alist from the name of an nnimap server to what it was asked.
@@ -93,6 +102,7 @@ TIME is when that was last, KINDS is what has happened in it.")
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
 
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
+(declare-function mailsync--once "mailsync-log" (key level format &rest args))
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
 (declare-function mailsync-gnus--wake "mailsync-gnus" ())
 
@@ -104,11 +114,23 @@ Nil also if the user is not idle enough: an idle timer tells then."
   (let ((first nil)
         (idle (mailsync-gnus--idle)))
     (when (and idle (>= (+ idle 0.01) mailsync-gnus-catch-up-delay))
-      (maphash (lambda (_ entry)
-                 (setq first (min (or first (car entry)) (car entry))))
+      (maphash (lambda (group entry)
+                 (let ((wait (mailsync-gnus--catch-up-wait-for
+                              group (car entry) idle)))
+                   (setq first (min (or first wait) wait))))
                mailsync-gnus--catch-up))
-    (and first
-         (max 0 (- (+ first mailsync-gnus-catch-up-delay) (float-time))))))
+    first))
+
+(defun mailsync-gnus--catch-up-wait-for (group since idle)
+  "Seconds until GROUP may be looked at in full, which was SINCE a time.
+Emacs has been idle for IDLE seconds.  Such a look cannot be
+interrupted: the longer it takes, the surer the user must be gone."
+  (max 0
+       (- (+ since mailsync-gnus-catch-up-delay) (float-time))
+       (- (* mailsync-gnus-catch-up-delay
+             (max 1 (/ (gethash group mailsync-gnus--costs 0)
+                       mailsync-gnus--cheap)))
+          idle 0.01)))
 
 (defun mailsync-gnus--next-unit ()
   "The next piece of work, or the seconds until there is one, or nil.
@@ -130,8 +152,7 @@ A piece of work is a list (FUNCTION . ARGUMENTS)."
              (let ((method (and (mailsync-gnus--entry group)
                                 (gnus-find-method-for-group group))))
                (cond
-                ((and (mailsync-gnus--splits-p group method)
-                      (not (member group mailsync-gnus--already-split))
+                ((and (mailsync-gnus--to-be-split-p group method)
                       (eql 0 (mailsync-gnus--imap-wait
                               (mailsync-gnus--imap-server method))))
                  (throw 'unit (list #'mailsync-gnus--split-claimed group)))
@@ -171,6 +192,16 @@ What waits for a server that does not answer does not count."
   (or mailsync-gnus--sent
       (and mailsync-gnus--unmapped
            (not mailsync-gnus--names-late))))
+
+(defun mailsync-gnus--to-be-split-p (group method)
+  "Non-nil if GROUP of METHOD is claimed and its mail is to be split first.
+To split makes messages vanish: that alone must not lead to more."
+  (and (mailsync-gnus--splits-p group method)
+       (not (member group mailsync-gnus--already-split))
+       (cl-some (lambda (item)
+                  (mailsync-gnus--calls-for-fetch-p
+                   (mailsync-gnus--item-change item)))
+                (gethash group mailsync-gnus--claims))))
 
 ;;;; The pieces
 
@@ -242,26 +273,41 @@ It is looked at in full later, in a longer idle moment."
 
 (defun mailsync-gnus--split-claimed (group)
   "Have the server of GROUP, which is claimed, split its mail.
-Whoever claims GROUP claims the groups to which mail went, too."
-  (let* ((items (gethash group mailsync-gnus--claims))
-         (why-not (mailsync-gnus--why-not group))
-         (groups nil))
+That is the mail of all its inboxes.  Whoever claims one of them
+claims them all, and the groups to which mail went, too."
+  (let* ((method (gnus-find-method-for-group group))
+         (inboxes (mailsync-gnus--inboxes method))
+         (items (cl-remove-duplicates
+                 (cl-loop for inbox in inboxes
+                          append (gethash inbox mailsync-gnus--claims)))))
     (mailsync-gnus--begin items)
-    (unless why-not
-      (setq groups (mailsync-gnus--split (gnus-find-method-for-group group))))
-    (pcase groups
-      ('quit (setq mailsync-gnus--quit-time (float-time)))
-      ((pred stringp)
-       ;; If the server is silent it is tried again with the check;
-       ;; if the user's rules are wrong the check follows all the same.
-       (when (eql 0 (mailsync-gnus--imap-wait
-                     (mailsync-gnus--imap-server
-                      (gnus-find-method-for-group group))))
-         (push group mailsync-gnus--already-split))
-       (mailsync-log-add 'error "%s: splitting failed: %s" group groups))
-      (_
-       (push group mailsync-gnus--already-split)
-       (mailsync-gnus--claim-destinations (remove group groups) items)))))
+    (pcase-let ((`(,result ,groups) (unless (mailsync-gnus--why-not group)
+                                      (mailsync-gnus--split method))))
+      (when groups
+        (mailsync-gnus--claim-destinations
+         (cl-union groups (cl-remove-if-not #'mailsync-gnus--entry inboxes)
+                   :test #'equal)
+         items))
+      (pcase result
+        ('quit (setq mailsync-gnus--quit-time (float-time)))
+        ('partial                       ; it is the others' turn first
+         (setq mailsync-gnus--queue (delete group mailsync-gnus--queue))
+         (push group mailsync-gnus--queue-tail))
+        (_
+         (when (stringp result)
+           (mailsync-gnus--count :errors)
+           (setq mailsync-gnus--last-error (cons group result))
+           (mailsync--once (list 'gnus-split group result) 'error
+                           "%s: splitting failed: %s" group result))
+         ;; If the server is silent it is tried again with the check;
+         ;; else the check follows, whatever was wrong.
+         (when (or (not (stringp result))
+                   (eql 0 (mailsync-gnus--imap-wait
+                           (mailsync-gnus--imap-server method))))
+           (dolist (inbox inboxes)
+             (when (gethash inbox mailsync-gnus--claims)
+               (cl-pushnew inbox mailsync-gnus--already-split
+                           :test #'equal)))))))))
 
 (defun mailsync-gnus--claim-destinations (groups items)
   "Make ITEMS wait for GROUPS, to which their mail went.
@@ -329,9 +375,12 @@ Whoever waits for it claims the groups to which its mail went."
 
 (defun mailsync-gnus--catch-up-one ()
   "Look in full at the group that has waited for it the longest."
-  (let ((first nil) (group nil))
+  (let ((first nil) (group nil)
+        (idle (or (mailsync-gnus--idle) 0)))
     (maphash (lambda (key entry)
-               (when (or (null first) (< (car entry) (car first)))
+               (when (and (or (null first) (< (car entry) (car first)))
+                          (zerop (mailsync-gnus--catch-up-wait-for
+                                  key (car entry) idle)))
                  (setq first entry group key)))
              mailsync-gnus--catch-up)
     (when group
@@ -372,12 +421,16 @@ Whoever waits for it claims the groups to which its mail went."
     (setq mailsync-gnus--last-error (cons group result))
     (mailsync-log-add 'error "%s: the check failed: %s" group result)
     (setq result 'failed))
-  (let ((news (and old new (> new old) (list group old new))))
-    (when news
-      (unless mailsync-gnus--risen
-        (setq mailsync-gnus--risen (float-time))))
+  (when (and old new (> new old))
+    (unless mailsync-gnus--risen
+      (setq mailsync-gnus--risen (float-time))))
+  (let* ((arrived (mailsync-gnus--news-end group (and items new)))
+         (news (and arrived `(,group ,(or old 0) ,new . ,arrived))))
     (dolist (item items)
-      (mailsync-gnus--item-checked item group result news))))
+      ;; Of the folders that wait for the group, one is told: the first.
+      (mailsync-gnus--item-checked item group result
+                                   (and (eq item (car (last items))) news))))
+  (mailsync-gnus--summary-checked group))
 
 (defun mailsync-gnus--item-checked (item group result news)
   "GROUP, claimed by ITEM, was checked with RESULT and NEWS."
@@ -405,7 +458,9 @@ Whoever waits for it claims the groups to which its mail went."
                        (mailsync-gnus--entry group)
                        (equal (mailsync-gnus--server-name
                                (gnus-find-method-for-group group))
-                              name))
+                              name)
+                       ;; Once it is checked nobody has it split.
+                       (not (mailsync-gnus--to-be-split-p group method)))
              do (push (cons group items) asked))
     (dolist (entry asked)
       (when-let* ((reason (mailsync-gnus--why-not (car entry))))
@@ -434,12 +489,14 @@ Whoever waits for it claims the groups to which its mail went."
   "Take the answer of SERVER about groups, or notice that there is none."
   (let* ((name (mailsync-gnus--imap-name server))
          (asked (cdr (assoc name mailsync-gnus--sent)))
-         (dead (eq (mailsync-gnus--imap-state server) 'dead)))
-    (setq mailsync-gnus--sent
-          (assoc-delete-all name mailsync-gnus--sent))
-    (dolist (report (mailsync-gnus--imap-finish server))
-      (mailsync-gnus--report-imap report (cdr (assoc (car report) asked))
-                                  dead))))
+         (dead (eq (mailsync-gnus--imap-state server) 'dead))
+         (reports (mailsync-gnus--headers-finish server)))
+    (unless (eq reports 'wait)
+      (setq mailsync-gnus--sent
+            (assoc-delete-all name mailsync-gnus--sent))
+      (dolist (report reports)
+        (mailsync-gnus--report-imap report (cdr (assoc (car report) asked))
+                                    dead)))))
 
 (defun mailsync-gnus--report-imap (report items silent)
   "Take REPORT about a group that an nnimap server was asked for by ITEMS.
@@ -472,15 +529,21 @@ folders wait for it."
 
 (defun mailsync-gnus--drop-claims ()
   "Forget which groups were to be checked."
+  (mailsync-gnus--news-drop)
+  (mailsync-gnus--summary-drop)
   (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
+  (clrhash mailsync-gnus--known)
+  (clrhash mailsync-gnus--ahead)
+  (clrhash mailsync-gnus--costs)
   (clrhash mailsync-gnus--shown)
   (mailsync-gnus--forget-newcomers)
   (setq mailsync-gnus--fetches nil
         mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil
         mailsync-gnus--already-split nil
+        mailsync-gnus--split-seen nil
         mailsync-gnus--virtual nil
         mailsync-gnus--sent nil))
 

@@ -14,10 +14,15 @@
 ;;   mailsync-gnus-check.el     how a group is checked without disturbing
 ;;   mailsync-gnus-topics.el    the counts of topics, after that
 ;;   mailsync-gnus-total.el     the sum of counts for the mode line
+;;   mailsync-gnus-maildir.el   how nnmaildir's cost no more than what is new
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
+;;   mailsync-gnus-split.el     how mail is split by the user's rules
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
 ;;   mailsync-gnus-subscribe.el what becomes of folders without a group
+;;   mailsync-gnus-news.el      which messages in a group are news
+;;   mailsync-gnus-headers.el   from whom they are, of nnimap
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
+;;   mailsync-gnus-summary.el   what happens to a Summary that is open
 ;;   mailsync-gnus-moment.el    whether this is a moment to do it
 ;;   mailsync-gnus.el           when; and what the core and the user call
 ;;
@@ -40,7 +45,9 @@
 (require 'mailsync-gnus-subscribe)
 (require 'mailsync-gnus-moment)
 (require 'mailsync-gnus-total)
+(require 'mailsync-gnus-summary)
 (require 'mailsync-gnus-work)
+(require 'mailsync-gnus-news)
 
 ;;;; Customization
 
@@ -57,6 +64,11 @@
 (defconst mailsync-gnus--slice-between-keys 0.016
   "Work for so many seconds at most between two keystrokes.")
 
+(defconst mailsync-gnus--after-key 0.02
+  "Work between keystrokes begins so many seconds after one.
+Then Emacs has drawn what it did, and the next one is as far away
+as it will be.")
+
 (defconst mailsync-gnus--resolve-timeout 5
   "Wait so many seconds for file names to be resolved before going on.")
 
@@ -69,6 +81,9 @@
 (defvar mailsync-gnus--catch-up-timer nil
   "Repeating idle timer, for a longer idle moment, while it is needed.")
 
+(defvar mailsync-gnus--key-timer nil
+  "Repeating idle timer, for the moment after a key, while work is overdue.")
+
 (defvar mailsync-gnus--timer nil
   "Ordinary timer that goes on with the work.")
 
@@ -80,6 +95,12 @@
 
 (defvar mailsync-gnus--waiting-since nil
   "Time since when there has been work without a moment for it, or nil.")
+
+(defvar mailsync-gnus--threshold nil
+  "The user's `gc-cons-threshold' while garbage is held back, or nil.")
+
+(defvar mailsync-gnus--release-timer nil
+  "Idle timer that ends holding back garbage.")
 
 (defvar mailsync-gnus--checking nil
   "What the core was last told about a check being under way.")
@@ -206,6 +227,8 @@ REFUSAL is why it may not be done at this moment."
         (progn
           (unless mailsync-gnus--waiting-since
             (setq mailsync-gnus--waiting-since (float-time)))
+          (unless (and idle (>= idle mailsync-gnus-idle-delay))
+            (mailsync-gnus--hold-garbage))
           (unless mailsync-gnus--idle-timer
             (setq mailsync-gnus--idle-timer
                   (run-with-idle-timer mailsync-gnus-idle-delay t
@@ -213,6 +236,12 @@ REFUSAL is why it may not be done at this moment."
       (setq mailsync-gnus--waiting-since nil
             mailsync-gnus--refusals 0)
       (mailsync-gnus--cancel 'mailsync-gnus--idle-timer))
+    (if (not (mailsync-gnus--overdue-p))
+        (mailsync-gnus--cancel 'mailsync-gnus--key-timer)
+      (unless mailsync-gnus--key-timer
+        (setq mailsync-gnus--key-timer
+              (run-with-idle-timer mailsync-gnus--after-key t
+                                   #'mailsync-gnus--step))))
     (if (zerop (hash-table-count mailsync-gnus--catch-up))
         (mailsync-gnus--cancel 'mailsync-gnus--catch-up-timer)
       (unless mailsync-gnus--catch-up-timer
@@ -243,6 +272,34 @@ The idle timer makes an attempt in each idle period besides."
      ;; Somebody else has Emacs, and may for hours.
      (t (min 8 (* 0.1 (expt 2 (min 10 mailsync-gnus--refusals))))))))
 
+;; Where Gnus knows many messages, to collect garbage takes longer than
+;; there is between two keys.  While folders wait for the user to pause,
+;; what they and their checks leave makes more of it.  So it is left to the
+;; next idle moment, unless it grows to what a check is allowed anyway.
+
+(defun mailsync-gnus--hold-garbage ()
+  "Have no garbage collected until Emacs is idle, within limits."
+  (let ((threshold (default-toplevel-value 'gc-cons-threshold)))
+    (when (and (null mailsync-gnus--threshold)
+               (< threshold mailsync-gnus--gc-threshold))
+      (setq mailsync-gnus--threshold threshold)
+      (set-default-toplevel-value 'gc-cons-threshold
+                                  mailsync-gnus--gc-threshold)
+      (setq mailsync-gnus--release-timer
+            (run-with-idle-timer mailsync-gnus-idle-delay nil
+                                 #'mailsync-gnus--release-garbage)))))
+
+(defun mailsync-gnus--release-garbage ()
+  "Have garbage collected as the user wants it again."
+  (mailsync-gnus--cancel 'mailsync-gnus--release-timer)
+  (when mailsync-gnus--threshold
+    ;; Unless somebody has set it meanwhile.
+    (when (eql (default-toplevel-value 'gc-cons-threshold)
+               mailsync-gnus--gc-threshold)
+      (set-default-toplevel-value 'gc-cons-threshold
+                                  mailsync-gnus--threshold))
+    (setq mailsync-gnus--threshold nil)))
+
 (defun mailsync-gnus--cancel (variable)
   "Cancel the timer in VARIABLE."
   (when (timerp (symbol-value variable))
@@ -272,8 +329,10 @@ They are checked once Gnus has started."
   (mailsync-gnus--forget-index)
   (mailsync-gnus--total-soon)
   (dolist (timer '(mailsync-gnus--timer mailsync-gnus--idle-timer
+                   mailsync-gnus--key-timer
                    mailsync-gnus--catch-up-timer mailsync-gnus--resolve-timer))
     (mailsync-gnus--cancel timer))
+  (mailsync-gnus--release-garbage)
   (setq mailsync-gnus--risen nil
         mailsync-gnus--waiting-since nil
         mailsync-gnus--unmapped nil)
@@ -320,6 +379,8 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (add-hook 'gnus-started-hook #'mailsync-gnus--started)
     (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
     (mailsync-gnus--total-setup)
+    (mailsync-gnus--news-setup)
+    (add-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (mailsync-gnus--show-mode-line)))
@@ -333,6 +394,8 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (remove-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
     (remove-hook 'gnus-started-hook #'mailsync-gnus--started)
     (remove-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
+    (mailsync-gnus--news-teardown)
+    (remove-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (when (equal mode-line-process '("" mailsync-mode-line))
@@ -374,7 +437,8 @@ time, `:catch-up' is the number of groups to be looked at in full
 later, `:left-alone' is an alist from folders and groups to why
 they are not checked,
 `:last-error' is (GROUP . TEXT), where a mail source is named by
-its directory, `:checks' is a plist of counts."
+its directory, and an nnimap server whose split rules are wrong by
+its name, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
         :pending (hash-table-count mailsync-gnus--pending)
         :asked (mapcar #'car (append mailsync-gnus--sent

@@ -78,9 +78,18 @@ and `:origins' (a list of `local', `sync', `remote')."
 
 (defcustom mailsync-new-mail-functions nil
   "Functions called with an account's name and changes, after the check.
-Only changes that brought a message are given; they have `:groups', a list of
-\(GROUP OLD NEW), the counts of unread messages before and after."
+Only changes that brought a message are given: one that arrived, and that
+nobody has read or seen, nor moved there in Gnus.  Each message is told once.
+The changes have `:groups', a list of (GROUP OLD NEW), the counts of unread
+messages before and after; `:arrived', an alist from group to how many
+arrived; and `:messages', the newest of these, at most 20 of a group, newest
+first.  Each is a plist: `:group', `:number', and, where they are known,
+`:from' and its name alone, `:sender', `:subject' and `:date', decoded, in
+one line and without control characters, and `:message-id'.
+
+`mailsync-notify-desktop' and `mailsync-notify-echo' are two such functions."
   :type 'hook
+  :options '(mailsync-notify-desktop mailsync-notify-echo)
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
 
@@ -113,6 +122,10 @@ is told."
   :package-version '(mailsync . "0.1.0"))
 
 ;;;; Declarations
+
+;; Where no package manager does it.
+(autoload 'mailsync-notify-desktop "mailsync-notify")
+(autoload 'mailsync-notify-echo "mailsync-notify")
 
 (declare-function mailsync-gnus-setup "mailsync-gnus")
 (declare-function mailsync-gnus-teardown "mailsync-gnus")

@@ -102,6 +102,9 @@ pub struct Change {
     pub origins: Origins,
     /// Counts all changes, so that an answer can say which ones it covers.
     pub serial: u64,
+    /// Nothing of it is of interest to whoever syncs with this store: a reader has looked, and no
+    /// flag is another one.
+    pub quiet: bool,
 }
 
 impl Change {
@@ -110,6 +113,7 @@ impl Change {
         self.kinds = self.kinds.then(later.kinds);
         self.origins |= later.origins;
         self.serial = self.serial.max(later.serial);
+        self.quiet &= later.quiet;
         self.folder = later.folder;
     }
 }
@@ -131,6 +135,7 @@ pub(crate) mod testing {
             kinds,
             origins: Origins::LOCAL,
             serial: 0,
+            quiet: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::change::{Change, Folder};
+use crate::change::{Change, Folder, Origins};
 
 /// How long changes are merged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub trait Coalesce {
     fn new(delays: Delays) -> Self;
     /// Take in one change.
     fn add(&mut self, now: Instant, change: Change);
+    /// A sync has ended, so that nothing more comes of what is its work alone (in this folder, or in
+    /// all): that is due in a moment, in which the last of it may still be on its way.
+    fn hasten(&mut self, now: Instant, only: Option<&Path>);
     /// Hand out every change that is due, oldest deadline first; when one is, those that would
     /// be due in a moment go along (see `Delays::company`).
     fn due(&mut self, now: Instant) -> Vec<Change>;
@@ -93,6 +96,23 @@ impl Coalesce for Coalescer {
         }
     }
 
+    fn hasten(&mut self, now: Instant, only: Option<&Path>) {
+        let soon = now + self.delays.company();
+        let Coalescer { held, schedule, .. } = self;
+        let mut hasten = |it: &mut Held| {
+            if it.change.origins == Origins::SYNC && it.due > soon {
+                let folder = it.change.folder.clone();
+                schedule.remove(&(it.due, folder.clone()));
+                it.due = soon;
+                schedule.insert((soon, folder));
+            }
+        };
+        match only {
+            Some(real) => held.get_mut(real).into_iter().for_each(&mut hasten),
+            None => held.values_mut().for_each(&mut hasten),
+        }
+    }
+
     fn due(&mut self, now: Instant) -> Vec<Change> {
         let mut due = Vec::new();
         if self.deadline().is_none_or(|at| at > now) {
@@ -131,6 +151,43 @@ mod tests {
     use super::*;
     use crate::change::Kinds;
     use crate::change::testing::change;
+
+    #[test]
+    fn what_a_sync_has_written_is_due_when_that_has_ended() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let by = |origins, name| Change {
+            origins,
+            ..change(name, Kinds::NEW)
+        };
+        // Who has changed the folder, and when it is due.
+        let table = [
+            (vec![Origins::SYNC], None, 70),
+            (vec![Origins::SYNC], Some("a"), 70),
+            (vec![Origins::SYNC], Some("b"), 200),
+            (vec![Origins::LOCAL], None, 200),
+            (vec![Origins::SYNC, Origins::LOCAL], None, 200),
+            (vec![Origins::SYNC | Origins::LOCAL], Some("a"), 200),
+        ];
+        for (origins, only, expected) in table {
+            let mut coalescer = Coalescer::new(Delays {
+                quiet: Duration::from_millis(200),
+                longest: Duration::from_millis(2000),
+            });
+            for origins in &origins {
+                coalescer.add(at(0), by(*origins, "a"));
+            }
+            coalescer.hasten(at(50), only.map(Path::new));
+            assert_eq!(coalescer.deadline(), Some(at(expected)), "{origins:?}");
+            assert_eq!(coalescer.due(at(expected)).len(), 1, "{origins:?}");
+            assert_eq!(coalescer.deadline(), None);
+        }
+        // It is never put off.
+        let mut coalescer = Coalescer::new(Delays::default());
+        coalescer.add(at(0), by(Origins::SYNC, "a"));
+        coalescer.hasten(at(50), None);
+        assert_eq!(coalescer.deadline(), Some(at(0)));
+    }
 
     /// Events `(ms, folder, kinds)` and what comes out `(ms, folder, kinds)`, with a quiet delay
     /// of 200 ms and a longest of 2,000 ms, asked at each deadline.

@@ -359,6 +359,7 @@ mod tests {
                 kinds: Kinds::NEW | Kinds::UNKNOWN,
                 origins: Origins::LOCAL,
                 serial: 9,
+                quiet: false,
             },
         );
         payload.state("work", "error", "no");

@@ -52,6 +52,7 @@ test)
     need tmux tmux
     need ssh openssh-client
     need sshd openssh-server
+    need dbus-daemon dbus-daemon
     # Another machine's file system, for the tests.
     [ "$(uname)" != Linux ] || need bindfs bindfs
     need shellcheck shellcheck
@@ -65,6 +66,8 @@ bench)
     need offlineimap offlineimap3
     need dovecot dovecot-imapd
     need strace strace
+    need ssh openssh-client
+    need sshd openssh-server
     ;;
 esac
 

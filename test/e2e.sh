@@ -158,6 +158,40 @@ new_folder() {
     one_message brandnew "$directory"
 }
 
+# While one reads an article in a Summary, a message is inserted above: what one sees stays.
+open_summary() {
+    local before
+    emacs_do "(progn (setq mailsync-gnus-update-summary 'insert
+                           gnus-thread-sort-functions '((not gnus-thread-sort-by-number)))
+                (switch-to-buffer gnus-group-buffer)
+                (gnus-group-goto-group $(lisp_string "$backend+fix:folder000"))
+                (gnus-group-read-group t t)
+                (goto-char (point-min))
+                (forward-line 4)
+                (gnus-summary-select-article)
+                (set-window-start nil (save-excursion (forward-line -2) (point)))
+                (redisplay)
+                (e2e-say \"entered\"))"
+    wait_for 15 'the Summary' fact entered
+    sleep 0.5 # for the screen
+    before=$(seen)
+    [ "$(wc -l <<<"$before")" -gt 10 ] || fail "nothing to be seen: $before"
+    deliver "$work/mail/.folder000" 'inserted above'
+    wait_for 15 'the message in the Summary' inserted
+    sleep 0.5
+    diff <(echo "$before") <(seen) || fail 'what is to be seen has moved'
+    emacs_do '(progn (goto-char (point-min)) (set-window-start nil (point)))'
+    wait_for 5 'the message on the screen' on_screen 'inserted above'
+}
+# The screen without mode lines and echo area.
+seen() { screen | grep -v 'Summary\|Article' | head -n 38; }
+inserted() {
+    emacs_do '(with-current-buffer gnus-summary-buffer
+                (save-excursion (goto-char (point-min))
+                                (and (search-forward "inserted above" nil t) (e2e-say "inserted"))))'
+    fact inserted
+}
+
 # A message with SUBJECT in the mail source goes to group NAME, and the source is left empty.
 from_source() {
     one_message "$1" "$work/mail" "$2"
@@ -213,6 +247,8 @@ whole_path() {
     one_message list0.sub002 "$work/mail/.list0.sub002"
     one_message folder000 "$work/mail/.folder000"
     if [ "$1" = parts ]; then new_folder renamed; else new_folder made; fi
+    # By the command, an nnimap server cannot be asked without waiting.
+    if [ "$mode" = tmux ] && [ "$1" = parts ]; then open_summary; fi
     stop
 }
 

@@ -48,25 +48,55 @@ count() {
 
 # check NAME COMMAND...: run it; say how long it took; show its output if it fails.
 check() {
-    local name=$1 log start status=0 good bad
+    begin "$@"
+    settle
+}
+
+# begin NAME COMMAND...: as `check', beside others; at most BESIDE at once.  `settle' says how they went.
+begun=()
+begin() {
+    local dir
+    while [ "$(jobs -rp | wc -l)" -ge "${BESIDE:-1}" ]; do wait -n || true; done
+    dir=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-check.XXXXXX")
+    echo "$1" >"$dir/name"
+    begun+=("$dir")
     shift
-    log=$(mktemp "${TMPDIR:-/tmp}/mailsync-check.XXXXXX")
-    start=$SECONDS
-    "$@" >"$log" 2>&1 </dev/null || status=$?
-    read -r good bad < <(count "$log")
+    (
+        start=$SECONDS status=0
+        "$@" >"$dir/log" 2>&1 </dev/null || status=$?
+        echo "$status $((SECONDS - start))" >"$dir/end"
+    ) &
+}
+
+# Wait for all that were begun, and say how each went, in their order.
+settle() {
+    local dir
+    for dir in "${begun[@]}"; do
+        while [ ! -e "$dir/end" ] && [ -n "$(jobs -rp)" ]; do wait -n || true; done
+        report "$dir"
+        rm -r "$dir"
+    done
+    begun=()
+    wait
+}
+
+report() {
+    local dir=$1 name status=1 seconds=0 good bad
+    name=$(cat "$dir/name")
+    [ ! -e "$dir/end" ] || read -r status seconds <"$dir/end"
+    read -r good bad < <(count "$dir/log")
     if [ "$status" -eq 0 ]; then
         passed=$((passed + good))
-        printf 'ok    %4ds  %s%s\n' $((SECONDS - start)) "$name" "$([ "$good" -eq 1 ] || echo " ($good tests)")"
-        sed -n 's/^skip  /skip         /p' "$log"
+        printf 'ok    %4ds  %s%s\n' "$seconds" "$name" "$([ "$good" -eq 1 ] || echo " ($good tests)")"
+        sed -n 's/^skip  /skip         /p' "$dir/log"
     else
         # A crash that no framework counted is one failure.
         [ "$bad" -gt 0 ] || { bad=1 good=0; }
         passed=$((passed + good))
         failed=$((failed + bad))
-        printf 'FAIL  %4ds  %s (exit status %d)\n' $((SECONDS - start)) "$name" "$status"
-        sed 's/^/    | /' "$log"
+        printf 'FAIL  %4ds  %s (exit status %d)\n' "$seconds" "$name" "$status"
+        sed 's/^/    | /' "$dir/log"
     fi
-    rm -f "$log"
 }
 
 # The last line, and the exit status.

@@ -284,5 +284,48 @@ FOLDERS are subscribed."
                              (make-temp-file "mailsync-gnus" t)
                              ,backends ,folders))
 
+;;;; A user at random
+
+(defun mailsync-gnus-test--user (backend rounds)
+  "A random user of BACKEND for ROUNDS, with mail arriving: counts stay right."
+  (load (mailsync-gnus-test--fixture "gnus-user") nil t)
+  (mailsync-gnus-test--with (list backend) '("folder000" "folder001" "INBOX")
+    (let* ((folders '("folder000" "folder001" "INBOX"))
+           (groups (mapcar (lambda (folder)
+                             (mailsync-gnus-test--group backend folder))
+                           folders))
+           (compared 0))
+      (cl-letf (((symbol-function 'mailsync-gnus--clean-stack-p)
+                 ;; Between two actions Gnus does not wait, though it
+                 ;; is on the stack.
+                 (lambda () t)))
+        (gnus-user-run
+         rounds 7 groups
+         (lambda (action)
+           (let ((folder (gnus-user-pick folders)))
+             (when (= 0 (gnus-user-random 3))
+               (mailsync-gnus-test--deliver folder)
+               (mailsync-gnus-test--send
+                (mailsync-gnus-test--change folder 'new)))
+             (accept-process-output nil 0.001)
+             (when (and (memq action '(leave catchup expire start))
+                        (gnus-alive-p))
+               (apply #'mailsync-gnus-test--check
+                      (mapcar (lambda (folder)
+                                (mailsync-gnus-test--change folder 'flags))
+                              folders))
+               (mailsync-gnus-test--wait
+                (= 0 (plist-get (mailsync-gnus-status) :pending)))
+               (cl-incf compared)
+               (should (equal (list (car gnus-user-log)
+                                    (mapcar #'fixture-unread groups))
+                              (list (car gnus-user-log)
+                                    (mapcar (lambda (folder)
+                                              (length (mailsync-gnus-test--unseen
+                                                       folder)))
+                                            folders)))))))))
+      (should (> compared (/ rounds 2)))
+      (should-not (plist-get (mailsync-gnus-status) :last-error)))))
+
 (provide 'mailsync-gnus-test-helper)
 ;;; mailsync-gnus-test-helper.el ends here

@@ -181,6 +181,30 @@
       (should (string-match-p "home: :gnus-groups: Oh"
                               (car mailsync-gnus-test--log))))))
 
+;;;; Ranges
+
+(ert-deftest mailsync-gnus-test-ranges ()
+  "Ranges are what Gnus makes of the same numbers."
+  (pcase-dolist (`(,range ,number ,without ,with)
+                 '((nil 3 nil (3))
+                   ((1 . 5) 3 ((1 . 2) (4 . 5)) ((1 . 5)))
+                   ((1 . 5) 6 ((1 . 5)) ((1 . 6)))
+                   ((1 . 5) 1 ((2 . 5)) ((1 . 5)))
+                   ((1 . 2) 2 (1) ((1 . 2)))
+                   (((1 . 3) 5 (7 . 9)) 5 ((1 . 3) (7 . 9)) ((1 . 3) 5 (7 . 9)))
+                   (((1 . 3) 5 (7 . 9)) 4 ((1 . 3) 5 (7 . 9)) ((1 . 5) (7 . 9)))
+                   (((1 . 3) 5 (7 . 9)) 8 ((1 . 3) 5 7 9) ((1 . 3) 5 (7 . 9)))
+                   ((3) 3 nil (3))))
+    (let ((info (list "group" 3 (copy-tree range))))
+      (should (equal (mailsync-gnus--range-without range number) without))
+      (should (eq (mailsync-gnus--in-range-p number range)
+                  (and (gnus-member-of-range number range) t)))
+      (mailsync-gnus--add-read info (list number))
+      (should (equal (mailsync-gnus--info-read info) with))
+      (should (equal (gnus-uncompress-range with)
+                     (gnus-uncompress-range
+                      (gnus-add-to-range (copy-tree range) (list number))))))))
+
 ;;;; A check
 
 (defun mailsync-gnus-test--transcript (backend method)
@@ -285,6 +309,43 @@
        (mailsync-gnus-test--change "folder000" 'new 'flags))
       (should (= 0 (plist-get (mailsync-gnus-status) :catch-up))))))
 
+(ert-deftest mailsync-gnus-test-catch-up-costly ()
+  "A look in full that takes long waits for a longer idle moment."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000" "folder001")
+    (let ((costly (mailsync-gnus-test--group 'nnmaildir "folder000"))
+          (cheap (mailsync-gnus-test--group 'nnmaildir "folder001"))
+          (idle 5)
+          (checked nil))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'unknown)
+                                 (mailsync-gnus-test--change "folder001" 'unknown))
+      (should (floatp (gethash costly mailsync-gnus--costs)))
+      (puthash costly 0.3 mailsync-gnus--costs)
+      (dolist (folder '("folder000" "folder001"))
+        (mailsync-gnus-test--deliver folder))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new)
+                                 (mailsync-gnus-test--change "folder001" 'new))
+      (maphash (lambda (_ entry) (setcar entry (- (float-time) 1000)))
+               mailsync-gnus--catch-up)
+      (let ((mailsync-gnus-catch-up-delay 10))
+        (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () idle))
+                  ((symbol-function 'mailsync-gnus--check-group)
+                   (lambda (group &rest _)
+                     (push group checked)
+                     (list group 'checked 1 1))))
+          (should-not (mailsync-gnus--catch-up-wait))
+          (setq idle 10)
+          (should (eql (mailsync-gnus--catch-up-wait) 0))
+          (mailsync-gnus--catch-up-one)
+          (should (equal checked (list cheap)))
+          (should (< 49 (mailsync-gnus--catch-up-wait) 51))
+          (mailsync-gnus--catch-up-one)
+          (should (equal checked (list cheap)))
+          (setq idle 60)
+          (should (eql (mailsync-gnus--catch-up-wait) 0))
+          (mailsync-gnus--catch-up-one)
+          (should (equal checked (list costly cheap)))
+          (should-not (mailsync-gnus--catch-up-wait)))))))
+
 (ert-deftest mailsync-gnus-test-echo ()
   "That nnmaildir moves a new message to cur/ brings no full look at once."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")
@@ -345,10 +406,141 @@
       (should (= (fixture-unread group) before)) ; hence the kind matters
       (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'gone))
       (should (= (fixture-unread group) (1- before)))
-      (let ((mailsync-gnus-vanished-limit 0))
-        (delete-file (car (mailsync-gnus-test--unseen "folder000")))
-        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'gone))
-        (should (= (fixture-unread group) (1- before)))))))
+      ;; Nor is one that came at the same time lost.
+      (delete-file (car (mailsync-gnus-test--unseen "folder000")))
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-test--check
+       (mailsync-gnus-test--change "folder000" 'gone 'new))
+      (should (= (fixture-unread group) (1- before)))
+      ;; nnmaildir thinks that one which was read is unread now.
+      (delete-file (car (cl-set-difference
+                         (mailsync-gnus-test--files "folder000")
+                         (mailsync-gnus-test--unseen "folder000")
+                         :test #'equal)))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'gone))
+      (should (= (fixture-unread group) (1- before)))
+      ;; All of them.
+      (mapc #'delete-file (mailsync-gnus-test--files "folder000"))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'gone))
+      (should (= (fixture-unread group) 0)))))
+
+(ert-deftest mailsync-gnus-test-vanished-many ()
+  "However many vanished, nnmaildir forgets them, a few in one go."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group))
+           (mailsync-gnus--vanished-time 0)
+           (vanished 0)
+           (checks 0))
+      (dotimes (i 700)
+        (write-region (format "Subject: %d\nMessage-ID: <%d@many>\n\n" i i) nil
+                      (expand-file-name
+                       (format "cur/%d.many:2," (+ 1000 i))
+                       (mailsync-gnus-test--directory "folder000"))
+                      nil 'silent))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'unknown))
+      (should (= (fixture-unread group) (+ before 700)))
+      (dolist (file (mailsync-gnus-test--files "folder000"))
+        (when (string-match-p "[05]\\.many" file)
+          (delete-file file)
+          (setq vanished (1+ vanished))))
+      (should (> vanished (* 10 mailsync-gnus--vanished-few)))
+      (advice-add 'mailsync-gnus--check-group :filter-return
+                  (lambda (report)
+                    ;; The count does not wait for it.
+                    (should (= (fixture-unread group)
+                               (- (+ before 700) vanished)))
+                    (setq checks (1+ checks))
+                    report)
+                  '((name . many)))
+      (unwind-protect
+          (mailsync-gnus-test--check
+           (mailsync-gnus-test--change "folder000" 'gone))
+        (advice-remove 'mailsync-gnus--check-group 'many))
+      (should (= (fixture-unread group) (- (+ before 700) vanished)))
+      (should (= checks (/ vanished mailsync-gnus--vanished-few))))))
+
+(defun mailsync-gnus-test--imap (folder &rest commands)
+  "Do what another IMAP client does: select FOLDER and send COMMANDS."
+  (let ((process (make-network-process
+                  :name "other-client" :host "127.0.0.1"
+                  :service mailsync-gnus-test--imap-port :noquery t
+                  :buffer (generate-new-buffer " *other-client*"))))
+    (unwind-protect
+        (with-current-buffer (process-buffer process)
+          (dolist (command (append `("LOGIN user any"
+                                     ,(concat "SELECT " folder))
+                                   commands '("LOGOUT")))
+            (process-send-string process (format "t %s\r\n" command))
+            (mailsync-gnus-test--wait
+             (save-excursion
+               (goto-char (point-min))
+               (prog1 (re-search-forward "^t OK" nil t)
+                 (delete-region (point-min) (point)))))))
+      (delete-process process)
+      (kill-buffer (process-buffer process)))))
+
+(defun mailsync-gnus-test--number-of (group file)
+  "The number in GROUP of the message in FILE, by the corpus's numbering."
+  (if (string-prefix-p "nnimap" group)
+      (mailsync-gnus-test--uid file)
+    (nnmaildir-base-name-to-article-number
+     (car (split-string (file-name-nondirectory file) ":"))
+     (gnus-group-real-name group) mailsync-gnus-test--name)))
+
+(defun mailsync-gnus-test--uid (file)
+  "The UID of the message in FILE of the corpus, new to its server."
+  (- (string-to-number (substring (file-name-nondirectory file) 0 10))
+     1599999999))
+
+(defun mailsync-gnus-test--flag (backend folder file flags)
+  "Give the message in FILE of FOLDER just FLAGS, as another client of BACKEND.
+FILE is what the name would be without flags."
+  (if (eq backend 'nnimap)
+      (mailsync-gnus-test--imap
+       folder
+       (format "UID STORE %d FLAGS.SILENT (%s)"
+               (mailsync-gnus-test--uid file)
+               flags))
+    (rename-file (car (file-expand-wildcards (concat file "*")))
+                 (concat file (mapconcat (lambda (flag)
+                                           (pcase flag
+                                             ("\\Answered" "R")
+                                             ("\\Flagged" "F")
+                                             ("\\Seen" "S")))
+                                         (split-string flags)
+                                         "")))))
+
+(ert-deftest mailsync-gnus-test-flagged-elsewhere ()
+  "What another program does to flags shows; it is no message that vanished."
+  (dolist (backend '(nnmaildir nnimap))
+    (mailsync-gnus-test--with (list backend) '("folder000")
+      (let* ((group (mailsync-gnus-test--group backend "folder000"))
+             (before (fixture-unread group))
+             (file (car (mailsync-gnus-test--unseen "folder000"))))
+        (pcase-dolist (`(,flags ,expected)
+                       `(("\\Answered" 0)
+                         ("\\Seen" -1)
+                         ("" 0)
+                         ;; Ticked: where nnimap counts it as read.
+                         ("\\Flagged" ,(if (eq backend 'nnimap) -1 0))
+                         ("" 0)
+                         ("\\Answered \\Seen" -1)
+                         ("\\Answered" 0)))
+          (mailsync-gnus-test--flag backend "folder000" file flags)
+          ;; After the first, nothing has changed.
+          (dolist (kind '(flags unknown gone))
+            (mailsync-gnus-test--check
+             (mailsync-gnus-test--change "folder000" kind))
+            (should (equal (list backend flags kind (fixture-unread group))
+                           (list backend flags kind (+ before expected))))))
+        ;; Nor is there a mark left.
+        (dolist (mark '(tick reply))
+          (should (equal (mailsync-gnus--in-range-p
+                          (mailsync-gnus-test--number-of group file)
+                          (cdr (assq mark (gnus-info-marks
+                                           (gnus-get-info group)))))
+                         (eq mark 'reply))))))))
 
 (ert-deftest mailsync-gnus-test-new-folder ()
   "A folder is checked from the moment that Gnus shows it, not before."
@@ -958,6 +1150,42 @@
         (should (>= (plist-get mailsync-gnus--counts :slices) 3))
         (should (equal (mapcar #'cdr (cadr box)) '(checked checked checked)))))))
 
+(ert-deftest mailsync-gnus-test-garbage ()
+  "While folders wait for the user to pause no garbage is collected."
+  (let* ((gc-cons-threshold 800000)
+         (before (default-toplevel-value 'gc-cons-threshold))
+         (threshold (lambda () (default-toplevel-value 'gc-cons-threshold))))
+    (unwind-protect
+        (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+          (set-default-toplevel-value 'gc-cons-threshold 900000)
+          (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () 0.1)))
+            (mailsync-gnus-test--send
+             (mailsync-gnus-test--change "folder000" 'new))
+            (mailsync-gnus-test--wait
+             (eql (funcall threshold) mailsync-gnus--gc-threshold))
+            (should (timerp mailsync-gnus--release-timer))
+            (should-not mailsync-gnus--key-timer)
+            ;; It is overdue: between keys.
+            (let ((mailsync-gnus-max-wait 0))
+              (mailsync-gnus--arm 'busy)
+              (should (timerp mailsync-gnus--key-timer)))
+            ;; The user pauses.
+            (mailsync-gnus--release-garbage)
+            (should (eql (funcall threshold) 900000))
+            (should-not mailsync-gnus--release-timer)
+            ;; What somebody else has set stays.
+            (mailsync-gnus--arm 'busy)
+            (should (eql (funcall threshold) mailsync-gnus--gc-threshold))
+            (set-default-toplevel-value 'gc-cons-threshold 1000000)
+            (mailsync-gnus--release-garbage)
+            (should (eql (funcall threshold) 1000000))
+            (mailsync-gnus--arm 'busy)
+            (should (eql (funcall threshold) mailsync-gnus--gc-threshold)))
+          (mailsync-gnus-teardown)
+          (should (eql (funcall threshold) 1000000))
+          (should-not mailsync-gnus--key-timer))
+      (set-default-toplevel-value 'gc-cons-threshold before))))
+
 (ert-deftest mailsync-gnus-test-quit ()
   "When the user quits a check the folder stays pending."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")
@@ -1371,47 +1599,6 @@ so, in this order, after those that were awaited before."
          (member (concat "said " typed) (lines)))))))
 
 ;;;; A user at random
-
-(defun mailsync-gnus-test--user (backend rounds)
-  "A random user of BACKEND for ROUNDS, with mail arriving: counts stay right."
-  (load (mailsync-gnus-test--fixture "gnus-user") nil t)
-  (mailsync-gnus-test--with (list backend) '("folder000" "folder001" "INBOX")
-    (let* ((folders '("folder000" "folder001" "INBOX"))
-           (groups (mapcar (lambda (folder)
-                             (mailsync-gnus-test--group backend folder))
-                           folders))
-           (compared 0))
-      (cl-letf (((symbol-function 'mailsync-gnus--clean-stack-p)
-                 ;; Between two actions Gnus does not wait, though it
-                 ;; is on the stack.
-                 (lambda () t)))
-        (gnus-user-run
-         rounds 7 groups
-         (lambda (action)
-           (let ((folder (gnus-user-pick folders)))
-             (when (= 0 (gnus-user-random 3))
-               (mailsync-gnus-test--deliver folder)
-               (mailsync-gnus-test--send
-                (mailsync-gnus-test--change folder 'new)))
-             (accept-process-output nil 0.001)
-             (when (and (memq action '(leave catchup expire start))
-                        (gnus-alive-p))
-               (apply #'mailsync-gnus-test--check
-                      (mapcar (lambda (folder)
-                                (mailsync-gnus-test--change folder 'flags))
-                              folders))
-               (mailsync-gnus-test--wait
-                (= 0 (plist-get (mailsync-gnus-status) :pending)))
-               (cl-incf compared)
-               (should (equal (list (car gnus-user-log)
-                                    (mapcar #'fixture-unread groups))
-                              (list (car gnus-user-log)
-                                    (mapcar (lambda (folder)
-                                              (length (mailsync-gnus-test--unseen
-                                                       folder)))
-                                            folders)))))))))
-      (should (> compared (/ rounds 2)))
-      (should-not (plist-get (mailsync-gnus-status) :last-error)))))
 
 (ert-deftest mailsync-gnus-test-user-nnmaildir ()
   (mailsync-gnus-test--user 'nnmaildir 20))

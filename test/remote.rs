@@ -309,6 +309,7 @@ fn account(remotes: Vec<RemoteConfig>, sync: Option<SyncConfig>) -> AccountConfi
         name: support::ACCOUNT.to_owned(),
         roots: Vec::new(),
         delays: DELAYS,
+        quiet: true,
         sync,
         remotes,
     }

@@ -90,6 +90,26 @@
   (apply #'fixture-start (mapcar (lambda (group) (concat sync-server group)) groups))
   (e2e-say "gnus"))
 
+;; The Emacs of somebody whose mail is on the server.
+(defun sync-gnus-splits (port pattern to &rest groups)
+  "Start a Gnus that reads GROUPS of the IMAP server at PORT, and splits.
+What has PATTERN in its subject goes to the group TO."
+  (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
+  (fixture-configure (concat e2e-work "gnus") "fix" nil port)
+  (write-region (format "machine 127.0.0.1 port %s login alice password secret\n" port)
+                nil (concat e2e-work "gnus/authinfo") nil 'silent)
+  (setq gnus-secondary-select-methods
+        (mapcar (lambda (server)
+                  ;; Gnus would ask about the certificate.
+                  (append (assq-delete-all 'nnimap-stream server)
+                          `((nnimap-stream plain)
+                            (nnimap-inbox "INBOX")
+                            (nnimap-split-methods ((,to ,(concat "^Subject:.*" pattern))
+                                                   ("INBOX" ""))))))
+                gnus-secondary-select-methods))
+  (apply #'fixture-start (mapcar (lambda (group) (concat "nnimap+fix:" group)) groups))
+  (e2e-say "gnus"))
+
 (defun sync-gnus (directory &rest groups)
   "Start a Gnus that reads the maildirs that DIRECTORY links to, as GROUPS."
   (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)

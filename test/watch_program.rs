@@ -93,6 +93,14 @@ fn with_kinds_it_says_what_happened() {
     assert_eq!(next(), said("a/é", Kinds::NEW));
     fs::rename(folder.join("new/1"), folder.join("cur/1:2,S")).unwrap();
     assert_eq!(next(), said("a/é", Kinds::FLAGS));
+    deliver(&folder, "2").unwrap();
+    assert_eq!(next(), said("a/é", Kinds::NEW));
+    // A server does this when somebody syncs; told of it he would sync again.
+    fs::rename(folder.join("new/2"), folder.join("cur/2:2,")).unwrap();
+    deliver(&folder, "3").unwrap();
+    assert_eq!(next(), said("a/é", Kinds::NEW));
+    fs::remove_file(folder.join("new/3")).unwrap();
+    assert_eq!(next(), said("a/é", Kinds::GONE));
     fs::remove_file(folder.join("cur/1:2,S")).unwrap();
     assert_eq!(next(), said("a/é", Kinds::GONE));
     fs::rename(&folder, root.join(".b\n%")).unwrap();

@@ -20,6 +20,9 @@ pub struct AccountConfig {
     pub roots: Vec<RootConfig>,
     /// How long its changes are merged.
     pub delays: Delays,
+    /// Whether what is of no interest to a server is told (`Change::quiet`): a mail reader of this
+    /// machine has to see it.
+    pub quiet: bool,
     /// How it is synced, if it is.
     pub sync: Option<SyncConfig>,
     /// Its stores on other machines, as far as they are watched.

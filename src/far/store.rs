@@ -55,6 +55,8 @@ impl Store {
             name: String::new(),
             roots: roots.iter().map(root).collect(),
             delays: options.delays,
+            // Whoever listens is no reader, but looks as one when he syncs.
+            quiet: false,
             sync: None,
             remotes: Vec::new(),
         };

@@ -46,6 +46,7 @@ fn account(account: Vector<'_>) -> Result<AccountConfig> {
         name,
         roots,
         delays,
+        quiet: true,
         sync,
         remotes,
     })

@@ -125,6 +125,7 @@ impl Bench {
             kinds,
             origins,
             serial: self.serial,
+            quiet: false,
         };
         self.scheduler.changed(now, &change);
     }
@@ -862,6 +863,7 @@ fn a_folder_that_is_asked_for_before_it_is_known() {
         kinds: Kinds::CREATED,
         origins: Origins::LOCAL,
         serial: 1,
+        quiet: false,
     };
     let mut bench = Bench::new(timing());
     let epoch = bench.epoch;

@@ -20,9 +20,11 @@ PARTS = {
     "arrival": "A message arrives",
     "watching": "Watching many folders",
     "gnus": "Checking groups of Gnus",
+    "keys": "Typing while mail arrives",
     "sync": "Syncing",
     "changes": "How many syncs a change takes",
     "program": "The program for servers",
+    "far": "From a server to the screen",
 }
 
 

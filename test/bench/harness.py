@@ -102,7 +102,8 @@ class Emacs:
         self.screen = os.path.join(self.run, "screen")
         with open(self.screen, "wb") as screen:
             self.reader = subprocess.Popen(["cat"], stdin=terminal, stdout=screen, stderr=subprocess.DEVNULL)
-        os.close(terminal)
+        # For keys.
+        self.terminal = terminal
         wait_for(lambda: self.listens() or os.waitpid(pid, os.WNOHANG)[0], self.shown)
         if not self.listens():
             self.pid = None
@@ -133,6 +134,7 @@ class Emacs:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             self.reader.wait()
+            os.close(self.terminal)
             self.pid = None
 
 

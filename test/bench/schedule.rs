@@ -19,6 +19,7 @@ fn change(name: &str, serial: u64) -> Change {
         kinds: Kinds::FLAGS,
         origins: Origins::LOCAL,
         serial,
+        quiet: false,
     }
 }
 

@@ -49,7 +49,7 @@ def free_port():
 class Server:
     """A Dovecot with many folders, and configurations of both syncers for it, near and far."""
 
-    def __init__(self):
+    def __init__(self, folders=FOLDERS):
         self.dir = new_name("server")
         self.port = free_port()
         os.chmod(TOP, 0o711)
@@ -60,7 +60,7 @@ class Server:
                                  stdout=subprocess.PIPE)
         undo.append(proxy.kill)
         proxy.stdout.readline()
-        self.names = [f"f{number}" for number in range(FOLDERS)]
+        self.names = [f"f{number}" for number in range(folders)]
         subprocess.run([FIXTURES + "/sync-seed.py", "bulk", self.dir + "/mail/alice", "10", "INBOX", *self.names],
                        check=True)
         # The same configuration with another port, so that a run from near is one from far, too.

@@ -17,6 +17,7 @@ mod world;
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -213,6 +214,10 @@ impl<const DEFECT: u8> Coalesce for Broken<DEFECT> {
             }
             _ => self.0.add(now, change),
         }
+    }
+
+    fn hasten(&mut self, now: Instant, only: Option<&Path>) {
+        self.0.hasten(now, only);
     }
 
     fn due(&mut self, now: Instant) -> Vec<Change> {

@@ -114,6 +114,7 @@ impl Setup {
                 name: (*name).to_owned(),
                 roots: roots(number).collect(),
                 delays,
+                quiet: true,
                 sync: None,
                 remotes: Vec::new(),
             })
@@ -164,6 +165,7 @@ impl Setup {
                 name: "work".to_owned(),
                 roots: vec![root],
                 delays,
+                quiet: true,
                 sync: None,
                 remotes: Vec::new(),
             }],

@@ -55,6 +55,7 @@ pub fn account(name: &str, root: &Path, delays: Delays) -> AccountConfig {
             poll: None,
         }],
         delays,
+        quiet: true,
         sync: None,
         remotes: Vec::new(),
     }

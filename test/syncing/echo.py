@@ -46,6 +46,12 @@ class Echo(World):
         self.deliver("INBOX", "received")
         self.emacs.wait("it there", lambda: "received" in self.remote("INBOX"))
         self.one_run("(INBOX)")
+        self.told_once("INBOX")
+
+    def told_once(self, folder):
+        """Of one message, in nnmaildir too, to which it is another one when mbsync has renamed it."""
+        told = [fact for fact in self.emacs.facts() if fact.startswith("new-mail\t" + self.server + folder)]
+        assert len(told) == 1, self.emacs.facts()
 
     def flagged_here(self):
         self.act("lists", "lists-0", "tick")
@@ -80,6 +86,7 @@ class Echo(World):
         self.emacs.wait("it here", lambda: "from there" in self.messages("INBOX"))
         self.emacs.wait_fact("new-mail\t" + self.server + "INBOX")
         self.one_run("(INBOX)")
+        self.told_once("INBOX")
 
     def read_here(self):
         """What came from there."""

@@ -31,6 +31,8 @@ pub(super) struct Account<C> {
     pub(super) name: String,
     pub(super) coalescer: C,
     kept: Kept,
+    /// Lisp is told of quiet changes, too.
+    pub(super) quiet: bool,
     /// The state of its roots that Lisp was told last.
     pub(super) told: Option<(root::Phase, String)>,
     /// As configured; none when it is configured no longer.
@@ -50,6 +52,7 @@ impl<C: Coalesce> Account<C> {
             name,
             coalescer: C::new(Delays::default()),
             kept: Kept::default(),
+            quiet: true,
             told: None,
             roots: Vec::new(),
             remotes: Vec::new(),
@@ -63,6 +66,11 @@ impl<C: Coalesce> Account<C> {
     pub(super) fn is_over(&self) -> bool {
         let idle = self.roots.is_empty() && self.remotes.is_empty() && self.syncs.is_none();
         idle && self.untold() == 0
+    }
+
+    /// Whether a run of its syncer goes on.
+    pub(super) fn is_syncing(&self) -> bool {
+        (self.syncs.as_ref()).is_some_and(|it| it.scheduler.running().is_some())
     }
 
     /// Changes of which Lisp is to be told now.

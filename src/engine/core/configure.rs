@@ -77,6 +77,7 @@ impl<C: Coalesce> Core<C> {
             remotes.push((id, config.remotes));
             let account = &mut self.accounts[id.0];
             account.coalescer.retime(config.delays);
+            account.quiet = config.quiet;
             for config in config.roots {
                 let same = |it: &RootId| {
                     let root = &self.roots[it];

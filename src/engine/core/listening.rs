@@ -28,7 +28,8 @@ impl<C: Coalesce> Core<C> {
 
     /// Lisp is being told of this.
     pub(super) fn unchecked(&mut self, now: Instant, change: &Change) {
-        if self.ledger.is_none() {
+        // Whoever syncs with this store gains nothing by it, and often was the one who has looked.
+        if self.ledger.is_none() || change.quiet {
             return;
         }
         let folder = &change.folder;

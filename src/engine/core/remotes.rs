@@ -423,6 +423,7 @@ impl<C: Coalesce> Core<C> {
                 kinds: Kinds::UNKNOWN,
                 origins,
                 serial: self.serial,
+                quiet: false,
             });
         }
     }
@@ -454,6 +455,7 @@ impl<C: Coalesce> Core<C> {
                     kinds,
                     origins: Origins::REMOTE,
                     serial: self.serial,
+                    quiet: false,
                 };
                 let account = &mut self.accounts[account.0];
                 match &mut account.syncs {
@@ -503,6 +505,7 @@ impl<C: Coalesce> Core<C> {
                 kinds: Kinds::UNKNOWN,
                 origins: Origins::SYNC,
                 serial: self.serial,
+                quiet: false,
             };
             self.accounts[id.0].coalescer.add(now, change);
         }

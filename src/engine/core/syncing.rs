@@ -209,8 +209,12 @@ impl<C: Coalesce> Core<C> {
             return;
         };
         let alone = account.roots.is_empty() && !account.remotes.is_empty();
+        let ended = matches!(event, Event::Ended { .. });
         let syncs = account.syncs.as_mut();
         let synced = syncs.and_then(|syncs| syncs.ran(now, event, &mut self.notifier));
+        if ended && !account.is_syncing() {
+            account.coalescer.hasten(now, None);
+        }
         if let Some(names) = synced.filter(|_| alone) {
             self.check_synced(now, id, names);
         }

@@ -262,6 +262,7 @@ impl<C: Coalesce> Core<C> {
                         kinds: Kinds::UNKNOWN,
                         origins: Origins::LOCAL,
                         serial: self.serial,
+                        quiet: false,
                     });
                 }
             }
@@ -302,18 +303,23 @@ fn tell<C: Coalesce>(
     let Some(account) = accounts.get_mut(folder.account.0) else {
         return;
     };
-    *serial += 1;
     let Happened {
         kinds,
         open,
         synced,
     } = happened;
+    let quiet = open.is_empty() && !synced;
+    if quiet && !account.quiet {
+        return;
+    }
+    *serial += 1;
     let local = !synced || !open.is_empty();
     let mut change = Change {
         folder: folder.clone(),
         kinds,
         origins: Origins::empty(),
         serial: *serial,
+        quiet,
     };
     change.origins.set(Origins::LOCAL, local);
     change.origins.set(Origins::SYNC, synced);
@@ -326,6 +332,9 @@ fn tell<C: Coalesce>(
         syncs.scheduler.changed(now, &open);
     }
     account.coalescer.add(now, change);
+    if !account.is_syncing() {
+        account.coalescer.hasten(now, Some(&folder.real));
+    }
 }
 
 fn folder(account: AccountId, found: &FoundFolder) -> Folder {

@@ -75,6 +75,39 @@ fn folders_are_passed_on_when_they_were_checked() {
     assert_eq!(bench.core.held(), held);
 }
 
+/// A message that was only looked at; `quiet` is whether Lisp wants to know.
+#[test]
+fn what_no_server_wants_to_know_is_not_passed_on() {
+    let mut bench = Bench::settled(&["/m/a"]);
+    bench.give(Input::Listen(Some(TIMEOUT)));
+    bench.passed_on();
+    bench.looked(0, "/m/a/cur");
+    assert_eq!(bench.told(), ["work /m/a f"], "it is checked");
+    assert_eq!(bench.passed_on(), []);
+    // Together with something else it is part of that, whatever the order.
+    for quiet_first in [true, false] {
+        for quiet in [quiet_first, !quiet_first] {
+            if quiet {
+                bench.looked(0, "/m/a/cur");
+            } else {
+                bench.messages(0, "/m/a/new", Kinds::NEW);
+            }
+        }
+        assert_eq!(bench.told(), ["work /m/a nf"]);
+        bench.checked("/m/a", 100);
+        let both = Kinds::NEW | Kinds::FLAGS;
+        assert_eq!(bench.passed_on(), [changed("/m", "/m/a", "/m/a", both)]);
+    }
+    let deaf = accounts(&[("work", &["/m"])]).into_iter();
+    let deaf = deaf.map(|it| AccountConfig { quiet: false, ..it });
+    bench.give(Input::Configure(deaf.collect()));
+    bench.told();
+    bench.looked(0, "/m/a/cur");
+    assert_eq!(bench.told(), [""; 0]);
+    bench.messages(0, "/m/a/new", Kinds::NEW);
+    assert_eq!(bench.told(), ["work /m/a n"]);
+}
+
 #[test]
 fn maildirs_are_known_by_their_truenames() {
     let mut bench = Bench::new(&[("work", &["/link", "/n"])]);

@@ -12,6 +12,7 @@ use super::{Action, Core, Input};
 use crate::change::AccountId;
 use crate::change::Kinds;
 use crate::coalesce::Delays;
+use crate::echo::{Claim, Claims};
 use crate::engine::config::{AccountConfig, RemoteId, RootConfig, RootId, SyncConfig};
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::schedule::{Lock, Timing};
@@ -84,6 +85,7 @@ fn accounts(accounts: &[(&str, &[&str])]) -> Vec<AccountConfig> {
             quiet: QUIET,
             longest: 10 * QUIET,
         },
+        quiet: true,
         sync: None,
         remotes: Vec::new(),
     });
@@ -209,6 +211,18 @@ impl Bench {
         let messages = HashMap::from([(directory.into(), kinds)]);
         let dirty = Dirty {
             messages,
+            ..Dirty::default()
+        };
+        self.give(Input::Dirty(RootId(root), dirty));
+    }
+
+    /// A reader has looked, and renamed a message in this directory.
+    fn looked(&mut self, root: usize, directory: &str) {
+        let mut claims = Claims::default();
+        claims.add(Claim::Quiet, Kinds::FLAGS);
+        let dirty = Dirty {
+            messages: HashMap::from([(directory.into(), Kinds::FLAGS)]),
+            claims: HashMap::from([(directory.into(), claims)]),
             ..Dirty::default()
         };
         self.give(Input::Dirty(RootId(root), dirty));
@@ -998,6 +1012,45 @@ fn what_the_syncer_writes_is_an_echo_and_what_others_write_is_not() {
         assert!(all.contains(&told.to_owned()), "{what}: {all:?}");
         assert!(all.contains(&"ok for \"3\"".to_owned()), "{what}: {all:?}");
         assert_eq!(bench.runs.len(), runs, "{what}: {:?}", bench.runs);
+    }
+}
+
+/// What comes after the end of the run was on its way.
+#[test]
+fn what_a_sync_has_fetched_is_told_when_that_has_ended() {
+    use crate::watch::inbox::Event::Created;
+    let pulled = |number| Created(format!("/m/a/new/17.77_{number}.host,U=5:2,").into());
+    let wait = QUIET / 10;
+    // Whether it comes before the end, whether somebody else delivers at the same time, and whether
+    // it is told a moment later.
+    for (before, others, soon) in [
+        (true, false, true),
+        (false, false, true),
+        (true, true, false),
+        (false, true, false),
+    ] {
+        let mut bench = synced(&["/m/a"]);
+        bench.give(Input::Sync(None, Some(vec![b"/m/a".to_vec()]), 0));
+        bench.ran(Event::Began {
+            run: RunId(1),
+            pid: 77,
+        });
+        bench.told();
+        if before {
+            bench.event(pulled(1));
+        }
+        if others {
+            bench.event(Created("/m/a/new/1".into()));
+        }
+        bench.ended(1, Outcome::Ok);
+        if !before {
+            bench.event(pulled(1));
+        }
+        let told = |told: Vec<String>| told.iter().any(|it| it.starts_with("work /m/a "));
+        bench.now += wait;
+        bench.give(Input::Tick);
+        assert_eq!(told(std::mem::take(&mut bench.told)), soon);
+        assert_eq!(told(bench.told()), !soon);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,6 +30,10 @@ impl Coalesce for Spy {
     fn add(&mut self, now: Instant, change: Change) {
         TOLD.with_borrow_mut(|told| told.push(change.clone()));
         self.0.add(now, change);
+    }
+
+    fn hasten(&mut self, now: Instant, only: Option<&Path>) {
+        self.0.hasten(now, only);
     }
 
     fn due(&mut self, now: Instant) -> Vec<Change> {

@@ -265,6 +265,7 @@ impl Setup {
                 poll: None,
             }],
             delays: self.delays,
+            quiet: true,
             // What the world watches, it adds.
             remotes: Vec::new(),
             sync: Some(SyncConfig {
