@@ -57,10 +57,10 @@
 (defvar mailsync-imap--resumed nil
   "Alist from accounts that the user has resumed, or nil for all, to when.")
 
-(defvar mailsync-imap-other-hosts-function #'ignore
+(defvar mailsync-imap-lookup-function #'ignore
   "Function called with an account's name.
-It returns a list of further names under which auth-source may
-know the account's server.")
+It returns how auth-source is asked for the password, a spec of
+`auth-source-search', where another program has asked already.")
 
 ;;;; Declarations
 
@@ -68,6 +68,7 @@ know the account's server.")
 (defvar epg-pinentry-mode)
 (declare-function auth-source-search "auth-source")
 (declare-function auth-source-forget+ "auth-source")
+(declare-function auth-source-recall "auth-source" (spec))
 (declare-function mailsync-module--secret "ext:mailsync-engine")
 
 ;;;; The configuration
@@ -241,32 +242,36 @@ ANEW means that the last one was wrong.  The user is asked only
 after having resumed what had stopped for want of a password."
   (let ((resumed (mailsync-imap--resumed-p account)))
     (or (mailsync-imap--search
-         (cons host (funcall mailsync-imap-other-hosts-function account))
+         host port user (funcall mailsync-imap-lookup-function account)
          ;; Of what is not there, too, auth-source remembers that.
-         port user (or anew resumed))
+         (or anew resumed))
         (and resumed (mailsync-imap--somebody-p)
              (mailsync-imap--bytes
               (read-passwd (format "Password of %s at %s: " user host)))))))
 
-(defun mailsync-imap--search (hosts port user anew)
-  "The password of USER at one of HOSTS and PORT, in bytes, or nil.
-ANEW means that what auth-source remembers of it is forgotten."
+(defun mailsync-imap--search (host port user spec anew)
+  "The password of USER at HOST and PORT, in bytes, or nil.
+SPEC is how another program has asked auth-source, or nil.  ANEW
+means that what auth-source remembers of it is forgotten."
   (require 'auth-source)
   ;; Before it is bound.
   (require 'epg-config)
-  (when anew
-    (dolist (host hosts)
-      (auth-source-forget+ :host host)))
-  (let* ((nobody (not (mailsync-imap--somebody-p)))
+  (let* ((hosts (cons host (delete host (copy-sequence (plist-get spec :host)))))
+         (ports (delete-dups (append (list (number-to-string port) "imaps" "imap")
+                                     (plist-get spec :port))))
+         (nobody (not (mailsync-imap--somebody-p)))
          (inhibit-interaction nobody)
          ;; GnuPG would ask by a window of its own.
          (epg-pinentry-mode (if nobody 'error epg-pinentry-mode))
-         (epa-suppress-error-buffer nobody)
-         (found (car (auth-source-search
-                      :max 1 :host hosts :user user
-                      :port (list (number-to-string port) "imaps" "imap")
-                      :require '(:secret)))))
-    (mailsync-imap--secret-of found)))
+         (epa-suppress-error-buffer nobody))
+    (when anew
+      (dolist (host hosts)
+        (auth-source-forget+ :host host)))
+    (mailsync-imap--secret-of
+     (or (car (auth-source-search :max 1 :host hosts :user user :port ports
+                                  :require '(:secret)))
+         ;; That somebody has typed.
+         (and spec (car (auth-source-recall spec)))))))
 
 (defun mailsync-imap--secret-of (found)
   "The password in FOUND, a result of auth-source, in bytes, or nil."

@@ -9,6 +9,8 @@
 
 ;;; Code:
 
+;; It says so when it is loaded, for a name of another machine.
+(require 'tramp)
 (require 'mailsync-test-helper)
 (require 'mailsync-imap)
 (require 'auth-source)
@@ -275,13 +277,25 @@ machine mail.example.org login me password right" "right")
       (should (equal (imap-test-ask nil nil nil t) "right"))
       (should (equal (imap-test-ask) "right")))))
 
-(ert-deftest imap-test-other-hosts ()
-  "The server may have a name in Gnus, by which auth-source knows it."
-  (imap-test-with "machine work login me password right"
-    (should (string-search "no password" (imap-test-ask)))
-    (let ((mailsync-imap-other-hosts-function
-           (lambda (account) (and (equal account "w") '("work")))))
-      (should (equal (imap-test-ask) "right")))))
+(ert-deftest imap-test-as-gnus-asks ()
+  "The server may have a name in Gnus by which auth-source knows it, or a port."
+  (pcase-dolist (`(,netrc ,spec)
+                 '(("machine work login me password right"
+                    (:host ("work" "mail.example.org")))
+                   ("machine mail.example.org port 143 login me password right"
+                    (:host ("mail.example.org") :port ("imap" "143")))))
+    (imap-test-with netrc
+      (should (string-search "no password" (imap-test-ask)))
+      (let ((mailsync-imap-lookup-function
+             (lambda (account) (and (equal account "w") spec))))
+        (should (equal (imap-test-ask) "right")))))
+  ;; What somebody has typed for Gnus is in no file.
+  (imap-test-with ""
+    (let* ((spec '(:max 1 :host ("work" "mail.example.org") :port ("imap")))
+           (mailsync-imap-lookup-function (lambda (_) spec)))
+      (auth-source-remember spec (list (list :user "me" :secret "typed")))
+      (should (equal (imap-test-ask) "typed"))
+      (should (string-search "no password" (imap-test-ask nil nil nil t))))))
 
 (defmacro imap-test-interactively (idle &rest body)
   "Run BODY in an Emacs that is not in batch, and has been idle for IDLE seconds."
