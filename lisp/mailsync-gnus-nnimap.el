@@ -80,7 +80,6 @@ A string in place of the keys says why it cannot be watched.")
 
 (declare-function auth-source-recall "auth-source" (spec))
 (declare-function auth-source-search "auth-source")
-(declare-function gnutls-peer-status "gnutls.c" (proc))
 (declare-function mailsync--configuration-changed "mailsync" ())
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
 (declare-function mailsync--reconfigure "mailsync" (&optional quietly))
@@ -88,7 +87,8 @@ A string in place of the keys says why it cannot be watched.")
 (declare-function nnimap-find-connection "nnimap" (buffer))
 (declare-function nnimap-open-server "nnimap"
                   (server &optional defs no-reconnect))
-(declare-function nnimap-stream-type "nnimap" (object))
+;; The last t: a structure makes it.
+(declare-function nnimap-stream-type "nnimap" t t)
 
 ;;;; How Gnus reaches a server
 

@@ -7,8 +7,8 @@ LAYOUT is verbatim, legacy, mdpp or flat for mbsync, slash or dot for OfflineIMA
 (what Gnus and a server do, and what goes wrong), or, with the first layout of each alone, reader (the
 keys of Gnus, splitting, folders; in tmux), instances (Emacsen that end in mid-sync, or share an
 account), troubles (server, password and disk), echo and echo-imap (how many runs a change takes, in
-nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connection, which breaks) or
-life (many things that a user does, ACTIONS of them, while mail comes on both sides).
+nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connection, which breaks),
+imap (the server itself says what changes, with a maildir here and without) or life (many things that a user does, ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
@@ -21,6 +21,7 @@ import sys
 
 sys.dont_write_bytecode = True
 from syncing.echo import Echo, EchoByImap
+from syncing.imap import Imap
 from syncing.instances import Instances
 from syncing.life import Life
 from syncing.reader import Reader
@@ -29,7 +30,7 @@ from syncing.troubles import Troubles
 from syncing.usual import Usual
 
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
-         "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote}
+         "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "imap": Imap}
 
 
 def main():
