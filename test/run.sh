@@ -92,7 +92,8 @@ for program in "${emacsen[@]}"; do
             done
         done
         # What a server tells does not depend on the syncer.
-        runs+=('mbsync verbatim batch imap')
+        if [ "$program" = "$emacs" ]; then mode=batch; else mode=tmux; fi
+        runs+=("mbsync verbatim $mode imap")
         check "both sides the same, Gnus, several Emacsen, troubles, runs, servers, $name" \
             together "$program" "${runs[@]}"
         for backend in nnmaildir nnimap; do

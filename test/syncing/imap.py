@@ -175,6 +175,20 @@ class Imap(World):
         self.wait_far_end("connected")
         self.emacs.wait("it in *Group*", lambda: self.unread("INBOX") == before + 1, 60)
 
+    def typed_password(self):
+        """Where auth-source knows none, whoever resumes the store is asked."""
+        self.dovecot("stop")
+        self.password = "typed"
+        self.dovecot("start")
+        self.emacs.wait_fact("state\tpaused", 60)
+        self.emacs.do('(write-region "" nil (car auth-sources) nil (quote silent))')
+        self.emacs.keys("M-x", "mailsync-resume", "Enter")
+        self.emacs.wait("the question", lambda: "Password of alice at 127.0.0.1:" in self.emacs.screen())
+        self.emacs.keys(self.password, "Enter")
+        self.wait_far_end("connected")
+        assert self.password not in self.emacs.screen() + self.emacs.log()
+        assert not self.emacs.said(self.password)
+
     # nnimap alone, without an account
 
     def option_alone(self):
@@ -183,7 +197,10 @@ class Imap(World):
         self.wait_mode_line("no server")
         self.read_nnimap()
         self.wait_far_end("connected")
-        self.wait_status("nnimap:fix", "server, by")
+        self.wait_status("nnimap:fix", "server, by", "NOTIFY")
+        # Gnus has gone over to TLS, with a certificate that nobody vouches for.
+        keys = self.emacs.value('(mailsync-account-get "nnimap:fix" :remote)')
+        assert ":tls starttls" in keys and ":tls-fingerprint SHA256:" in keys, keys
         self.arrives("unasked", "INBOX", "Entwürfe", "a/b")
 
     def comes_and_goes(self):
@@ -214,5 +231,7 @@ class Imap(World):
         self.check("nnimap alone: a message there counts", self.account_alone)
         self.check("nnimap alone: the server goes away and comes back", self.away_alone)
         self.check("nnimap alone: another password", self.other_password)
+        if self.mode == "tmux":
+            self.check("nnimap alone: a password that is typed", self.typed_password)
         self.check("without an account: a message there counts", self.option_alone)
         self.check("without an account: servers come and go", self.comes_and_goes)
