@@ -319,7 +319,7 @@ The value is a spec of `auth-source-search'."
 (defun mailsync-gnus-nnimap--look (next)
   "Take a look at Gnus's servers; if this is no moment, after NEXT seconds."
   (setq mailsync-gnus-nnimap--timer nil)
-  (when mailsync-mode
+  (when (bound-and-true-p mailsync-mode)
     (let ((methods (mailsync-gnus-nnimap--open-methods)))
       (if (and (cl-set-difference methods
                                   (mapcar #'car mailsync-gnus-nnimap--servers)
