@@ -23,6 +23,7 @@ PARTS = {
     "sync": "Syncing",
     "changes": "How many syncs a change takes",
     "program": "The program for servers",
+    "imap": "A message on an IMAP server",
 }
 
 
