@@ -92,7 +92,7 @@ for program in "${emacsen[@]}"; do
             done
         done
         # What a server tells does not depend on the syncer.
-        if [ "$program" = "$emacs" ]; then mode=batch; else mode=tmux; fi
+        if [ "$program" = "$emacs" ]; then mode='batch'; else mode='tmux'; fi
         runs+=("mbsync verbatim $mode imap")
         check "both sides the same, Gnus, several Emacsen, troubles, runs, servers, $name" \
             together "$program" "${runs[@]}"
