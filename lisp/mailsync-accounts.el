@@ -56,7 +56,8 @@ A value of nil is as good as no key.")
 
 (defcustom mailsync-accounts nil
   "The accounts: a list of (NAME KEY VALUE...).
-With nil, there is one account \"mail\" for $MAILDIR, or else ~/Maildir.
+With nil, there is one account \"mail\" for $MAILDIR, or else ~/Maildir; the
+latter not where `mailsync-gnus-watch-nnimap' is non-nil.
 
 `:maildir' is a directory or a list of directories.  `:layout' is `auto' (the
 default), `maildir++' or `nested'.  `:poll' is a number of seconds for file
@@ -202,6 +203,10 @@ account adds to these."
 (defvar mailsync-accounts--valid nil
   "The accounts that are used: alist from names to plists.")
 
+(defvar mailsync-accounts-more-function #'ignore
+  "Function called with the configured accounts that are right.
+It returns more accounts, for what nobody needs to configure.")
+
 (defvar mailsync-accounts--faults nil
   "What is left out: list of what is wrong, strings.")
 
@@ -314,7 +319,11 @@ only)")))))))
                (car-safe account) fault)
             ;; Whoever changes the list in place, changes it for the next time.
             (push (copy-sequence account) valid)))))
-    (setq mailsync-accounts--valid (nreverse valid))))
+    (setq mailsync-accounts--valid (nreverse valid)
+          mailsync-accounts--valid
+          (append mailsync-accounts--valid
+                  (funcall mailsync-accounts-more-function
+                           mailsync-accounts--valid)))))
 
 (defun mailsync-accounts--left-out (key text &optional account reason)
   "Say TEXT, why something is left out, once for KEY; remember it.
@@ -325,8 +334,12 @@ It is about ACCOUNT, if that is given, and in short REASON."
   (mailsync--once key 'error "%s" text))
 
 (defun mailsync-accounts--default ()
-  "The account of a user who configures none."
-  (list (list "mail" :maildir (or (getenv "MAILDIR") "~/Maildir"))))
+  "The account of a user who configures none.
+Who reads mail by nnimap, and says so, need not have a maildir."
+  (let ((maildir (or (getenv "MAILDIR")
+                     (and (not (bound-and-true-p mailsync-gnus-watch-nnimap))
+                          "~/Maildir"))))
+    (and maildir (list (list "mail" :maildir maildir)))))
 
 (defun mailsync-accounts--delay (option)
   "The value of OPTION, a delay; the standard one if it is none."

@@ -275,10 +275,12 @@ Where Gnus is not loaded there is nothing to check."
      (mailsync--ready account (nth 2 record)))
     (`("remote" ,account ,number ,what ,state ,text)
      (mailsync-remote-notice account (string-to-number number) what state text))
-    (`("secret" ,_account ,remote ,number ,host ,port ,user ,anew)
-     (mailsync-imap-wanted (string-to-number remote) (string-to-number number)
-                           host (string-to-number port) user
-                           (equal anew "1")))
+    (`("secret" ,account ,remote ,number ,host ,port ,user ,anew)
+     ;; Somebody may have to be asked; nothing else waits for that.
+     (run-at-time 0 nil #'mailsync--guarded mailsync--running
+                  #'mailsync-imap-wanted account
+                  (string-to-number remote) (string-to-number number)
+                  host (string-to-number port) user (equal anew "1")))
     (`("log" "error" ,text)
      (mailsync--once (list 'log text) 'error "%s" text))
     (`("log" ,level ,text)

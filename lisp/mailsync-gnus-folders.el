@@ -434,6 +434,13 @@ FOLDER is canonical: `/' between its levels, INBOX for the inbox."
              (or (member address '("localhost" "::1" "ip6-localhost"))
                  (string-prefix-p "127." address))))))
 
+(defun mailsync-gnus--called-p (method name)
+  "Non-nil if NAME, which a user has written, stands for METHOD."
+  (member name (list (nth 1 method)
+                     (mailsync-gnus--server-name method)
+                     ;; As in the names of its groups.
+                     (format "%s+%s" (car method) (nth 1 method)))))
+
 (defun mailsync-gnus--imap-servers (account)
   "The nnimap servers that show the folders of ACCOUNT.
 An alist from method to a hash from names to groups.  The account
@@ -443,13 +450,7 @@ this machine, if there is just one."
         (wanted (mailsync-account-get account :gnus-server)))
     (if wanted
         (cl-remove-if-not
-         (lambda (server)
-           (let ((method (car server)))
-             (member wanted (list (nth 1 method)
-                                  (mailsync-gnus--server-name method)
-                                  ;; As in the names of its groups.
-                                  (format "%s+%s" (car method)
-                                          (nth 1 method))))))
+         (lambda (server) (mailsync-gnus--called-p (car server) wanted))
          servers)
       (let ((likely (mailsync-gnus--likely-servers account)))
         (and (= (length likely) 1) likely)))))

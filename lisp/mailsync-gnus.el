@@ -17,6 +17,7 @@
 ;;   mailsync-gnus-maildir.el   how nnmaildir's cost no more than what is new
 ;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
 ;;   mailsync-gnus-split.el     how mail is split by the user's rules
+;;   mailsync-gnus-nnimap.el    which nnimap servers are watched by themselves
 ;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
 ;;   mailsync-gnus-subscribe.el what becomes of folders without a group
 ;;   mailsync-gnus-news.el      which messages in a group are news
@@ -44,6 +45,7 @@
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-subscribe)
 (require 'mailsync-gnus-moment)
+(require 'mailsync-gnus-nnimap)
 (require 'mailsync-gnus-total)
 (require 'mailsync-gnus-summary)
 (require 'mailsync-gnus-work)
@@ -358,10 +360,12 @@ They are checked once Gnus has started."
   (mailsync-gnus--resolve)
   (mailsync-gnus--arm)
   (mailsync-gnus--total-soon)
+  (mailsync-gnus-nnimap-look-soon)
   (mailsync--check-skipped))
 
 (defun mailsync-gnus--exited ()
   "Gnus has quit.  For `gnus-after-exiting-gnus-hook'."
+  (mailsync-gnus-nnimap-look-soon)
   (mailsync-gnus--gnus-gone))
 
 (defun mailsync-gnus--show-mode-line ()
@@ -385,7 +389,8 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
       (with-current-buffer buffer
         (mailsync-gnus--show-mode-line)))
     (when (mailsync-gnus-ready-p)
-      (mailsync-gnus--started))))
+      (mailsync-gnus--started)))
+  (mailsync-gnus-nnimap-setup))
 
 (defun mailsync-gnus-teardown ()
   "Stop serving Gnus: close connections, drop what is pending, tell everyone."
@@ -402,6 +407,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
           (kill-local-variable 'mode-line-process)
           (force-mode-line-update))))
     (mailsync-gnus--gnus-gone)
+    (mailsync-gnus-nnimap-teardown)
     (mailsync-gnus--total-teardown)
     (clrhash mailsync-gnus--pending)
     (clrhash mailsync-gnus--next)

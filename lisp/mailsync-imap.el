@@ -54,10 +54,21 @@
 (defconst mailsync-imap--away 60
   "Nobody is there who could be asked, if Emacs has been idle for so many seconds.")
 
+(defvar mailsync-imap--resumed nil
+  "Alist from accounts that the user has resumed, or nil for all, to when.")
+
+(defvar mailsync-imap-lookup-function #'ignore
+  "Function called with an account's name.
+It returns how auth-source is asked for the password, a spec of
+`auth-source-search', where another program has asked already.")
+
 ;;;; Declarations
 
+(defvar epa-suppress-error-buffer)
+(defvar epg-pinentry-mode)
 (declare-function auth-source-search "auth-source")
 (declare-function auth-source-forget+ "auth-source")
+(declare-function auth-source-recall "auth-source" (spec))
 (declare-function mailsync-module--secret "ext:mailsync-engine")
 
 ;;;; The configuration
@@ -126,18 +137,24 @@
      ((and (funcall has :tunnel) (funcall has :tls))
       "(imap ...) has :tls and :tunnel; what goes through a tunnel is not \
 encrypted again")
+     ((and (funcall has :tls-fingerprint)
+           (or (funcall has :tunnel) (eq (funcall has :tls) 'none)))
+      "(imap ...) has :tls-fingerprint, but nothing is encrypted")
      ((and (funcall has :secret-command) (funcall has :oauth-command))
       "(imap ...) has :secret-command and :oauth-command; one of them is enough")
      ((and (memq (funcall has :auth) '(xoauth2 oauthbearer))
            (not (funcall has :oauth-command)))
-      "(imap ...) needs :oauth-command, a program that prints a token"))))
+      "(imap ...) needs :oauth-command, a program that prints a token")
+     ((and (memq (funcall has :auth) '(plain login))
+           (funcall has :oauth-command))
+      "(imap ...) has :oauth-command, whose token neither plain nor login takes"))))
 
 (defun mailsync-imap-for-module (plist prefix separator)
   "PLIST, the keys and values of (imap ...), as the module wants it.
 PREFIX and SEPARATOR are what the account says of names, or nil."
   (let* ((get (lambda (key) (plist-get plist key)))
          (text (lambda (value) (and value (mailsync-pipe-encode-text value))))
-         (tls (pcase (funcall get :tls)
+         (tls (pcase (if (funcall get :tunnel) 'none (funcall get :tls))
                 ('starttls "starttls")
                 ('none "none")
                 (_ "tls"))))
@@ -145,7 +162,7 @@ PREFIX and SEPARATOR are what the account says of names, or nil."
             (mailsync-syncers--environment nil)
             (funcall text (or (funcall get :host) "localhost"))
             (or (funcall get :port) (if (equal tls "tls") 993 143))
-            (if (funcall get :tunnel) "none" tls)
+            tls
             (funcall text (funcall get :tls-fingerprint))
             (funcall text (mailsync-imap--user plist))
             (and (funcall get :auth) (symbol-name (funcall get :auth)))
@@ -172,45 +189,113 @@ PREFIX and SEPARATOR are what the account says of names, or nil."
 
 ;;;; The password
 
-(defun mailsync-imap-wanted (remote number host port user anew)
+(defun mailsync-imap-resumed (account)
+  "The user has resumed ACCOUNT, or all if it is nil, and may be asked."
+  (setf (alist-get account mailsync-imap--resumed nil nil #'equal)
+        (float-time)))
+
+(defun mailsync-imap--resumed-p (account)
+  "Non-nil if the user has resumed ACCOUNT just now.
+That is asked once for each time, except for what resumed all."
+  (let ((recent (lambda (key)
+                  (when-let* ((time (alist-get key mailsync-imap--resumed
+                                               nil nil #'equal)))
+                    (< -1 (- (float-time) time) mailsync-imap--away)))))
+    (prog1 (or (funcall recent account) (funcall recent nil))
+      (setq mailsync-imap--resumed
+            (assoc-delete-all account mailsync-imap--resumed)))))
+
+(defun mailsync-imap-wanted (account remote number host port user anew)
   "Give the module the password of USER at HOST and PORT.
-It is for the connection NUMBER to the store REMOTE.  ANEW means
-that the last one was refused."
+It is for the connection NUMBER to the store REMOTE of ACCOUNT.
+ANEW means that the last one was refused."
   (let ((secret nil)
-        (reason (format "auth-source has no password of %s at %s, port %s"
-                        user host port)))
+        (reason nil))
     (unwind-protect
         (progn
           (condition-case err
-              (setq secret (mailsync-imap--search host port user anew))
-            ((error quit)
-             (setq reason (format "auth-source: %s" (error-message-string err)))))
-          (mailsync-module--secret remote number secret
-                                   (mailsync-pipe-encode-text reason)))
+              ;; We come from a timer, where C-g would have to wait.
+              (let ((inhibit-quit nil))
+                (setq secret (mailsync-imap--find account host port user anew)))
+            (quit
+             (setq reason (format "no password of %s at %s was given" user host)))
+            (error
+             (setq reason (mailsync-imap--why err host user))))
+          (mailsync-module--secret
+           remote number secret
+           (mailsync-pipe-encode-text
+            (or reason
+                (format "auth-source has no password of %s at %s, port %s"
+                        user host port)))))
       (when secret (clear-string secret)))))
 
-(defun mailsync-imap--search (host port user anew)
+(defun mailsync-imap--why (err host user)
+  "Why there is no password of USER at HOST, according to ERR."
+  (if (mailsync-imap--somebody-p)
+      (format "auth-source: %s" (error-message-string err))
+    (format "needs the password of %s at %s, and nobody was there to be asked \
+(%s)" user host (error-message-string err))))
+
+(defun mailsync-imap--find (account host port user anew)
+  "The password of USER at HOST and PORT for ACCOUNT, in bytes, or nil.
+ANEW means that the last one was wrong.  The user is asked only
+after having resumed what had stopped for want of a password."
+  (let ((resumed (mailsync-imap--resumed-p account)))
+    (or (mailsync-imap--search
+         host port user (funcall mailsync-imap-lookup-function account)
+         ;; Of what is not there, too, auth-source remembers that.
+         (or anew resumed))
+        (and resumed (mailsync-imap--somebody-p)
+             (mailsync-imap--bytes
+              (read-passwd (format "Password of %s at %s: " user host)))))))
+
+(defun mailsync-imap--search (host port user spec anew)
   "The password of USER at HOST and PORT, in bytes, or nil.
-ANEW means that the last one was wrong: what auth-source
-remembers of it is forgotten."
+SPEC is how another program has asked auth-source, or nil.  ANEW
+means that what auth-source remembers of it is forgotten."
   (require 'auth-source)
-  (when anew
-    (auth-source-forget+ :host host))
-  (let* ((inhibit-interaction (not (mailsync-imap--somebody-p)))
-         (found (car (auth-source-search
-                      :max 1 :host host :user user
-                      :port (list (number-to-string port) "imaps" "imap")
-                      :require '(:secret))))
-         (secret (plist-get found :secret))
+  ;; Before it is bound.
+  (require 'epg-config)
+  (let* ((hosts (cons host (delete host (copy-sequence (plist-get spec :host)))))
+         (ports (delete-dups (append (list (number-to-string port) "imaps" "imap")
+                                     (plist-get spec :port))))
+         (nobody (not (mailsync-imap--somebody-p)))
+         (inhibit-interaction nobody)
+         ;; GnuPG would ask by a window of its own.
+         (epg-pinentry-mode (if nobody 'error epg-pinentry-mode))
+         (epa-suppress-error-buffer nobody))
+    (when anew
+      (dolist (host hosts)
+        (auth-source-forget+ :host host)))
+    (mailsync-imap--secret-of
+     (or (car (auth-source-search :max 1 :host hosts :user user :port ports
+                                  :require '(:secret)))
+         ;; That somebody has typed.
+         (and spec (car (auth-source-recall spec)))))))
+
+(defun mailsync-imap--secret-of (found)
+  "The password in FOUND, a result of auth-source, in bytes, or nil."
+  (let* ((secret (plist-get found :secret))
          (secret (if (functionp secret) (funcall secret) secret)))
     (and (stringp secret)
+         (not (equal secret ""))
          ;; A copy, since ours is wiped.
-         (encode-coding-string (copy-sequence secret) 'utf-8 t))))
+         (mailsync-imap--bytes (copy-sequence secret)))))
+
+(defun mailsync-imap--bytes (secret)
+  "SECRET, a string of our own, as a server wants it, or nil if it is empty.
+SECRET itself is wiped, if it is not the value."
+  (unless (equal secret "")
+    (let ((bytes (encode-coding-string secret 'utf-8 t)))
+      (unless (eq bytes secret)
+        (clear-string secret))
+      bytes)))
 
 (defun mailsync-imap--somebody-p ()
   "Non-nil if somebody can be asked something now."
   (and (not noninteractive)
        (zerop (minibuffer-depth))
+       (not executing-kbd-macro)
        (let ((idle (current-idle-time)))
          (or (null idle) (< (float-time idle) mailsync-imap--away)))))
 

@@ -27,7 +27,8 @@
 %s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
 \"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
 \"failing\", \"synced elsewhere\" (by another Emacs), \"offline\" (a server
-cannot be watched, and is tried again), \"waiting\" or \"error\".
+cannot be watched, and is tried again), \"no server\" (Gnus has none open that
+is to be watched), \"waiting\" or \"error\".
 nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
   :group 'mailsync
@@ -98,6 +99,9 @@ much is unread.")
          (to-sync (apply #'+ (mapcar #'mailsync-status--to-sync syncs))))
     (cond
      ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
+     ;; Gnus may yet open a server.
+     ((and (null states) (bound-and-true-p mailsync-gnus-watch-nnimap))
+      '("no server"))
      ((null states) '("no account" . t))
      ;; What waits for the user comes before what is tried again.
      ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))

@@ -18,6 +18,7 @@
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-pipe)
+(require 'mailsync-imap)
 (require 'mailsync-remote)
 (require 'mailsync-syncers)
 (require 'mailsync-sync-say)
@@ -222,6 +223,8 @@ Interactively, a prefix argument asks for the account."
   (interactive (list (and current-prefix-arg
                           (mailsync-sync--read-account
                            "Resume account" (mailsync-remote-paused-accounts)))))
+  (when (called-interactively-p 'any)
+    (mailsync-imap-resumed account))
   (mailsync-sync--pause account nil)
   (when (called-interactively-p 'any)
     (mailsync--say "%s synced again" (if account (format "\"%s\" is" account)

@@ -189,7 +189,9 @@ difference is begun or ended.  What failed is begun anew."
   (interactive)
   (cond
    ((not mailsync-mode) (mailsync-start))
-   ((mailsync--reconfigure))
+   ((mailsync--reconfigure)
+    ;; Which servers of Gnus's are meant may have changed.
+    (mailsync--meet-gnus))
    (t (mailsync-stop)
       (mailsync-start))))
 
@@ -219,12 +221,14 @@ Interactively, a prefix argument asks for the account."
       (message "%s" text))
     text))
 
-(defun mailsync--reconfigure ()
+(defun mailsync--reconfigure (&optional quietly)
   "Have the engine watch the accounts as they are configured now.
-Return nil if there is no engine that could."
+Return nil if there is no engine that could.  QUIETLY means that
+the user has not asked for it: what was said is not said again."
   (mailsync--cancel-reconfigure)
   (when (process-live-p mailsync--pipe)
-    (mailsync--once-clear)
+    (unless quietly
+      (mailsync--once-clear))
     (let* ((accounts (mailsync-accounts-read))
            (vector (mailsync-accounts-for-module accounts)))
       (when (condition-case nil

@@ -31,14 +31,14 @@
                  (("bad" :maildir "/a\0b") ("bad" ":maildir"))
                  ;; Its name would be asked for there, and Emacs would wait.
                  (("bad" :maildir "/ssh:host.invalid:~/Mail") ("bad" ":maildir" "this machine"))
-                 (("bad" :maildir "~/x" :remote (ssh "host")) ("bad" ":remote" "watcher"))
+                 (("bad" :maildir "~/x" :remote (ssh "host")) ("bad" ":remote" "watcher" "imap"))
                  (("bad" :maildir "~/x" :remote (watcher . "x")) ("bad" ":remote"))
                  (("bad" :maildir "~/x" :remote (watcher)) ("bad" ":remote"))
                  (("bad" :maildir "~/x" :remote (watcher "a" b)) ("bad" ":remote"))
                  (("bad" :maildir "~/x" :remote (watcher "/ssh:h:/x")) ("bad" ":remote"))
                  (("bad" :maildir "~/x" :remote "ssh host") ("bad" ":remote"))
-                 (("bad" :maildir "~/x" :remote ((watcher "a") (imap :host "b")))
-                  ("bad" ":remote" "version to come"))
+                 (("bad" :maildir "~/x" :remote ((watcher "a") (imap :hots "b")))
+                  ("bad" ":remote" ":hots" ":host"))
                  (("bad" :maildir "~/x" :prefix "a\0b") ("bad" ":prefix"))
                  (("bad" :layout auto) ("bad" ":maildir is missing"))
                  (("bad" :maildir "~/x" :layout "auto") ("bad" ":layout" "maildir++"))
@@ -48,8 +48,7 @@
                  ;; Too little for the module's clock would be a busy loop.
                  (("bad" :maildir "~/x" :poll 1e-10) ("bad" ":poll is 1e-10" "at least 0.1"))
                  (("bad" :maildir "~/x" :poll 0.09) ("bad" ":poll" "at least 0.1"))
-                 (("bad" :remote (imap :host "imap.example.org"))
-                  ("bad" ":remote" "watcher" "version to come"))
+                 (("bad" :remote (imap :user "me")) ("bad" ":remote" "needs :host"))
                  (("bad" :maildir nil :remote nil) ("bad" ":maildir is missing"))
                  (("bad" :maildir "~/x" :coalesce-delay -1) ("bad" ":coalesce-delay"))
                  (("bad" :maildir "~/x" :inter-delay (("a" . x))) ("bad" ":inter-delay"))
@@ -95,7 +94,7 @@
       (should (equal (aref (aref work 3) 0)
                      (vector (expand-file-name "~/Mail/work") "nested" 30.5))))))
 
-;; As the module has it: [KIND WORDS SEARCH ENVIRONMENT PREFIX SEPARATOR INTER MAX].
+;; As the module has it: [KIND INTER MAX FOLDERS [WORDS SEARCH ENVIRONMENT PREFIX SEPARATOR]].
 (ert-deftest mailsync-accounts-remote ()
   "One watcher or several, with the delays and the names of their account."
   (dolist (row '(((:remote (watcher "ssh" "h" "w")) (["ssh" "h" "w"]) "" "." 5.0 600.0)
@@ -114,13 +113,14 @@
         (pcase-let ((`(,words ,prefix ,separator ,inter ,max) (cdr row)))
           (should (= (length words) (length remotes)))
           (seq-mapn (lambda (words remote)
-                      (should (equal (aref remote 0) "watcher"))
-                      (should (equal (aref remote 1)
+                      (should (equal (substring remote 0 4)
+                                     (vector "watcher" inter max [])))
+                      (should (equal (aref (aref remote 4) 0)
                                      (if (stringp words)
                                          (vector (expand-file-name words))
                                        words)))
-                      (should (equal (substring remote 4)
-                                     (vector prefix separator inter max))))
+                      (should (equal (substring (aref remote 4) 3)
+                                     (vector prefix separator))))
                     words remotes))))))
 
 (ert-deftest mailsync-accounts-changed-in-place ()

@@ -19,6 +19,7 @@
 (declare-function gnus-summary-position-point "gnus-sum")
 (declare-function gnus-summary-tick-article "gnus-sum")
 (declare-function mailsync-check-by-gnus "mailsync-dispatch")
+(defvar auth-sources)
 (defvar gnus-secondary-select-methods)
 (defvar mail-sources)
 (defvar mailsync-check-function)
@@ -109,6 +110,26 @@ What has PATTERN in its subject goes to the group TO."
                 gnus-secondary-select-methods))
   (apply #'fixture-start (mapcar (lambda (group) (concat "nnimap+fix:" group)) groups))
   (e2e-say "gnus"))
+
+(defun sync-authinfo (port password)
+  "Have auth-source know PASSWORD for the IMAP server at PORT, and that alone."
+  (let ((file (concat e2e-work "authinfo")))
+    (write-region (format "machine 127.0.0.1 port %s login alice password \"%s\"\n" port password)
+                  nil file nil 'silent)
+    (setq auth-sources (list file))))
+
+(defun sync-gnus-by-far-imap (port password &rest groups)
+  "Start a Gnus that reads GROUPS of the IMAP server at PORT, with PASSWORD."
+  (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)
+  (setq sync-server "nnimap+fix:")
+  ;; Emacs notes there which certificate it was told to trust.
+  (make-directory user-emacs-directory t)
+  (fixture-configure (concat e2e-work "gnus") "fix" nil port)
+  (sync-authinfo port password)
+  (apply #'fixture-start (mapcar (lambda (group) (concat sync-server group)) groups))
+  (e2e-say "gnus")
+  (unless noninteractive
+    (switch-to-buffer "*Group*")))
 
 (defun sync-gnus (directory &rest groups)
   "Start a Gnus that reads the maildirs that DIRECTORY links to, as GROUPS."

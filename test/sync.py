@@ -9,8 +9,9 @@ keys of Gnus, splitting, folders; in tmux), instances (Emacsen that end in mid-s
 account), troubles (server, password and disk), echo and echo-imap (how many runs a change takes, in
 nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connection, which breaks),
 attach (the same, attached to an Emacs there whose Gnus splits what arrives), split-local and
-split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap) or life (many things
-that a user does, ACTIONS of them, while mail comes on both sides).
+split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap), imap (the server
+itself says what changes, with a maildir here and without) or life (many things that a user does,
+ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
@@ -24,6 +25,7 @@ import sys
 sys.dont_write_bytecode = True
 from syncing.attach import Attach
 from syncing.echo import Echo, EchoByImap
+from syncing.imap import Imap
 from syncing.instances import Instances
 from syncing.life import Life
 from syncing.reader import Reader
@@ -34,7 +36,7 @@ from syncing.usual import Usual
 
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
-         "split-local": SplittingSource, "split-local-imap": SplittingByImap}
+         "split-local": SplittingSource, "split-local-imap": SplittingByImap, "imap": Imap}
 
 
 def main():

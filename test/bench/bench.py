@@ -25,6 +25,7 @@ PARTS = {
     "changes": "How many syncs a change takes",
     "program": "The program for servers",
     "far": "From a server to the screen",
+    "imap": "A message on an IMAP server",
 }
 
 

@@ -41,6 +41,7 @@ class World:
         os.mkdir(self.runtime, 0o700)
         self.emacs, self.emacsen, self.count = None, [], 0
         self.boxes = dict(FOLDERS)
+        self.password = "secret"
         # More keys of the account.
         self.account = ""
         self.local = os.path.join(self.config, "local", layout if syncer == "mbsync" else "o-" + layout)
@@ -49,7 +50,7 @@ class World:
 
     def imap(self):
         connection = imaplib.IMAP4("127.0.0.1", self.port)
-        connection.login("alice", "secret")
+        connection.login("alice", self.password)
         return connection
 
     def append(self, folder, *subjects, text="Text."):
@@ -211,20 +212,24 @@ class World:
         """Another Emacs that syncs the account."""
         syncer = {"mbsync": '(mailsync-mbsync "%s" :config "%s/mbsyncrc")',
                   "offlineimap": '(mailsync-offlineimap "%s" :config "%s/offlineimaprc")'}[self.syncer]
+        return self.launch_with("(setq mailsync-accounts '((\"w\" :maildir %s :syncer %s %s)) mailsync-inter-delay 1 "
+                                "mailsync-base-delay 1 mailsync-gnus-max-wait 2)\n%s"
+                                % (lisp(self.local), syncer % (self.layout, self.config), self.account, more), mode)
+
+    def launch_with(self, init, mode=None):
+        """Another Emacs, which is told so much."""
         emacs = Emacs(os.path.join(self.dir, "emacs-%d" % len(self.emacsen)), mode or self.mode)
         self.emacsen.append(emacs)
-        emacs.start("(setq mailsync-accounts '((\"w\" :maildir %s :syncer %s %s)) mailsync-inter-delay 1 "
-                    "mailsync-base-delay 1 mailsync-gnus-max-wait 2)\n%s"
-                    % (lisp(self.local), syncer % (self.layout, self.config), self.account, more), self.runtime)
+        emacs.start(init, self.runtime)
         return emacs
 
-    def gnus(self):
+    def gnus(self, rest=3.0):
         for name in self.boxes:
             os.symlink(self.directory(name), self.dir + "/links/" + name.replace("/", "."))
         names = [name.replace("/", ".") for name in self.boxes]
         self.emacs.do("(sync-gnus %s %s)" % (lisp(self.dir + "/links"), " ".join(map(lisp, names))))
         self.emacs.wait_fact("gnus")
-        self.emacs.quiet()
+        self.emacs.quiet(rest)
 
     def clean(self, good):
         try:
