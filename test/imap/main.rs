@@ -3,9 +3,11 @@
 //! What is said and meant are tables of scripts (`src/remote/imap/session/tests.rs`).  Nothing here waits
 //! for a fixed time: that something is *not* told is shown by what is told next.
 
+mod certificates;
 mod dovecot;
 #[path = "../support/imap.rs"]
 mod imap;
+mod scripted;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
@@ -150,6 +152,14 @@ impl Watch {
         });
         assert!(!self.heard.everything, "doubt");
         words(std::mem::take(&mut self.heard.changes))
+    }
+
+    /// Wait for a line of the log with this in it.
+    fn logged(&mut self, text: &str) {
+        while !self.log.iter().any(|line| line.contains(text)) {
+            let over = self.next(text);
+            assert!(over.is_none(), "{text}: it is over: {over:?}");
+        }
     }
 
     /// Its end, whoever has caused it.
