@@ -7,6 +7,7 @@ mod certificates;
 mod dovecot;
 #[path = "../support/imap.rs"]
 mod imap;
+mod memory;
 mod scripted;
 mod secrets;
 #[path = "../support/mod.rs"]
