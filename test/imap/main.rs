@@ -5,6 +5,7 @@
 
 mod certificates;
 mod dovecot;
+mod fuzz;
 #[path = "../support/imap.rs"]
 mod imap;
 mod memory;

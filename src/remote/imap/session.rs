@@ -586,6 +586,10 @@ impl Session {
         }
         if self.one.is_some() {
             self.examine(now);
+            if self.awaited.is_empty() {
+                // There is nothing to say to such a server.
+                self.go_on(now);
+            }
             return;
         }
         if self.has("NAMESPACE") && self.settings.naming.is_none() {
@@ -788,7 +792,11 @@ impl Session {
                 _ => mailbox.separator.clone(),
             },
         };
-        let Some(name) = naming.mailbox(&mailbox.name) else {
+        // No server has such a mailbox, and to ask for it would be to say more than that.
+        let strange = |it: &u8| matches!(it, b'\r' | b'\n');
+        let Some(name) =
+            (naming.mailbox(&mailbox.name)).filter(|_| !mailbox.name.iter().any(strange))
+        else {
             return;
         };
         let old = mailbox.old.as_ref().and_then(|old| naming.mailbox(old));

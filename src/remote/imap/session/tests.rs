@@ -390,6 +390,11 @@ fn one_mailbox_by_a_session_of_its_own() {
         = Lost: a mailbox cannot be watched: there is none
     "#;
     converse(&settings(), &role, refused);
+    let without = r#"
+        S * PREAUTH [CAPABILITY IMAP4rev1 NOTIFY] hello
+        = Config: the server has no IDLE
+    "#;
+    converse(&settings(), &role, without);
 }
 
 #[test]
@@ -674,6 +679,13 @@ fn a_login_that_cannot_be() {
     }
     let script = [
         &greeted("")[..],
+        "S * CAPABILITY LOGINDISABLED\n! secret geheim\n= Config: the server does not take a password on \
+         this connection (LOGINDISABLED); set :tls in :remote\n",
+    ]
+    .concat();
+    converse(&settings(), &all(), &script);
+    let script = [
+        &greeted("")[..],
         "! none no password found\n= Config: no password found",
     ]
     .concat();
@@ -756,6 +768,8 @@ fn hostile_servers() {
         ),
         ("S * STATUS INBOX ()\nS * LIST () \"/\" INBOX", ""),
         ("S * LIST () \"/\" \"\"\nS * LIST () NIL \"\"", ""),
+        // a name that would be a command, were it asked for
+        ("S * LIST () \"/\" {13}\\nx\"\\na9 DELETE y", ""),
     ];
     for (said, expected) in table {
         let script = format!("{NOTIFY}\n{said}\n{expected}\n");
