@@ -11,6 +11,7 @@ use mailsync_module::engine::config::{AccountConfig, RemoteConfig, RemoteId, Rem
 use mailsync_module::engine::core::Input;
 use mailsync_module::remote::imap::keeper::Event;
 use mailsync_module::remote::imap::line::Source;
+use mailsync_module::remote::imap::sasl::Mechanism;
 use mailsync_module::remote::imap::secret::Secret;
 use mailsync_module::remote::imap::session::{Mode, Why};
 use mailsync_module::remote::imap::tls::Fingerprint;
@@ -192,6 +193,41 @@ fn without_notify_two_are_told_of_and_the_rest_is_looked_at() {
     assert_eq!(watch.change("made"), expected(&["made folder-created"]));
     imap.command("DELETE made", b"").unwrap();
     assert_eq!(watch.change("made"), expected(&["made folder-deleted"]));
+    watch.end();
+}
+
+/// One that can do what each can, and calls mailboxes as Courier does.
+#[test]
+fn a_server_that_can_do_little() {
+    let extra = "
+imap_capability = IMAP4rev1 NAMESPACE
+namespace inbox {
+  separator = .
+  prefix = INBOX.
+}";
+    let Some(dovecot) = dovecot(extra) else {
+        return;
+    };
+    let folders = ["INBOX", "INBOX.a.b", "INBOX.Entw&APw-rfe"];
+    let mut imap = user(&dovecot, "little", &folders);
+    let mut config = plain(dovecot.port, "little");
+    config.settings.poll = Duration::from_millis(200);
+    config.settings.mechanism = Some(Mechanism::Login);
+    let mut watch = Watch::watching(config.clone(), Mode::Sweep);
+    mail(&mut imap, "INBOX.a.b");
+    assert_eq!(watch.change("a/b"), expected(&["a/b new"]));
+    mail(&mut imap, "INBOX");
+    assert_eq!(watch.change("INBOX"), expected(&["INBOX new"]));
+    imap.command("CREATE INBOX.c", b"").unwrap();
+    assert_eq!(watch.change("c"), expected(&["c folder-created"]));
+    imap.command("DELETE INBOX.Entw&APw-rfe", b"").unwrap();
+    let told = watch.change("Entwürfe");
+    assert_eq!(told, expected(&["Entwürfe folder-deleted"]));
+    let (_, snapshot) = watch.end();
+    // Flags may have changed without a sign of it.
+    let mut watch = Watch::start_with(config, snapshot);
+    watch.wait("watching", |it| it.watching == Some(Mode::Sweep));
+    assert!(watch.heard.everything, "it cannot be known");
     watch.end();
 }
 
