@@ -12,7 +12,7 @@ use imap_codec::imap_types::status::StatusDataItem;
 use super::*;
 
 /// So many of the table he understands at least; otherwise nothing is compared here.
-const LEAST: usize = 25;
+const LEAST: usize = 35;
 
 fn name(mailbox: &Theirs) -> Vec<u8> {
     match mailbox {
