@@ -47,6 +47,8 @@ demo)
 test)
     need python3 python3
     need dovecot dovecot-imapd
+    # Makes certificates.
+    need openssl openssl
     need mbsync isync
     need offlineimap offlineimap3
     need tmux tmux

@@ -150,6 +150,8 @@ pub struct Told {
     pub state: (String, String),
     /// By its number, the states that a remote store went through, and their texts.
     pub remotes: HashMap<String, Vec<(String, String)>>,
+    /// The questions for a secret: the numbers of store and connection, and whether it is another one.
+    pub secrets: Vec<(usize, u64, bool)>,
     pub ready: bool,
     pub count_ready: usize,
 }
@@ -199,6 +201,13 @@ impl Told {
                     let [_account, number, _what] = [next(), next(), next()];
                     let now = (text(next()), text(next()));
                     self.remotes.entry(text(number)).or_default().push(now);
+                }
+                b"secret" => {
+                    next();
+                    let [store, connection] = [text(next()), text(next())];
+                    let [_host, _port, _user] = [next(), next(), next()];
+                    let numbers = (store.parse().unwrap(), connection.parse().unwrap());
+                    self.secrets.push((numbers.0, numbers.1, next() == b"1"));
                 }
                 b"sync" => (0..6).for_each(|_| _ = next()),
                 record @ (b"syncing" | b"synced") => {

@@ -53,12 +53,21 @@ pub struct Server {
     pub directory: PathBuf,
     /// Where it listens, without TLS.
     pub port: u16,
+    /// The same with TLS.
+    pub tls: u16,
+    /// Lines of its configuration besides those of the fixture.
+    extra: String,
     _lifeline: ChildStdin,
 }
 
 impl Server {
     /// Start one.
     pub fn start() -> io::Result<Self> {
+        Self::start_with("")
+    }
+
+    /// Start one with these lines at the end of its configuration.
+    pub fn start_with(extra: &str) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("mailsync-dovecot-")
             .tempdir()?
@@ -76,21 +85,39 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()?;
         let lifeline = guard.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let port = free_port()?;
-        let started = Command::new("sh")
+        let server = Server {
+            directory,
+            port: free_port()?,
+            tls: free_port()?,
+            extra: extra.to_owned(),
+            _lifeline: lifeline,
+        };
+        server.resume()?;
+        Ok(server)
+    }
+
+    /// Start it again where it was.
+    pub fn resume(&self) -> io::Result<()> {
+        self.script("start", &[self.port, self.tls])
+    }
+
+    /// Stop it; its users' mail stays.
+    pub fn stop(&self) -> io::Result<()> {
+        self.script("stop", &[])
+    }
+
+    fn script(&self, command: &str, ports: &[u16]) -> io::Result<()> {
+        let status = Command::new("sh")
             .arg(fixture("sync-dovecot.sh"))
-            .arg("start")
-            .arg(&directory)
-            .arg(port.to_string())
+            .arg(command)
+            .arg(&self.directory)
+            .args(ports.iter().map(u16::to_string))
+            .env("DOVECOT_EXTRA", &self.extra)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()?;
-        assert!(started.success(), "no Dovecot: {started}");
-        Ok(Server {
-            directory,
-            port,
-            _lifeline: lifeline,
-        })
+        assert!(status.success(), "Dovecot does not {command}: {status}");
+        Ok(())
     }
 }
 

@@ -90,7 +90,11 @@ pub fn run(command: &Command, stop: &dyn Stop) -> Result<(Secret, Vec<String>)> 
         }
         if prints || over {
             let mut buffer = Zeroizing::new([0; 4096]);
-            while let Some(pipe) = &output {
+            // All that matters, and no more: some never come to an end.
+            let mut reads = 0..=MOST / 4096;
+            while let Some(pipe) = &output
+                && reads.next().is_some()
+            {
                 match rustix::io::read(pipe, &mut buffer[..]) {
                     Ok(count @ 1..) => {
                         let room = MOST - printed.len();

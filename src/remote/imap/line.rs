@@ -223,6 +223,14 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// There is something to see to.
+    fn is_wanted(&self) -> bool {
+        let state = self.lock();
+        self.stops() || state.poke || state.given.is_some()
+    }
+}
+
 impl Stop for Shared {
     fn woken(&self) -> Option<BorrowedFd<'_>> {
         Some(self.woken.as_fd())
@@ -280,6 +288,8 @@ struct Talk {
     eager: bool,
     /// It waits for the secret.
     asks: bool,
+    /// The server tells it what happens.
+    watches: bool,
 }
 
 /// The thread's own.
@@ -294,6 +304,8 @@ struct Talks<'a> {
     wanted: Vec<(Instant, Name)>,
     /// For those.
     secret: Option<Secret>,
+    /// What the first knew, where it has gone before the others.
+    snapshot: Option<Snapshot>,
     end: Option<End>,
 }
 
@@ -321,12 +333,13 @@ fn perform(order: Order, shared: &Shared, tell: &dyn Fn(News)) -> (End, Snapshot
         talks: vec![Talk::new(session, wire, None)],
         wanted: Vec::new(),
         secret: None,
+        snapshot: None,
         end: None,
     };
     let end = talks.listen();
-    // The others are about the same server.
     let first = talks.talks.into_iter().next();
-    let snapshot = first.map(|it| it.session.into_snapshot());
+    let known = || first.map(|it| it.session.into_snapshot());
+    let snapshot = talks.snapshot.or_else(known);
     (end, snapshot.unwrap_or_default())
 }
 
@@ -339,6 +352,7 @@ impl Talk {
             // TLS may have read the greeting already.
             eager: true,
             asks: false,
+            watches: false,
         }
     }
 }
@@ -413,6 +427,10 @@ impl Talks<'_> {
     }
 
     fn wait(&mut self) -> Result<()> {
+        // Whoever has waited for something else meanwhile has emptied the pipe that wakes us.
+        if self.shared.is_wanted() {
+            return Ok(());
+        }
         let now = Instant::now();
         let sessions = self.talks.iter().filter_map(|it| it.session.deadline());
         let wanted = self.wanted.iter().map(|(at, _)| *at);
@@ -503,8 +521,11 @@ impl Talks<'_> {
         };
         let acts = talk.session.handle(Instant::now(), input);
         let main = talk.one.is_none();
+        let ends = acts.iter().any(|act| matches!(act, Act::End(_)));
         for act in acts {
             match act {
+                // It is too late for that, and what comes of it must not hide the end.
+                Act::Send(_) | Act::Secure | Act::Ask if ends => {}
                 Act::Send(bytes) => {
                     let Some(talk) = self.talks.get_mut(at) else {
                         return;
@@ -525,7 +546,11 @@ impl Talks<'_> {
                     let now = Instant::now();
                     self.wanted = others.into_iter().map(|other| (now, other)).collect();
                 }
-                Act::Watching(_) if !main => {}
+                Act::Watching(_) if !main => {
+                    if let Some(talk) = self.talks.get_mut(at) {
+                        talk.watches = true;
+                    }
+                }
                 Act::Change(name, kinds) => {
                     if !main {
                         self.input(0, Input::Told(&name, kinds));
@@ -557,6 +582,7 @@ impl Talks<'_> {
             Err(error) => {
                 let (why, text) = (Why::Lost, format!("{error:#}"));
                 if at == 0 {
+                    self.snapshot = Some(talk.session.into_snapshot());
                     self.end = Some(End { why, text });
                 } else if let Some(one) = talk.one {
                     self.later(one, &text);
@@ -612,8 +638,10 @@ impl Talks<'_> {
         let Some(one) = talk.one else {
             return;
         };
-        // Meanwhile it was not watched.
-        self.add(Act::Change(one.canonical.clone(), Kinds::UNKNOWN));
+        if talk.watches {
+            // Something may have happened that it did not live to tell.
+            self.add(Act::Change(one.canonical.clone(), Kinds::UNKNOWN));
+        }
         match end.why {
             Why::Lost => self.later(one, &end.text),
             // The sweep is what is left.

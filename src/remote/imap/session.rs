@@ -22,7 +22,7 @@ use super::frame::Framer;
 use super::response::{self, Capabilities, Mailbox, Remark, Response, Status};
 use super::sasl::{Mechanism, Secretive};
 use super::secret::Secret;
-use super::snapshot::{Numbers, Snapshot};
+use super::snapshot::{Numbers, Room, Snapshot};
 use crate::change::Kinds;
 use crate::remote::names::Naming;
 use login::Login;
@@ -36,6 +36,9 @@ const POKE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is not understood leads to a sweep, but not more often.
 const DOUBT_AT_MOST: Duration = Duration::from_secs(60);
+
+/// So much of what a server wants people to see is shown.
+const MOST_ALERTS: usize = 8;
 
 /// Mailboxes that are watched by a connection of their own, besides the inbox: servers allow few.
 const MOST_OTHERS: usize = 2;
@@ -230,6 +233,9 @@ pub struct Session {
     naming: Naming,
     /// Canonical names by those of the server, in each of its spellings.
     names: HashMap<Vec<u8>, Vec<u8>>,
+    room: Room,
+    /// What the server wanted people to see.
+    alerts: Vec<String>,
     /// The mailbox that is watched alone.
     one: Option<Name>,
     snapshot: Snapshot,
@@ -281,6 +287,8 @@ impl Session {
             secured: false,
             login: None,
             names: HashMap::new(),
+            room: Room::default(),
+            alerts: Vec::new(),
             one,
             snapshot,
             sweep: None,
@@ -452,9 +460,13 @@ impl Session {
 
     /// What the server wants people to see (RFC 3501, 7.1).
     fn alert(&mut self, remark: &Remark) {
-        if remark.code == "ALERT" {
-            let text = remark.after("the server says");
-            self.acts.push(Act::Log("warning", text));
+        let text = || remark.after("the server says");
+        if remark.code == "ALERT"
+            && self.alerts.len() < MOST_ALERTS
+            && !self.alerts.contains(&text())
+        {
+            self.alerts.push(text());
+            self.acts.push(Act::Log("warning", text()));
         }
     }
 
@@ -574,6 +586,10 @@ impl Session {
         }
         if self.one.is_some() {
             self.examine(now);
+            if self.awaited.is_empty() {
+                // There is nothing to say to such a server.
+                self.go_on(now);
+            }
             return;
         }
         if self.has("NAMESPACE") && self.settings.naming.is_none() {
@@ -776,11 +792,15 @@ impl Session {
                 _ => mailbox.separator.clone(),
             },
         };
-        let Some(name) = naming.mailbox(&mailbox.name) else {
+        // No server has such a mailbox, and to ask for it would be to say more than that.
+        let strange = |it: &u8| matches!(it, b'\r' | b'\n');
+        let Some(name) =
+            (naming.mailbox(&mailbox.name)).filter(|_| !mailbox.name.iter().any(strange))
+        else {
             return;
         };
         let old = mailbox.old.as_ref().and_then(|old| naming.mailbox(old));
-        self.names.insert(mailbox.name.clone(), name.clone());
+        self.spelt(&mailbox.name, &name);
         if self.naming.separator.is_empty() || self.settings.naming.is_none() {
             self.naming.separator = naming.separator;
         }
@@ -793,6 +813,10 @@ impl Session {
             if mailbox.selectable {
                 sweep.seen(&mailbox.name, &name, !self.list_status);
             }
+            if let Some(old) = old {
+                // It was renamed behind our look, which may have seen it before.
+                sweep.unseen(&old);
+            }
         } else if mailbox.selectable {
             if let Some(old) = old {
                 let spelling = mailbox.old.unwrap_or_default();
@@ -803,8 +827,26 @@ impl Session {
         }
     }
 
+    /// The server spells a mailbox so.
+    fn spelt(&mut self, server: &[u8], name: &[u8]) {
+        if self.names.get(server).is_some_and(|known| known == name) {
+            return;
+        }
+        self.forget(server);
+        // Without room it is read anew each time.
+        if self.room.take(server.len() + name.len()) {
+            self.names.insert(server.to_vec(), name.to_vec());
+        }
+    }
+
+    fn forget(&mut self, server: &[u8]) {
+        if let Some(name) = self.names.remove(server) {
+            self.room.leave(server.len() + name.len());
+        }
+    }
+
     fn vanished(&mut self, server: &[u8], name: &[u8]) {
-        self.names.remove(server);
+        self.forget(server);
         if self.snapshot.vanished(name) {
             self.tell(name, Kinds::DELETED);
         }
@@ -828,6 +870,12 @@ impl Session {
             sweep.seen(server, &name, false);
         }
         let kinds = self.snapshot.update(&name, numbers);
+        if let Some(sweep) = &mut self.sweep
+            && !self.snapshot.knows(&name)
+        {
+            sweep.overflows();
+            return;
+        }
         let told = self.told.get(&name).filter(|_| sweeps);
         // The server has spoken of it.
         let kinds = told.map_or(kinds, |told| kinds - *told);

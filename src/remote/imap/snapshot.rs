@@ -8,8 +8,36 @@ use std::collections::HashMap;
 
 use crate::change::Kinds;
 
-/// Mailboxes that are kept: more than anybody has.  Of any further one only its name is told.
+/// Mailboxes that are kept: more than anybody has.  Of any further one each word is doubt.
 pub const MOST_MAILBOXES: usize = 20_000;
+
+/// The same in bytes of their names.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Room for names, as many as are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Room {
+    names: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Take room for a name; false where there is none.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        let fits = self.names < MOST_MAILBOXES && self.bytes.saturating_add(bytes) <= MOST_BYTES;
+        if fits {
+            self.names += 1;
+            self.bytes += bytes;
+        }
+        fits
+    }
+
+    /// Such a name is not kept any more.
+    pub(super) fn leave(&mut self, bytes: usize) {
+        self.names = self.names.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
 
 /// The numbers of a mailbox (RFC 3501, 6.3.10), as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +123,8 @@ impl Numbers {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     mailboxes: HashMap<Vec<u8>, Numbers>,
-    /// All of them were seen.
+    room: Room,
+    /// All of them were seen, and are in it.
     complete: bool,
 }
 
@@ -120,12 +149,12 @@ impl Snapshot {
             known.update(numbers);
             return kinds;
         }
-        if self.mailboxes.len() < MOST_MAILBOXES {
-            self.mailboxes.insert(name.to_vec(), *numbers);
-        } else {
+        if !self.room.take(name.len()) {
             // It would be new each time.
             self.complete = false;
+            return Kinds::UNKNOWN;
         }
+        self.mailboxes.insert(name.to_vec(), *numbers);
         if self.complete {
             Kinds::CREATED
         } else {
@@ -138,16 +167,30 @@ impl Snapshot {
         self.update(name, &Numbers::default())
     }
 
-    /// A mailbox is not there any more; whether it was.
-    pub fn vanished(&mut self, name: &[u8]) -> bool {
-        self.mailboxes.remove(name).is_some()
+    /// Whether this mailbox is in it.
+    #[must_use]
+    pub fn knows(&self, name: &[u8]) -> bool {
+        self.mailboxes.contains_key(name)
     }
 
-    /// All mailboxes were seen: `there` says which.  Gives those that are not there any more.
+    /// A mailbox is not there any more; whether it was.
+    pub fn vanished(&mut self, name: &[u8]) -> bool {
+        let was = self.mailboxes.remove(name).is_some();
+        if was {
+            self.room.leave(name.len());
+        }
+        was
+    }
+
+    /// All mailboxes were seen, and there was room for them: `there` says which.  Gives those that are
+    /// not there any more.
     pub fn completed(&mut self, there: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let gone = self.mailboxes.extract_if(|name, _| !there(name));
-        let gone = gone.map(|(name, _)| name).collect();
-        self.complete = self.mailboxes.len() < MOST_MAILBOXES;
+        let gone: Vec<Vec<u8>> = gone.map(|(name, _)| name).collect();
+        for name in &gone {
+            self.room.leave(name.len());
+        }
+        self.complete = true;
         gone
     }
 
@@ -241,6 +284,15 @@ mod tests {
         assert_eq!(snapshot.len(), MOST_MAILBOXES);
         assert!(!snapshot.is_complete());
         let kinds = snapshot.appeared(b"one more");
-        assert_eq!(kinds, Kinds::empty(), "it cannot be told to be new");
+        assert_eq!(kinds, Kinds::UNKNOWN, "it cannot be told to be new");
+        assert!(snapshot.vanished(b"7"));
+        assert_eq!(snapshot.appeared(b"one more"), Kinds::empty());
+        snapshot.completed(|name| name == b"8");
+        for number in 0..100u8 {
+            snapshot.appeared(&[number; MOST_BYTES / 10]);
+        }
+        assert_eq!(snapshot.len(), 11);
+        snapshot.completed(|_| false);
+        assert_eq!(snapshot.room, Room::default());
     }
 }

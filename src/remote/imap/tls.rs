@@ -8,7 +8,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
 /// The SHA-256 of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,8 +113,8 @@ impl ServerCertVerifier for Trusted {
             .0
             .verify_server_cert(certificate, intermediates, name, stapled, now);
         verified.map_err(|error| {
-            let why = match error {
-                Error::InvalidCertificate(why) => format!("{why:?}"),
+            let why = match &error {
+                Error::InvalidCertificate(why) => in_words(why),
                 other => other.to_string(),
             };
             let fingerprint = Fingerprint::of(certificate);
@@ -146,6 +148,23 @@ impl ServerCertVerifier for Trusted {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
     }
+}
+
+/// What is wrong with a certificate.
+fn in_words(why: &CertificateError) -> String {
+    use CertificateError as It;
+    let words = match why {
+        It::Expired | It::ExpiredContext { .. } => "it has expired",
+        It::NotValidYet | It::NotValidYetContext { .. } => {
+            "it is not valid yet; is the clock right?"
+        }
+        It::NotValidForName | It::NotValidForNameContext { .. } => "it is another host's",
+        It::UnknownIssuer => "nobody whom this machine trusts has signed it",
+        // There is no better name for it.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => "it has signed itself",
+        other => return other.to_string(),
+    };
+    words.to_owned()
 }
 
 /// One certificate and no other, whoever has signed it and whatever name is in it.

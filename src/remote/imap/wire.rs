@@ -160,7 +160,8 @@ impl Wire {
         let mut tls = Box::new(ClientConnection::new(tls::config(pin)?, name).context("TLS")?);
         let until = Instant::now() + HANDSHAKE;
         let what = format!("TLS with {host}");
-        while tls.is_handshaking() {
+        // Our last word may be the last of all: the server waits for it.
+        while tls.is_handshaking() || tls.wants_write() {
             if tls.wants_write() {
                 match tls.write_tls(&mut socket) {
                     Ok(_) => {}

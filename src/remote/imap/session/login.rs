@@ -49,11 +49,16 @@ impl Session {
     }
 
     pub(super) fn log_in(&mut self, now: Instant, secret: Secret) {
-        if self.phase == Phase::Asking
-            && let Some(mechanism) = self.mechanism()
-        {
-            self.phase = Phase::LoggingIn;
-            self.try_login(now, mechanism, secret, false);
+        if self.phase != Phase::Asking {
+            return;
+        }
+        match self.mechanism() {
+            Some(mechanism) => {
+                self.phase = Phase::LoggingIn;
+                self.try_login(now, mechanism, secret, false);
+            }
+            // Meanwhile the server has said that it takes none.
+            None => self.ask(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use super::super::response::Remark;
+use super::super::snapshot::Room;
 use super::{Act, Session, What, Why, argument};
 use crate::change::Kinds;
 
@@ -15,6 +16,9 @@ const WINDOW: usize = 50;
 pub(super) struct Sweep {
     /// Canonical names.
     seen: HashSet<Vec<u8>>,
+    room: Room,
+    /// There are more of them than are kept.
+    too_many: bool,
     /// Mailboxes whose numbers have to be asked for, by the server's names.
     queue: VecDeque<Vec<u8>>,
     /// Questions that are not answered.
@@ -24,9 +28,27 @@ pub(super) struct Sweep {
 impl Sweep {
     /// A mailbox is there; `ask` for its numbers.
     pub(super) fn seen(&mut self, server: &[u8], name: &[u8], ask: bool) {
-        if self.seen.insert(name.to_vec()) && ask {
+        if self.seen.contains(name) {
+            return;
+        }
+        if !self.room.take(name.len().max(server.len())) {
+            self.too_many = true;
+            return;
+        }
+        self.seen.insert(name.to_vec());
+        if ask {
             self.queue.push_back(server.to_vec());
         }
+    }
+
+    /// One that was seen is there no longer.
+    pub(super) fn unseen(&mut self, name: &[u8]) {
+        self.seen.remove(name);
+    }
+
+    /// It saw one for which there is no room.
+    pub(super) fn overflows(&mut self) {
+        self.too_many = true;
     }
 }
 
@@ -96,12 +118,24 @@ impl Session {
             return;
         };
         let first = !self.snapshot.is_complete();
-        for name in self.snapshot.completed(|name| sweep.seen.contains(name)) {
-            self.acts.push(Act::Change(name, Kinds::DELETED));
+        if !sweep.too_many {
+            for name in self.snapshot.completed(|name| sweep.seen.contains(name)) {
+                self.acts.push(Act::Change(name, Kinds::DELETED));
+            }
+        }
+        let exact = self.snapshot.is_exact();
+        if self.notifies {
+            // One that was made behind our look is told by its name alone.
+            let mut unknown = sweep.seen;
+            unknown.retain(|name| !self.snapshot.knows(name));
+            for name in unknown {
+                let kinds = self.snapshot.appeared(&name);
+                self.tell(&name, if first { Kinds::empty() } else { kinds });
+            }
         }
         self.told.clear();
         // The first look on a connection has to see all that was missed.
-        if self.mode.is_none() && (first || !self.snapshot.is_exact()) {
+        if sweep.too_many || (self.mode.is_none() && (first || !exact)) {
             self.acts.push(Act::Everything);
         }
         if !self.notifies {

@@ -10,6 +10,7 @@
 //!
 //! What is to be done has to follow at once, all of it and in this order.
 
+use super::super::snapshot::MOST_MAILBOXES;
 use super::*;
 
 fn settings() -> Settings {
@@ -389,6 +390,11 @@ fn one_mailbox_by_a_session_of_its_own() {
         = Lost: a mailbox cannot be watched: there is none
     "#;
     converse(&settings(), &role, refused);
+    let without = r#"
+        S * PREAUTH [CAPABILITY IMAP4rev1 NOTIFY] hello
+        = Config: the server has no IDLE
+    "#;
+    converse(&settings(), &role, without);
 }
 
 #[test]
@@ -673,6 +679,13 @@ fn a_login_that_cannot_be() {
     }
     let script = [
         &greeted("")[..],
+        "S * CAPABILITY LOGINDISABLED\n! secret geheim\n= Config: the server does not take a password on \
+         this connection (LOGINDISABLED); set :tls in :remote\n",
+    ]
+    .concat();
+    converse(&settings(), &all(), &script);
+    let script = [
+        &greeted("")[..],
         "! none no password found\n= Config: no password found",
     ]
     .concat();
@@ -755,11 +768,78 @@ fn hostile_servers() {
         ),
         ("S * STATUS INBOX ()\nS * LIST () \"/\" INBOX", ""),
         ("S * LIST () \"/\" \"\"\nS * LIST () NIL \"\"", ""),
+        // a name that would be a command, were it asked for
+        ("S * LIST () \"/\" {13}\\nx\"\\na9 DELETE y", ""),
     ];
     for (said, expected) in table {
         let script = format!("{NOTIFY}\n{said}\n{expected}\n");
         converse(&settings(), &all(), &script);
     }
+}
+
+#[test]
+fn what_the_server_wants_people_to_see_is_shown_once() {
+    let mut script = NOTIFY.to_owned();
+    for number in 0..MOST_ALERTS + 2 {
+        script += &format!("S * OK [ALERT] {number}\n");
+        if number < MOST_ALERTS {
+            script += &format!("= warning: the server says: {number}\nS * NO [ALERT] {number}\n");
+        }
+    }
+    converse(&settings(), &all(), &script);
+}
+
+#[test]
+fn a_rename_behind_a_look() {
+    // The old name was seen before, the new one would have come before it.
+    let script = NOTIFY.replace("lists/a", "b").replace(
+        "S a3 OK",
+        "S * LIST () \"/\" a (\"OLDNAME\" (b))\nS * STATUS a (MESSAGES 0)\nS a3 OK\n= b folder-deleted",
+    );
+    let session = converse(&settings(), &all(), &script);
+    assert!(session.snapshot.knows(b"a") && !session.snapshot.knows(b"b"));
+}
+
+#[test]
+fn a_mailbox_that_is_made_during_a_look() {
+    let session = converse(&settings(), &all(), NOTIFY);
+    // The look has gone past it: the server tells its name, and nothing else of it.
+    let script = NOTIFY
+        .replace("S a3 OK", "S * LIST () \"/\" N\nS a3 OK")
+        .replace("= everything", "= N folder-created");
+    converse(&settings(), &Role::All(session.into_snapshot()), &script);
+}
+
+#[test]
+fn more_mailboxes_than_anybody_has() {
+    let mut session = converse(&settings(), &all(), NOTIFY);
+    let now = Instant::now();
+    let mut say = |line: String| session.handle(now, Input::Bytes(line.as_bytes()));
+    for number in 0..2 * MOST_MAILBOXES {
+        say(format!("* LIST () \"/\" m{number}\r\n"));
+    }
+    // Of those that are known it is known what happened, of the others that something did.
+    let shown = |acts: Vec<Act>| acts.iter().map(shown).collect::<Vec<_>>();
+    let push = |name: &str| format!("* STATUS {name} (MESSAGES 4 UIDNEXT 5 UNSEEN 1)\r\n");
+    assert_eq!(shown(say(push("INBOX"))), ["= INBOX new"]);
+    let last = format!("m{}", 2 * MOST_MAILBOXES - 1);
+    for _ in 0..2 {
+        assert_eq!(shown(say(push(&last))), [format!("= {last} unknown")]);
+    }
+    assert!(session.names.len() <= MOST_MAILBOXES && session.snapshot.len() <= MOST_MAILBOXES);
+    assert!(!session.snapshot.is_complete());
+    // A look at them is doubt as a whole, and none of them is taken to be gone.
+    let mut script = String::from(
+        "S * PREAUTH [CAPABILITY IMAP4rev1 LIST-STATUS] hello\nC a1 LIST \"\" \"*\" RETURN \
+         (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN))\n",
+    );
+    for number in 0..MOST_MAILBOXES + 5 {
+        script += &format!("S * LIST () \"/\" n{number}\nS * STATUS n{number} (MESSAGES 1)\n");
+    }
+    script += "S a1 OK\n= everything\n= watching by Sweep\n";
+    let role = Role::All(session.into_snapshot());
+    let (session, _) = hold(Session::new(now, settings(), role), now, &script, 1000);
+    assert!(session.snapshot.knows(b"INBOX"));
 }
 
 #[test]
