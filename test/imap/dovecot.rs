@@ -326,6 +326,7 @@ fn engine(store: mailsync_module::remote::imap::line::Server) -> Engine {
     let accounts = vec![AccountConfig {
         name: support::ACCOUNT.to_owned(),
         roots: Vec::new(),
+        quiet: true,
         delays: DELAYS,
         sync: None,
         remotes: vec![RemoteConfig {
