@@ -34,7 +34,11 @@ there nnimap sees everything."
       (cl-loop
        for (tag kind _ name) in (reverse token)
        for start = (point)
-       for end = (re-search-forward (format "^%d .*\n" tag) nil t)
+       for end = (re-search-forward
+                  ;; What nnimap asks for otherwise has two answers, and
+                  ;; the flags in the second are of that group alone.
+                  (format "^%d .*\n" (if (numberp kind) kind tag))
+                  nil t)
        when (and end (eq kind 'qresync))
        collect (cons name (mailsync-gnus--flags-between start end))))))
 

@@ -221,6 +221,20 @@
          (= 0 (plist-get status :catch-up))
          (null (plist-get status :asked)))))
 
+(defun mailsync-life-test--explain (folder)
+  "What Gnus knows of FOLDER, and what is there, for who looks for the cause."
+  (let ((group (mailsync-gnus-test--group mailsync-life-test--backend folder)))
+    (format "%s: unread %S info %S active %S there %S" folder
+            (gnus-list-of-unread-articles group)
+            (gnus-get-info group)
+            (gnus-active group)
+            (if (eq mailsync-life-test--backend 'nnimap)
+                (progn
+                  (mailsync-life-test--imap-search folder "ALL")
+                  (mailsync-life-test--imap-say "FETCH 1:* (UID FLAGS)"))
+              (mapcar #'file-name-nondirectory
+                      (mailsync-gnus-test--files folder))))))
+
 (defun mailsync-life-test--compare ()
   "Wait until everything is at rest; then Gnus's counts must be right."
   (let ((end (+ (float-time) 10))
@@ -237,7 +251,8 @@
     (cl-incf mailsync-life-test--compared)
     (unless (= good 2)
       (ert-fail (list 'counts counts :did (format "%S" (seq-take gnus-user-log 40))
-                      :folders mailsync-life-test--folders
+                      :folders (mapcar #'mailsync-life-test--explain
+                                       mailsync-life-test--folders)
                       :status (format "%S" (mailsync-gnus-status)))))
     (should-not mailsync-life-test--errors)))
 
