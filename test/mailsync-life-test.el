@@ -27,6 +27,7 @@
 (defvar mailsync-life-test--pausing nil "Non-nil while the user does nothing.")
 (defvar mailsync-life-test--tally nil "Alist from what happened to how often.")
 (defvar mailsync-life-test--errors nil "Errors that mailsync logged, latest first.")
+(defvar mailsync-life-test--lines nil "All that was logged, latest first.")
 (defvar mailsync-life-test--since 0 "How many rounds ago counts were compared.")
 (defvar mailsync-life-test--compared 0 "How often counts were compared.")
 (defvar mailsync-life-test--imap nil "The connection of another client.")
@@ -235,6 +236,30 @@
               (mapcar #'file-name-nondirectory
                       (mailsync-gnus-test--files folder))))))
 
+(defun mailsync-life-test--print (&rest fields)
+  "Print FIELDS on a line, whatever messages are inhibited."
+  (princ (format "%s\n" (mapconcat (lambda (field) (format "%s" field)) fields " "))
+         #'external-debugging-output))
+
+(defun mailsync-life-test--report (counts)
+  "Say what there is to know when COUNTS are wrong."
+  (mailsync-life-test--print "counts" counts)
+  (mailsync-life-test--print "did" (seq-take gnus-user-log 40))
+  (dolist (folder mailsync-life-test--folders)
+    (mailsync-life-test--print (mailsync-life-test--explain folder)))
+  (mailsync-life-test--print "status" (mailsync-gnus-status))
+  (mailsync-life-test--print "pending" (hash-table-keys mailsync-gnus--pending))
+  (mailsync-life-test--print "servers" mailsync-gnus--imap-servers-asked)
+  (mailsync-life-test--print "summaries" mailsync-gnus--summaries
+                             mailsync-gnus--summary-refusals
+                             mailsync-gnus--summary-timer
+                             mailsync-gnus--summary-asked)
+  (mailsync-life-test--print "claims" (hash-table-keys mailsync-gnus--claims)
+                             "unit" (mailsync-gnus--next-unit) "sent" mailsync-gnus--sent
+                             mailsync-gnus--running mailsync-gnus--timer (mailsync-gnus--refusal)
+                             mailsync-gnus--idle-timer mailsync-gnus--refusals mailsync-gnus--waiting-since)
+  (mailsync-life-test--print "log" (seq-take mailsync-life-test--lines 20)))
+
 (defun mailsync-life-test--compare ()
   "Wait until everything is at rest; then Gnus's counts must be right."
   (let ((end (+ (float-time) 10))
@@ -250,10 +275,8 @@
     (setq mailsync-life-test--since 0)
     (cl-incf mailsync-life-test--compared)
     (unless (= good 2)
-      (ert-fail (list 'counts counts :did (format "%S" (seq-take gnus-user-log 40))
-                      :folders (mapcar #'mailsync-life-test--explain
-                                       mailsync-life-test--folders)
-                      :status (format "%S" (mailsync-gnus-status)))))
+      (mailsync-life-test--report counts)
+      (ert-fail (list 'counts counts)))
     (should-not mailsync-life-test--errors)))
 
 ;;;; A life
@@ -291,6 +314,7 @@
 (defun mailsync-life-test--log (level format &rest args)
   "Keep what is logged with FORMAT and ARGS if LEVEL is that of an error."
   (let ((text (apply #'format format args)))
+    (push text mailsync-life-test--lines)
     ;; The user is told that the folder of a group is gone.
     (when (and (eq level 'error) (not (string-match-p ":fresh" text)))
       (push text mailsync-life-test--errors))))
@@ -324,6 +348,7 @@ What he wants to act on may be gone by now, and Gnus tells him so."
   (let ((mailsync-life-test--backend backend)
         (mailsync-life-test--tally nil)
         (mailsync-life-test--errors nil)
+        (mailsync-life-test--lines nil)
         (mailsync-life-test--since 0)
         (mailsync-life-test--compared 0)
         (mailsync-life-test--imap nil)
@@ -354,9 +379,10 @@ What he wants to act on may be gone by now, and Gnus tells him so."
                 (mailsync-life-test--pause 1)
                 (mailsync-life-test--compare))
             (mailsync-mode -1)
-            (message "%s, seed %d, %d rounds in %d s, compared %d times: %S"
-                     backend seed rounds (- (float-time) began)
-                     mailsync-life-test--compared mailsync-life-test--tally)
+            (mailsync-life-test--print
+             backend "seed" seed "rounds" rounds
+             "seconds" (round (- (float-time) began))
+             "compared" mailsync-life-test--compared mailsync-life-test--tally)
             (when (process-live-p mailsync-life-test--imap)
               (delete-process mailsync-life-test--imap))))))
     (should (>= mailsync-life-test--compared (/ rounds 10)))))
