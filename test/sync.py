@@ -23,6 +23,7 @@ import sys
 
 sys.dont_write_bytecode = True
 from syncing.attach import Attach
+from syncing.day import Day
 from syncing.echo import Echo, EchoByImap
 from syncing.instances import Instances
 from syncing.life import Life
@@ -34,7 +35,7 @@ from syncing.usual import Usual
 
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
-         "split-local": SplittingSource, "split-local-imap": SplittingByImap}
+         "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap}
 
 
 def main():
