@@ -12,6 +12,10 @@
 ;; message that the phone marks as unread stays read, and one that it
 ;; unflags stays ticked.  So the same answer is read here again, after
 ;; nnimap.
+;;
+;; Gnus asks such questions by itself, too, when it starts, gets news or
+;; moves an article into a group, and what it has been told nobody tells
+;; again.  So we ask from where we have read last.
 
 ;;; Code:
 
@@ -21,6 +25,27 @@
 (defconst mailsync-gnus--flag-marks
   '((tick "Flagged") (reply "Answered"))
   "Alist from one of Gnus's marks to the flag by which a server stores it.")
+
+(defvar mailsync-gnus--flags-read (make-hash-table :test #'equal)
+  "Group to (UIDVALIDITY . MODSEQ), up to which flags were read here.")
+
+(defun mailsync-gnus--ask-since (info)
+  "Have what is asked for INFO begin where flags were read last."
+  (let* ((params (nth 5 info))
+         (modseq (assq 'modseq params))
+         (last (gethash (car info) mailsync-gnus--flags-read)))
+    (when (and last (stringp (cdr modseq)) (stringp (cdr last))
+               (equal (car last) (cdr (assq 'uidvalidity params)))
+               (< (string-to-number (cdr last))
+                  (string-to-number (cdr modseq))))
+      (setcdr modseq (cdr last)))))
+
+(defun mailsync-gnus--flags-were-read (info)
+  "Note how far the answer for INFO went, of which the flags were read."
+  (let ((params (nth 5 info)))
+    (puthash (car info)
+             (cons (cdr (assq 'uidvalidity params)) (cdr (assq 'modseq params)))
+             mailsync-gnus--flags-read)))
 
 (defun mailsync-gnus--answered-flags (token)
   "What the answer in the current buffer says of the flags of messages.
@@ -34,7 +59,11 @@ there nnimap sees everything."
       (cl-loop
        for (tag kind _ name) in (reverse token)
        for start = (point)
-       for end = (re-search-forward (format "^%d .*\n" tag) nil t)
+       for end = (re-search-forward
+                  ;; What nnimap asks for otherwise has two answers, and
+                  ;; the flags in the second are of that group alone.
+                  (format "^%d .*\n" (if (numberp kind) kind tag))
+                  nil t)
        when (and end (eq kind 'qresync))
        collect (cons name (mailsync-gnus--flags-between start end))))))
 

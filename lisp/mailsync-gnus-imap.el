@@ -171,6 +171,7 @@ returns nil, signal an error, and leave nothing behind."
 
 (defun mailsync-gnus--imap-early (method infos)
   "Ask METHOD for INFOS on our connection; return nnimap's token."
+  (mapc #'mailsync-gnus--ask-since infos)
   (mailsync-gnus--imap-try
    method (lambda () (gnus-retrieve-group-data-early method infos))))
 
@@ -350,7 +351,8 @@ FLAGS is the value of `mailsync-gnus--answered-flags'."
   (cl-mapc (lambda (info ranges)
              (mailsync-gnus--take-flags-away
               info ranges
-              (cdr (assoc (mailsync-gnus--real-name (car info)) flags))))
+              (cdr (assoc (mailsync-gnus--real-name (car info)) flags)))
+             (mailsync-gnus--flags-were-read info))
            infos read))
 
 (defun mailsync-gnus--imap-give (method infos token)

@@ -355,6 +355,15 @@ SOURCES is a list of (DIRECTORY . SOURCE)."
     (push group mailsync-gnus--queue-tail))
   (cl-pushnew item (gethash group mailsync-gnus--claims)))
 
+(defun mailsync-gnus--unclaim-group (group items)
+  "GROUP was checked for ITEMS: they do not wait for it any more.
+Another folder may have claimed it since it was asked for, as where
+mail is split: that one waits for the next check."
+  (let ((rest (seq-difference (gethash group mailsync-gnus--claims) items #'eq)))
+    (if rest
+        (puthash group rest mailsync-gnus--claims)
+      (remhash group mailsync-gnus--claims))))
+
 (defun mailsync-gnus--queue ()
   "The groups that are claimed, the longest waiting first."
   (setq mailsync-gnus--queue

@@ -252,6 +252,28 @@ BEFORE and NOW are ranges; return a list of two lists."
                          #'<)
                    (copy-sequence set)))))
 
+(defun mailsync-gnus--summary-leaving ()
+  "Note what is known of articles that have come since this Summary was made.
+For `gnus-exit-group-hook'.  Whichever of them it does not know would
+be unread, whatever somebody else did: Gnus would have the server
+take back what another client has read, and count what has gone."
+  (when-let* ((group gnus-newsgroup-name)
+              ((mailsync-gnus--entry group))
+              (shown gnus-newsgroup-active)
+              (active (mailsync-gnus--active group))
+              ((> (cdr active) (cdr shown))))
+    (let ((read (mailsync-gnus--info-read (mailsync-gnus--info group)))
+          (newer (number-sequence (1+ (cdr shown)) (cdr active))))
+      (let ((marked (mailsync-gnus--summary-note-marks newer)))
+        (setq gnus-newsgroup-unselected
+              (gnus-sorted-nunion
+               (copy-sequence gnus-newsgroup-unselected)
+               (seq-remove (lambda (number)
+                             (or (memq number marked)
+                                 (mailsync-gnus--in-range-p number read)))
+                           newer))
+              gnus-newsgroup-active (cons (car shown) (cdr active)))))))
+
 ;;;; Whether articles can be inserted
 
 (defun mailsync-gnus--summary-why-not (group)

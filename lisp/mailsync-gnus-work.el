@@ -410,7 +410,7 @@ Whoever waits for it claims the groups to which its mail went."
 
 (defun mailsync-gnus--report-end (group result old new items)
   "The check of GROUP for ITEMS ended with RESULT, counts OLD and NEW."
-  (remhash group mailsync-gnus--claims)
+  (mailsync-gnus--unclaim-group group items)
   (remhash group mailsync-gnus--left-alone)
   (setq mailsync-gnus--already-split (delete group mailsync-gnus--already-split))
   (dolist (virtual (mailsync-gnus--virtual-groups group))

@@ -385,6 +385,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (mailsync-gnus--total-setup)
     (mailsync-gnus--news-setup)
     (add-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
+    (add-hook 'gnus-exit-group-hook #'mailsync-gnus--summary-leaving)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (mailsync-gnus--show-mode-line)))
@@ -401,6 +402,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (remove-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
     (mailsync-gnus--news-teardown)
     (remove-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
+    (remove-hook 'gnus-exit-group-hook #'mailsync-gnus--summary-leaving)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
         (when (equal mode-line-process '("" mailsync-mode-line))

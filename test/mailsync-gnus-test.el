@@ -1261,6 +1261,78 @@ FILE is what the name would be without flags."
       (should (= 2 (plist-get mailsync-gnus--counts :groups)))
       (should (equal (mapcar #'car (list first second)) '(1 1))))))
 
+;; What a random reader found (mailsync-life-test.el), one row each.
+
+(ert-deftest mailsync-gnus-test-claimed-while-asked ()
+  "A folder that claims a group while another waits for its answer is checked."
+  (mailsync-gnus-test--with '(nnimap) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnimap "folder000"))
+           (mailsync-gnus-test--accounts '(("home") ("other")))
+           (before (fixture-unread group))
+           (second nil)
+           (first nil))
+      (mailsync-gnus-test--when-asked
+       (lambda ()
+         (mailsync-gnus-test--deliver "folder000")
+         (setq second (mailsync-gnus-test--send
+                       (plist-put (mailsync-gnus-test--change "folder000" 'new)
+                                  :account "other")))
+         ;; Claimed before the answer is taken.
+         (run-at-time 0 nil #'mailsync-gnus--map-items)))
+      (setq first (mailsync-gnus-test--send
+                   (mailsync-gnus-test--change "folder000" 'new)))
+      (mailsync-gnus-test--wait second)
+      (mailsync-gnus-test--wait (and (car first) (car second)))
+      (should (= 0 (plist-get (mailsync-gnus-status) :pending)))
+      (should (= (fixture-unread group) (1+ before))))))
+
+(ert-deftest mailsync-gnus-test-claimed-and-checked-now ()
+  "A check of the user's does not settle what is claimed; that is checked, too."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let ((box (mailsync-gnus-test--send
+                (mailsync-gnus-test--change "folder000" 'new))))
+      (mailsync-gnus--resolve)
+      (mailsync-gnus-test--wait (not (eq 'wait (mailsync-gnus--index-current-p))))
+      (mailsync-gnus--map-items)
+      (mailsync-gnus-check (mailsync-gnus-test--group 'nnmaildir "folder000"))
+      (mailsync-gnus-test--wait (car box))
+      (should (equal (nth 1 box) '(("folder000" . checked)))))))
+
+(ert-deftest mailsync-gnus-test-unseen-elsewhere ()
+  "A message marked as unread elsewhere is unread, whatever else is asked.
+In a row of three: Gnus itself asks about the group before mailsync
+does, and another group is asked for from its beginning."
+  (pcase-dolist (`(,gnus ,other) '((nil nil) (t nil) (nil t)))
+    (mailsync-gnus-test--with '(nnimap) '("folder000" "folder001")
+      (let* ((group (mailsync-gnus-test--group 'nnimap "folder000"))
+             (unread (lambda ()
+                       (list (fixture-unread group)
+                             (gnus-list-of-unread-articles group))))
+             (before (funcall unread))
+             (check (lambda ()
+                      (mailsync-gnus-test--check
+                       (mailsync-gnus-test--change "folder000" 'flags)
+                       (mailsync-gnus-test--change "folder001" 'flags))))
+             (seen (cl-find-if (lambda (file) (string-match-p ":2,S\\'" file))
+                               (mailsync-gnus-test--files "folder000"))))
+        (funcall check)
+        (should (equal before (funcall unread)))
+        (when other
+          ;; As that of a folder that has just been subscribed to.
+          (let ((info (mailsync-gnus--info
+                       (mailsync-gnus-test--group 'nnimap "folder001"))))
+            (setf (nth 5 info) (assq-delete-all 'modseq (nth 5 info)))
+            (remhash (car info) mailsync-gnus--flags-read)
+            (mailsync-gnus-test--check
+             (mailsync-gnus-test--change "folder001" 'flags)
+             (mailsync-gnus-test--change "folder000" 'flags))
+            (should (equal before (funcall unread)))))
+        (rename-file seen (substring seen 0 -1))
+        (when gnus
+          (gnus-group-get-new-news))
+        (funcall check)
+        (should (= (1+ (car before)) (fixture-unread group)))))))
+
 (ert-deftest mailsync-gnus-test-no-change-is-lost-at-once ()
   "The same where the check waits, as Gnus's command does."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")

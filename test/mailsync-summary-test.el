@@ -432,6 +432,35 @@ The group has the threads a with b and c, d, and e with f."
                                 (mailsync-summary-test--seen))
                           '(4 ("d S" "e FS"))))))))))
 
+(ert-deftest mailsync-summary-test-meanwhile ()
+  "What others do to messages that came meanwhile survives the end of a Summary."
+  (pcase-dolist (`(,what ,unread ,seen)
+                 '((read 6 ("new S")) (ticked 6 ("new FS")) (gone 6 nil)
+                   (nothing 7 nil)))
+    (dolist (backend '(nnmaildir nnimap))
+      (ert-info ((format "%s, %s" what backend))
+        (mailsync-summary-test--call
+         backend
+         (lambda (group)
+           (setq mailsync-gnus-update-summary nil)
+           (mailsync-summary-test--arrive group "new")
+           (let* ((file (cl-find-if (lambda (file)
+                                      (string-match-p "\\.new\\>" file))
+                                    (mailsync-gnus-test--files "folder000")))
+                  (name (car (split-string (file-name-nondirectory file) ":")))
+                  (cur (expand-file-name (concat "../cur/" name)
+                                         (file-name-directory file))))
+             (pcase what
+               ('read (rename-file file (concat cur ":2,S")))
+               ('ticked (rename-file file (concat cur ":2,FS")))
+               ('gone (delete-file file))))
+           (mailsync-summary-test--look group 'unknown)
+           (gnus-summary-exit)
+           (mailsync-summary-test--look group 'unknown)
+           (should (equal (list (fixture-unread group)
+                                (mailsync-summary-test--seen))
+                          (list unread seen)))))))))
+
 (ert-deftest mailsync-summary-test-edited ()
   "While an article is being edited nothing is inserted."
   (mailsync-summary-test--each

@@ -24,6 +24,7 @@ import sys
 
 sys.dont_write_bytecode = True
 from syncing.attach import Attach
+from syncing.day import Day
 from syncing.echo import Echo, EchoByImap
 from syncing.imap import Imap
 from syncing.instances import Instances
@@ -36,7 +37,8 @@ from syncing.usual import Usual
 
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
-         "split-local": SplittingSource, "split-local-imap": SplittingByImap, "imap": Imap}
+         "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap,
+         "imap": Imap}
 
 
 def main():
