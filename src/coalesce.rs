@@ -33,8 +33,9 @@ pub trait Coalesce {
     fn new(delays: Delays) -> Self;
     /// Take in one change.
     fn add(&mut self, now: Instant, change: Change);
-    /// A sync has ended, so that nothing more comes of what is its work alone (in this folder, or in
-    /// all): that is due in a moment, in which the last of it may still be on its way.
+    /// A sync has ended, or a server has told all that it had to, so that nothing more comes of what
+    /// is its work alone (in this folder, or in all): that is due in a moment, in which the last of it
+    /// may still be on its way.
     fn hasten(&mut self, now: Instant, only: Option<&Path>);
     /// Hand out every change that is due, oldest deadline first; when one is, those that would
     /// be due in a moment go along (see `Delays::company`).
@@ -100,7 +101,7 @@ impl Coalesce for Coalescer {
         let soon = now + self.delays.company();
         let Coalescer { held, schedule, .. } = self;
         let mut hasten = |it: &mut Held| {
-            if it.change.origins == Origins::SYNC && it.due > soon {
+            if !it.change.origins.contains(Origins::LOCAL) && it.due > soon {
                 let folder = it.change.folder.clone();
                 schedule.remove(&(it.due, folder.clone()));
                 it.due = soon;
@@ -165,6 +166,7 @@ mod tests {
             (vec![Origins::SYNC], None, 70),
             (vec![Origins::SYNC], Some("a"), 70),
             (vec![Origins::SYNC], Some("b"), 200),
+            (vec![Origins::REMOTE], Some("a"), 70),
             (vec![Origins::LOCAL], None, 200),
             (vec![Origins::SYNC, Origins::LOCAL], None, 200),
             (vec![Origins::SYNC | Origins::LOCAL], Some("a"), 200),

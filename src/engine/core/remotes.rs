@@ -22,6 +22,7 @@ use crate::remote::connection::Order;
 use crate::remote::imap::{
     keeper::{self, Keeper},
     line,
+    session::Mode,
 };
 use crate::remote::watcher::{Act, Event, Retry, Stand, Watcher};
 
@@ -97,6 +98,15 @@ impl Machine {
             Machine::Program(_) => "",
             #[cfg(feature = "imap")]
             Machine::Imap(it) => it.mode().map_or("", |mode| mode.words()),
+        }
+    }
+
+    /// Whether what it tells was merged already: a server with NOTIFY bundles what it tells.
+    fn merges(&self) -> bool {
+        match self {
+            Machine::Program(_) => false,
+            #[cfg(feature = "imap")]
+            Machine::Imap(it) => it.mode() == Some(Mode::Notify),
         }
     }
 
@@ -433,6 +443,7 @@ impl<C: Coalesce> Core<C> {
             return;
         };
         let (account, wanted) = (remote.account, &remote.config.folders);
+        let merged = remote.machine.merges();
         let matches = |name: &[u8]| wanted.iter().any(|glob| glob.matches(name));
         let mut doubt = false;
         // In an order of their own, so that the same always comes to the same.
@@ -460,7 +471,13 @@ impl<C: Coalesce> Core<C> {
                 let account = &mut self.accounts[account.0];
                 match &mut account.syncs {
                     Some(syncs) => syncs.scheduler.changed(now, &change),
-                    None => account.coalescer.add(now, change),
+                    None => {
+                        let real = change.folder.real.clone();
+                        account.coalescer.add(now, change);
+                        if merged {
+                            account.coalescer.hasten(now, Some(&real));
+                        }
+                    }
                 }
             }
         }

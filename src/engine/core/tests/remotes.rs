@@ -292,3 +292,55 @@ fn names_that_are_nowhere_are_bounded() {
     }
     assert!(bench.core.held() < 10_000, "{}", bench.core.held());
 }
+
+#[cfg(feature = "imap")]
+mod imap {
+    use super::*;
+    use crate::remote::imap::keeper::{self, Event as Happens};
+    use crate::remote::imap::line::{Server, Source};
+    use crate::remote::imap::session::{Mode, Settings};
+    use crate::remote::imap::wire::Way;
+
+    fn server() -> Server {
+        Server {
+            way: Way::Host("host".to_owned(), 993, true),
+            pin: None,
+            source: Source::Emacs,
+            settings: Settings {
+                user: b"me".to_vec(),
+                host: "host".to_owned(),
+                port: 993,
+                mechanism: None,
+                token: false,
+                starttls: false,
+                naming: None,
+                idle: None,
+                refresh: Duration::from_secs(540),
+                poll: Duration::from_secs(300),
+            },
+        }
+    }
+
+    fn hears(bench: &mut Bench, watching: Option<Mode>, name: &str) {
+        let heard = keeper::Heard {
+            watching,
+            changes: HashMap::from([(name.into(), Kinds::NEW)]),
+            ..keeper::Heard::default()
+        };
+        bench.give(Input::Imap(RemoteId(0), Happens::Heard(1, heard)));
+    }
+
+    #[test]
+    fn what_a_server_has_merged_does_not_wait_again() {
+        for (mode, waits) in [(Mode::Notify, QUIET / 10), (Mode::Idle, QUIET)] {
+            let mut bench = Bench::new(&[]);
+            let mut accounts = config(&[], false, &["watch"]);
+            accounts[0].remotes[0].store = RemoteStore::Imap(Box::new(server()));
+            bench.give(Input::Configure(accounts));
+            hears(&mut bench, Some(mode), "a");
+            let begun = bench.now;
+            let due = bench.core.deadline().expect("a change that waits");
+            assert_eq!(due - begun, waits, "{mode:?}");
+        }
+    }
+}
