@@ -232,7 +232,7 @@ the user has not asked for it: what was said is not said again."
     (let* ((accounts (mailsync-accounts-read))
            (vector (mailsync-accounts-for-module accounts)))
       (when (condition-case nil
-                (mailsync-module--configure vector)
+                (mailsync-module--configure vector (not quietly))
               (error nil))
         (mailsync--keep-states (mapcar #'car accounts))
         (mailsync-sync-keep vector)
@@ -271,7 +271,7 @@ the user has not asked for it: what was said is not said again."
     (mailsync-sync-keep vector)
     (setq mailsync--watching t)
     (if mailsync--pipe
-        (mailsync-module--configure vector)
+        (mailsync-module--configure vector t)
       (mailsync--start-engine vector)))
   (mailsync--listen)
   (mailsync-status-update)

@@ -24,6 +24,8 @@ use crate::watch::job::{Job, Report};
 pub enum Input {
     /// These accounts shall be watched, and no others: the difference is what is done.
     Configure(Vec<AccountConfig>),
+    /// The user has done something: what was refused by servers may be had now.
+    Retry,
     /// A backend's events.
     Dirty(RootId, Dirty),
     /// A worker's answer.

@@ -104,12 +104,20 @@ fn start(
 }
 
 /// Go over to ACCOUNTS, a vector as for `mailsync-module--start'.
-/// What stays as it is goes on being watched, without a gap and without a word.
+/// What stays as it is goes on being watched, without a gap and without a word.  With RETRY
+/// non-nil the user has done that, and what servers have refused is tried again.
 /// Return t, or nil if no engine runs.
 #[defun]
-fn configure(accounts: Vector<'_>) -> Result<Option<bool>> {
+fn configure(accounts: Vector<'_>, retry: Value<'_>) -> Result<Option<bool>> {
     let accounts = whole(convert::accounts(accounts))?;
-    engine(|handle| handle.configure(accounts))
+    let retry = retry.is_not_nil();
+    engine(|handle| {
+        handle.configure(accounts)?;
+        match retry {
+            true => handle.input(Input::Retry),
+            false => Ok(()),
+        }
+    })
 }
 
 /// Make the engine report to another pipe process, PROCESS, from now on.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::account::Account;
-use super::remotes::Stir;
 use super::root::Root;
 use super::{Action, Core};
 use crate::change::{AccountId, Change, Folder, Kinds};
@@ -136,7 +135,6 @@ impl<C: Coalesce> Core<C> {
                 syncs.scheduler.want_everything(now, false);
             }
         }
-        self.each_remote(now, None, Stir::Resume, actions);
     }
 
     /// Watch this root no longer.

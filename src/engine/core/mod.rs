@@ -92,6 +92,7 @@ impl<C: Coalesce> Core<C> {
             Input::Report(id, report) => self.report(now, id, report),
             Input::WorkerDied(id, text) => self.worker_died(id, &text),
             Input::Attach(generation, limit) => self.attach(generation, limit),
+            Input::Retry => self.each_remote(now, None, Stir::Resume, &mut actions),
             Input::Detach => self.notifier.detach(),
             Input::Acknowledge(generation, sequence) => {
                 self.notifier.acknowledge(generation, sequence);

@@ -275,9 +275,18 @@ fn what_pauses_itself_is_resumed() {
     assert_eq!(bench.programs().len(), 3);
     assert!(bench.told().contains(&"work remote 0 paused".to_owned()));
     bench.later(6000);
+    // Somebody else's account has come, say.
+    bench.give(Input::Configure(config(&[], false, &["watch"])));
     assert_eq!(bench.programs(), [""; 0]);
     bench.give(Input::Pause(Some("work".to_owned()), false));
     assert_eq!(bench.programs(), ["start 0 as 4"]);
+    for number in 4..=6 {
+        bench.hangs_up(number, 127);
+        bench.later(60);
+    }
+    bench.programs();
+    bench.give(Input::Retry);
+    assert_eq!(bench.programs(), ["start 0 as 7"]);
 }
 
 #[test]
