@@ -233,7 +233,12 @@
                 (progn
                   (mailsync-life-test--imap-search folder "ALL")
                   (mailsync-life-test--imap-say "FETCH 1:* (UID FLAGS)"))
-              (mapcar #'file-name-nondirectory
+              (mapcar (lambda (file)
+                        (let ((name (file-name-nondirectory file)))
+                          (list (nnmaildir-base-name-to-article-number
+                                 (car (split-string name ":")) folder
+                                 mailsync-gnus-test--name)
+                                name)))
                       (mailsync-gnus-test--files folder))))))
 
 (defun mailsync-life-test--print (&rest fields)
