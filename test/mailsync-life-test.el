@@ -427,13 +427,13 @@ client has moved or flagged just now; a check later it does."
 (ert-deftest mailsync-life-test-nnmaildir ()
   "Counts of nnmaildir are right whatever happens."
   (mailsync-life-test--live 'nnmaildir
-                            (mailsync-life-test--number-from "ROUNDS" 50)
+                            (mailsync-life-test--number-from "ROUNDS" 25)
                             (mailsync-life-test--number-from "SEED" 1)))
 
 (ert-deftest mailsync-life-test-nnimap ()
   "Counts of nnimap are right whatever happens."
   (mailsync-life-test--live 'nnimap
-                            (mailsync-life-test--number-from "ROUNDS" 50)
+                            (mailsync-life-test--number-from "ROUNDS" 25)
                             (mailsync-life-test--number-from "SEED" 1)))
 
 (provide 'mailsync-life-test)
