@@ -111,7 +111,7 @@ bench:	## measure, next to the alternatives
 	@test/bench/run.sh
 
 .PHONY: torture
-torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 ACTIONS=1000
+torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 ACTIONS=1000 ROUNDS=2000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
 	@test/deps.sh test
@@ -119,6 +119,13 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=3
 	@$(MAKE) all
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py mbsync verbatim batch life
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py offlineimap slash batch life
+	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
+
+.PHONY: day
+day:	## a day's mail in a minute, with a user at a terminal; leaves screens to look at
+	@test/deps.sh test
+	@$(MAKE) all watch
+	test/sync.py mbsync verbatim tmux day
 
 .PHONY: clean
 clean:	## remove what was built
