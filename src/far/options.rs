@@ -40,6 +40,9 @@ Exit status: 0 asked to end, 1 error, 64 usage, 69 kernel's limit with --poll=0.
 /// Longest time that means anything (a year).
 const MOST_SECONDS: f64 = 31_536_000.0;
 
+/// To look more often would be all that the program does.
+const LEAST_POLL: Duration = Duration::from_millis(100);
+
 /// How much longer than the quiet time a folder that is never quiet waits, as mailsync's own defaults
 /// have it (0.2 s and 2 s).
 const PATIENCE: u32 = 10;
@@ -148,7 +151,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wanted, St
             Long("poll") => {
                 options.poll = match seconds("--poll", &mut parser)? {
                     Duration::ZERO => Poll::Refused,
-                    period => Poll::Every(period),
+                    period if period >= LEAST_POLL => Poll::Every(period),
+                    _ => return Err("--poll wants 0.1 seconds or more, or 0".to_owned()),
                 }
             }
             Short('t') | Long("template") => {
@@ -304,6 +308,7 @@ mod tests {
             ("--delay inf", "--delay wants"),
             ("--poll 1e9", "--poll wants"),
             ("--poll=", "--poll wants"),
+            ("--poll 1e-9", "--poll wants"),
             ("--template prefix", "%s"),
             ("--template %s%s", "%s"),
         ];
