@@ -41,7 +41,7 @@ Exit status: 0 asked to end, 1 error, 64 usage, 69 kernel's limit with --poll=0.
 const MOST_SECONDS: f64 = 31_536_000.0;
 
 /// To look more often would be all that the program does.
-const LEAST_POLL: Duration = Duration::from_millis(100);
+const LEAST_POLL: Duration = Duration::from_millis(10);
 
 /// How much longer than the quiet time a folder that is never quiet waits, as mailsync's own defaults
 /// have it (0.2 s and 2 s).
@@ -152,7 +152,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Wanted, St
                 options.poll = match seconds("--poll", &mut parser)? {
                     Duration::ZERO => Poll::Refused,
                     period if period >= LEAST_POLL => Poll::Every(period),
-                    _ => return Err("--poll wants 0.1 seconds or more, or 0".to_owned()),
+                    _ => return Err("--poll wants 0.01 seconds or more, or 0".to_owned()),
                 }
             }
             Short('t') | Long("template") => {
