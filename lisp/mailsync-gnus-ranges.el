@@ -36,6 +36,25 @@
   "RANGE as a list, even if it is a single pair."
   (if (and (cdr range) (atom (cdr range))) (list range) range))
 
+(defun mailsync-gnus--range-minus (range other)
+  "The numbers that are in RANGE and not in OTHER, ascending.
+Both are as Gnus keeps ranges."
+  (let ((rest (mailsync-gnus--range-pairs other))
+        (numbers nil))
+    (pcase-dolist (`(,low . ,high) (mailsync-gnus--range-pairs range))
+      (while (<= low high)
+        (while (and rest (< (cdar rest) low)) (pop rest))
+        (if (and rest (<= (caar rest) low))
+            (setq low (1+ (cdar rest)))
+          (push low numbers)
+          (setq low (1+ low)))))
+    (nreverse numbers)))
+
+(defun mailsync-gnus--range-pairs (range)
+  "RANGE as a list of pairs."
+  (mapcar (lambda (part) (if (consp part) part (cons part part)))
+          (mailsync-gnus--range-parts range)))
+
 (defun mailsync-gnus--range-without (range number)
   "RANGE, as Gnus keeps one, without NUMBER."
   (cl-loop for part in (mailsync-gnus--range-parts range)

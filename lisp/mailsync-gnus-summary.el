@@ -221,10 +221,7 @@ what they are here, and would undo what was done elsewhere."
               (if name
                   (mailsync-gnus--summary-mark
                    (intern (format "gnus-newsgroup-%s" name)) set unset)
-                (mailsync-gnus--summary-mark 'gnus-newsgroup-unreads unset set)
-                (dolist (number set)
-                  (push (cons number gnus-read-mark)
-                        gnus-newsgroup-reads))))))
+                (mailsync-gnus--summary-note-read set unset)))))
         ;; What is ticked or dormant is not among the unread ones.
         (setq gnus-newsgroup-unreads
               (seq-difference gnus-newsgroup-unreads
@@ -233,16 +230,27 @@ what they are here, and would undo what was done elsewhere."
                               #'eql))))
     (ignore group)))
 
+(defun mailsync-gnus--summary-note-read (set unset)
+  "Note in this Summary that the articles SET are read, and UNSET are not.
+Those that it does not show Gnus keeps in a list of its own: what is
+in neither list is read when the user leaves it."
+  (let* ((shown (lambda (number) (memq number gnus-newsgroup-articles)))
+         (set-here (seq-filter shown set))
+         (unset-here (seq-filter shown unset)))
+    (mailsync-gnus--summary-mark 'gnus-newsgroup-unreads unset-here set-here)
+    (mailsync-gnus--summary-mark 'gnus-newsgroup-unselected
+                                 (seq-difference unset unset-here #'eql) set)
+    (dolist (number set-here)
+      (push (cons number gnus-read-mark) gnus-newsgroup-reads))))
+
 (defun mailsync-gnus--summary-changes (before now)
-  "The articles of this Summary that are in NOW but not in BEFORE, and the others.
-BEFORE and NOW are ranges; return a list of two lists."
-  (let ((set nil) (unset nil))
-    (dolist (number gnus-newsgroup-articles)
-      (let ((was (mailsync-gnus--in-range-p number before))
-            (is (mailsync-gnus--in-range-p number now)))
-        (cond ((and is (not was)) (push number set))
-              ((and was (not is)) (push number unset)))))
-    (list (nreverse set) (nreverse unset))))
+  "The articles that are in NOW but not in BEFORE, and the others.
+BEFORE and NOW are ranges; return a list of two lists.  What came
+after the Summary was made is not among them."
+  (let* ((last (or (cdr gnus-newsgroup-active) 0))
+         (old (lambda (number) (<= number last))))
+    (list (seq-filter old (mailsync-gnus--range-minus now before))
+          (seq-filter old (mailsync-gnus--range-minus before now)))))
 
 (defun mailsync-gnus--summary-mark (variable set unset)
   "Add the articles SET to VARIABLE's, and take UNSET away."

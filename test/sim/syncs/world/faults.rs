@@ -99,7 +99,7 @@ impl World {
             }
             16 => self.ask_once(),
             19 | 20 => self.far_fault(),
-            17 if self.setup.timing.at_start => self.restart_emacs(),
+            17 | 18 if self.setup.timing.at_start => self.restart_emacs(),
             15 if self.setup.timing.at_start => {
                 self.unconfigure()?;
                 self.later(seconds(5), Happens::Configures);
