@@ -24,6 +24,12 @@
 ;; or the full look that follows in an idle moment, finds that cur/ has been
 ;; modified, and lists all of it.
 
+;; nnmaildir forgets a message that it is asked for after another program
+;; has changed its flags, for it looks for the file under the old name.  It
+;; would find it again when it lists cur/ the next time, which may never be.
+;; So where more may have happened than an arrival it is told an untrue time,
+;; too.
+
 ;; A look at the flags lists cur/ once for each flag.  There it is helped by
 ;; one list for all of them.
 
@@ -69,6 +75,7 @@ nnmaildir was shown last.")
   group
   more           ; function to be called if there is more in new/
   known          ; what nnmaildir knows of cur/, or nil
+  whole          ; non-nil: all of cur/ is to be listed in any case
   short          ; non-nil: a list of what is new in cur/ will do
   moving         ; names in new/ that it moves
   modified       ; when cur/ was last found to be modified
@@ -92,6 +99,10 @@ AGAIN says how often cur/ has changed meanwhile.")
 
 (defconst mailsync-gnus--ahead-max 3
   "Begin so many times at most to look through a list.")
+
+(defvar mailsync-gnus--doubted (make-hash-table :test #'equal)
+  "The groups whose flags are to be looked at even if cur/ was not modified.
+What Gnus has of them may be wrong for another reason.")
 
 (defvar mailsync-gnus--untrue 0
   "The last of the times that are told instead of a true one.
@@ -131,7 +142,7 @@ and that nothing else need be found."
       (funcall function)
     (let* ((known (and light (mailsync-gnus--known-cur group method)))
            (scan (mailsync-gnus--make-maildir :group group :known known
-                                           :more more))
+                                           :whole (not light) :more more))
            (mailsync-gnus--directory-files
             (lambda (directory &rest args)
               (mailsync-gnus--list scan directory args)))
@@ -140,11 +151,7 @@ and that nothing else need be found."
            (gnus-parameters
             (cons '("" (directory-files . mailsync-gnus--directory-files))
                   gnus-parameters))
-           (file-name-handler-alist
-            (cons (cons (format "/%s/cur/\\'"
-                                (regexp-quote (mailsync-gnus--real-name group)))
-                        (mailsync-gnus--cur-handler scan))
-                  file-name-handler-alist))
+           (file-name-handler-alist (mailsync-gnus--with-cur-handler scan))
            (value nil))
       ;; Not if it ends otherwise, by a quit or an error.
       (remhash group mailsync-gnus--known)
@@ -219,6 +226,14 @@ The symbol `unknown' if that is not known."
   "When DIRECTORY was modified, in truth: its name has no slash at the end."
   (file-attribute-modification-time (file-attributes directory)))
 
+(defun mailsync-gnus--with-cur-handler (scan)
+  "The value of `file-name-handler-alist' for SCAN."
+  (cons (cons (format "/%s/cur/\\'"
+                      (regexp-quote (mailsync-gnus--real-name
+                                     (mailsync-gnus--maildir-group scan))))
+              (mailsync-gnus--cur-handler scan))
+        file-name-handler-alist))
+
 (defun mailsync-gnus--cur-handler (scan)
   "A handler of the file name of cur/ during SCAN.
 It is there for the modification time only."
@@ -243,6 +258,8 @@ It is there for the modification time only."
                     (equal modified (mailsync-gnus--cur-modified known))))
          (short (mailsync-gnus--maildir-short scan))
          (told (cond
+                ((mailsync-gnus--maildir-whole scan)
+                 (cl-decf mailsync-gnus--untrue))
                 ((or short (and same (mailsync-gnus--cur-except known)))
                  (setq short t)
                  (cl-decf mailsync-gnus--untrue))
@@ -344,8 +361,14 @@ Return non-nil if there are more."
                   (aref flags (- flag ?A))))))
            (gnus-parameters
             (cons '("" (directory-files . mailsync-gnus--directory-files))
-                  gnus-parameters)))
-      (funcall function))))
+                  gnus-parameters))
+           (file-name-handler-alist
+            (if (gethash group mailsync-gnus--doubted)
+                (mailsync-gnus--with-cur-handler
+                 (mailsync-gnus--make-maildir :group group :whole t))
+              file-name-handler-alist)))
+      (prog1 (funcall function)
+        (remhash group mailsync-gnus--doubted)))))
 
 (defun mailsync-gnus--flag-looked-for (match)
   "The flag whose messages MATCH matches, nil if it is something else."

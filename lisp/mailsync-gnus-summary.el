@@ -116,6 +116,7 @@ An alist from mark to ranges, `read' being one of them.")
 (defvar nnimap-streaming)
 (defvar nntp-server-buffer)
 
+(declare-function mailsync-gnus--catch-up-left "mailsync-gnus-work" (group))
 (declare-function gnus-agent-get-undownloaded-list "gnus-agent" ())
 (declare-function gnus-agent-method-p "gnus" (method-or-server))
 (declare-function gnus-article-sort-by-number "gnus-sum" (h1 h2))
@@ -265,6 +266,8 @@ after the Summary was made is not among them."
 For `gnus-exit-group-hook'.  Whichever of them it does not know would
 be unread, whatever somebody else did: Gnus would have the server
 take back what another client has read, and count what has gone."
+  (when (and gnus-newsgroup-name (mailsync-gnus--entry gnus-newsgroup-name))
+    (mailsync-gnus--catch-up-left gnus-newsgroup-name))
   (when-let* ((group gnus-newsgroup-name)
               ((mailsync-gnus--entry group))
               (shown gnus-newsgroup-active)

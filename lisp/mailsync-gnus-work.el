@@ -373,6 +373,16 @@ Whoever waits for it claims the groups to which its mail went."
      (t
       (mailsync-gnus--report (mailsync-gnus--check-virtual group) nil)))))
 
+(defun mailsync-gnus--catch-up-left (group)
+  "The user has left GROUP: look at it in full in the next longer idle moment.
+nnmaildir may have forgotten messages while it was open, and Gnus
+makes what it has of their flags what the Summary had."
+  (when (and (eq mailsync-gnus-check-method 'parts)
+             (eq (car (gnus-find-method-for-group group)) 'nnmaildir))
+    (puthash group t mailsync-gnus--doubted)
+    (puthash group (list 0 'flags) mailsync-gnus--catch-up)
+    (mailsync-gnus--wake)))
+
 (defun mailsync-gnus--catch-up-one ()
   "Look in full at the group that has waited for it the longest."
   (let ((first nil) (group nil)
