@@ -93,7 +93,7 @@ for program in "${emacsen[@]}"; do
         if [ "$program" = "$emacs" ]; then mode='batch'; else mode='tmux'; fi
         runs+=("mbsync verbatim $mode imap")
         # They wait more than anything else here.
-        BESIDE=12
+        BESIDE=8
         for run in "${runs[@]}"; do
             # shellcheck disable=SC2086
             begin "both sides the same, $run, $name" \
