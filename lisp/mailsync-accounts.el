@@ -272,28 +272,18 @@ It returns more accounts, for what nobody needs to configure.")
               (zerop (% (length (cdr account)) 2))))
     "it is not a name followed by keys and values in turn")
    (t
-    (let ((plist (cdr account)) fault)
-      (while (and plist (not fault))
-        (let* ((key (pop plist))
-               (value (pop plist))
-               (known (assq key mailsync-accounts--keys)))
-          (setq fault
-                (cond
-                 ((not known)
-                  (format "it has no key %S; the keys are %s" key
-                          (mapconcat (lambda (entry) (symbol-name (car entry)))
-                                     mailsync-accounts--keys " ")))
-                 ((and value (not (funcall (nth 1 known) value)))
-                  (format "%S is %S, but has to be %s" key value
-                          (nth 2 known)))))))
-      (or fault
-          (when-let* ((fault (mailsync-remote-fault
-                              (plist-get (cdr account) :remote))))
-            (concat ":remote: " fault))
-          (cond
-           ((plist-get (cdr account) :maildir) nil)
-           ((plist-get (cdr account) :remote) nil)
-           (t ":maildir is missing (or :remote, for mail that is on a server \
+    (pcase (mailsync-syncers-wrong-key (cdr account) mailsync-accounts--keys)
+      (`(,key . ,(and names (pred stringp)))
+       (format "it has no key %S; the keys are %s" key names))
+      (`(,key ,value ,wanted)
+       (format "%S is %S, but has to be %s" key value wanted))
+      (_
+       (or (when-let* ((fault (mailsync-remote-fault
+                               (plist-get (cdr account) :remote))))
+             (concat ":remote: " fault))
+           (and (not (plist-get (cdr account) :maildir))
+                (not (plist-get (cdr account) :remote))
+                ":maildir is missing (or :remote, for mail that is on a server \
 only)")))))))
 
 (defun mailsync-accounts-read ()

@@ -171,7 +171,7 @@ In that Summary's buffer."
   (when-let* ((buffer (mailsync-gnus--summary-buffer group)))
     (with-current-buffer buffer
       (mailsync-gnus--summary-note-gone group)
-      (mailsync-gnus--summary-note-flags group)
+      (mailsync-gnus--summary-note-flags)
       (when (and mailsync-gnus-update-summary
                  (mailsync-gnus--summary-new group))
         (if (or (eq mailsync-gnus-update-summary 'message)
@@ -204,8 +204,8 @@ For `gnus-select-group-hook'."
                (copy-tree (cons (cons 'read (mailsync-gnus--info-read info))
                                 (mailsync-gnus--info-marks info)))))))
 
-(defun mailsync-gnus--summary-note-flags (group)
-  "Note in this Summary which flags of GROUP somebody else has changed.
+(defun mailsync-gnus--summary-note-flags ()
+  "Note in this Summary which flags somebody else has changed.
 Nothing is drawn.  But when the user leaves it, Gnus makes the flags
 what they are here, and would undo what was done elsewhere."
   (let ((before mailsync-gnus--summary-flags))
@@ -228,8 +228,7 @@ what they are here, and would undo what was done elsewhere."
               (seq-difference gnus-newsgroup-unreads
                               (append gnus-newsgroup-marked
                                       gnus-newsgroup-dormant)
-                              #'eql))))
-    (ignore group)))
+                              #'eql))))))
 
 (defun mailsync-gnus--summary-note-read (set unset)
   "Note in this Summary that the articles SET are read, and UNSET are not.

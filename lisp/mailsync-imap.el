@@ -112,21 +112,12 @@ It returns how auth-source is asked for the password, a spec of
   "What is wrong with PLIST, the keys and values of (imap ...), or nil."
   (if (not (and (proper-list-p plist) (zerop (% (length plist) 2))))
       "(imap ...) has to go on with keys and values in turn"
-    (let ((rest plist) fault)
-      (while (and rest (not fault))
-        (let* ((key (pop rest))
-               (value (pop rest))
-               (known (assq key mailsync-imap--keys)))
-          (setq fault
-                (cond
-                 ((not known)
-                  (format "(imap ...) has no key %S; the keys are %s" key
-                          (mapconcat (lambda (entry) (symbol-name (car entry)))
-                                     mailsync-imap--keys " ")))
-                 ((and value (not (funcall (nth 1 known) value)))
-                  (format "%S of (imap ...) is %S, but has to be %s" key value
-                          (nth 2 known)))))))
-      (or fault (mailsync-imap--contradiction plist)))))
+    (pcase (mailsync-syncers-wrong-key plist mailsync-imap--keys)
+      (`(,key . ,(and names (pred stringp)))
+       (format "(imap ...) has no key %S; the keys are %s" key names))
+      (`(,key ,value ,wanted)
+       (format "%S of (imap ...) is %S, but has to be %s" key value wanted))
+      (_ (mailsync-imap--contradiction plist)))))
 
 (defun mailsync-imap--contradiction (plist)
   "What of PLIST, all of whose values are right, does not go together, or nil."

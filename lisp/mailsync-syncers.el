@@ -152,24 +152,32 @@ To make another machine's absolute, Tramp would connect to it."
   "Non-nil if VALUE says how folders are named."
   (memq value '(utf-8 imap)))
 
+(defun mailsync-syncers-wrong-key (plist keys)
+  "The first key of PLIST that is not right according to KEYS, or nil.
+KEYS is a list of (KEY PREDICATE WORDS), and a value of nil is right
+everywhere.  Return (KEY . NAMES), where NAMES are those that there are, if
+there is no such key, else (KEY VALUE WORDS)."
+  (seq-some (pcase-lambda (`(,key ,value))
+              (pcase (assq key keys)
+                ('nil (cons key (mapconcat (lambda (entry)
+                                             (symbol-name (car entry)))
+                                           keys " ")))
+                (`(,_ ,predicate ,words)
+                 (and value (not (funcall predicate value))
+                      (list key value words)))))
+            (seq-partition plist 2)))
+
 (defun mailsync-syncers--fault (plist)
   "What is wrong with PLIST, a description, in words, or nil."
   (if (not (and plist (proper-list-p plist) (zerop (% (length plist) 2))))
       (format "it returns %S, but has to return a list of strings, or keys and \
 values" plist)
-    (or (seq-some (pcase-lambda (`(,key ,value))
-                    (let ((known (assq key mailsync-syncers--keys)))
-                      (cond
-                       ((not known)
-                        (format "there is no key %S; the keys are %s" key
-                                (mapconcat (lambda (entry)
-                                             (symbol-name (car entry)))
-                                           mailsync-syncers--keys " ")))
-                       ((and value (not (funcall (nth 1 known) value)))
-                        (format-message
-                         (concat "%S is %S, but has to be " (nth 2 known))
-                         key value)))))
-                  (seq-partition plist 2))
+    (or (pcase (mailsync-syncers-wrong-key plist mailsync-syncers--keys)
+          (`(,key . ,(and names (pred stringp)))
+           (format "there is no key %S; the keys are %s" key names))
+          (`(,key ,value ,wanted)
+           (format-message (concat "%S is %S, but has to be " wanted)
+                           key value)))
         (cond
          ((not (or (plist-get plist :command) (plist-get plist :program)))
           ":command is missing")
