@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::coalesce::Delays;
 use crate::maildir::Layout;
+use crate::remote::attempts::Retry;
 #[cfg(feature = "imap")]
 use crate::remote::imap::line::Server;
-use crate::remote::watcher::{Program, Retry};
+use crate::remote::watcher::Program;
 use crate::schedule::{Glob, Timing};
 use crate::syncer::Syncer;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::remote::watcher::Stand;
+use crate::remote::attempts::Stand;
 use crate::schedule::SyncState;
 
 /// The engine as a whole.

@@ -13,6 +13,7 @@ use crate::coalesce::Delays;
 use crate::engine::config::{AccountConfig, RemoteConfig, RemoteStore, RootConfig, SyncConfig};
 use crate::engine::status::{AccountStatus, RemoteStatus, RootStatus, Status};
 use crate::maildir::Layout;
+use crate::remote::attempts::Retry;
 use crate::remote::names::Naming;
 use crate::remote::watcher;
 use crate::schedule::{Glob, SyncState, Timing};
@@ -72,7 +73,7 @@ fn remote(remote: Vector<'_>) -> Result<RemoteConfig> {
     let folders: Vector<'_> = remote.get(3)?;
     Ok(RemoteConfig {
         store,
-        retry: watcher::Retry {
+        retry: Retry {
             inter: seconds(remote.get(1)?).context("the inter delay")?,
             max: seconds(remote.get(2)?).context("the longest delay")?,
         },

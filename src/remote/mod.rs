@@ -3,8 +3,10 @@
 //! [`protocol`] is the language of watcher programs, both sides of it.  [`watcher`] decides when such
 //! a program is run and what its end means; [`connection`] runs it, on a thread of its own; [`heard`]
 //! is what was heard and not yet seen to, by canonical [`names`]; [`complaints`] keeps a little of what
-//! it says on its standard error.
+//! it says on its standard error.  [`attempts`] is what programs and IMAP servers have in common: one
+//! connection after the other, and how the store stands.
 
+pub mod attempts;
 pub mod complaints;
 pub mod connection;
 pub mod heard;

@@ -25,6 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::attempts::{AT_MOST, Attempts, GOOD, Retry, Stand, State};
 use super::heard::Heard;
 use super::names::Naming;
 use super::protocol::Dialect;
@@ -34,12 +35,6 @@ use crate::syncer::outcome::Exit;
 
 /// The first empty line is waited for so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What lasted so long went well.
-pub const GOOD: Duration = Duration::from_secs(60);
-
-/// No program is started more often.
-pub const AT_MOST: Duration = Duration::from_secs(1);
 
 /// So many refusals in a row pause the store.
 const MOST_REFUSALS: u32 = 3;
@@ -115,15 +110,6 @@ impl Program {
     }
 }
 
-/// How long to wait after failures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retry {
-    /// After the first one.
-    pub inter: Duration,
-    /// At most.
-    pub max: Duration,
-}
-
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -176,32 +162,6 @@ pub enum Act {
     Changes(HashMap<Vec<u8>, Kinds>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    /// The first empty line is to come.
-    Starting,
-    Connected,
-    /// It is started again then.
-    Waiting(Instant),
-    /// Not before the user does something.
-    Paused,
-}
-
-/// How a store is being watched, for the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stand {
-    /// `starting`, `connected`, `waiting` (from the first failure until it is watched again) or `paused`.
-    pub state: &'static str,
-    /// What a user should know, and do.
-    pub text: String,
-    /// Since when.
-    pub since: Instant,
-    /// When something was heard last.
-    pub news: Option<Instant>,
-    /// When it is tried again; none while it is.
-    pub next: Option<Instant>,
-}
-
 /// The watcher of one store.
 pub struct Watcher {
     name: String,
@@ -210,27 +170,12 @@ pub struct Watcher {
     ours: bool,
     /// That is asked for kinds.
     kinds: bool,
-    state: State,
-    since: Instant,
-    /// What went wrong last, and since when it does; none once the store is watched, or the user has
-    /// seen to it.
-    trouble: Option<(Instant, String)>,
-    /// The number of the last program.
-    number: u64,
-    /// Whether it lives.
-    lives: bool,
-    /// It is being ended.
-    ending: bool,
-    /// When it was started.
-    started: Option<Instant>,
+    tries: Attempts,
     /// It has greeted.
     hello: bool,
     /// An empty line came instead.
     blank: bool,
-    news: Option<Instant>,
-    failures: u32,
     refusals: u32,
-    chance: u64,
 }
 
 impl Watcher {
@@ -244,19 +189,10 @@ impl Watcher {
             retry,
             ours,
             kinds: ours,
-            state: State::Waiting(now),
-            since: now,
-            trouble: None,
-            number: 0,
-            lives: false,
-            ending: false,
-            started: None,
+            tries: Attempts::new(now, seed),
             hello: false,
             blank: false,
-            news: None,
-            failures: 0,
             refusals: 0,
-            chance: seed,
         }
     }
 
@@ -269,78 +205,64 @@ impl Watcher {
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Act> {
         let mut acts = Vec::new();
         match event {
-            Event::Heard(number, heard) if self.is_heard(number) => {
+            Event::Heard(number, heard) if self.tries.is_heard(number) => {
                 self.heard(now, heard, &mut acts);
             }
-            Event::Over(number, over) if number == self.number && self.lives => {
-                self.lives = false;
+            Event::Over(number, over) => {
                 // If we have ended it, what is next was decided then.
-                if !std::mem::take(&mut self.ending) {
+                if self.tries.over(number) {
                     self.over(now, &over);
                 }
             }
-            Event::Heard(..) | Event::Over(..) | Event::Tick => {}
+            Event::Heard(..) | Event::Tick => {}
             Event::Woke => {
-                self.failures = 0;
-                if self.lives && !self.ending {
-                    self.end(&mut acts);
-                    self.wait(now, self.soon(now));
-                }
-                self.hurry(now);
+                acts.extend(self.tries.woke(now).map(Act::End));
+                self.tries.hurry(now);
             }
             Event::Network => {
-                self.failures = 0;
-                self.hurry(now);
+                self.tries.failures = 0;
+                self.tries.hurry(now);
             }
             Event::Resume => {
-                self.failures = 0;
                 self.refusals = 0;
-                if !self.lives {
+                if self.tries.running().is_none() {
                     // It may be another one by now.
                     self.kinds = self.ours;
                 }
-                if self.state == State::Paused {
-                    self.trouble = None;
-                    self.wait(now, self.soon(now));
-                }
-                self.hurry(now);
+                self.tries.resume(now);
+                self.tries.hurry(now);
             }
         }
         self.due(now, &mut acts);
         acts
     }
 
-    fn is_heard(&self, number: u64) -> bool {
-        number == self.number && self.lives && !self.ending
-    }
-
     fn heard(&mut self, now: Instant, heard: Heard, acts: &mut Vec<Act>) {
         self.hello |= heard.hello;
         self.blank |= heard.blank;
-        self.news = Some(now);
+        self.tries.news = Some(now);
         if heard.foreign && self.kinds {
             self.without_kinds(now);
-            self.end(acts);
+            acts.push(Act::End(self.tries.end()));
             return;
         }
         if heard.everything {
-            if self.state == State::Starting {
-                self.set(now, State::Connected);
-                self.trouble = None;
+            if self.tries.state == State::Starting {
+                self.tries.connected(now);
                 self.refusals = 0;
             }
             acts.push(Act::Everything);
         }
-        if !heard.changes.is_empty() && self.state == State::Connected {
+        if !heard.changes.is_empty() && self.tries.state == State::Connected {
             acts.push(Act::Changes(heard.changes));
         }
     }
 
     /// It has ended by itself.
     fn over(&mut self, now: Instant, over: &Over) {
-        let connected = self.state == State::Connected;
-        if connected && now.saturating_duration_since(self.since) >= GOOD {
-            self.failures = 0;
+        let connected = self.tries.state == State::Connected;
+        if connected && now.saturating_duration_since(self.tries.since) >= GOOD {
+            self.tries.failures = 0;
         }
         let code = match over.how {
             How::Exit(Exit::Code(code)) => Some(code),
@@ -350,10 +272,10 @@ impl Watcher {
         let denied = code == Some(SSH) && over.denied;
         if code == Some(USAGE) && self.kinds && !self.hello {
             self.without_kinds(now);
-        } else if code == Some(FOLDERS_CHANGED) && connected && self.failures == 0 {
+        } else if code == Some(FOLDERS_CHANGED) && connected && self.tries.failures == 0 {
             // Once.  One that goes on so would have everything synced for ever.
-            self.failures = 1;
-            self.wait(now, self.soon(now));
+            self.tries.failures = 1;
+            self.tries.again(now);
         } else if !connected && (absent || denied) {
             self.refusals += 1;
             let advice = if denied {
@@ -378,23 +300,20 @@ impl Watcher {
         } else {
             format!("{text}; {advice}")
         };
-        self.failures = self.failures.saturating_add(1);
-        let since = self.trouble.take().map_or(now, |(since, _)| since);
-        self.trouble = Some((since, text));
+        self.tries.failures = self.tries.failures.saturating_add(1);
+        self.tries.went_wrong(now, text);
         if self.refusals >= MOST_REFUSALS {
-            self.set(now, State::Paused);
+            self.tries.pause(now);
             return;
         }
         let first = self.retry.inter.max(backoff::LEAST);
-        let most = self.retry.max.max(AT_MOST);
-        let wait = backoff::wait(self.failures, first, most, &mut self.chance);
-        self.wait(now, now + wait);
+        self.tries.back_off(now, first, self.retry.max.max(AT_MOST));
     }
 
     /// The program does not know of kinds.
     fn without_kinds(&mut self, now: Instant) {
         self.kinds = false;
-        self.wait(now, self.soon(now));
+        self.tries.again(now);
     }
 
     fn text(&self, over: &Over) -> String {
@@ -413,37 +332,10 @@ impl Watcher {
         }
     }
 
-    /// As soon as may be.
-    fn soon(&self, now: Instant) -> Instant {
-        self.started.map_or(now, |at| now.max(at + AT_MOST))
-    }
-
-    /// What waits does so no longer.
-    fn hurry(&mut self, now: Instant) {
-        let soon = self.soon(now);
-        if let State::Waiting(at) = &mut self.state {
-            *at = soon.min(*at);
-        }
-    }
-
-    fn wait(&mut self, now: Instant, until: Instant) {
-        self.set(now, State::Waiting(until));
-    }
-
-    fn set(&mut self, now: Instant, state: State) {
-        self.state = state;
-        self.since = now;
-    }
-
-    fn end(&mut self, acts: &mut Vec<Act>) {
-        self.ending = true;
-        acts.push(Act::End(self.number));
-    }
-
     /// Whatever is due, done.
     fn due(&mut self, now: Instant, acts: &mut Vec<Act>) {
-        if self.state == State::Starting && self.since + PATIENCE <= now {
-            self.end(acts);
+        if self.tries.state == State::Starting && self.tries.since + PATIENCE <= now {
+            acts.push(Act::End(self.tries.end()));
             if self.kinds && self.blank && !self.hello {
                 self.without_kinds(now);
             } else {
@@ -456,17 +348,10 @@ impl Watcher {
                 self.fail(now, text, "");
             }
         }
-        if let State::Waiting(at) = self.state
-            && at <= now
-            && !self.lives
-        {
-            self.number += 1;
-            self.lives = true;
-            self.started = Some(now);
+        if let Some(number) = self.tries.begin(now) {
             self.hello = false;
             self.blank = false;
-            self.set(now, State::Starting);
-            acts.push(Act::Start(self.number, self.dialect()));
+            acts.push(Act::Start(number, self.dialect()));
         }
     }
 
@@ -481,41 +366,22 @@ impl Watcher {
     /// When to call `handle` with a `Tick` at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        match self.state {
-            State::Starting => Some(self.since + PATIENCE),
-            // One that is being ended is waited for.
-            State::Waiting(at) => (!self.lives).then_some(at),
-            State::Connected | State::Paused => None,
+        match self.tries.state {
+            State::Starting => Some(self.tries.since + PATIENCE),
+            _ => self.tries.deadline(),
         }
     }
 
     /// The number of the program that runs, if one does.
     #[must_use]
     pub fn running(&self) -> Option<u64> {
-        self.lives.then_some(self.number)
+        self.tries.running()
     }
 
     /// How it stands.
     #[must_use]
     pub fn stand(&self) -> Stand {
-        let trouble = self.trouble.as_ref();
-        let (since, text) = trouble.map_or((self.since, ""), |(since, text)| (*since, text));
-        let (state, next) = match self.state {
-            State::Connected => ("connected", None),
-            // Another try does not end the trouble.
-            State::Starting if trouble.is_some() => ("waiting", None),
-            State::Waiting(at) if trouble.is_some() => ("waiting", Some(at)),
-            // That takes a moment, and is no trouble.
-            State::Starting | State::Waiting(_) => ("starting", None),
-            State::Paused => ("paused", None),
-        };
-        Stand {
-            state,
-            text: text.to_owned(),
-            since,
-            news: self.news,
-            next,
-        }
+        self.tries.stand()
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use mailsync_module::engine::actor::World;
 use mailsync_module::engine::config::{AccountConfig, RemoteConfig, RemoteId, RemoteStore};
 use mailsync_module::engine::core::Input;
+use mailsync_module::remote::attempts::Retry;
 use mailsync_module::remote::imap::keeper::Event;
 use mailsync_module::remote::imap::line::Source;
 use mailsync_module::remote::imap::sasl::Mechanism;
@@ -16,7 +17,6 @@ use mailsync_module::remote::imap::secret::Secret;
 use mailsync_module::remote::imap::session::{Mode, Why};
 use mailsync_module::remote::imap::tls::Fingerprint;
 use mailsync_module::remote::imap::wire::Way;
-use mailsync_module::remote::watcher::Retry;
 
 use crate::imap::Imap;
 use crate::support::{self, DELAYS, Engine, LONG};

@@ -17,6 +17,7 @@ use crate::engine::config::{RemoteConfig, RemoteId, RemoteStore};
 use crate::engine::messages::Imap;
 use crate::engine::status::RemoteStatus;
 use crate::notifier::Notice;
+use crate::remote::attempts::{Retry, Stand};
 use crate::remote::connection::Order;
 #[cfg(feature = "imap")]
 use crate::remote::imap::{
@@ -24,7 +25,7 @@ use crate::remote::imap::{
     line,
     session::Mode,
 };
-use crate::remote::watcher::{Act, Event, Retry, Stand, Watcher};
+use crate::remote::watcher::{Act, Event, Watcher};
 
 /// Names of folders that are in no maildir of the account: beyond so many of them a watcher is not
 /// believed, and each further one is everything.

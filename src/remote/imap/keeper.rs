@@ -19,15 +19,8 @@ use std::time::{Duration, Instant};
 use super::secret::Secret;
 use super::session::{End, Mode, Why};
 use super::snapshot::Snapshot;
-use crate::backoff;
 use crate::change::Kinds;
-use crate::remote::watcher::{Retry, Stand};
-
-/// What lasted so long went well.
-pub const GOOD: Duration = Duration::from_secs(60);
-
-/// No connection is made more often.
-pub const AT_MOST: Duration = Duration::from_secs(1);
+use crate::remote::attempts::{AT_MOST, Attempts, GOOD, Retry, Stand, State};
 
 /// The wait after the first failure, and the longest one.
 const FIRST: Duration = Duration::from_secs(2);
@@ -90,37 +83,13 @@ pub enum Act {
     Changes(HashMap<Vec<u8>, Kinds>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    /// The first look is to come.
-    Starting,
-    Connected,
-    /// It is tried again then.
-    Waiting(Instant),
-    /// Not before the user does something.
-    Paused,
-}
-
 /// Keeps one store watched.
 #[derive(Debug)]
 pub struct Keeper {
     retry: Retry,
-    state: State,
-    since: Instant,
-    /// What went wrong last, and since when it does; none once the store is watched, or the user has
-    /// seen to it.
-    trouble: Option<(Instant, String)>,
-    /// The number of the last connection.
-    number: u64,
-    lives: bool,
-    /// It is being ended.
-    ending: bool,
-    started: Option<Instant>,
+    tries: Attempts,
     mode: Option<Mode>,
-    news: Option<Instant>,
-    failures: u32,
     refusals: u32,
-    chance: u64,
     /// While no connection has it.
     snapshot: Snapshot,
     secret: Option<Secret>,
@@ -137,18 +106,9 @@ impl Keeper {
     pub fn new(now: Instant, retry: Retry, seed: u64) -> Self {
         Keeper {
             retry,
-            state: State::Waiting(now),
-            since: now,
-            trouble: None,
-            number: 0,
-            lives: false,
-            ending: false,
-            started: None,
+            tries: Attempts::new(now, seed),
             mode: None,
-            news: None,
-            failures: 0,
             refusals: 0,
-            chance: seed,
             snapshot: Snapshot::default(),
             secret: None,
             asked: None,
@@ -165,28 +125,29 @@ impl Keeper {
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Act> {
         let mut acts = Vec::new();
         match event {
-            Event::Heard(number, heard) if self.is_heard(number) => {
+            Event::Heard(number, heard) if self.tries.is_heard(number) => {
                 self.heard(now, heard, &mut acts);
             }
-            Event::Asked(number) if self.is_heard(number) => match &self.secret {
+            Event::Asked(number) if self.tries.is_heard(number) => match &self.secret {
                 Some(secret) => acts.push(Act::Give(number, Ok(secret.clone()))),
                 None => {
                     self.asked = Some(now + SECRET_PATIENCE);
                     acts.push(Act::Ask(number, self.refused));
                 }
             },
-            Event::Secret(number, secret) if self.is_heard(number) && self.asked.is_some() => {
+            Event::Secret(number, secret)
+                if self.tries.is_heard(number) && self.asked.is_some() =>
+            {
                 self.asked = None;
                 self.secret = secret.clone().ok();
                 acts.push(Act::Give(number, secret));
             }
-            Event::Over(number, end, snapshot) if number == self.number && self.lives => {
-                self.lives = false;
+            Event::Over(number, end, snapshot) if self.tries.running() == Some(number) => {
                 self.asked = None;
                 self.mode = None;
                 self.snapshot = snapshot;
                 // If we have ended it, what is next was decided then.
-                if !std::mem::take(&mut self.ending) {
+                if self.tries.over(number) {
                     self.over(now, end);
                 }
             }
@@ -196,27 +157,22 @@ impl Keeper {
             | Event::Over(..)
             | Event::Tick => {}
             Event::Woke => {
-                self.failures = 0;
-                if self.lives && !self.ending {
-                    self.end(&mut acts);
-                    self.wait(now, self.soon(now));
+                if let Some(number) = self.tries.woke(now) {
+                    self.asked = None;
+                    acts.push(Act::End(number));
                 }
                 self.hurry(now);
             }
             Event::Network => {
-                self.failures = 0;
-                if self.lives && !self.ending && self.state == State::Connected {
-                    acts.push(Act::Poke(self.number));
+                self.tries.failures = 0;
+                if self.tries.stands() && self.tries.state == State::Connected {
+                    acts.push(Act::Poke(self.tries.number));
                 }
                 self.hurry(now);
             }
             Event::Resume => {
-                self.failures = 0;
                 self.refusals = 0;
-                if self.state == State::Paused {
-                    self.trouble = None;
-                    self.wait(now, self.soon(now));
-                }
+                self.tries.resume(now);
                 self.hurry(now);
             }
         }
@@ -224,17 +180,12 @@ impl Keeper {
         acts
     }
 
-    fn is_heard(&self, number: u64) -> bool {
-        number == self.number && self.lives && !self.ending
-    }
-
     fn heard(&mut self, now: Instant, heard: Heard, acts: &mut Vec<Act>) {
-        self.news = Some(now);
+        self.tries.news = Some(now);
         if let Some(mode) = heard.watching {
             self.mode = Some(mode);
-            if self.state == State::Starting {
-                self.set(now, State::Connected);
-                self.trouble = None;
+            if self.tries.state == State::Starting {
+                self.tries.connected(now);
                 self.refusals = 0;
                 self.refused = false;
             }
@@ -249,66 +200,41 @@ impl Keeper {
 
     /// It has ended by itself.
     fn over(&mut self, now: Instant, end: End) {
-        let lasted = now.saturating_duration_since(self.since);
-        let well = self.state == State::Connected && lasted >= GOOD;
-        let since = self.trouble.take().map_or(now, |(since, _)| since);
-        self.trouble = Some((since, end.text));
+        let tries = &mut self.tries;
+        let lasted = now.saturating_duration_since(tries.since);
+        let well = tries.state == State::Connected && lasted >= GOOD;
+        tries.went_wrong(now, end.text);
         match end.why {
             Why::Config => {
                 self.refused = true;
-                self.set(now, State::Paused);
+                tries.pause(now);
             }
             Why::Refused => {
                 self.secret = None;
                 self.refused = true;
                 self.refusals += 1;
                 if self.refusals >= MOST_REFUSALS {
-                    self.set(now, State::Paused);
+                    tries.pause(now);
                 } else {
-                    self.wait(now, now + self.retry.inter.max(AT_MOST));
+                    tries.wait(now, now + self.retry.inter.max(AT_MOST));
                 }
             }
             Why::Lost if well => {
-                self.failures = 0;
-                self.wait(now, self.soon(now));
+                tries.failures = 0;
+                tries.again(now);
             }
             Why::Lost => {
-                self.failures = self.failures.saturating_add(1);
-                let most = LONGEST.min(self.retry.max.max(FIRST));
-                let wait = backoff::wait(self.failures, FIRST, most, &mut self.chance);
-                self.wait(now, now + wait);
+                tries.failures = tries.failures.saturating_add(1);
+                tries.back_off(now, FIRST, LONGEST.min(self.retry.max.max(FIRST)));
             }
         }
-    }
-
-    /// As soon as may be.
-    fn soon(&self, now: Instant) -> Instant {
-        self.started.map_or(now, |at| now.max(at + AT_MOST))
     }
 
     /// What waits does so no longer; but who was refused is not tried more often for that.
     fn hurry(&mut self, now: Instant) {
-        let soon = self.soon(now);
-        if let State::Waiting(at) = &mut self.state
-            && self.refusals == 0
-        {
-            *at = soon.min(*at);
+        if self.refusals == 0 {
+            self.tries.hurry(now);
         }
-    }
-
-    fn wait(&mut self, now: Instant, until: Instant) {
-        self.set(now, State::Waiting(until));
-    }
-
-    fn set(&mut self, now: Instant, state: State) {
-        self.state = state;
-        self.since = now;
-    }
-
-    fn end(&mut self, acts: &mut Vec<Act>) {
-        self.ending = true;
-        self.asked = None;
-        acts.push(Act::End(self.number));
     }
 
     /// Whatever is due, done.
@@ -316,36 +242,27 @@ impl Keeper {
         if self.asked.is_some_and(|until| until <= now) {
             self.asked = None;
             let text = "nobody has given a password; M-x mailsync-resume asks again".to_owned();
-            acts.push(Act::Give(self.number, Err(text)));
+            acts.push(Act::Give(self.tries.number, Err(text)));
         }
-        if let State::Waiting(at) = self.state
-            && at <= now
-            && !self.lives
-        {
-            self.number += 1;
-            self.lives = true;
-            self.started = Some(now);
-            self.set(now, State::Starting);
+        if let Some(number) = self.tries.begin(now) {
             let snapshot = std::mem::take(&mut self.snapshot);
-            acts.push(Act::Start(self.number, snapshot));
+            acts.push(Act::Start(number, snapshot));
         }
     }
 
     /// When to call `handle` with a `Tick` at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        match self.state {
-            // One that is being ended is waited for.
-            State::Waiting(at) => (!self.lives).then_some(at),
+        match self.tries.state {
             State::Starting => self.asked,
-            State::Connected | State::Paused => None,
+            _ => self.tries.deadline(),
         }
     }
 
     /// The number of the connection, if there is one.
     #[must_use]
     pub fn running(&self) -> Option<u64> {
-        self.lives.then_some(self.number)
+        self.tries.running()
     }
 
     /// How the server is watched, while it is.
@@ -357,24 +274,7 @@ impl Keeper {
     /// How it stands.
     #[must_use]
     pub fn stand(&self) -> Stand {
-        let trouble = self.trouble.as_ref();
-        let (since, text) = trouble.map_or((self.since, ""), |(since, text)| (*since, text));
-        let (state, next) = match self.state {
-            State::Connected => ("connected", None),
-            // Another try does not end the trouble.
-            State::Starting if trouble.is_some() => ("waiting", None),
-            State::Waiting(at) if trouble.is_some() => ("waiting", Some(at)),
-            // That takes a moment, and is no trouble.
-            State::Starting | State::Waiting(_) => ("starting", None),
-            State::Paused => ("paused", None),
-        };
-        Stand {
-            state,
-            text: text.to_owned(),
-            since,
-            news: self.news,
-            next,
-        }
+        self.tries.stand()
     }
 }
 

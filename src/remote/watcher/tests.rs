@@ -92,7 +92,7 @@ fn play(what: &str, words: &[&str], script: &str) {
         let at: f64 = words.next().unwrap().parse().unwrap();
         let now = origin + Duration::from_secs_f64(at);
         let words: Vec<&str> = words.collect();
-        let acts = watcher.handle(now, event(&words, watcher.number));
+        let acts = watcher.handle(now, event(&words, watcher.tries.number));
         let acts: Vec<String> = acts.into_iter().map(act).collect();
         let deadline = watcher.deadline().map(|at| at - origin);
         let deadline = deadline.map_or_else(String::new, |at| format!(" {}", at.as_secs_f64()));
@@ -227,7 +227,7 @@ fn trouble_lasts_until_it_is_watched_again() {
             state,
             text: text.to_owned(),
             since: at(since),
-            news: watcher.news,
+            news: watcher.tries.news,
             next: next.map(at),
         };
         assert_eq!(watcher.stand(), expected, "at {when}");

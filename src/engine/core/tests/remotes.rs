@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::engine::config::{RemoteConfig, RemoteStore};
+use crate::remote::attempts::Retry;
 use crate::remote::heard::Heard;
 use crate::remote::names;
-use crate::remote::watcher::{How, Over, Program as Watches, Retry};
+use crate::remote::watcher::{How, Over, Program as Watches};
 use crate::syncer::outcome::Exit;
 
 fn remote(program: &str) -> RemoteConfig {

@@ -65,7 +65,7 @@ fn play(what: &str, script: &str) {
         let (happens, follows) = line.split_once("->").expect(&place);
         let words: Vec<&str> = happens.split_whitespace().collect();
         let seconds: u64 = words[0].parse().expect(&place);
-        let number = keeper.number;
+        let number = keeper.tries.number;
         let acts = keeper.handle(
             origin + Duration::from_secs(seconds),
             event(&words[1..], number),

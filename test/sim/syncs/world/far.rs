@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use mailsync_module::change::Kinds;
 use mailsync_module::engine::config::{RemoteConfig, RemoteId, RemoteStore};
 use mailsync_module::engine::core::Input;
+use mailsync_module::remote::attempts::Retry;
 use mailsync_module::remote::heard::Heard;
 use mailsync_module::remote::names::Naming;
-use mailsync_module::remote::watcher::{How, Over, Program, Retry};
+use mailsync_module::remote::watcher::{How, Over, Program};
 use mailsync_module::syncer::outcome::Exit;
 
 use super::{Happens, World, seconds};
