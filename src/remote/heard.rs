@@ -49,13 +49,14 @@ impl Heard {
     }
 
     /// What was said by name so far is in it, and so is what is not heard any more.
-    fn all(&mut self) {
+    pub(super) fn all(&mut self) {
         self.everything = true;
         self.changes.clear();
         self.bytes = 0;
     }
 
-    fn change(&mut self, name: Vec<u8>, kinds: Kinds) {
+    /// A change of the folder with this canonical name.
+    pub(super) fn change(&mut self, name: Vec<u8>, kinds: Kinds) {
         if let Some(before) = self.changes.get_mut(&name) {
             *before = before.then(kinds);
         } else if self.changes.len() >= MOST_NAMES || self.bytes + name.len() > MOST_BYTES {

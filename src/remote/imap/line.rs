@@ -4,7 +4,6 @@
 //! Where the server tells of one mailbox at a time, it holds a few connections.  Whatever the server does
 //! costs little: what it tells is merged until the engine takes it.  Nothing here makes the engine wait.
 
-use std::collections::HashMap;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +18,12 @@ use rustix::io::Errno;
 use super::command;
 use super::keeper::Heard;
 use super::secret::Secret;
-use super::session::{Act, End, Input, Name, Role, Session, Settings, Why};
+use super::session::{Act, End, Input, Mode, Name, Role, Session, Settings, Why};
 use super::snapshot::Snapshot;
 use super::tls::Fingerprint;
 use super::wire::{Got, Stop, Way, Wire};
 use crate::change::Kinds;
+use crate::remote::heard;
 use crate::syncer::run::process;
 use crate::threads;
 
@@ -33,10 +33,6 @@ const TURNS: usize = 16;
 
 /// What watches a single mailbox is made anew after so long.
 const OTHERS_AGAIN: Duration = Duration::from_secs(60);
-
-/// Names that wait at most, and their bytes.
-const MOST_NAMES: usize = 4096;
-const MOST_BYTES: usize = 256 * 1024;
 
 /// Where the secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +118,12 @@ impl Line {
     #[must_use]
     pub fn take(&self) -> Heard {
         let mut state = self.shared.lock();
-        state.bytes = 0;
-        std::mem::take(&mut state.heard)
+        let heard = std::mem::take(&mut state.heard);
+        Heard {
+            watching: state.watching.take(),
+            everything: heard.everything,
+            changes: heard.changes,
+        }
     }
 
     /// The secret that was asked for, or why there is none.
@@ -209,9 +209,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    heard: Heard,
-    /// Bytes of the names in it.
-    bytes: usize,
+    /// The server is watched from now on, like this.
+    watching: Option<Mode>,
+    heard: heard::Heard,
     given: Option<Result<Secret, String>>,
     poke: bool,
 }
@@ -249,32 +249,14 @@ impl Stop for Shared {
 impl State {
     /// Take in what a session tells; true when nothing had been waiting to be taken.
     fn add(&mut self, act: Act) -> bool {
-        let news = self.heard == Heard::default();
+        let news = self.watching.is_none() && self.heard.is_empty();
         match act {
-            Act::Watching(mode) => self.heard.watching = Some(mode),
-            Act::Everything => self.all(),
-            Act::Change(name, kinds) => self.change(name, kinds),
+            Act::Watching(mode) => self.watching = Some(mode),
+            Act::Everything => self.heard.all(),
+            Act::Change(name, kinds) => self.heard.change(name, kinds),
             _ => {}
         }
         news
-    }
-
-    /// What was said by name so far is in it, and so is what is not heard any more.
-    fn all(&mut self) {
-        self.heard.everything = true;
-        self.heard.changes = HashMap::new();
-        self.bytes = 0;
-    }
-
-    fn change(&mut self, name: Vec<u8>, kinds: Kinds) {
-        if let Some(before) = self.heard.changes.get_mut(&name) {
-            *before = before.then(kinds);
-        } else if self.heard.changes.len() >= MOST_NAMES || self.bytes + name.len() > MOST_BYTES {
-            self.all();
-        } else {
-            self.bytes += name.len();
-            self.heard.changes.insert(name, kinds);
-        }
     }
 }
 

@@ -240,7 +240,6 @@ pub struct Session {
     one: Option<Name>,
     snapshot: Snapshot,
     sweep: Option<Sweep>,
-    swept: Option<Instant>,
     /// The next sweep, if one is to come.
     due: Option<Instant>,
     /// What was told since the last sweep of mailboxes that are being watched.
@@ -292,7 +291,6 @@ impl Session {
             one,
             snapshot,
             sweep: None,
-            swept: None,
             due: None,
             told: HashMap::new(),
             all: None,

@@ -56,7 +56,6 @@ impl Session {
     /// Begin a sweep.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.due = None;
-        self.swept = Some(now);
         self.sweep = Some(Sweep::default());
         let command = if self.list_status {
             format!("LIST \"\" \"*\" RETURN (STATUS {})", self.items())
