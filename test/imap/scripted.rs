@@ -409,7 +409,7 @@ fn a_second_connection_that_is_lost_is_a_change() {
     });
     let mut watch = Watch::start(plain(port, "me"));
     watch.wait("watching", |it| it.watching == Some(Mode::Idle));
-    watch.heard = Default::default();
+    watch.heard.everything = false;
     watch.logged("a is looked at now and then only");
     assert_eq!(watch.change("a"), expected(&["a new,unknown"]));
     watch.end();
