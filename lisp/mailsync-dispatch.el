@@ -60,7 +60,7 @@
   "Hash table from (ACCOUNT . TRUENAME) to in how many checks it waits.")
 
 (defvar mailsync--requests nil
-  "Requests to resolve names: alist from slots to (NUMBER CALLBACK . PARTS).")
+  "Errands that are not done: alist from slots to (NUMBER CALLBACK . PARTS).")
 
 (defvar mailsync--request 0
   "The number of the last request.")
@@ -287,9 +287,10 @@ Where Gnus is not loaded there is nothing to check."
      (mailsync-log-add (intern level) "%s" text))
     (`("bye" ,text)
      (mailsync--engine-ended text))
-    (`("resolved" ,slot ,request ,part ,parts ,_count . ,_)
-     (mailsync--resolved slot (string-to-number request) part
-                         (string-to-number parts) (nthcdr 6 record)))))
+    (`("answer" ,slot ,request ,part ,parts ,_count . ,_)
+     (mailsync--answered slot (string-to-number request)
+                         (string-to-number part) (string-to-number parts)
+                         (nthcdr 6 record)))))
 
 (defun mailsync--ready (account directory)
   "Have what was there before DIRECTORY of ACCOUNT was watched checked.
@@ -353,36 +354,45 @@ read a group already, so that is checked after."
           (mailsync--run-hook-safely 'mailsync-started-functions account)))
       (mailsync-status-update))))
 
-;;;; File names, resolved in the background
+;;;; Errands, done in the background
+
+(defun mailsync--errand (slot function callback &rest args)
+  "Have the module's FUNCTION do something in the background.
+It is called with SLOT, a number and ARGS.  CALLBACK is called later with the
+fields of the answer, a list of unibyte strings.  An errand for SLOT, a string,
+replaces one that is not done."
+  (setq mailsync--request (1+ mailsync--request))
+  (setf (alist-get slot mailsync--requests nil nil #'equal)
+        (list mailsync--request callback))
+  (apply #'mailsync--call function
+         (mailsync-pipe-encode-text slot) mailsync--request args))
+
+(defun mailsync--answered (slot request part parts fields)
+  "Take in PART of PARTS, with FIELDS, of the answer to REQUEST for SLOT."
+  (let ((waiting (alist-get slot mailsync--requests nil nil #'equal)))
+    (when (eql (car waiting) request)
+      ;; After a new pipe a part may come twice, or late.
+      (setf (alist-get part (cddr waiting)) fields)
+      (when (= (length (cddr waiting)) parts)
+        (setq mailsync--requests
+              (assoc-delete-all slot mailsync--requests))
+        (funcall (nth 1 waiting)
+                 (mapcan (lambda (part) (alist-get part (cddr waiting)))
+                         (number-sequence 0 (1- parts))))))))
 
 (defun mailsync--resolve (slot names callback)
   "Find the truenames of NAMES in the background.
 CALLBACK is called later with an alist from those that exist to their
-truenames.  A request for SLOT, a string, replaces one that is not answered."
-  (setq mailsync--request (1+ mailsync--request))
-  (setf (alist-get slot mailsync--requests nil nil #'equal)
-        (list mailsync--request callback))
-  (mailsync--call #'mailsync-module--resolve
-                  (mailsync-pipe-encode-text slot) mailsync--request
-                  (vconcat (mapcar #'mailsync-pipe-encode names))))
-
-(defun mailsync--resolved (slot request part parts names)
-  "Take in PART of PARTS of the answer to REQUEST for SLOT.
-NAMES are names and truenames in turn, in bytes."
-  (let ((waiting (alist-get slot mailsync--requests nil nil #'equal)))
-    (when (eql (car waiting) request)
-      ;; After a new pipe a part may come twice.
-      (setf (alist-get part (cddr waiting) nil nil #'equal) names)
-      (when (= (length (cddr waiting)) parts)
-        (setq mailsync--requests
-              (assoc-delete-all slot mailsync--requests))
-        (let (alist)
-          (pcase-dolist (`(,_ . ,names) (cddr waiting))
-            (while names
-              (push (cons (mailsync-pipe-decode (pop names))
-                          (mailsync-pipe-decode (pop names)))
-                    alist)))
-          (funcall (nth 1 waiting) alist))))))
+truenames.  SLOT is as for `mailsync--errand'."
+  (mailsync--errand slot #'mailsync-module--resolve
+                    (lambda (fields)
+                      (let (alist)
+                        (while fields
+                          (push (cons (mailsync-pipe-decode (pop fields))
+                                      (mailsync-pipe-decode (pop fields)))
+                                alist))
+                        (funcall callback alist)))
+                    (vconcat (mapcar #'mailsync-pipe-encode names))))
 
 (provide 'mailsync-dispatch)
 ;;; mailsync-dispatch.el ends here

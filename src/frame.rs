@@ -17,7 +17,7 @@
 //! | `state` | account, state, text |
 //! | `ready` | account, directory of the root |
 //! | `log` | level, text |
-//! | `resolved` | slot, request, part, parts, n, then n pairs of name and truename |
+//! | `answer` | slot, request, part, parts, n, then n fields, as the errand has them |
 //! | `sync` | account, phase, paused (`t` or nothing), pending (`all`: everything), progress, text |
 //! | `syncing` | account, run, total (0: everything), n, then n folders |
 //! | `plan` | account, run, n (0: everything), then n folders |
@@ -302,23 +302,22 @@ impl Payload {
         self.text(text);
     }
 
-    /// A `resolved` record: part `part` (from 0) of `parts` of the answer to `request`.
-    pub fn resolved<'a>(
+    /// An `answer` record: part `part` (from 0) of `parts` of the answer to `request`.
+    pub fn answer(
         &mut self,
         slot: &str,
         request: i64,
         (part, parts): (usize, usize),
-        pairs: impl ExactSizeIterator<Item = (&'a Path, &'a Path)>,
+        fields: &[Vec<u8>],
     ) {
-        self.field(b"resolved");
+        self.field(b"answer");
         self.text(slot);
-        self.text(&request.to_string());
-        self.text(&part.to_string());
-        self.text(&parts.to_string());
-        self.text(&pairs.len().to_string());
-        for (name, real) in pairs {
-            self.path(name);
-            self.path(real);
+        self.number(request);
+        self.number(part);
+        self.number(parts);
+        self.number(fields.len());
+        for field in fields {
+            self.raw(field);
         }
     }
 

@@ -13,7 +13,8 @@
 //! Start reading at [`change`] (the vocabulary), then [`engine`] (who talks to whom), then the
 //! pure machines [`coalesce`], [`notifier`] and [`schedule`].  [`maildir`] knows what a Maildir is,
 //! [`watch`] notices that one changes, [`echo`] who wrote a message, [`syncer`] how syncers are run;
-//! [`frame`] is the wire format, [`module`] is all that Lisp sees.
+//! [`frame`] is the wire format, [`module`] is all that Lisp sees; what that wants to know of disks is
+//! an [`errand`].
 //!
 //! [`remote`] watches stores on other machines.  [`far`] is mailsync-watch, the same engine at the far
 //! end of an ssh connection, without Emacs; [`listen`] is how that program asks an Emacs on its own
@@ -26,6 +27,7 @@ pub mod change;
 pub mod coalesce;
 pub mod echo;
 pub mod engine;
+pub mod errand;
 pub mod far;
 pub mod frame;
 pub mod line;

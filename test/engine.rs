@@ -6,6 +6,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use mailsync_module::errand::Errand;
 use mailsync_module::watch::inbox::{Event, Inbox};
 use mailsync_module::watch::spot::Spot;
 use mailsync_module::watch::{Backend, MakeBackend, WatchError, Watched};
@@ -50,6 +51,9 @@ fn a_worker_that_panics_is_an_error_state_and_stops_nobody() {
     assert!(frame.contains("mailsync-restart"), "{frame:?}");
     // The engine still answers.
     let names = vec![root.path().to_owned()];
-    engine.with(|handle| handle.resolve("slot".to_owned(), 7, names).unwrap());
-    engine.hear("resolved\0slot\0");
+    engine.with(|handle| {
+        let errand = Errand::Resolve(names);
+        handle.errand("slot".to_owned(), 7, errand).unwrap();
+    });
+    engine.hear("answer\0slot\0");
 }

@@ -36,7 +36,7 @@
   (concat (pipe-test-frame 3 1 "state\0w\0watching\0\0log\0info\0hello\0")
           (pipe-test-frame 3 2 "change\0w\0a\377\n b\0/m/\e[1m\r\0\0nf\0l\0007\0")
           (pipe-test-frame 3 3 "")
-          (pipe-test-frame 3 4 "resolved\0s\0007\0000\0001\0002\0/a\0/b\0/c\0/d\0bye\0x\0"))
+          (pipe-test-frame 3 4 "answer\0s\0007\0000\0001\0004\0/a\0/b\0/c\0/d\0bye\0x\0"))
   "Four frames with every kind of record.")
 
 (ert-deftest mailsync-pipe-any-split ()
@@ -48,7 +48,7 @@
      (should (equal (nreverse records)
                     '(("state" "w" "watching" "") ("log" "info" "hello")
                       ("change" "w" "a\377\n b" "/m/\e[1m\r" "" "nf" "l" "7")
-                      ("resolved" "s" "7" "0" "1" "2" "/a" "/b" "/c" "/d")
+                      ("answer" "s" "7" "0" "1" "4" "/a" "/b" "/c" "/d")
                       ("bye" "x"))))
      ;; Each is acknowledged before its own records are handed over.
      (should (equal (nreverse acks) '((3 1 0) (3 2 2) (3 3 3) (3 4 3)))))))
@@ -83,7 +83,7 @@
                  (pipe-test-frame 3 1 "state\0w\0")
                  (pipe-test-frame 3 1 "change")
                  (pipe-test-frame 3 1 "nonsense\0x\0")
-                 (pipe-test-frame 3 1 "resolved\0s\0001\0000\0001\0005\0/a\0")
+                 (pipe-test-frame 3 1 "answer\0s\0001\0000\0001\0005\0/a\0")
                  (pipe-test-frame 3 1 "(kill-emacs 7)\0")))
     (dolist (size '(1 1000))
       (pipe-test-with

@@ -73,8 +73,8 @@ pub enum Input {
     /// A connection to an IMAP server has news, or Lisp has about one.
     #[cfg(feature = "imap")]
     Imap(RemoteId, keeper::Event),
-    /// File names were resolved: slot, number of the request, names with truenames.
-    Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
+    /// An errand is done: slot, number of the request, what it found out.
+    Answer(String, i64, Vec<Vec<u8>>),
     /// Something for the log: its level and text.
     Log(&'static str, String),
     /// The machine slept, for so long.

@@ -2,7 +2,7 @@
 //!
 //! [`core`] is pure and decides; [`actor`] is the thread that feeds it and does what it says, both
 //! in words of [`messages`]; [`environment`] is the thread that waits for the machine to wake up or
-//! change its network or mounts; [`names`] resolves file names; [`pipe`] writes bytes to Lisp;
+//! change its network or mounts; [`pipe`] writes bytes to Lisp;
 //! [`config`] is what Lisp wants, [`status`] what it reads.
 
 pub mod actor;
@@ -10,6 +10,5 @@ pub mod config;
 pub mod core;
 pub mod environment;
 pub mod messages;
-pub mod names;
 pub mod pipe;
 pub mod status;

@@ -21,6 +21,7 @@ use emacs::{Env, Result, Value, Vector, defun};
 use crate::engine::actor::Handle;
 use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
+use crate::errand::Errand;
 use crate::listen::place::Place;
 use crate::threads;
 #[cfg(feature = "imap")]
@@ -165,7 +166,7 @@ fn check(account: Option<Vec<u8>>, directory: Option<Vec<u8>>) -> Result<Option<
 #[defun]
 fn resolve(slot: Vec<u8>, request: i64, names: Vector<'_>) -> Result<Option<bool>> {
     let names = whole(convert::paths(names))?;
-    engine(|handle| handle.resolve(text(slot), request, names))
+    engine(|handle| handle.errand(text(slot), request, Errand::Resolve(names)))
 }
 
 /// Return the engine's last snapshot as a plist, or nil if no engine runs.

@@ -148,11 +148,11 @@ impl Notifier {
 
     /// Another message; it replaces an unsent one with its key.
     pub fn notice(&mut self, notice: Notice) {
-        if let Notice::Resolved { slot, part, .. } = &notice
+        if let Notice::Answer { slot, part, .. } = &notice
             && part.0 == 0
         {
             self.notices
-                .retain(|key| !matches!(key, NoticeKey::Resolved(old, _) if old == slot));
+                .retain(|key| !matches!(key, NoticeKey::Answer(old, _) if old == slot));
         }
         if matches!(notice, Notice::Log { .. }) {
             let lines = |key: &&NoticeKey| matches!(key, NoticeKey::Log(_));
@@ -301,16 +301,12 @@ impl Notifier {
                 record.secret(account, key, (host, *port), user, *anew);
             }
             Notice::Log { level, text } => record.log(level, text),
-            Notice::Resolved {
+            Notice::Answer {
                 slot,
                 request,
                 part,
-                pairs,
-            } => {
-                let pairs = pairs.iter();
-                let pairs = pairs.map(|(name, real)| (name.as_path(), real.as_path()));
-                record.resolved(slot, *request, *part, pairs);
-            }
+                fields,
+            } => record.answer(slot, *request, *part, fields),
         }
         record
     }

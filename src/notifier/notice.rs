@@ -108,16 +108,16 @@ pub enum Notice {
         /// The line.
         text: String,
     },
-    /// One part of the answer to a request to resolve file names.
-    Resolved {
+    /// One part of what an errand found out.
+    Answer {
         /// What the request is about; a later answer replaces an earlier one.
         slot: String,
         /// Its number, given by Lisp.
         request: i64,
         /// Which part (from 0), of how many.
         part: (usize, usize),
-        /// Names with their truenames.
-        pairs: Vec<(PathBuf, PathBuf)>,
+        /// As the errand has them.
+        fields: Vec<Vec<u8>>,
     },
 }
 
@@ -133,7 +133,7 @@ pub(super) enum NoticeKey {
     Remote(RemoteId),
     Secret(RemoteId),
     Log(String),
-    Resolved(String, usize),
+    Answer(String, usize),
 }
 
 impl Notice {
@@ -147,7 +147,7 @@ impl Notice {
             | Notice::Remote { account, .. }
             | Notice::Secret { account, .. }
             | Notice::Synced { account, .. } => Some(*account),
-            Notice::Log { .. } | Notice::Resolved { .. } => None,
+            Notice::Log { .. } | Notice::Answer { .. } => None,
         }
     }
 
@@ -162,7 +162,7 @@ impl Notice {
             Notice::Remote { remote, .. } => NoticeKey::Remote(*remote),
             Notice::Secret { remote, .. } => NoticeKey::Secret(*remote),
             Notice::Log { text, .. } => NoticeKey::Log(text.clone()),
-            Notice::Resolved { slot, part, .. } => NoticeKey::Resolved(slot.clone(), part.0),
+            Notice::Answer { slot, part, .. } => NoticeKey::Answer(slot.clone(), part.0),
         }
     }
 }

@@ -7,12 +7,12 @@ fn log(text: &str) -> Notice {
     Notice::Log { level, text }
 }
 
-fn resolved(slot: &str, request: i64, part: usize, parts: usize) -> Notice {
-    Notice::Resolved {
+fn answer(slot: &str, request: i64, part: usize, parts: usize) -> Notice {
+    Notice::Answer {
         slot: slot.to_owned(),
         request,
         part: (part, parts),
-        pairs: Vec::new(),
+        fields: Vec::new(),
     }
 }
 
@@ -44,12 +44,12 @@ fn short(frame: Option<Vec<u8>>) -> String {
             "change" => take(7),
             "state" => take(3),
             "log" | "ready" => take(2),
-            "resolved" => take(5),
+            "answer" => take(5),
             other => panic!("a record {other}"),
         };
         words.push(match record {
             "change" => format!("{}:{}", fields[1], fields[4]),
-            "resolved" => format!("{}#{}.{}", fields[0], fields[1], fields[2]),
+            "answer" => format!("{}#{}.{}", fields[0], fields[1], fields[2]),
             _ => fields[1].to_owned(),
         });
     }
@@ -224,10 +224,10 @@ fn one_frame_is_in_flight_and_the_rest_is_merged() {
             "an answer replaces an older one of its slot, whole",
             vec![
                 Attach(1, MUCH),
-                Tell(resolved("s", 1, 0, 2)),
-                Tell(resolved("s", 1, 1, 2)),
-                Tell(resolved("t", 2, 0, 1)),
-                Tell(resolved("s", 3, 0, 1)),
+                Tell(answer("s", 1, 0, 2)),
+                Tell(answer("s", 1, 1, 2)),
+                Tell(answer("t", 2, 0, 1)),
+                Tell(answer("s", 3, 0, 1)),
                 Frame("1.1 t#2.0 s#3.0"),
             ],
         ),

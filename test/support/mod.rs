@@ -218,10 +218,10 @@ impl Told {
                 }
                 b"log" => drop((next(), next())),
                 b"bye" => drop(next()),
-                b"resolved" => {
+                b"answer" => {
                     let [_, _, _, _, count] = [next(), next(), next(), next(), next()];
                     let count: usize = text(count).parse().unwrap();
-                    (0..2 * count).for_each(|_| _ = next());
+                    (0..count).for_each(|_| _ = next());
                 }
                 other => panic!("an unknown record: {:?}", text(other)),
             }

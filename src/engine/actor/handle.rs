@@ -12,6 +12,7 @@ use crate::engine::config::AccountConfig;
 use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
 use crate::engine::status::Status;
+use crate::errand::Errand;
 use crate::listen::Listener;
 use crate::threads;
 
@@ -138,12 +139,12 @@ impl Handle {
         self.send(Message::Input(Input::Check(account, root)))
     }
 
-    /// Resolve file names on a thread of their own; the answer comes through the pipe.
+    /// Have an errand done on a thread of its own; the answer comes through the pipe.
     ///
     /// # Errors
     /// When the engine has ended.
-    pub fn resolve(&self, slot: String, request: i64, names: Vec<PathBuf>) -> Result<()> {
-        self.send(Message::Resolve(slot, (request, names)))
+    pub fn errand(&self, slot: String, request: i64, errand: Errand) -> Result<()> {
+        self.send(Message::Errand(slot, (request, errand)))
     }
 
     /// The engine's last snapshot.

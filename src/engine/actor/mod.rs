@@ -1,18 +1,18 @@
 //! The engine's threads: the actor itself, one worker a root, the environment's, one for each run
 //! of a syncer, each program that watches a remote store and each lock that is sought, and
-//! short-lived resolvers.
+//! those of errands.
 //!
 //! It moves messages and does what [`Core`] says; it decides nothing.  The actor does no file
 //! I/O: what may wait for a disk happens on a worker.
 //!
 //! [`handle`] is the main thread's end of it; what the actor has to do for [`roots`], [`syncs`]
-//! and [`remotes`], and for names ([`resolving`]) has a file each.
+//! and [`remotes`], and for [`errands`] has a file each.
 
+mod errands;
 pub mod handle;
 #[cfg(feature = "imap")]
 mod imap;
 mod remotes;
-mod resolving;
 mod roots;
 mod syncs;
 
@@ -29,6 +29,7 @@ use crate::engine::core::{Action, Core, Input};
 use crate::engine::environment::{Environment, News, slept};
 use crate::engine::pipe::{Pipe, Written};
 use crate::engine::status::Status;
+use crate::errand::Errand;
 use crate::frame::Payload;
 use crate::listen::Listener;
 use crate::maildir::{DiskFs, Fs};
@@ -95,8 +96,9 @@ enum Message {
     Attach(i64, Pipe),
     /// Who passes on what was checked, where Lisp is silent after so long.
     Listen(Option<Box<dyn Listener>>, Duration),
-    Resolve(String, Names),
-    Resolved(String, i64, Vec<(PathBuf, PathBuf)>),
+    Errand(String, Request),
+    /// It is done: what it found out.
+    Answer(String, i64, Vec<Vec<u8>>),
     /// What an account's folders differ from their servers in.
     Looked(AccountId, Look, Vec<(Arc<Folder>, Unpushed)>),
     /// A remote store's program with this number has said something.
@@ -113,8 +115,8 @@ enum Message {
     Farewell(Sender<()>),
 }
 
-/// A request to resolve names: its number and the names.
-type Names = (i64, Vec<PathBuf>);
+/// A number of Lisp's, and what it is to do.
+type Request = (i64, Errand);
 
 /// The pipe and its generation, where whoever buries the engine finds them.
 type LastWord = Arc<Mutex<Option<(i64, Pipe)>>>;
@@ -165,8 +167,8 @@ struct Actor {
     /// How long the machine had slept when that was looked at last.
     slept: Duration,
     roots: HashMap<RootId, RootEnd>,
-    /// Slots whose names are being resolved, with the request that waits for its turn.
-    resolving: HashMap<String, Option<Names>>,
+    /// Slots with an errand that is being done, and the request that waits for its turn.
+    errands: HashMap<String, Option<Request>>,
     /// The locks of accounts, sought or had.
     locks: HashMap<AccountId, LockEnd>,
     locks_sought: u64,
@@ -203,7 +205,7 @@ impl Actor {
             slept: (world.slept)(),
             world,
             roots: HashMap::new(),
-            resolving: HashMap::new(),
+            errands: HashMap::new(),
             locks: HashMap::new(),
             locks_sought: 0,
             runs: HashMap::new(),
@@ -296,12 +298,12 @@ impl Actor {
                         self.listener = listener;
                         self.input(Input::Listen(timeout));
                     }
-                    Ok(Message::Resolve(slot, names)) => self.resolve(slot, names),
-                    Ok(Message::Resolved(slot, request, pairs)) => {
-                        let waiting = self.resolving.remove(&slot).flatten();
-                        self.input(Input::Resolved(slot.clone(), request, pairs));
-                        if let Some(names) = waiting {
-                            self.resolve(slot, names);
+                    Ok(Message::Errand(slot, request)) => self.errand(slot, request),
+                    Ok(Message::Answer(slot, request, fields)) => {
+                        let waiting = self.errands.remove(&slot).flatten();
+                        self.input(Input::Answer(slot.clone(), request, fields));
+                        if let Some(request) = waiting {
+                            self.errand(slot, request);
                         }
                     }
                     Ok(Message::Looked(id, look, found)) => {

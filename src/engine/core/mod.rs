@@ -19,7 +19,7 @@ mod tests;
 mod watching;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ impl<C: Coalesce> Core<C> {
             Input::Check(account, directory) => {
                 self.doubt(account.as_deref(), directory.as_deref());
             }
-            Input::Resolved(slot, request, pairs) => self.resolved(slot, request, pairs),
+            Input::Answer(slot, request, fields) => self.answer(slot, request, fields),
             Input::Log(level, text) => self.notifier.notice(Notice::Log { level, text }),
             Input::Woke(slept) => {
                 self.woke(slept);
@@ -240,26 +240,27 @@ impl<C: Coalesce> Core<C> {
         all.flatten().min()
     }
 
-    fn resolved(&mut self, slot: String, request: i64, pairs: Vec<(PathBuf, PathBuf)>) {
+    fn answer(&mut self, slot: String, request: i64, fields: Vec<Vec<u8>>) {
         let mut parts = vec![Vec::new()];
         let mut bytes = 0;
-        for pair in pairs {
-            bytes += pair.0.as_os_str().len() + pair.1.as_os_str().len() + 2;
+        for mut field in fields {
+            field.truncate(BYTES_A_PART);
+            bytes += field.len() + 1;
             if bytes > BYTES_A_PART {
                 parts.push(Vec::new());
                 bytes = 0;
             }
             if let Some(part) = parts.last_mut() {
-                part.push(pair);
+                part.push(field);
             }
         }
         let count = parts.len();
-        for (part, pairs) in parts.into_iter().enumerate() {
-            self.notifier.notice(Notice::Resolved {
+        for (part, fields) in parts.into_iter().enumerate() {
+            self.notifier.notice(Notice::Answer {
                 slot: slot.clone(),
                 request,
                 part: (part, count),
-                pairs,
+                fields,
             });
         }
     }
@@ -378,5 +379,5 @@ impl<C: Coalesce> Core<C> {
     }
 }
 
-/// Bytes of names in one part of an answer: it has to fit into a frame with room to spare.
+/// Bytes in one part of an answer, and in one field of it: it has to fit into a frame with room to spare.
 const BYTES_A_PART: usize = 8192;

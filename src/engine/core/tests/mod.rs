@@ -532,8 +532,9 @@ fn answers_come_in_parts_that_fit() {
     let now = Instant::now();
     core.handle(now, Input::Attach(1, MUCH));
     let name = |i: usize| Path::new("/m").join(format!("{i:0>200}"));
-    let pairs = (0..100).map(|i| (name(i), name(i))).collect();
-    let mut actions = core.handle(now, Input::Resolved("groups".to_owned(), 1, pairs));
+    let fields = (0..200).map(|i| name(i).into_os_string().into_encoded_bytes());
+    let answer = Input::Answer("groups".to_owned(), 1, fields.collect());
+    let mut actions = core.handle(now, answer);
     let mut seen = 0;
     for sequence in 1.. {
         let Some(Action::Send(frame)) = actions.pop() else {

@@ -3,6 +3,7 @@
 //! A name on a file system that does not answer holds up neither the other names nor, for long,
 //! the answer: it is left out of that.
 
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use crossbeam_channel::{bounded, unbounded};
 
-use super::actor::MakeFs;
+use crate::engine::actor::MakeFs;
 use crate::threads;
 
 /// Threads for one request.
@@ -33,11 +34,11 @@ impl Drop for AtWork {
     }
 }
 
-/// Names with their truenames, of those that exist and can be resolved in time.
+/// Names and their truenames, in turn, of those that exist and can be resolved in time.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn resolve(names: Vec<PathBuf>, fs: &MakeFs) -> Result<Vec<(PathBuf, PathBuf)>> {
+pub fn resolve(names: Vec<PathBuf>, fs: &MakeFs) -> Result<Vec<Vec<u8>>> {
     let count = names.len();
     let (ask, asked) = bounded(count);
     let (tell, told) = unbounded();
@@ -67,6 +68,7 @@ pub fn resolve(names: Vec<PathBuf>, fs: &MakeFs) -> Result<Vec<(PathBuf, PathBuf
     drop(tell);
     let end = Instant::now() + PATIENCE;
     let answers = std::iter::from_fn(|| told.recv_deadline(end).ok());
-    let real = answers.filter_map(|(name, real)| Some((name, real?)));
+    let real = answers.filter_map(|(name, real)| Some([name, real?]));
+    let real = real.flatten().map(|it| it.into_os_string().into_vec());
     Ok(real.collect())
 }

@@ -1,0 +1,40 @@
+//! Errands: what Lisp wants to know and what may wait for a disk, done on a thread of its own.
+//!
+//! An answer is a list of fields, bytes without NUL, in groups of a size that the errand says; it
+//! goes through the pipe in parts that fit into a frame.  When an errand begins and that one of a
+//! kind waits for another is the engine's business (`engine::actor`).
+
+pub mod names;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::engine::actor::MakeFs;
+
+/// What is to be found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// The truenames of these: each that exists, and its truename.
+    Resolve(Vec<PathBuf>),
+}
+
+impl Errand {
+    /// What it does, for messages.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        match self {
+            Errand::Resolve(_) => "resolving names",
+        }
+    }
+
+    /// Do it.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn run(self, fs: &MakeFs) -> Result<Vec<Vec<u8>>> {
+        match self {
+            Errand::Resolve(names) => names::resolve(names, fs),
+        }
+    }
+}
