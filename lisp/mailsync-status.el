@@ -1,4 +1,4 @@
-;;; mailsync-status.el --- How mailsync is doing, at a glance and in full  -*- lexical-binding: t -*-
+;;; mailsync-status.el --- How mailsync is doing, in full  -*- lexical-binding: t -*-
 
 ;; Copyright (C) 2026 The mailsync authors
 
@@ -6,46 +6,23 @@
 
 ;;; Commentary:
 
-;; The text for the mode line, computed when something changes, and the
-;; buffer that `mailsync-status' shows.  That follows, from a timer, while a
-;; window shows it.
+;; The buffer that `mailsync-status' shows.  It follows, from a timer, while a
+;; window shows it.  What the mode line has of all this is
+;; mailsync-mode-line.el's business.
 
 ;;; Code:
 
-(require 'mailsync-log)
 (require 'mailsync-accounts)
+(require 'mailsync-log)
+(require 'mailsync-mode-line)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
+(require 'mailsync-sync-say)
 (require 'seq)
 (require 'subr-x)
 
-;;;; Customization
-
-(defcustom mailsync-mode-line-format " [%s]"
-  "How the mode line of the Group buffer shows the state.
-%s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
-\"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"failing\", \"synced elsewhere\" (by another Emacs), \"offline\" (a server
-cannot be watched, and is tried again), \"no server\" (Gnus has none open that
-is to be watched), \"waiting\" or \"error\".
-nil shows nothing."
-  :type '(choice (const :tag "Nothing" nil) string)
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defface mailsync-trouble
-  '((t :inherit error))
-  "Face of a state that needs the user, in the mode line and the status."
-  :group 'mailsync)
-
 ;;;; Internal variables
-
-(defvar mailsync-mode-line nil
-  "What the mode line of the Group buffer shows, and any other that you like.
-That is the state and, with `mailsync-gnus-mode-line-groups', how
-much is unread.")
-(put 'mailsync-mode-line 'risky-local-variable t)
 
 (defconst mailsync-status--buffer "*mailsync*"
   "Name of the buffer that `mailsync-status' shows.")
@@ -59,171 +36,28 @@ much is unread.")
 (defvar mailsync-status--time 0
   "When the buffer was last brought up to date.")
 
-(defvar mailsync-status-map
-  (let ((map (make-sparse-keymap)))
-    (define-key map [mode-line mouse-1] #'mailsync-status)
-    map)
-  "Keymap of the state in the mode line.")
-
 ;;;; Declarations
 
-(defvar mailsync--checking)
 (defvar mailsync-sync--results)
-(defvar mailsync-sync--states)
 (defvar mailsync--states)
 (defvar mailsync--troubles)
-(defvar mailsync-mode)
-(declare-function mailsync--pending "mailsync-dispatch")
 (declare-function mailsync-gnus-status "mailsync-gnus")
-(declare-function mailsync-gnus-total-text "mailsync-gnus-total" ())
 (declare-function mailsync-output "mailsync-sync-say")
 (declare-function mailsync-pause "mailsync-sync")
 (declare-function mailsync-resume "mailsync-sync")
 (declare-function mailsync-sync "mailsync-sync")
-(declare-function mailsync-sync--elsewhere "mailsync-sync-say" (sync))
 (declare-function mailsync-sync--need "mailsync-sync" (account))
 (declare-function mailsync-sync--read-account "mailsync-sync"
                   (prompt &optional others))
 (declare-function mailsync-sync-state "mailsync-sync")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 
-;;;; The mode line
-
-(defun mailsync-status--summary ()
-  "The state of the whole in a word or two, and whether it needs the user."
-  (let* ((states (mapcar #'cadr mailsync--states))
-         (pending (mailsync--pending))
-         (syncs (mapcar #'cdr mailsync-sync--states))
-         (phases (mapcar (lambda (sync) (plist-get sync :phase)) syncs))
-         (progress (apply #'+ (mapcar #'mailsync-status--progress syncs)))
-         (to-sync (apply #'+ (mapcar #'mailsync-status--to-sync syncs))))
-    (cond
-     ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
-     ;; Gnus may yet open a server.
-     ((and (null states) (bound-and-true-p mailsync-gnus-watch-nnimap))
-      '("no server"))
-     ((null states) '("no account" . t))
-     ;; What waits for the user comes before what is tried again.
-     ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
-                (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
-                            syncs))
-      '("paused" . t))
-     ((mailsync-remote-paused-p) '("paused" . t))
-     ((memq 'failing phases) '("failing" . t))
-     ((memq 'waiting states) '("waiting" . t))
-     ((mailsync-remote-offline-p) '("offline" . t))
-     ((and (memq 'running phases) (> progress 0))
-      (list (format "syncing %d" progress)))
-     ((memq 'running phases) '("syncing"))
-     ((memq 'paused phases) '("paused"))
-     (mailsync--checking '("checking"))
-     ((> pending 0) (list (format "%d pending" pending)))
-     ((> to-sync 0) (list (format "%d to sync" to-sync)))
-     ((memq 'starting states) '("starting"))
-     ((memq 'elsewhere phases) '("synced elsewhere"))
-     (t '("watching")))))
-
-(defun mailsync-status--progress (sync)
-  "How many messages came by the run of SYNC, a plist, if one goes on."
-  (if (eq (plist-get sync :phase) 'running) (plist-get sync :progress) 0))
-
-(defun mailsync-status--to-sync (sync)
-  "How many folders SYNC, a plist, has to do; everything is one."
-  (let ((pending (plist-get sync :pending)))
-    (cond
-     ((not (eq (plist-get sync :phase) 'pending)) 0)
-     ((eq pending 'all) 1)
-     (t pending))))
-
-(defun mailsync-status--tooltip ()
-  "What the mouse shows over the state."
-  (concat (mapconcat (lambda (fault) (concat fault "\n"))
-                     mailsync-accounts--faults "")
-          (mapconcat (pcase-lambda (`(,account ,state . ,text))
-                       (format "%s: %s%s%s" account state
-                               (if (member text '("" nil)) "" (concat ", " text))
-                               (concat (mailsync-status--sync-words account)
-                                       (mailsync-remote-words account))))
-                     mailsync--states "\n")
-          "\nmouse-1: mailsync-status"))
-
-(defun mailsync-status--sync-words (account)
-  "What the syncs of ACCOUNT are doing, in words for the end of a line."
-  (if-let ((sync (mailsync-sync-state account)))
-      (let ((text (mailsync-status--sync-text sync)))
-        (concat "; " (mailsync-status--phase sync)
-                (if (equal text "") "" (concat ": " text))))
-    ""))
-
-(defun mailsync-status--sync-text (sync)
-  "What the user should know of SYNC, a plist, besides its phase."
-  (if (eq (plist-get sync :phase) 'elsewhere) "" (plist-get sync :text)))
-
-(defun mailsync-status--phase (sync)
-  "The phase of SYNC, a plist, in words."
-  (pcase (plist-get sync :phase)
-    ('idle "nothing to sync")
-    ('pending (if (eq (plist-get sync :pending) 'all)
-                  "everything is to be synced"
-                (mailsync-status--count (plist-get sync :pending)
-                                        "folder is to be synced"
-                                        "folders are to be synced")))
-    ('running (concat (if (zerop (plist-get sync :progress))
-                          "is being synced"
-                        (format "is being synced, %s came so far"
-                                (mailsync-status--count
-                                 (plist-get sync :progress)
-                                 "message" "messages")))
-                      (if (plist-get sync :paused) ", and then paused" "")))
-    ('failing "cannot be synced, and is tried again")
-    ('paused (if (equal (plist-get sync :text) "")
-                 "paused until M-x mailsync-resume"
-               "paused until you mend this, and M-x mailsync-resume"))
-    ('elsewhere (mailsync-sync--elsewhere sync))))
-
-(defun mailsync-status--count (number one many)
-  "NUMBER and what there is so many of, ONE or MANY."
-  (format "%d %s" number (if (= number 1) one many)))
-
-(defun mailsync-status--format ()
-  "`mailsync-mode-line-format', or nil if it is no format."
-  (if (or (null mailsync-mode-line-format) (stringp mailsync-mode-line-format))
-      mailsync-mode-line-format
-    (mailsync--once '(mailsync-mode-line-format) 'error
-                    "`mailsync-mode-line-format' is %S, but has to be a string \
-or nil; the mode line shows nothing" mailsync-mode-line-format)
-    nil))
-
-(defun mailsync-status--mode-line-state ()
-  "The state of the whole as the mode line shows it, \"\" where it shows none."
-  (if-let ((format (mailsync-status--format)))
-      (pcase-let ((`(,text . ,trouble) (mailsync-status--summary)))
-        (propertize
-         (replace-regexp-in-string
-          "%" "%%" (string-replace "%s" text format) t t)
-         'face (and trouble 'mailsync-trouble)
-         'help-echo (mailsync-status--tooltip)
-         'mouse-face 'mode-line-highlight
-         'local-map mailsync-status-map))
-    ""))
-
-(defun mailsync-status--mode-line ()
-  "What the mode line shows: the state, then how much is unread; nil for nothing."
-  (let ((text (concat (mailsync-status--mode-line-state)
-                      (if (fboundp 'mailsync-gnus-total-text)
-                          (mailsync-gnus-total-text)
-                        ""))))
-    (if (equal text "") nil text)))
+;;;; The buffer
 
 (defun mailsync-status-update ()
   "Bring the mode line up to date, and soon the buffer, if it is shown."
   (mailsync-status--refresh-soon)
-  (let ((new (and mailsync-mode (mailsync-status--mode-line))))
-    (unless (equal-including-properties new mailsync-mode-line)
-      (setq mailsync-mode-line new)
-      (force-mode-line-update t))))
-
-;;;; The buffer
+  (mailsync-mode-line-update))
 
 (defvar mailsync-status-mode-map
   (let ((map (make-sparse-keymap)))
@@ -394,7 +228,7 @@ the END."
         (insert "mailsync is off; M-x mailsync-start starts it\n")
       (let ((status (mailsync-module--status)))
         (insert (format "mailsync %s, " mailsync-module--version-wanted)
-                (car (mailsync-status--summary)) "\n")
+                (car (mailsync-mode-line--summary)) "\n")
         (dolist (fault mailsync-accounts--faults)
           (insert "\n" (propertize fault 'face 'mailsync-trouble) "\n"))
         (mapc #'mailsync-status--account (plist-get status :accounts))
@@ -424,7 +258,7 @@ what its syncer printed\n"
             (if (zerop (plist-get account :pending))
                 "\n"
               (format ", %s on the way to Emacs\n"
-                      (mailsync-status--count (plist-get account :pending)
+                      (mailsync-sync-say-count (plist-get account :pending)
                                               "changed folder"
                                               "changed folders"))))
     (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal))
@@ -444,14 +278,14 @@ what its syncer printed\n"
 (defun mailsync-status--sync (account status)
   "Write about the syncs of ACCOUNT, whose STATUS is a plist from the module."
   (when-let ((sync (mailsync-sync-state account)))
-    (let* ((text (mailsync-status--sync-text sync))
+    (let* ((text (mailsync-sync-say-text sync))
            (phase (plist-get sync :phase))
            (ok (plist-get status :last-ok))
            (next (and (not (eq phase 'running)) (plist-get status :next)))
            (next (and next (mailsync-log-time (time-add nil next))))
            (result (gethash account mailsync-sync--results)))
       (insert "  syncs: "
-              (propertize (mailsync-status--phase sync)
+              (propertize (mailsync-sync-say-phase sync)
                           'face (and (memq phase '(failing paused))
                                      'mailsync-trouble))
               (if (and next (eq phase 'failing)) (concat " " next) "")
@@ -480,7 +314,7 @@ FOLDERS is nil where nobody knows."
    ;; Those that are to be synced were counted already.
    ((or (null folders) (eq phase 'pending)) "")
    ((zerop folders) ", all pushed")
-   (t (concat ", " (mailsync-status--count folders "folder" "folders")
+   (t (concat ", " (mailsync-sync-say-count folders "folder" "folders")
               " to push"))))
 
 (defun mailsync-status--state (state)
@@ -494,7 +328,7 @@ FOLDERS is nil where nobody knows."
                             (mailsync-pipe-decode (plist-get root :directory))))
           (mailsync-status--state (plist-get root :state))
           (format ", %s, %s\n"
-                  (mailsync-status--count (plist-get root :folders)
+                  (mailsync-sync-say-count (plist-get root :folders)
                                           "folder" "folders")
                   (mailsync-status--how root)))
   (let ((text (mailsync-pipe-decode-text (plist-get root :text))))
@@ -524,7 +358,7 @@ time to time" watches (plist-get root :unwatched)))
     (let ((status (mailsync-gnus-status)))
       (insert (if (plist-get status :ready) "running" "not running")
               (format ", %s for a check\n"
-                      (mailsync-status--count (plist-get status :pending)
+                      (mailsync-sync-say-count (plist-get status :pending)
                                               "folder waits" "folders wait")))
       (when-let ((asked (plist-get status :asked)))
         (insert (format "  waits for the answer of %s\n"

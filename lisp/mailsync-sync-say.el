@@ -335,5 +335,37 @@ function said when the accounts were read" why)))
         (mailsync-log-add 'warning "%s" text)
       (mailsync-sync--tell account key 'warning "%s" text))))
 
+;;;; Words
+
+(defun mailsync-sync-say-count (number one many)
+  "NUMBER and what there is so many of, ONE or MANY."
+  (format "%d %s" number (if (= number 1) one many)))
+
+(defun mailsync-sync-say-phase (sync)
+  "The phase of SYNC, a plist, in words."
+  (pcase (plist-get sync :phase)
+    ('idle "nothing to sync")
+    ('pending (if (eq (plist-get sync :pending) 'all)
+                  "everything is to be synced"
+                (mailsync-sync-say-count (plist-get sync :pending)
+                                        "folder is to be synced"
+                                        "folders are to be synced")))
+    ('running (concat (if (zerop (plist-get sync :progress))
+                          "is being synced"
+                        (format "is being synced, %s came so far"
+                                (mailsync-sync-say-count
+                                 (plist-get sync :progress)
+                                 "message" "messages")))
+                      (if (plist-get sync :paused) ", and then paused" "")))
+    ('failing "cannot be synced, and is tried again")
+    ('paused (if (equal (plist-get sync :text) "")
+                 "paused until M-x mailsync-resume"
+               "paused until you mend this, and M-x mailsync-resume"))
+    ('elsewhere (mailsync-sync--elsewhere sync))))
+
+(defun mailsync-sync-say-text (sync)
+  "What the user should know of SYNC, a plist, besides its phase."
+  (if (eq (plist-get sync :phase) 'elsewhere) "" (plist-get sync :text)))
+
 (provide 'mailsync-sync-say)
 ;;; mailsync-sync-say.el ends here

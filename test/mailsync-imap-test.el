@@ -487,7 +487,7 @@ PASSWORD is what ~/.authinfo, `file', has; `said' is what the user was told."
           (mailsync-status--text) "\n"
           (format "%S" (mailsync-module--status)) "\n"
           (format "%S" mailsync-remote--states)
-          (mailsync-status--tooltip)))
+          (mailsync-mode-line--tooltip)))
 
 (ert-deftest imap-test-secret-is-secret ()
   "The password reaches the server, and is nowhere to be read."
@@ -507,7 +507,7 @@ PASSWORD is what ~/.authinfo, `file', has; `said' is what the user was told."
   (imap-test-with-server "wr0ng one"
     (test-wait (lambda () (eq (imap-test-state) 'paused)))
     (should (equal imap-test-logins '("\0me\0wr0ng one" "\0me\0wr0ng one")))
-    (test-wait (lambda () (equal (mailsync-status--summary) '("paused" . t))))
+    (test-wait (lambda () (equal (mailsync-mode-line--summary) '("paused" . t))))
     (let ((text (imap-test-everything said)))
       (should (string-search "mailsync-resume" (string-join said "\n")))
       (should (string-search "not you" text))

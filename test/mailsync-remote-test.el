@@ -44,18 +44,18 @@ ACCOUNT is \"w\", and NUMBER 0, if they are nil."
   (remote-test-with
     (remote-test-notice "starting" "")
     (remote-test-notice "connected" "")
-    (should (equal (mailsync-status--summary) '("watching")))
+    (should (equal (mailsync-mode-line--summary) '("watching")))
     (should-not hooks)
     (remote-test-notice "waiting" "ssh exited with 255")
-    (should (equal (mailsync-status--summary) '("offline" . t)))
+    (should (equal (mailsync-mode-line--summary) '("offline" . t)))
     (should (string-search "server offline: ssh exited with 255"
-                           (mailsync-status--tooltip)))
+                           (mailsync-mode-line--tooltip)))
     ;; Another try that fails is the same trouble.
     (remote-test-notice "waiting" "ssh exited with 1")
     (should (equal hooks '(offline)))
     (remote-test-notice "connected" "")
     (should (equal hooks '(watching offline)))
-    (should (equal (mailsync-status--summary) '("watching")))
+    (should (equal (mailsync-mode-line--summary) '("watching")))
     (should-not said)))
 
 (ert-deftest remote-test-paused ()
@@ -63,7 +63,7 @@ ACCOUNT is \"w\", and NUMBER 0, if they are nil."
   (remote-test-with
     (dotimes (_ 2)
       (remote-test-notice "paused" "ssh exited with 127"))
-    (should (equal (mailsync-status--summary) '("paused" . t)))
+    (should (equal (mailsync-mode-line--summary) '("paused" . t)))
     (should (= 1 (length said)))
     (should (string-match-p "\"w\".*not watched: ssh exited with 127.*mailsync-resume"
                             (car said)))

@@ -1,0 +1,172 @@
+;;; mailsync-mode-line.el --- The state of mailsync in the mode line  -*- lexical-binding: t -*-
+
+;; Copyright (C) 2026 The mailsync authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; The state of the whole in a word or two, computed when something changes
+;; and kept as a string, since a mode line is drawn with every key.  All of it
+;; is shown by mailsync-status.el.
+
+;;; Code:
+
+(require 'seq)
+(require 'subr-x)
+(require 'mailsync-log)
+(require 'mailsync-accounts)
+(require 'mailsync-remote)
+(require 'mailsync-sync-say)
+
+;;;; Customization
+
+(defcustom mailsync-mode-line-format " [%s]"
+  "How the mode line of the Group buffer shows the state.
+%s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
+\"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
+\"failing\", \"synced elsewhere\" (by another Emacs), \"offline\" (a server
+cannot be watched, and is tried again), \"no server\" (Gnus has none open that
+is to be watched), \"waiting\" or \"error\".
+nil shows nothing."
+  :type '(choice (const :tag "Nothing" nil) string)
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defface mailsync-trouble
+  '((t :inherit error))
+  "Face of a state that needs the user, in the mode line and the status."
+  :group 'mailsync)
+
+;;;; Internal variables
+
+(defvar mailsync-mode-line nil
+  "What the mode line of the Group buffer shows, and any other that you like.
+That is the state and, with `mailsync-gnus-mode-line-groups', how
+much is unread.")
+(put 'mailsync-mode-line 'risky-local-variable t)
+
+(defvar mailsync-mode-line-map
+  (let ((map (make-sparse-keymap)))
+    (define-key map [mode-line mouse-1] #'mailsync-status)
+    map)
+  "Keymap of the state in the mode line.")
+
+;;;; Declarations
+
+(defvar mailsync--checking)
+(defvar mailsync-sync--states)
+(defvar mailsync--states)
+(defvar mailsync-mode)
+(declare-function mailsync--pending "mailsync-dispatch")
+(declare-function mailsync-gnus-total-text "mailsync-gnus-total" ())
+(declare-function mailsync-status "mailsync-status")
+(declare-function mailsync-sync-state "mailsync-sync")
+
+;;;; Code
+
+(defun mailsync-mode-line--summary ()
+  "The state of the whole in a word or two, and whether it needs the user."
+  (let* ((states (mapcar #'cadr mailsync--states))
+         (pending (mailsync--pending))
+         (syncs (mapcar #'cdr mailsync-sync--states))
+         (phases (mapcar (lambda (sync) (plist-get sync :phase)) syncs))
+         (progress (apply #'+ (mapcar #'mailsync-mode-line--progress syncs)))
+         (to-sync (apply #'+ (mapcar #'mailsync-mode-line--to-sync syncs))))
+    (cond
+     ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
+     ;; Gnus may yet open a server.
+     ((and (null states) (bound-and-true-p mailsync-gnus-watch-nnimap))
+      '("no server"))
+     ((null states) '("no account" . t))
+     ;; What waits for the user comes before what is tried again.
+     ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
+                (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
+                            syncs))
+      '("paused" . t))
+     ((mailsync-remote-paused-p) '("paused" . t))
+     ((memq 'failing phases) '("failing" . t))
+     ((memq 'waiting states) '("waiting" . t))
+     ((mailsync-remote-offline-p) '("offline" . t))
+     ((and (memq 'running phases) (> progress 0))
+      (list (format "syncing %d" progress)))
+     ((memq 'running phases) '("syncing"))
+     ((memq 'paused phases) '("paused"))
+     (mailsync--checking '("checking"))
+     ((> pending 0) (list (format "%d pending" pending)))
+     ((> to-sync 0) (list (format "%d to sync" to-sync)))
+     ((memq 'starting states) '("starting"))
+     ((memq 'elsewhere phases) '("synced elsewhere"))
+     (t '("watching")))))
+
+(defun mailsync-mode-line--progress (sync)
+  "How many messages came by the run of SYNC, a plist, if one goes on."
+  (if (eq (plist-get sync :phase) 'running) (plist-get sync :progress) 0))
+
+(defun mailsync-mode-line--to-sync (sync)
+  "How many folders SYNC, a plist, has to do; everything is one."
+  (let ((pending (plist-get sync :pending)))
+    (cond
+     ((not (eq (plist-get sync :phase) 'pending)) 0)
+     ((eq pending 'all) 1)
+     (t pending))))
+
+(defun mailsync-mode-line--tooltip ()
+  "What the mouse shows over the state."
+  (concat (mapconcat (lambda (fault) (concat fault "\n"))
+                     mailsync-accounts--faults "")
+          (mapconcat (pcase-lambda (`(,account ,state . ,text))
+                       (format "%s: %s%s%s" account state
+                               (if (member text '("" nil)) "" (concat ", " text))
+                               (concat (mailsync-mode-line--sync-words account)
+                                       (mailsync-remote-words account))))
+                     mailsync--states "\n")
+          "\nmouse-1: mailsync-status"))
+
+(defun mailsync-mode-line--sync-words (account)
+  "What the syncs of ACCOUNT are doing, in words for the end of a line."
+  (if-let ((sync (mailsync-sync-state account)))
+      (let ((text (mailsync-sync-say-text sync)))
+        (concat "; " (mailsync-sync-say-phase sync)
+                (if (equal text "") "" (concat ": " text))))
+    ""))
+
+(defun mailsync-mode-line--format ()
+  "`mailsync-mode-line-format', or nil if it is no format."
+  (if (or (null mailsync-mode-line-format) (stringp mailsync-mode-line-format))
+      mailsync-mode-line-format
+    (mailsync--once '(mailsync-mode-line-format) 'error
+                    "`mailsync-mode-line-format' is %S, but has to be a string \
+or nil; the mode line shows nothing" mailsync-mode-line-format)
+    nil))
+
+(defun mailsync-mode-line--state ()
+  "The state of the whole as the mode line shows it, \"\" where it shows none."
+  (if-let ((format (mailsync-mode-line--format)))
+      (pcase-let ((`(,text . ,trouble) (mailsync-mode-line--summary)))
+        (propertize
+         (replace-regexp-in-string
+          "%" "%%" (string-replace "%s" text format) t t)
+         'face (and trouble 'mailsync-trouble)
+         'help-echo (mailsync-mode-line--tooltip)
+         'mouse-face 'mode-line-highlight
+         'local-map mailsync-mode-line-map))
+    ""))
+
+(defun mailsync-mode-line--text ()
+  "What the mode line shows: the state, then how much is unread; nil for nothing."
+  (let ((text (concat (mailsync-mode-line--state)
+                      (if (fboundp 'mailsync-gnus-total-text)
+                          (mailsync-gnus-total-text)
+                        ""))))
+    (if (equal text "") nil text)))
+
+(defun mailsync-mode-line-update ()
+  "Bring the mode line up to date."
+  (let ((new (and mailsync-mode (mailsync-mode-line--text))))
+    (unless (equal-including-properties new mailsync-mode-line)
+      (setq mailsync-mode-line new)
+      (force-mode-line-update t))))
+
+(provide 'mailsync-mode-line)
+;;; mailsync-mode-line.el ends here
