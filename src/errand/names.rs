@@ -5,34 +5,17 @@
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use crossbeam_channel::{bounded, unbounded};
 
+use super::patience::{AtWork, PATIENCE};
 use crate::engine::actor::MakeFs;
 use crate::threads;
 
 /// Threads for one request.
 const THREADS: usize = 4;
-
-/// Threads in all that may wait for file systems that do not answer.
-const STUCK: usize = 16;
-
-/// How long an answer waits for such a name.  Lisp waits a second longer.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-static AT_WORK: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts a thread while it lives.
-struct AtWork;
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        AT_WORK.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Names and their truenames, in turn, of those that exist and can be resolved in time.
 ///
@@ -47,11 +30,9 @@ pub fn resolve(names: Vec<PathBuf>, fs: &MakeFs) -> Result<Vec<Vec<u8>>> {
     }
     drop(ask);
     for _ in 0..THREADS.min(count) {
-        if AT_WORK.fetch_add(1, Ordering::Relaxed) >= STUCK {
-            AT_WORK.fetch_sub(1, Ordering::Relaxed);
+        let Some(at_work) = AtWork::begin() else {
             break;
-        }
-        let at_work = AtWork;
+        };
         let (asked, tell, fs) = (asked.clone(), tell.clone(), fs());
         let work = move || {
             let _at_work = at_work;

@@ -15,6 +15,7 @@ mod paths;
 pub mod plan;
 pub mod run;
 mod surroundings;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 pub mod unpushed;

@@ -25,6 +25,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// The groups.
     pub groups: Vec<Group>,
+    /// How long to wait for a server (`Timeout`), where an account or a remote store says it.
+    pub timeouts: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where the state of all channels is that do not say it themselves (`SyncState`).
     pub state: Option<Vec<u8>>,
     /// What stands for the colon in names of files (`FieldDelimiter`), where stores do not say it.
@@ -107,7 +109,8 @@ enum Section {
     Group,
     /// A remote store, with its name.
     Remote(Vec<u8>),
-    Other,
+    /// An account on a server, with its name.
+    Account(Vec<u8>),
 }
 
 impl Config {
@@ -157,10 +160,14 @@ impl Config {
                 match key {
                     b"path" => self.pathed.push(pair),
                     b"flatten" => self.flattened.push(pair),
+                    b"timeout" => self.timeouts.push(pair),
                     _ => {}
                 }
             }
-            Section::Other => {}
+            Section::Account(name) if key == b"timeout" => {
+                self.timeouts.push((name.clone(), value.clone()));
+            }
+            Section::Account(_) => {}
         }
     }
 
@@ -190,7 +197,7 @@ impl Config {
                 Section::Group
             }
             b"imapstore" => Section::Remote(name),
-            b"imapaccount" => Section::Other,
+            b"imapaccount" => Section::Account(name),
             b"syncstate" => {
                 self.state = Some(name);
                 Section::None
@@ -428,6 +435,11 @@ Flatten -
 
 IMAPStore plain
 Account acc
+Timeout 60
+
+IMAPAccount acc
+Timeout 0
+Host h
 
 MaildirStore old
 SubFolders Maildir++
@@ -492,6 +504,10 @@ Path outside
                 name: b"g".to_vec(),
                 members: list(&["c", "d", "e:a b,c", "f", "g"]),
             }],
+            timeouts: vec![
+                (b"plain".to_vec(), b"60".to_vec()),
+                (b"acc".to_vec(), b"0".to_vec()),
+            ],
             state: Some(b"*".to_vec()),
             field_delimiter: Some(b";".to_vec()),
         };
