@@ -148,9 +148,9 @@ comes, problems first."
         (erase-buffer)
         (insert (propertize (mailsync-doctor--summary) 'face 'bold) "\n"
                 (substitute-command-keys
-                 "\\<mailsync-doctor-mode-map>\\[mailsync-doctor-mend] goes where \
-it is mended, \\[revert-buffer] examines again, \\[mailsync-doctor-try] tries \
-servers and passwords, \\[mailsync-doctor-copy] copies.")
+                 "\\<mailsync-doctor-mode-map>RET goes where it is mended, \
+\\[revert-buffer] examines again, \\[mailsync-doctor-try] tries servers and \
+passwords, \\[mailsync-doctor-copy] copies.")
                 "\n\n")
         (mapc #'mailsync-doctor--insert (mailsync-doctor--sorted))
         (goto-char (or (and here (mailsync-doctor--position here))
@@ -176,12 +176,21 @@ servers and passwords, \\[mailsync-doctor-copy] copies.")
     (insert (propertize (format "%-8s" level)
                         'face (alist-get level mailsync-doctor--levels))
             " " subject (if (equal subject check) "" (concat ", " check))
-            ": " (abbreviate-file-name text) "\n")
+            ": " (mailsync-doctor--short text) "\n")
     (unless (equal remedy "")
-      (insert (make-string 9 ?\s) "Do: " (abbreviate-file-name remedy) "\n"))
+      (insert (make-string 9 ?\s) "Do: " (mailsync-doctor--short remedy) "\n"))
     (add-text-properties start (point)
                          (list 'mailsync-finding finding
                                'wrap-prefix (make-string 9 ?\s)))))
+
+(defun mailsync-doctor--short (text)
+  "TEXT with the home directory, wherever it stands, as `~'."
+  (let ((home (directory-file-name (expand-file-name "~"))))
+    (if (equal home "/")
+        text
+      (replace-regexp-in-string
+       (concat (regexp-quote home) "\\([^[:alnum:]_.-]\\|\\'\\)")
+       "~\\1" text))))
 
 (defun mailsync-doctor-next (&optional count)
   "Go to the next finding, COUNT times."
@@ -316,34 +325,30 @@ Where mailsync is off, one that watches nothing will do."
   (setq mailsync-doctor--index-ours nil)
   (mailsync-sync--alone-done 'doctor))
 
-(defun mailsync-doctor--wait (what seconds &optional late)
+(defun mailsync-doctor--wait (what seconds)
   "Wait for WHAT, a string, for SECONDS; return a function to call in the end.
-It takes a list of findings, and does nothing if it is too late.  LATE
-is what was found then."
+It takes a list of findings, and does nothing if it is too late."
   (let* ((run mailsync-doctor--run)
-         (over nil)
+         (cell (list what))
          (end (lambda (findings)
-                (unless (or over (not (eq run mailsync-doctor--run)))
-                  (setq over t)
-                  (cancel-timer (alist-get what mailsync-doctor--waiting nil nil
-                                           #'equal))
+                (when (and (eq run mailsync-doctor--run)
+                           (memq cell mailsync-doctor--waiting))
+                  (cancel-timer (cdr cell))
                   (setq mailsync-doctor--waiting
-                        (assoc-delete-all what mailsync-doctor--waiting))
+                        (delq cell mailsync-doctor--waiting))
                   (mailsync-doctor--add findings)
                   (unless mailsync-doctor--waiting
                     (mailsync-doctor--done))
                   (mailsync-doctor--show)))))
-    (push (cons what
-                (run-at-time seconds nil
-                             (lambda ()
-                               (funcall end
-                                        (or late
-                                            (list (mailsync-doctor--finding
-                                                   what "doctor" 'problem
-                                                   (format "no answer within %d \
-seconds" seconds)
-                                                   "press g to examine again")))))))
-          mailsync-doctor--waiting)
+    (setcdr cell (run-at-time
+                  seconds nil
+                  (lambda ()
+                    (funcall end
+                             (list (mailsync-doctor--finding
+                                    what "doctor" 'problem
+                                    (format "no answer within %d seconds" seconds)
+                                    "press g to examine again"))))))
+    (push cell mailsync-doctor--waiting)
     end))
 
 (defun mailsync-doctor--ask (what slot function then &rest args)
@@ -389,25 +394,16 @@ answer, a list of fields of unibyte strings, and returns further findings."
     (nreverse findings)))
 
 (defun mailsync-doctor--examine ()
-  "Have the accounts examined, then the machine."
-  (let ((left (length mailsync-doctor--accounts))
-        (number 0))
-    (when (zerop left)
-      (mailsync-doctor--examine-machine))
-    (dolist (account mailsync-doctor--accounts)
-      (let ((name (car account)))
-        (mailsync-doctor--ask
-         (mailsync-doctor--account name)
-         (format "doctor %d" number)
-         #'mailsync-module--examine
-         (lambda (fields)
-           (prog1 (mailsync-doctor--take fields)
-             (mailsync-doctor--ask-version name)
-             (when (zerop (setq left (1- left)))
-               (mailsync-doctor--examine-machine)
-               (mailsync-doctor--examine-groups))))
-         mailsync-doctor--vector number (mailsync--runtime-directory)))
-      (setq number (1+ number)))))
+  "Have the accounts examined, and then what depends on what they have."
+  (mailsync-doctor--ask
+   "disks" "doctor accounts" #'mailsync-module--examine
+   (lambda (fields)
+     (prog1 (mailsync-doctor--take fields)
+       (mailsync-doctor--examine-machine)
+       (mailsync-doctor--ask-versions)
+       (mailsync-doctor--examine-groups)))
+   ;; If even the configuration cannot be read.
+   (or mailsync-doctor--vector []) (mailsync--runtime-directory)))
 
 (defun mailsync-doctor--examine-machine ()
   "Have the machine examined."
@@ -476,25 +472,25 @@ answer, a list of fields of unibyte strings, and returns further findings."
 
 ;;;; Programs
 
-(defun mailsync-doctor--ask-version (account)
-  "Ask the syncer of ACCOUNT for its version, if it is one that we know."
-  (pcase-dolist (`(,of ,what ,kind ,file ,_) mailsync-doctor--facts)
-    (when (and (equal what "program") (equal of account)
-               (member kind '("mbsync" "offlineimap")))
-      (let* ((file (mailsync-pipe-decode file))
-             (subject (mailsync-doctor--account account)))
-        (mailsync-doctor--process
-         (format "the version of %s (%s)" kind account)
-         (list file "--version")
-         (lambda (output how)
-           (list (mailsync-doctor--version subject kind file output how))))))))
+(defun mailsync-doctor--ask-versions ()
+  "Ask the syncers that we know for their versions, each program once."
+  (pcase-dolist (`(,kind ,file)
+                 (seq-uniq
+                  (cl-loop for (_ what kind file) in mailsync-doctor--facts
+                           when (and (equal what "program")
+                                     (member kind '("mbsync" "offlineimap")))
+                           collect (list kind (mailsync-pipe-decode file)))))
+    (mailsync-doctor--process
+     (format "the version of %s" kind) (list file "--version")
+     (lambda (output how)
+       (list (mailsync-doctor--version kind file output how))))))
 
 (defconst mailsync-doctor--oldest
   '(("mbsync" "1.4" "isync 1.4.4") ("offlineimap" "8.0" "OfflineIMAP 8.0.0"))
   "Syncers, the oldest version that is known to do, and that of our tests.")
 
-(defun mailsync-doctor--version (subject kind file output how)
-  "A finding about the syncer KIND of SUBJECT, whose program is FILE.
+(defun mailsync-doctor--version (kind file output how)
+  "A finding about the syncer KIND, whose program is FILE.
 It printed OUTPUT for its version, and ended as HOW says."
   (pcase-let ((`(,oldest ,tested) (cdr (assoc kind mailsync-doctor--oldest)))
               (version (and (string-match "[0-9]+\\(?:\\.[0-9]+\\)+" output)
@@ -502,18 +498,18 @@ It printed OUTPUT for its version, and ended as HOW says."
     (cond
      ((null version)
       (mailsync-doctor--finding
-       subject "syncer" 'problem
+       kind "syncer" 'problem
        (format "%s does not say its version: %s" file
                (mailsync-doctor--last-line output how))
        (format "run %s --version in a shell, and mend what it says" file)))
      ((version< version oldest)
       (mailsync-doctor--finding
-       subject "syncer" 'note
+       kind "syncer" 'note
        (format "%s is version %s; mailsync is tested with %s" file version tested)
        (format "install a later %s, if a sync goes wrong" kind)))
      (t
       (mailsync-doctor--finding
-       subject "syncer" 'ok (format "%s is version %s" file version))))))
+       kind "syncer" 'ok (format "%s is version %s" file version))))))
 
 (defun mailsync-doctor--last-line (output how)
   "The last line of OUTPUT, or else HOW the process ended."

@@ -45,7 +45,8 @@ pub struct Asked<T> {
     end: Instant,
 }
 
-/// Ask each of these on a thread of its own.  `work` may tell several times; the last counts.
+/// Ask each of these, as many at once as may be.  Who has an answer goes on with another question, so
+/// that one that hangs holds up no other.  `work` may tell several times; the last counts.
 ///
 /// # Errors
 /// When the system gives no thread.
@@ -55,15 +56,23 @@ pub fn ask<Q: Send + 'static, T: Send + 'static>(
 ) -> Result<Asked<T>> {
     let (tell, told) = unbounded();
     let count = questions.len();
-    for (at, question) in questions.into_iter().enumerate() {
+    let (put, questions_left) = unbounded();
+    for question in questions.into_iter().enumerate() {
+        // Its other end is here.
+        let _ = put.send(question);
+    }
+    drop(put);
+    for _ in 0..count {
         let Some(at_work) = AtWork::begin() else {
             break;
         };
-        let (tell, work) = (tell.clone(), work.clone());
+        let (tell, work, questions) = (tell.clone(), work.clone(), questions_left.clone());
         let body = move || {
             let _at_work = at_work;
-            // Nobody may wait any more.
-            work(question, &|answer| drop(tell.send((at, answer))));
+            for (at, question) in questions {
+                // Nobody may wait any more.
+                work(question, &|answer| drop(tell.send((at, answer))));
+            }
         };
         threads::spawn("mailsync-ask", body, |_| {})?;
     }
@@ -101,6 +110,13 @@ mod tests {
         };
         let answers = ask(vec![1, 2, 3], work).unwrap().answers();
         assert_eq!(answers, [Some(2), Some(4), Some(6)]);
+    }
+
+    #[test]
+    fn there_may_be_more_questions_than_threads() {
+        let answers = ask((0..100).collect(), |it: u32, tell| tell(it)).unwrap();
+        let expected: Vec<_> = (0..100).map(Some).collect();
+        assert_eq!(answers.answers(), expected);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::errand::Errand;
 use crate::errand::examine::Examine;
 use crate::listen::place::Place;
 
-/// Examine the account NUMBER, counted from 0, of ACCOUNTS, as `mailsync-module--start' has them.
+/// Examine ACCOUNTS, a vector as for `mailsync-module--start'.
 /// RUNTIME is a directory for locks as unibyte string, or nil.  Nothing is changed.  The answer
 /// comes through the pipe and carries SLOT, a string, and REQUEST, a number; it has six fields for
 /// each finding, [SUBJECT CHECK LEVEL TEXT REMEDY PLACE], or, where LEVEL is \"fact\", for each
@@ -19,15 +19,13 @@ fn examine(
     slot: Vec<u8>,
     request: i64,
     accounts: Vector<'_>,
-    number: i64,
     runtime: Option<Vec<u8>>,
 ) -> Result<Option<bool>> {
     ask(
         slot,
         request,
-        Examine::Account {
+        Examine::Accounts {
             accounts: whole(convert::accounts(accounts))?,
-            number: usize::try_from(number)?,
             runtime: runtime.map(path),
         },
     )

@@ -22,100 +22,123 @@ use crate::syncer::lock::{Key, look};
 use crate::syncer::survey::{Survey, program, survey};
 use crate::syncer::{Order, Program, Scope};
 
-/// Examine one of these accounts.
+/// Examine these accounts.
 ///
 /// # Errors
 /// When the system gives no thread.
 pub fn examine(
     accounts: &[AccountConfig],
-    number: usize,
-    runtime: Option<PathBuf>,
+    runtime: Option<&PathBuf>,
     fs: &MakeFs,
 ) -> Result<Vec<Vec<u8>>> {
-    let Some(account) = accounts.get(number) else {
-        return Ok(Vec::new());
-    };
-    let all: Vec<RootConfig> = accounts.iter().flat_map(|it| it.roots.clone()).collect();
-    let first: usize = accounts.iter().take(number).map(|it| it.roots.len()).sum();
-    let ours = first..first + account.roots.len();
-    // The others only for where they are: the longest root wins.
-    let make = fs.clone();
-    let places = all.iter().map(|root| root.directory.clone()).collect();
-    let places = ask(places, move |it: PathBuf, tell| {
-        tell(make().canonicalize(&it).ok())
-    })?;
-    let places = places.answers();
-    let answered: Vec<bool> = places.iter().map(Option::is_some).collect();
-    let places: Vec<Option<PathBuf>> = places.into_iter().map(Option::flatten).collect();
-    let make = fs.clone();
-    let reals: Vec<PathBuf> = places.iter().flatten().cloned().collect();
-    let others = reals.clone();
-    // Who has not answered is not asked again: that would hang, too.
-    let questions = all
-        .get(ours.clone())
-        .unwrap_or_default()
+    let places = places(accounts, fs)?;
+    let watched: Vec<PathBuf> = places.iter().flatten().flatten().cloned().collect();
+    let mut found = found(accounts, &places, &watched, fs)?.into_iter();
+    let owners = accounts
         .iter()
-        .zip(&answered[ours.clone()]);
-    let questions = questions.map(|(root, answered)| answered.then(|| root.clone()));
-    let found = ask(
-        questions.collect(),
-        move |root: Option<RootConfig>, tell| {
-            if let Some(root) = root {
-                look_at(&*make(), &root, &others, tell);
+        .flat_map(|it| it.roots.iter().map(move |_| it));
+    let shared = |owner: &AccountConfig, real: Option<&PathBuf>| {
+        let others = owners.clone().zip(&places);
+        let others = others.filter(|(other, place)| {
+            real.is_some()
+                && place.as_ref().and_then(Option::as_ref) == real
+                && other.name != owner.name
+        });
+        others.map(|(other, _)| other.name.clone()).collect()
+    };
+    let mut places = places.iter();
+    let facts = accounts.iter().map(|account| {
+        let roots = account.roots.iter().map(|root| {
+            let place = places.next().and_then(Option::as_ref);
+            Root {
+                spelled: root.directory.clone(),
+                layout: root.layout,
+                poll: root.poll,
+                shared: shared(account, place.and_then(Option::as_ref)),
+                found: found.next().flatten().unwrap_or(Found::Silent),
             }
-        },
-    )?;
-    let found = found.answers().into_iter();
-    let shared = |real: Option<&PathBuf>| {
-        let mut names = Vec::new();
-        let owners = accounts
-            .iter()
-            .flat_map(|it| it.roots.iter().map(move |_| it));
-        for (owner, place) in owners.zip(&places) {
-            if real.is_some() && place.as_ref() == real && owner.name != account.name {
-                names.push(owner.name.clone());
-            }
+        });
+        Account {
+            name: account.name.clone(),
+            roots: roots.collect(),
+            process: std::process::id(),
+            watched: watched.clone(),
+            ..Account::default()
         }
-        names
-    };
-    let roots = account.roots.iter().zip(ours).zip(found);
-    let roots = roots.map(|((root, at), found)| Root {
-        spelled: root.directory.clone(),
-        layout: root.layout,
-        poll: root.poll,
-        shared: shared(places.get(at).and_then(Option::as_ref)),
-        found: found.unwrap_or(Found::Silent),
     });
-    let mut facts = Account {
-        name: account.name.clone(),
-        roots: roots.collect(),
-        process: std::process::id(),
-        watched: reals,
-        ..Account::default()
-    };
-    if let Some(sync) = &account.sync {
-        let folders = folders(&facts);
-        let order = order(account, sync);
-        let question = (sync.clone(), order, folders);
-        let syncer = ask(vec![question], |(sync, order, folders), tell| {
-            tell(syncer(&sync, &order, &folders));
-        })?;
-        let key = key(&facts);
-        let lock = ask(vec![(key, runtime)], |(key, runtime), tell| {
-            tell(look::look(&key, runtime.as_deref()));
-        })?;
-        facts.syncer = Some(syncer.answers().remove(0).unwrap_or_else(|| Syncer {
-            called: called(&sync.syncer.program),
-            program: Err(findings::HUNG.to_owned()),
-            survey: Ok(None),
-            silence: None,
-            ignored: Vec::new(),
-        }));
-        facts.lock = lock.answers().remove(0).flatten();
+    let mut facts: Vec<Account> = facts.collect();
+    let questions = accounts.iter().zip(&facts);
+    let questions: Vec<_> = questions
+        .map(|(account, facts)| {
+            let sync = account.sync.clone()?;
+            let order = order(account, &sync);
+            Some((sync, order, folders(facts), key(facts)))
+        })
+        .collect();
+    let asked: Vec<bool> = questions.iter().map(Option::is_some).collect();
+    let runtime = runtime.cloned();
+    let syncers = ask(questions, move |question, tell| {
+        if let Some((sync, order, folders, key)) = question {
+            let lock = look::look(&key, runtime.as_deref());
+            tell((lock, None));
+            tell((lock, Some(syncer(&sync, &order, &folders))));
+        }
+    })?;
+    let syncers = syncers.answers().into_iter().zip(asked);
+    for ((facts, account), (answer, asked)) in facts.iter_mut().zip(accounts).zip(syncers) {
+        let (lock, syncer) = answer.unwrap_or_default();
+        facts.lock = lock;
+        facts.syncer = syncer.or_else(|| {
+            let sync = account.sync.as_ref().filter(|_| asked)?;
+            Some(hung(&sync.syncer.program))
+        });
     }
-    let mut answer = fields(findings::account(&facts));
-    answer.extend(for_lisp(&facts));
+    let findings = facts.iter().flat_map(findings::account).collect();
+    let mut answer = fields(findings);
+    answer.extend(facts.iter().flat_map(for_lisp));
     Ok(answer)
+}
+
+/// The truenames of all roots: `None` where one has not answered, `Some(None)` where there is none.
+fn places(accounts: &[AccountConfig], fs: &MakeFs) -> Result<Vec<Option<Option<PathBuf>>>> {
+    let make = fs.clone();
+    let all = accounts.iter().flat_map(|it| &it.roots);
+    let all = all.map(|root| root.directory.clone()).collect();
+    let places = ask(all, move |it: PathBuf, tell| {
+        tell(make().canonicalize(&it).ok());
+    })?;
+    Ok(places.answers())
+}
+
+/// How all roots are; the longest wins where they nest.
+fn found(
+    accounts: &[AccountConfig],
+    places: &[Option<Option<PathBuf>>],
+    watched: &[PathBuf],
+    fs: &MakeFs,
+) -> Result<Vec<Option<Found>>> {
+    let make = fs.clone();
+    let watched = watched.to_vec();
+    let all = accounts.iter().flat_map(|it| &it.roots).zip(places);
+    // Who has not answered is not asked again: that would hang, too.
+    let all = all.map(|(root, place)| place.is_some().then(|| root.clone()));
+    let found = ask(all.collect(), move |root: Option<RootConfig>, tell| {
+        if let Some(root) = root {
+            look_at(&*make(), &root, &watched, tell);
+        }
+    })?;
+    Ok(found.answers())
+}
+
+/// A syncer whose configuration is on a disk that does not answer.
+fn hung(program: &Program) -> Syncer {
+    Syncer {
+        called: called(program),
+        program: Err(findings::HUNG.to_owned()),
+        survey: Ok(None),
+        silence: None,
+        ignored: Vec::new(),
+    }
 }
 
 /// What Lisp itself is to judge: the folders, the syncer's program, and how much is to be watched.

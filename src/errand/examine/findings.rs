@@ -471,12 +471,23 @@ pub fn machine(facts: &Machine) -> Vec<Finding> {
     let mut report = Report::new("this machine");
     let watches = raise_inotify(Inotify::Watches);
     let instances = raise_inotify(Inotify::Instances);
-    limit(&mut report, facts.watches, "watched directories", &watches);
-    limit(&mut report, facts.instances, "watchers", &instances);
+    let directories = ("watched directory", "watched directories");
+    limit(&mut report, facts.watches, directories, &watches);
+    limit(
+        &mut report,
+        facts.instances,
+        ("watcher", "watchers"),
+        &instances,
+    );
     let files = facts
         .files
         .map_or_else(String::new, |it| raise_files(it.most));
-    limit(&mut report, facts.files, "open files", &files);
+    limit(
+        &mut report,
+        facts.files,
+        ("open file", "open files"),
+        &files,
+    );
     told(&mut report, &facts.support);
     runtime(&mut report, facts);
     if let Some(socket) = &facts.listen {
@@ -485,12 +496,13 @@ pub fn machine(facts: &Machine) -> Vec<Finding> {
     report.findings
 }
 
-fn limit(report: &mut Report, limit: Option<Limit>, of: &str, remedy: &str) {
+fn limit(report: &mut Report, limit: Option<Limit>, (one, more): (&str, &str), remedy: &str) {
     let Some(Limit { most, used, needed }) = limit else {
         return;
     };
     let free = most.saturating_sub(used);
-    let text = format!("{needed} {of} are needed; {most} are allowed, {used} of them in use");
+    let of = if needed == 1 { one } else { more };
+    let text = format!("{needed} {of} needed; {most} allowed, {used} of them in use already");
     if needed > free {
         let text = format!("{text}: what does not fit is looked at from time to time");
         report.say("limits", Level::Problem, text, remedy, "");

@@ -3,8 +3,8 @@
 //! Nothing is changed: no file is made, locked or written, no server is asked for anything but a
 //! connection, and that only if Lisp says so, which asks the user.
 //!
-//! - [`account`]: the roots of an account, its syncer and its locks.  Each root is looked at on a
-//!   thread of its own with an end to the waiting: a mount that is dead costs a line, not the report.
+//! - [`account`]: the roots of the accounts, their syncers and locks.  No look waits for another, and
+//!   there is an end to the waiting: a mount that is dead costs a line, not the report.
 //! - [`machine`]: limits of the kernel, and what the kernel tells.
 //! - [`reach`]: whether a server takes a connection.
 //! - [`facts`]: what those have found.
@@ -30,12 +30,10 @@ use crate::listen::place::Place;
 /// What is examined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Examine {
-    /// An account: which of them, since they share maildirs.
-    Account {
+    /// The accounts.
+    Accounts {
         /// All that are configured.
         accounts: Vec<AccountConfig>,
-        /// Which one.
-        number: usize,
         /// Where locks are.
         runtime: Option<PathBuf>,
     },
@@ -66,11 +64,9 @@ impl Examine {
     /// When the system gives no thread.
     pub fn run(self, fs: &MakeFs) -> Result<Vec<Vec<u8>>> {
         match self {
-            Examine::Account {
-                accounts,
-                number,
-                runtime,
-            } => account::examine(&accounts, number, runtime, fs),
+            Examine::Accounts { accounts, runtime } => {
+                account::examine(&accounts, runtime.as_ref(), fs)
+            }
             Examine::Machine {
                 watches,
                 watchers,

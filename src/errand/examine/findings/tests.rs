@@ -325,10 +325,6 @@ fn a_syncer_and_its_configuration() {
     let waits: Expected = ("time-outs", OK, "mbsync waits at most 20 s", "", "");
     let offline_ok: Expected = (file, OK, "offlineimap syncs 2", "", "");
     let offline_waits: Expected = ("time-outs", OK, "offlineimap waits at most", "", "");
-    let names = |names: &[&str]| -> Vec<Vec<u8>> {
-        names.iter().map(|it| it.as_bytes().to_vec()).collect()
-    };
-    let _ = names;
     let table: [(&str, Change, Vec<Expected>); 17] = [
         ("mbsync", |_, _| {}, vec![ok, waits]),
         (
@@ -542,7 +538,7 @@ fn limits() {
         (
             limit(100, 20, 10),
             OK,
-            "10 watched directories are needed; 100 are allowed, 20",
+            "10 watched directories needed; 100 allowed, 20",
         ),
         (limit(100, 20, 64), OK, "64"),
         (limit(100, 20, 65), WARNING, "65"),
@@ -583,8 +579,14 @@ fn limits() {
         ..Machine::default()
     };
     let expected = [
-        ("limits", PROBLEM, "1 watchers", "max_user_instances", ""),
-        ("limits", PROBLEM, "1 open files", "ulimit -n", ""),
+        (
+            "limits",
+            PROBLEM,
+            "1 watcher needed",
+            "max_user_instances",
+            "",
+        ),
+        ("limits", PROBLEM, "1 open file needed", "ulimit -n", ""),
         ("XDG_RUNTIME_DIR", OK, "", "", ""),
     ];
     expect("others", &machine(&facts), &expected);
