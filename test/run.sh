@@ -69,6 +69,8 @@ for program in "${emacsen[@]}"; do
         done
         begin "several frames, topics, a new folder, $name" \
             env EMACS="$program" timeout -k 10 120 test/e2e.sh nnmaildir frames
+        begin "the screen of the doctor, $name" \
+            env EMACS="$program" timeout -k 10 120 test/doctor.sh
     fi
 done
 settle
