@@ -294,10 +294,12 @@ One that signals stops no other."
   "Have an engine that can be asked; return nil where there can be none.
 Where mailsync is off, one that watches nothing will do."
   (condition-case err
-      (progn
-        (unless mailsync--running
-          (mailsync--start-alone)
-          (push 'doctor mailsync-sync--alone))
+      (let ((alone (not mailsync--running)))
+        (when alone
+          (mailsync--start-alone))
+        ;; Whoever else needs it meanwhile does not end it under us, nor we it.
+        (when (or alone mailsync-sync--alone)
+          (cl-pushnew 'doctor mailsync-sync--alone))
         t)
     (error
      ;; What is wrong with the module itself was found already.
@@ -528,6 +530,11 @@ is to be read from its standard input, which stays open."
                    (if (plist-get options :discard) length output)))
          (process nil)
          (end nil)
+         ;; What it complains of is no password.
+         (complaints (and (plist-get options :discard)
+                          (make-pipe-process :name "mailsync-doctor" :buffer nil
+                                             :noquery t :filter #'ignore
+                                             :sentinel #'ignore)))
          (late (lambda ()
                  (if (plist-get options :lives)
                      (funcall then (funcall result) "running")
@@ -540,6 +547,7 @@ is to be read from its standard input, which stays open."
                 (make-process
                  :name "mailsync-doctor" :buffer nil :command command
                  :connection-type 'pipe :noquery t :coding 'utf-8-unix
+                 :stderr complaints
                  :filter (lambda (_ text)
                            (setq length (+ length (length (string-trim text))))
                            (unless (plist-get options :discard)
@@ -550,6 +558,7 @@ is to be read from its standard input, which stays open."
                  :sentinel (lambda (process how)
                              (when (and end (memq (process-status process)
                                                   '(exit signal)))
+                               (when complaints (delete-process complaints))
                                (funcall end (funcall then (funcall result)
                                                      how))))))
           (unless (plist-get options :open)
@@ -561,6 +570,7 @@ is to be read from its standard input, which stays open."
                            (funcall end (funcall late))
                            (delete-process process)))))
       (error
+       (when complaints (delete-process complaints))
        (mailsync-doctor--add (funcall then (if (plist-get options :discard) 0 "")
                                       (error-message-string err)))))))
 

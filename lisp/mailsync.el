@@ -124,6 +124,7 @@ is told."
 ;;;; Declarations
 
 ;; Where no package manager does it.
+(autoload 'mailsync-doctor "mailsync-doctor" nil t)
 (autoload 'mailsync-notify-desktop "mailsync-notify")
 (autoload 'mailsync-notify-echo "mailsync-notify")
 

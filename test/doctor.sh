@@ -22,6 +22,7 @@ trap 'exit 143' TERM INT
 
 screen() { tmux -S "$work/tmux" capture-pane -p; }
 on_screen() { screen | grep -qE -- "$1"; }
+gone() { ! tmux -S "$work/tmux" has-session 2>/dev/null; }
 keys() { tmux -S "$work/tmux" send-keys "$@"; }
 snapshot() { find "$work/home" -printf '%p %y %m %s %T@ %l\n' | sort; }
 
@@ -60,7 +61,6 @@ for size in 80x24 200x50; do
         --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil
                       auto-save-default nil inhibit-startup-screen t)' \
         -L "$lisp" --eval "(require 'mailsync)" --eval "(setq mailsync-accounts '$accounts)" \
-        --eval '(autoload (quote mailsync-doctor) "mailsync-doctor" nil t)' \
         --eval '(run-with-timer 0 nil (lambda () (mailsync-doctor) (delete-other-windows)))'
     wait_for 30 'the doctor is done' on_screen 'That is all\.'
     wait_for 10 'the echo area is quiet' on_screen '^1 problem, 1 warning'
@@ -92,7 +92,7 @@ for size in 80x24 200x50; do
     wait_for 10 'it asks for the password, too' on_screen 'Look for the password of me'
     keys n
     keys C-x C-c
-    wait_for 20 'Emacs ends' eval '! tmux -S "$work/tmux" has-session 2>/dev/null'
+    wait_for 20 'Emacs ends' gone
 done
 after=$(snapshot)
 diff <(echo "$before") <(echo "$after") || fail "something was changed"
