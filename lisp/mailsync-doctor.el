@@ -55,6 +55,9 @@ The module itself gives up on disks much earlier.")
 (defvar mailsync-doctor--facts nil
   "What the module told Lisp to judge: lists (ACCOUNT WHAT ONE TWO THREE).")
 
+(defvar mailsync-doctor--tries 0
+  "How many servers were tried.")
+
 (defvar mailsync-doctor--index-ours nil
   "Non-nil if what is known of Gnus's groups was found out for the doctor.")
 
@@ -529,7 +532,7 @@ is to be read from its standard input, which stays open."
          (result (lambda ()
                    (if (plist-get options :discard) length output)))
          (process nil)
-         (end nil)
+         (end (mailsync-doctor--wait what mailsync-doctor--patience))
          ;; What it complains of is no password.
          (complaints (and (plist-get options :discard)
                           (make-pipe-process :name "mailsync-doctor" :buffer nil
@@ -556,14 +559,13 @@ is to be read from its standard input, which stays open."
                                            0 (min 4000 (+ (length output)
                                                           (length text)))))))
                  :sentinel (lambda (process how)
-                             (when (and end (memq (process-status process)
-                                                  '(exit signal)))
+                             (when (memq (process-status process) '(exit signal))
                                (when complaints (delete-process complaints))
                                (funcall end (funcall then (funcall result)
                                                      how))))))
           (unless (plist-get options :open)
-            (process-send-eof process))
-          (setq end (mailsync-doctor--wait what mailsync-doctor--patience))
+            ;; It may have ended already.
+            (ignore-errors (process-send-eof process)))
           (run-at-time mailsync-doctor--process-patience nil
                        (lambda ()
                          (when (process-live-p process)
@@ -571,8 +573,8 @@ is to be read from its standard input, which stays open."
                            (delete-process process)))))
       (error
        (when complaints (delete-process complaints))
-       (mailsync-doctor--add (funcall then (if (plist-get options :discard) 0 "")
-                                      (error-message-string err)))))))
+       (funcall end (funcall then (funcall result)
+                             (error-message-string err)))))))
 
 ;;;; Servers and passwords, which are tried when the user says so
 
@@ -646,7 +648,7 @@ Passwords are looked for, never shown or kept; to a server nothing is said."
            (mailsync-doctor--engine))
       (mailsync-doctor--tried subject)
       (mailsync-doctor--ask
-       (format "server %s" host) (format "doctor reach %s %d" host port)
+       (format "server %s" host) (format "doctor reach %d" (cl-incf mailsync-doctor--tries))
        #'mailsync-module--reach #'mailsync-doctor--take
        (mailsync-pipe-encode-text host) port)))
     (cond

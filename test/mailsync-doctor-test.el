@@ -14,6 +14,7 @@
 (require 'mailsync-test-helper)
 (require 'mailsync-doctor)
 
+(defvar auth-sources)
 (defvar gnus-demon-handlers)
 
 ;;;; Helpers
@@ -678,6 +679,8 @@ sys.stdin.read()")
              `("server" problem "ended: away" "in a shell" ,doctor-test-accounts)
              '("server" ok "sleep 1000 runs" nil ""))
             (should (file-exists-p ran))
+            (should-not (seq-find (lambda (finding) (equal (nth 1 finding) "doctor"))
+                                  mailsync-doctor--findings))
             (should-not (string-match-p "s3cret" (mailsync-doctor--report)))
             (should-not (seq-find (lambda (finding)
                                     (string-match-p "was not tried" (nth 3 finding)))
