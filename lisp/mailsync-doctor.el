@@ -156,6 +156,7 @@ comes, problems first."
 passwords, \\[mailsync-doctor-copy] copies.")
                 "\n\n")
         (mapc #'mailsync-doctor--insert (mailsync-doctor--sorted))
+        (set-buffer-modified-p nil)
         (goto-char (or (and here (mailsync-doctor--position here))
                        (progn (goto-char (point-min))
                               (forward-line (1- line))

@@ -72,7 +72,7 @@ for size in 80x24 200x50; do
         *) fail "at $size this line begins otherwise: $line" ;;
         esac
     done
-    on_screen '^problem  account "old", directory: there is no directory ~/a-disk' || fail "the problem is not there"
+    on_screen '^problem  account "old", directory: there is no directory' || fail "the problem is not there"
     on_screen '^warning  account "work", time-outs: mbsync waits for ever' || fail "the warning is not there"
     on_screen '^         Do: write Timeout 20 there, in ~/\.mbsyncrc' || fail "what to do is not there"
     ! on_screen '[\\$]$' || fail "a line goes on where it cannot be read"
@@ -80,7 +80,7 @@ for size in 80x24 200x50; do
     [ -z "${SCREENS:-}" ] || screen >"$SCREENS/$size"
     # To the warning, and to the file that it is about.
     keys n n Enter
-    wait_for 10 'the file where it is mended' on_screen '^Timeout 0'
+    wait_for 10 'the file where it is mended' on_screen '(^|[|])Timeout 0'
     keys C-x 0
     keys g
     wait_for 30 'the doctor is done again' on_screen 'That is all\.'
