@@ -24,7 +24,8 @@ screen() { tmux -S "$work/tmux" capture-pane -p; }
 on_screen() { screen | grep -qE -- "$1"; }
 gone() { ! tmux -S "$work/tmux" has-session 2>/dev/null; }
 keys() { tmux -S "$work/tmux" send-keys "$@"; }
-snapshot() { find "$work/home" -printf '%p %y %m %s %T@ %l\n' | sort; }
+# But for what Emacs itself keeps.
+snapshot() { find "$work/home" -path '*/.config' -prune -o -printf '%p %y %m %s %T@ %l\n' | sort; }
 
 mkdir -p "$work/home/.config/emacs" "$work/home/run"
 chmod 700 "$work/home/run"
