@@ -154,24 +154,17 @@ mailsync-module-compile" "command mailsync-module-compile")))))
 
 (defun mailsync-doctor--names ()
   "Variables whose names begin as our options do, but for internal ones."
-  (let (names)
-    (mapatoms (lambda (symbol)
-                (let ((name (symbol-name symbol)))
-                  (when (and (string-prefix-p "mailsync-" name)
-                             (not (string-search "--" name))
-                             (boundp symbol)
-                             (not (mailsync-doctor--indirect-p symbol)))
-                    (push symbol names)))))
-    (sort names #'string<)))
-
-(defun mailsync-doctor--indirect-p (symbol)
-  "Non-nil if the variable SYMBOL is another name of some other."
-  (not (eq symbol (indirect-variable symbol))))
+  (let ((names (all-completions "mailsync-" obarray #'boundp)))
+    (seq-filter (lambda (symbol)
+                  ;; Not another name of some other one.
+                  (eq symbol (indirect-variable symbol)))
+                (mapcar #'intern
+                        (sort (seq-remove (lambda (name) (string-search "--" name))
+                                          names)
+                              #'string<)))))
 
 (defun mailsync-doctor-check-options ()
   "Findings about options whose values or names are not right."
-  ;; What hooks and other types of options are.
-  (require 'cus-edit)
   (let ((findings
          (delq nil (mapcar #'mailsync-doctor--option (mailsync-doctor--names)))))
     (or findings

@@ -368,6 +368,8 @@ answer, a list of fields of unibyte strings, and returns further findings."
                  ;; A mistake in what we ask is no end of the engine.
                  (condition-case err
                      (apply function args)
+                   (void-function
+                    (funcall end (list (mailsync-doctor--old-module))))
                    (error
                     (funcall end (list (mailsync-doctor--finding
                                         what "doctor" 'problem
@@ -380,6 +382,13 @@ answer, a list of fields of unibyte strings, and returns further findings."
        (funcall end (list (mailsync-doctor--finding
                            what "doctor" 'problem (error-message-string err)
                            "report this")))))))
+
+(defun mailsync-doctor--old-module ()
+  "A finding that the module cannot be asked, whatever version it says it is."
+  (mailsync-doctor--finding
+   "mailsync" "module" 'problem "the module that runs is older than the Lisp files"
+   "M-x mailsync-module-compile, then restart Emacs"
+   "command mailsync-module-compile"))
 
 (defun mailsync-doctor--take (fields)
   "The findings in FIELDS, an answer of the module's; keep the facts."
@@ -422,13 +431,8 @@ answer, a list of fields of unibyte strings, and returns further findings."
      "this machine" "doctor machine" #'mailsync-module--examine-machine
      #'mailsync-doctor--take
      watches watchers
-     (pcase mailsync-listen
-       ('nil nil)
-       ('t "")
-       ((and (pred stringp)
-             (guard (not (equal mailsync-listen "")))
-             (guard (not (file-remote-p mailsync-listen))))
-        (mailsync-pipe-encode (expand-file-name mailsync-listen))))
+     (let ((place (mailsync--listen-place)))
+       (and (not (eq place 'wrong)) place))
      (mailsync--runtime-directory))))
 
 ;;;; Groups

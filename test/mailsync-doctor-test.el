@@ -691,6 +691,49 @@ sys.stdin.read()")
                                   (process-list))))
         (delete-process server)))))
 
+(ert-deftest doctor-test-an-older-module ()
+  "A module that cannot be asked, of the same version, is said so."
+  (doctor-test-with
+    (cl-letf (((symbol-function 'mailsync-module--examine) nil))
+      (doctor-test-should (doctor-test-run)
+                          '("module" problem "older than the Lisp files"
+                            "restart Emacs" "command mailsync-module-compile")))))
+
+(ert-deftest doctor-test-manual ()
+  "Each word of a finding is in the manual's table, and nothing else is."
+  (let* ((root (locate-dominating-file
+                (or (locate-library "mailsync-doctor-test") default-directory)
+                "README.org"))
+         (words (lambda (regexp &rest files)
+                  (let (found)
+                    (dolist (file files (seq-uniq (sort found #'string<)))
+                      (with-temp-buffer
+                        (insert-file-contents (expand-file-name file root))
+                        (while (re-search-forward regexp nil t)
+                          (push (match-string 1) found)))))))
+         (table (with-temp-buffer
+                  (insert-file-contents (expand-file-name "README.org" root))
+                  (search-forward "| Word ")
+                  (let ((end (save-excursion (re-search-forward "^$") (point)))
+                        found)
+                    (while (re-search-forward "^| \\(=[^|]+=\\)" end t)
+                      (setq found (append found (split-string (match-string 1)
+                                                              "=\\(, \\)?" t))))
+                    (sort found #'string<)))))
+    (should (equal table
+                   (sort (seq-uniq
+                          (append
+                           (funcall words "\\(?:say\\|ok\\)(\\s-*\"\\([^\"]+\\)\""
+                                    "src/errand/examine/findings.rs")
+                           (funcall words "check = \"\\([^\"]+\\)\""
+                                    "src/errand/examine/findings.rs")
+                           (funcall words "\"\\([^\"]+\\)\" '\\(?:ok\\|note\\|warning\\|problem\\)\\_>"
+                                    "lisp/mailsync-doctor.el"
+                                    "lisp/mailsync-doctor-checks.el")
+                           ;; Whose levels are found out.
+                           '("module" "state")))
+                         #'string<)))))
+
 ;;;; The buffer
 
 (ert-deftest doctor-test-buffer ()
