@@ -37,6 +37,11 @@ The module itself gives up on disks much earlier.")
 (defconst mailsync-doctor--process-patience 10
   "How long a program that is tried may take, in seconds.")
 
+(defvar mailsync-doctor-proposal-function nil
+  "Function that finds out which accounts the user could have, or nil.
+It is called with a function, which it calls later with a list as
+`mailsync-accounts' is, and must return at once.")
+
 (defvar mailsync-doctor--run nil
   "A fresh cons for each run; what belongs to an earlier one is dropped.")
 
@@ -273,8 +278,20 @@ There is no password in them; names of folders and servers are."
   (mailsync-doctor--check #'mailsync-doctor-check-demon)
   (mailsync-doctor--check #'mailsync-doctor--untried)
   (when (mailsync-doctor--engine)
-    (mailsync-doctor--examine))
+    (mailsync-doctor--examine)
+    (when mailsync-doctor-proposal-function
+      (mailsync-doctor--check #'mailsync-doctor--discover)))
   (mailsync-doctor--show))
+
+(defun mailsync-doctor--discover ()
+  "Compare the accounts with those that the user could have."
+  (let ((end (mailsync-doctor--wait "discovery" mailsync-doctor--patience))
+        (accounts mailsync-doctor--accounts))
+    (funcall mailsync-doctor-proposal-function
+             (lambda (proposed)
+               (funcall end (mailsync-doctor-against-discovery accounts
+                                                               proposed)))))
+  nil)
 
 (defun mailsync-doctor--check (function &rest args)
   "Add the findings that FUNCTION returns, called with ARGS.

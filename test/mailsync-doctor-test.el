@@ -607,7 +607,12 @@ sys.stdin.read()")
     (doctor-test-should
      (mailsync-doctor-against-discovery accounts '(("x" :maildir ("/b" "/c"))))
      `("discovery" note "/c would be an account \"x\"" "add it"
-       ,doctor-test-accounts))))
+       ,doctor-test-accounts)))
+  (doctor-test-with
+    (let ((mailsync-doctor-proposal-function
+           (lambda (then) (run-at-time 0 nil then '(("x" :maildir "/c"))))))
+      (doctor-test-should (doctor-test-run)
+                          '("discovery" note "/c would be" "add it" nil)))))
 
 (ert-deftest doctor-test-a-check-that-fails-stops-no-other ()
   "It is a finding, to be reported."
