@@ -31,7 +31,8 @@
 ;; too.
 
 ;; A look at the flags lists cur/ once for each flag.  There it is helped by
-;; one list for all of them.
+;; one list for all of them.  What comes between the scan and the look has
+;; flags that are seen too early: the next look is told an untrue time.
 
 ;;; Code:
 
@@ -367,8 +368,27 @@ Return non-nil if there are more."
                 (mailsync-gnus--with-cur-handler
                  (mailsync-gnus--make-maildir :group group :whole t))
               file-name-handler-alist)))
-      (prog1 (funcall function)
-        (remhash group mailsync-gnus--doubted)))))
+      (let ((racy (mailsync-gnus--racy-p group method)))
+        (prog1 (funcall function)
+          (if racy
+              (puthash group t mailsync-gnus--doubted)
+            (remhash group mailsync-gnus--doubted)))))))
+
+(defconst mailsync-gnus--clock-step 0.02
+  "Two changes of cur/ in so many seconds may have the same time.
+On Linux that has the resolution of the kernel's clock, 1 to 10 ms.")
+
+(defun mailsync-gnus--racy-p (group method)
+  "Non-nil if a look at GROUP of METHOD may miss the flags of a message.
+nnmaildir ignores those of a message that has come since the scan,
+and when a later scan has taken that in it would not look again, for
+it has seen that modification of cur/."
+  (let ((directory (mailsync-gnus--nnmaildir-directory group method))
+        (known (gethash group mailsync-gnus--known)))
+    (or (null directory) (null known)
+        (let ((modified (mailsync-gnus--modified (concat directory "/cur"))))
+          (or (not (equal modified (mailsync-gnus--cur-modified known)))
+              (time-less-p (time-since mailsync-gnus--clock-step) modified))))))
 
 (defun mailsync-gnus--flag-looked-for (match)
   "The flag whose messages MATCH matches, nil if it is something else."

@@ -248,6 +248,22 @@ Call this before a check."
         (should (= (fixture-unread group) (+ before 113 (- i 6999)))))
       (should (zerop (hash-table-count mailsync-gnus--ahead))))))
 
+(ert-deftest mailsync-gnus-maildir-test-between ()
+  "A message that comes read between the scan and the look at the flags is read."
+  (mailsync-gnus-maildir-test--with
+    (advice-add 'mailsync-gnus--look-at-flags :before
+                (lambda (&rest _)
+                  (advice-remove 'mailsync-gnus--look-at-flags 'put)
+                  (mailsync-gnus-maildir-test--put "6000.between:2,S"))
+                '((name . put)))
+    (mailsync-gnus-maildir-test--look-in-full)
+    (should-not (advice-member-p 'put 'mailsync-gnus--look-at-flags))
+    (should (= before (fixture-unread group)))
+    ;; It is counted first, and its flags are looked at later.
+    (mailsync-gnus-maildir-test--arrived)
+    (mailsync-gnus-maildir-test--look-in-full)
+    (should (= before (fixture-unread group)))))
+
 (ert-deftest mailsync-gnus-maildir-test-flags ()
   "All flags are found in one list of cur/, just as nnmaildir finds them."
   (mailsync-gnus-maildir-test--with
