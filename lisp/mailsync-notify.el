@@ -127,6 +127,7 @@ The function is called with a digest.")
 (defvar gnus-group-buffer)
 (defvar gnus-newsrc-hashtb)
 (defvar isearch-mode)
+(defvar mailsync-gnus-update-summary)
 (defvar mailsync-new-mail-functions)
 
 (declare-function dbus-call-method-asynchronously "dbus"
@@ -135,6 +136,7 @@ The function is called with a digest.")
 (declare-function dbus-event-serial-number "dbus" (event))
 (declare-function dbus-init-bus "dbus" (bus &optional private))
 (declare-function gnus-alive-p "gnus-util" ())
+(declare-function gnus-summary-buffer-name "gnus-sum" (group))
 (declare-function url-unhex-string "url-util" (str &optional allow-newlines))
 (declare-function gnus-group-jump-to-group "gnus-group" (group &optional prompt))
 (declare-function gnus-group-read-group "gnus-group"
@@ -418,17 +420,39 @@ If it is in use, do so later; TRIES is how often that was so."
         (mailsync-notify--put-off #'mailsync-notify--echo digest
                                   (min 10 (* 1.5 (expt 2 (min tries 3))))
                                   tries))
-    (let* ((digest (if (and (current-message)
-                            (equal (current-message)
-                                   (car mailsync-notify--echoed)))
+    (let* ((news (mailsync-notify--out-of-sight digest))
+           (grown (and (current-message)
+                       (equal (current-message)
+                              (car mailsync-notify--echoed))))
+           (digest (if grown
                        (mailsync-notify--merge (cdr mailsync-notify--echoed)
-                                               digest)
-                     digest))
-           (text (mailsync-notify--echo-text
-                  digest (1- (frame-width)))))
-      (setq mailsync-notify--in-the-way nil
-            mailsync-notify--echoed (cons text digest))
-      (message "%s" text))))
+                                               news)
+                     news))
+           (width (1- (frame-width)))
+           (text (mailsync-notify--echo-text digest width)))
+      (setq mailsync-notify--in-the-way nil)
+      (unless (mailsync-notify--empty-p news)
+        (setq mailsync-notify--echoed (cons text digest))
+        (if (not grown)
+            (message "%s" text)
+          ;; In *Messages* each message is told once.
+          (let ((inhibit-message t))
+            (message "%s" (mailsync-notify--echo-text news width)))
+          (let ((message-log-max nil))
+            (message "%s" text)))))))
+
+(defun mailsync-notify--out-of-sight (digest)
+  "What in DIGEST the user does not see coming.
+Into a *Summary* that is to be seen it comes by itself, or that says so."
+  (if (not (bound-and-true-p mailsync-gnus-update-summary))
+      digest
+    (let ((rest (mailsync-notify--make-digest
+                 :more (mailsync-notify--digest-more digest))))
+      (pcase-dolist (`(,group ,count . ,messages)
+                     (mailsync-notify--digest-groups digest))
+        (unless (get-buffer-window (gnus-summary-buffer-name group) 'visible)
+          (mailsync-notify--add rest group count messages)))
+      rest)))
 
 ;;;###autoload
 (defun mailsync-notify-echo (_account changes)
