@@ -11,7 +11,7 @@
 ;;; Code:
 
 (require 'mailsync-gnus-test-helper)
-(require 'mailsync-notify)
+(require 'mailsync-notify-desktop)
 (require 'nnvirtual)
 
 ;;;; What is news: a table of events
@@ -1111,7 +1111,7 @@ second one types a string."
          (library (file-name-directory (locate-library "mailsync-notify")))
          (process nil))
     (with-temp-file init
-      (dolist (form `((require 'mailsync-notify)
+      (dolist (form `((require 'mailsync-notify-desktop)
                       (defvar terminal-opened nil)
                       (defun terminal-poll ()
                         (when (file-exists-p ,command)
