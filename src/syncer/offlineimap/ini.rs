@@ -237,7 +237,7 @@ host : example.org
             assert_eq!(ini.has(section), exists, "{section}");
         }
         assert_eq!(ini.line("general"), 4);
-        assert_eq!(ini.line("Account x"), 25);
+        assert_eq!(ini.line("Account x"), 26);
         assert_eq!(ini.line("none"), 0);
         assert_eq!(ini.named("Account "), ["x"]);
         assert_eq!(ini.named("Repository "), ["a [b]"]);
