@@ -124,7 +124,7 @@ to replace that.")
               (if (plist-get proposal :syncer) "or " "choose ")
               ":syncer " (mailsync-setup--print choice)))
     (when (plist-get remote :host)
-      (insert "\n" aside "to have the server say what changes (it is asked for then):"
+      (insert "\n" aside "to be told by the server what changes (only then is it contacted):"
               "\n" aside ":remote "
               (mailsync-setup--print (cons 'imap remote))))
     (insert (if (or (plist-get proposal :choices) (plist-get remote :host))

@@ -84,7 +84,10 @@ fn line(proposal: &Proposal, home: &Path) -> String {
     };
     for directory in &proposal.maildirs {
         let below = directory.strip_prefix(home).unwrap_or(directory);
-        let below = below.as_os_str().as_bytes();
+        let below = match below.as_os_str().as_bytes() {
+            b"" => b".",
+            below => below,
+        };
         let _ = write!(line, " {}", below.escape_ascii());
     }
     let form = |syncer: &Syncer| match &syncer.target {
@@ -389,6 +392,7 @@ fn mbsync_configurations() {
             says: &[
                 "~/l is left out: it is not there yet",
                 "~ is left out: your home directory is in it",
+                "~ is where store m begins, whose Path has no slash at its end",
                 "~/n is left out: it holds no folder yet",
             ],
             ..Case::default()

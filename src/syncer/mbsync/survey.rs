@@ -139,7 +139,13 @@ fn places(config: &Config, member: &Member<'_>, store: &Store, side: &Side) -> V
                 path([root, level].concat()),
                 format!("what channels have in the Path of store {name}"),
             )),
-            None => found.push(place(directory, format!("the Path of store {name}"))),
+            None if root.ends_with(b"/") => {
+                found.push(place(directory, format!("the Path of store {name}")));
+            }
+            None => found.push(place(
+                directory,
+                format!("where store {name} begins, whose Path has no slash at its end"),
+            )),
         }
     }
     if takes_inbox && !inside {
