@@ -221,7 +221,9 @@ answer; until then there is what there is without looking")
                              (car found)))
          (accounts (mapcar #'mailsync-discover-account usable)))
     (unless mailsync-accounts
-      (mailsync-discover--tell found usable)
+      (if found
+          (mailsync-discover--tell found usable)
+        (mailsync-log-add 'warning "no accounts could be looked for"))
       (mailsync--discovered accounts))))
 
 (defun mailsync-discover--tell (found usable)

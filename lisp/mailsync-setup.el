@@ -56,6 +56,10 @@ The configurations of mbsync, OfflineIMAP and Gnus say that, and what
 directories are there.  No server is asked.  Nothing is written before you
 say so in the buffer that is shown."
   (interactive)
+  (when-let* ((buffer (get-buffer mailsync-setup--buffer)))
+    (unless (or (not (buffer-modified-p buffer))
+                (yes-or-no-p "Forget what you have changed in the form? "))
+      (user-error "Nothing was changed")))
   (let ((alone (not mailsync--running)))
     (when alone
       (mailsync--start-alone))
@@ -78,7 +82,10 @@ says why")
       (mailsync-setup--insert (car found) (cdr found))
       (goto-char (point-min))
       (set-buffer-modified-p nil)
-      (pop-to-buffer (current-buffer)))))
+      ;; Somebody may be answering a question by now.
+      (if (zerop (minibuffer-depth))
+          (pop-to-buffer (current-buffer))
+        (display-buffer (current-buffer))))))
 
 (defun mailsync-setup--insert (proposals remarks)
   "Insert the form that PROPOSALS make, with REMARKS."

@@ -243,7 +243,8 @@ the user has not asked for it: what was said is not said again."
         (mailsync--listen)
         (mailsync-log-add 'info "configured anew: %s"
                           (mapconcat #'car accounts ", "))
-        (unless (or quietly mailsync-accounts)
+        (when (or (eq mailsync-accounts--discovered 'looking)
+                  (not (or quietly mailsync-accounts)))
           (mailsync-discover-begin))
         t))))
 

@@ -229,6 +229,43 @@ remoterepository = r\n[Repository l]\ntype = Maildir\nlocalfolders = ~/one\n\
   (should (consp mailsync-accounts--discovered))
   mailsync-accounts--discovered)
 
+(ert-deftest setup-test-suggestions ()
+  "What is suggested for `:remote' is right as it stands."
+  (setup-test-with
+      '((".mbsyncrc" . "IMAPStore f\nHost h\nPort 1143\nUser u\nTLSType None\n\n\
+IMAPStore g\nHost g\n\nMaildirStore m\nInbox ~/one\n\nMaildirStore n\nInbox ~/two\n\n\
+Channel c\nNear :m:\nFar :f:\n\nChannel d\nNear :n:\nFar :g:\n"))
+      '("one" "two")
+    (let ((text (replace-regexp-in-string ";; :remote" ":remote" (setup-test-setup))))
+      (with-temp-buffer
+        (insert text)
+        (let ((accounts (cdr (mailsync-setup--form))))
+          (should (equal (mapcar (lambda (account) (plist-get (cdr account) :remote))
+                                 accounts)
+                         '((imap :host "h" :port 1143 :user "u" :tls none)
+                           (imap :host "g" :tls starttls)))))))))
+
+(ert-deftest setup-test-changed-form ()
+  "What the user has changed in the form is not thrown away unasked."
+  (setup-test-with nil '("Maildir")
+    (setup-test-setup)
+    (with-current-buffer mailsync-setup--buffer
+      (insert ";; mine\n"))
+    (cl-letf (((symbol-function 'yes-or-no-p) (lambda (&rest _) nil)))
+      (should-error (mailsync-setup) :type 'user-error))
+    (should (string-prefix-p ";; mine" (with-current-buffer mailsync-setup--buffer
+                                         (buffer-string))))))
+
+(ert-deftest setup-test-set-meanwhile ()
+  "Accounts that are taken away without a restart are discovered with the next change."
+  (setup-test-with `((".mbsyncrc" . ,setup-test-mbsyncrc)) '("Mail/work/INBOX" "a")
+    (setq mailsync-accounts `(("a" :maildir ,(expand-file-name "a" home))))
+    (mailsync-mode 1)
+    (test-watching "a")
+    (setq mailsync-accounts nil)
+    (mailsync--reconfigure t)
+    (test-watching "work")))
+
 ;;;; An engine for this alone
 
 (ert-deftest setup-test-alone ()
