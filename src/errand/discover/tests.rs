@@ -410,6 +410,18 @@ fn mbsync_configurations() {
             ..Case::default()
         },
         Case {
+            what: "a program that prints some of it",
+            files: &[(
+                ".mbsyncrc",
+                b"IMAPStore f\nHost h\n\nMaildirStore l\nInbox ~/l\n\nChannel a\nFar :f:\n\
+                  IncludeCmd \"echo geheim\"\nNear :l:\n\nChannel b\nFar :f:b\nNear :l:\n",
+            )],
+            folders: &["l"],
+            accounts: "l: l @ - h starttls",
+            says: &["what the command on line 9 of mbsync's configuration prints is not known"],
+            ..Case::default()
+        },
+        Case {
             what: "a line that cannot be read",
             files: &[(".mbsyncrc", b"# x\nMaildirStore l\nPath \"~/Mail\n")],
             says: &[
@@ -568,6 +580,36 @@ fn offlineimap_configurations() {
                 ),
             ],
             folders: &["Test/INBOX"],
+            accounts: "c: Test < mbsync c ? offlineimap Test",
+            ..Case::default()
+        },
+        Case {
+            what: "mbsync since 1.5 has its records elsewhere, and may have them in the folders",
+            files: &[
+                (".offlineimaprc", MINIMAL),
+                (".local/state/isync/:f:INBOX_:l:INBOX", b""),
+                (
+                    ".mbsyncrc",
+                    b"IMAPStore f\nHost examplehost\n\nMaildirStore l\nInbox ~/Test\n\n\
+                      Channel c\nFar :f:\nNear :l:\n",
+                ),
+            ],
+            folders: &["Test"],
+            accounts: "c: Test < mbsync c ? offlineimap Test",
+            ..Case::default()
+        },
+        Case {
+            what: "records in the folders",
+            files: &[
+                (".offlineimaprc", MINIMAL),
+                ("Test/.mbsyncstate", b""),
+                (
+                    ".mbsyncrc",
+                    b"SyncState *\nIMAPStore f\nHost examplehost\n\nMaildirStore l\n\
+                      Inbox ~/Test\n\nChannel c\nFar :f:\nNear :l:\n",
+                ),
+            ],
+            folders: &["Test"],
             accounts: "c: Test < mbsync c ? offlineimap Test",
             ..Case::default()
         },

@@ -31,6 +31,8 @@ pub struct Config {
     pub state: Option<Vec<u8>>,
     /// What stands for the colon in names of files (`FieldDelimiter`), where stores do not say it.
     pub field_delimiter: Option<Vec<u8>>,
+    /// The lines in whose place mbsync reads what a program prints (`IncludeCmd`).
+    pub commands: Vec<usize>,
 }
 
 /// A local store (`MaildirStore`).
@@ -164,6 +166,10 @@ impl Config {
 
     fn line(&mut self, section: &mut Section, at: usize, key: &[u8], values: &[Vec<u8>]) {
         let Some(value) = values.first() else { return };
+        if key == b"includecmd" {
+            self.commands.push(at);
+            return;
+        }
         match section {
             Section::None => *section = self.begin(at, key, value, values),
             Section::Store => {
@@ -475,6 +481,7 @@ MaildirStore near
 path "~/my mail/"
 INBOX ~/my\ mail/Inbox
 # in the midst
+IncludeCmd x
 SubFolders verbatim
 NoSuchOption x
 Flatten .
@@ -526,7 +533,7 @@ Path outside
                 },
                 Store {
                     name: b"old".to_vec(),
-                    line: 21,
+                    line: 22,
                     style: Style::PlusPlus,
                     map_inbox: Some(b"in".to_vec()),
                     ..Store::default()
@@ -550,7 +557,7 @@ Path outside
             channels: vec![
                 Channel {
                     name: b"c".to_vec(),
-                    line: 25,
+                    line: 26,
                     far: (b"far".to_vec(), far),
                     near: (b"near".to_vec(), Vec::new()),
                     patterns: Some(list(&["a b", "!c", "%"])),
@@ -558,7 +565,7 @@ Path outside
                 },
                 Channel {
                     name: b"d".to_vec(),
-                    line: 33,
+                    line: 34,
                     far: (b"far".to_vec(), b"box:x".to_vec()),
                     near: (b"old".to_vec(), Vec::new()),
                     ..Channel::default()
@@ -566,11 +573,12 @@ Path outside
             ],
             groups: vec![Group {
                 name: b"g".to_vec(),
-                line: 37,
+                line: 38,
                 members: list(&["c", "d", "e:a b,c", "f", "g"]),
             }],
             state: Some(b"*".to_vec()),
             field_delimiter: Some(b";".to_vec()),
+            commands: vec![8],
         };
         assert_eq!(Config::parse(text), Ok(expected));
         let bytes = Config::parse(b"Channel \xe9\nNear :\xff:\xfe").expect("a configuration");

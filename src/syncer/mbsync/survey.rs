@@ -1,7 +1,7 @@
 //! What mbsync's configuration offers to be synced: its channels with the directories that they
 //! sync, and its groups.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -79,6 +79,14 @@ fn offered(config: &Config, around: &Surroundings) -> Survey {
         });
     }
     survey.bundles = bundles(config, &kept);
+    for line in &config.commands {
+        // There may be channels in it.
+        survey.all = None;
+        survey.remarks.push(format!(
+            "what the command on line {line} of mbsync's configuration prints is not known: no \
+             program is run for this"
+        ));
+    }
     survey
 }
 
@@ -165,14 +173,22 @@ fn used(config: &Config, channel: &Channel, roots: &[Place], around: &Surroundin
             .flat_map(|root| boxes.map(|name| root.directory.join(name)));
         return places.any(|place| place.join(".mbsyncstate").exists());
     }
-    let (before, far) = match own {
-        Some(own) => (config::path(around, own), Vec::new()),
-        None => (
-            config::path(around, all.unwrap_or(b"~/.mbsync/")),
-            [b":", channel.far.0.as_slice(), b":"].concat(),
-        ),
-    };
-    let before = [before, far].concat();
+    let far = [b":", channel.far.0.as_slice(), b":"].concat();
+    let after = |directory: &[u8]| [config::path(around, directory).as_slice(), &far].concat();
+    match (own, all) {
+        (Some(own), _) => begins_there(&config::path(around, own)),
+        (None, Some(all)) => begins_there(&after(all)),
+        (None, None) => {
+            // The first one since version 1.5.
+            let base = around.set(b"XDG_STATE_HOME").map(OsStr::as_bytes);
+            let newer = [base.unwrap_or(b"~/.local/state"), b"/isync/"].concat();
+            begins_there(&after(&newer)) || begins_there(&after(b"~/.mbsync/"))
+        }
+    }
+}
+
+/// Whether there is a file whose path begins so.
+fn begins_there(before: &[u8]) -> bool {
     let Some(slash) = before.iter().rposition(|byte| *byte == b'/') else {
         return false;
     };
