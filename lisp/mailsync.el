@@ -126,6 +126,7 @@ is told."
 ;; Where no package manager does it.
 (autoload 'mailsync-notify-desktop "mailsync-notify")
 (autoload 'mailsync-notify-echo "mailsync-notify")
+(autoload 'mailsync-setup "mailsync-setup" nil t)
 
 (autoload 'mailsync-discover-begin "mailsync-discover")
 (autoload 'mailsync-discover-end "mailsync-discover")
