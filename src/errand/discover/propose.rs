@@ -171,7 +171,7 @@ impl<'a> Making<'a> {
         for (at, unit) in survey.units.iter().enumerate() {
             let roots = unit.roots.iter();
             let keys: BTreeSet<PathBuf> = roots.map(|it| self.key(&it.directory)).collect();
-            let (joined, apart) = clusters
+            let (joined, apart): (Vec<_>, Vec<_>) = clusters
                 .into_iter()
                 .partition(|it| !it.keys.is_disjoint(&keys));
             clusters = apart;
@@ -181,7 +181,6 @@ impl<'a> Making<'a> {
                 units: vec![at],
                 keys,
             };
-            let joined: Vec<Cluster<'a>> = joined;
             for other in joined {
                 cluster.units.extend(other.units);
                 cluster.keys.extend(other.keys);
@@ -243,25 +242,30 @@ impl<'a> Making<'a> {
         for cluster in &all {
             let (syncer, what) = self.syncer(cluster);
             name = name.or_else(|| cluster.name(syncer.as_ref()));
-            match syncer {
-                Some(syncer) => proposal.choices.push(syncer),
-                None => {}
-            }
+            proposal.choices.extend(syncer);
             whats.push(what);
         }
-        let used = |cluster: &Cluster<'_>| cluster.units().any(|unit| unit.used);
-        let in_use: Vec<bool> = all.iter().map(|cluster| used(cluster)).collect();
-        let complete = proposal.choices.len() == all.len();
+        let fit = |cluster: &Cluster<'_>| {
+            let roots = cluster.units().flat_map(|unit| &unit.roots);
+            let fit = roots.filter(|it| self.unfit(&it.directory).is_none());
+            fit.map(|it| self.key(&it.directory))
+                .collect::<BTreeSet<_>>()
+        };
+        let complete = proposal.choices.len() == all.len()
+            && all.iter().all(|cluster| fit(cluster) == fit(&first));
         if others.is_empty() {
             proposal.syncer = proposal.choices.pop();
         } else {
-            let names: Vec<&str> = all.iter().map(|cluster| cluster.tool.name()).collect();
+            let mut names: Vec<&str> = all.iter().map(|cluster| cluster.tool.name()).collect();
+            names.dedup();
             let mut text = format!(
                 "{} are both set up to sync this, and must never both run",
                 names.join(" and ")
             );
-            let only: Vec<usize> = (0..all.len()).filter(|at| in_use[*at]).collect();
-            match only.as_slice() {
+            let used = all.iter().enumerate();
+            let used = used.filter(|(_, cluster)| cluster.units().any(|unit| unit.used));
+            let used: Vec<usize> = used.map(|(at, _)| at).collect();
+            match used.as_slice() {
                 [at] if complete => {
                     let chosen = proposal.choices.remove(*at);
                     text += &format!("; {} is the one that has records here", chosen.tool.name());

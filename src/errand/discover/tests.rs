@@ -599,6 +599,21 @@ fn offlineimap_configurations() {
             ..Case::default()
         },
         Case {
+            what: "who has the records syncs more than the other",
+            files: &[
+                (".offlineimaprc", MINIMAL),
+                (".mbsync/:f:INBOX_:l:INBOX", b""),
+                (
+                    ".mbsyncrc",
+                    b"IMAPStore f\nHost examplehost\n\nMaildirStore l\nPath ~/Test/\n\
+                      Inbox ~/in\n\nChannel c\nFar :f:\nNear :l:\nPatterns *\n",
+                ),
+            ],
+            folders: &["Test/a", "in"],
+            accounts: "c: Test in ? mbsync c ? offlineimap Test",
+            ..Case::default()
+        },
+        Case {
             what: "records in the folders",
             files: &[
                 (".offlineimaprc", MINIMAL),
