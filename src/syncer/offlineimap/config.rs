@@ -295,7 +295,7 @@ impl Reading<'_> {
     fn changed(&self) -> Option<SystemTime> {
         let python = self.python();
         let when = |file: &Path| fs::metadata(file).and_then(|stat| stat.modified()).ok();
-        let own = when(&self.file);
+        let own = when(self.file);
         own.max(python.as_deref().and_then(when))
     }
 }
