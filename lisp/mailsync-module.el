@@ -15,7 +15,8 @@
 
 ;;; Code:
 
-(require 'compile)
+;; compile.el comes with the first `compilation-start': it takes longer to load
+;; than all of mailsync.
 
 ;;;; Customization
 
@@ -40,6 +41,8 @@ Set it where those are in a directory that you cannot write."
 (define-error 'mailsync-module-error "Mailsync's module" 'mailsync-error)
 
 ;;;; Declarations
+
+(defvar compilation-finish-functions)
 
 ;; The functions of the module; their docstrings are in src/module/mod.rs.
 (declare-function mailsync-module--version "ext:mailsync-engine")
