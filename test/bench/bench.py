@@ -17,6 +17,7 @@ import traceback
 import harness
 
 PARTS = {
+    "load": "Loading mailsync",
     "arrival": "A message arrives",
     "watching": "Watching many folders",
     "gnus": "Checking groups of Gnus",
