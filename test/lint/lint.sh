@@ -36,6 +36,7 @@ if [ ${#lisp[@]} -gt 0 ]; then
     done
     check 'package-lint' emacs_check lint-package "$emacs" "${lisp[@]}"
 fi
+check 'versions' test/lint/versions.sh
 check 'manual' test/lint/manual.sh doc/*.[1-9]
 check 'shellcheck' shellcheck -x .ci/run test/*.sh test/*/*.sh
 summary
