@@ -18,7 +18,9 @@ trap 'rm -rf "$top"' EXIT
 # Not those of the home that Emacs has here.
 export CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}"
 if [ "${1:-}" = real ]; then
-    export CARGO_TARGET_DIR="$top/target"
+    # The crates need not be built again.
+    CARGO_TARGET_DIR=$(realpath "${CARGO_TARGET_DIR:-target}")
+    export CARGO_TARGET_DIR
 else
     mkdir "$top/bin"
     cp test/fake-cargo.sh "$top/bin/cargo"
@@ -46,7 +48,7 @@ in_emacs() {
     local home=$top/$1
     shift
     mkdir -p "$home/.emacs.d"
-    HOME=$home timeout 1200 "$emacs" --batch -Q \
+    HOME=$home timeout 3600 "$emacs" --batch -Q \
         --eval "(setq user-emacs-directory \"$home/.emacs.d/\" package-user-dir \"$home/.emacs.d/elpa\"
                       native-comp-jit-compilation nil package-native-compile nil
                       package-archives nil)" "$@" </dev/null

@@ -12,7 +12,9 @@ top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-recipe.XXXXXX")
 trap 'rm -rf "$top"' EXIT
 export CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}"
 if [ "${1:-}" = real ]; then
-    export CARGO_TARGET_DIR="$top/target"
+    # The crates need not be built again.
+    CARGO_TARGET_DIR=$(realpath "${CARGO_TARGET_DIR:-target}")
+    export CARGO_TARGET_DIR
 else
     mkdir "$top/bin"
     cp test/fake-cargo.sh "$top/bin/cargo"
@@ -26,7 +28,7 @@ test/sources.sh | tar -c --null -T - | tar -x -C "$top/tree"
 package=$top/mailsync-$version
 
 in_emacs() {
-    HOME="$top/home" timeout 1200 "$emacs" -Q --batch \
+    HOME="$top/home" timeout 3600 "$emacs" -Q --batch \
         --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)' "$@" </dev/null
 }
 
