@@ -99,13 +99,13 @@ impl Pipe {
 }
 
 /// A user with very many pipes gets small ones (pipe(7), `pipe-user-pages-soft`).
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 fn capacity(fd: &OwnedFd) -> usize {
     rustix::pipe::fcntl_getpipe_size(fd).unwrap_or(4096)
 }
 
 /// POSIX promises no more than `PIPE_BUF`; 16 KiB is what macOS gives at first.
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 fn capacity(_fd: &OwnedFd) -> usize {
     16 * 1024
 }
