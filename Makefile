@@ -77,7 +77,10 @@ elc:	## byte-compile the Lisp only
 .PHONY: install
 install: $(module) install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
 	install -d "$(DESTDIR)$(LISPDIR)"
-	install -m 644 lisp/*.el $(wildcard lisp/*.elc) "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
+	install -m 644 lisp/*.el "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
+	for file in lisp/*.elc; do \
+	    [ ! -e "$$file" ] || install -m 644 "$$file" "$(DESTDIR)$(LISPDIR)"; \
+	done
 	if [ -e doc/mailsync.info ]; then \
 	    install -d "$(DESTDIR)$(INFODIR)" && install -m 644 doc/mailsync.info "$(DESTDIR)$(INFODIR)"; \
 	fi
@@ -143,6 +146,10 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=3
 	@$(MAKE) all
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py mbsync verbatim batch life
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py offlineimap slash batch life
+	test/recipe.sh real
+	test/package-vc.sh real
+	test/dist-check.sh real
+	test/fresh.sh
 	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
 
 .PHONY: day
