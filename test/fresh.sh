@@ -118,6 +118,12 @@ for suite; do
     root=$top/$suite
     log=$top/$suite.log
     : >"$log"
+    # Not every mirror has every release.
+    if ! /usr/lib/apt/apt-helper -o APT::Sandbox::User=root download-file "${mirror%/}/dists/$suite/InRelease" \
+        "$top/Release" >>"$log" 2>&1; then
+        echo "skip  the mirror of this machine has no $suite"
+        continue
+    fi
     try
     [ -z "${FRESH_LOG:-}" ] || cp "$log" "$FRESH_LOG/"
 done
