@@ -20,6 +20,7 @@
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-change)
+(require 'mailsync-module)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-sync)
@@ -101,8 +102,12 @@ The directory is in bytes.")
     (mailsync--stop))
   (dolist (account (mailsync--account-names))
     (mailsync--set-state account 'error
-                         (format "the engine ended (%s); M-x mailsync-restart \
-starts it again, please report this" why))))
+                         (let ((outdated (mailsync-module-outdated)))
+                           (if outdated
+                               (format "the engine ended (%s): %s; restart Emacs"
+                                       why outdated)
+                             (format "the engine ended (%s); M-x mailsync-restart \
+starts it again, please report this" why))))))
 
 ;;;; The pipe
 

@@ -191,6 +191,9 @@ is told."
 What stays as it was goes on being watched without a gap; only the
 difference is begun or ended.  What failed is begun anew."
   (interactive)
+  (when mailsync-mode
+    ;; After an upgrade these Lisp files may be newer than the engine, which goes on as it is.
+    (mailsync-module-load))
   (cond
    ((not mailsync-mode) (mailsync-start))
    ((mailsync--reconfigure)

@@ -17,6 +17,7 @@ import traceback
 import harness
 
 PARTS = {
+    "load": "Loading mailsync",
     "arrival": "A message arrives",
     "watching": "Watching many folders",
     "discovery": "Finding out what accounts there are",
