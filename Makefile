@@ -72,6 +72,16 @@ elc:	## byte-compile the Lisp only
 	    $(batch) -L lisp -f batch-byte-compile lisp/*.el; \
 	fi
 
+# The manual, for C-h i.
+INFO ?= doc/mailsync.info
+.PHONY: info
+info:	## the manual as doc/mailsync.info, from README.org
+	@test/deps.sh info
+	@mkdir -p "$(dir $(INFO))"
+	$(batch) --visit README.org --eval "(progn (require 'ox-texinfo) (org-export-to-file 'texinfo \"$(abspath $(INFO)).texi\"))"
+	makeinfo --no-split -o "$(INFO)" "$(INFO).texi"
+	rm "$(INFO).texi"
+
 # What root installs somebody else has built: root may have no Rust.
 .PHONY: install
 install: $(module) install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
@@ -129,7 +139,7 @@ day:	## a day's mail in a minute, with a user at a terminal; leaves screens to l
 
 .PHONY: clean
 clean:	## remove what was built
-	rm -f lisp/*.elc "$(module)" "$(sidecar)" "$(module).tmp" "$(sidecar).tmp"
+	rm -f doc/mailsync.info lisp/*.elc "$(module)" "$(sidecar)" "$(module).tmp" "$(sidecar).tmp"
 	[ -z "$$(command -v "$(CARGO)")" ] || "$(CARGO)" clean
 	rm -rf test/.cache
 

@@ -32,6 +32,8 @@ if [ ${#lisp[@]} -gt 0 ]; then
         check "byte-compile, $name" emacs_check lint-byte-compile "$program" "${lisp[@]}" "${others[@]}"
         check "checkdoc, $name" emacs_check lint-checkdoc "$program" "${lisp[@]}" "${others[@]}"
         check "check-declare, $name" emacs_check lint-check-declare "$program" "${lisp[@]}" "${others[@]}"
+        check "the manual and the Lisp, $name" "$program" -Q --batch -L lisp -l test/lint/options.el \
+            -f lint-options README.org
         [ "$emacs" != "$emacs30" ] || break
     done
     check 'package-lint' emacs_check lint-package "$emacs" "${lisp[@]}"
