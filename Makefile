@@ -78,8 +78,8 @@ INFO ?= doc/mailsync.info
 info:	## the manual as doc/mailsync.info, from README.org
 	@test/deps.sh info
 	@mkdir -p "$(dir $(INFO))"
-	$(batch) --visit README.org --eval "(progn (require 'ox-texinfo) (org-export-to-file 'texinfo \"$(abspath $(INFO)).texi\"))"
-	makeinfo --no-split -o "$(INFO)" "$(INFO).texi"
+	$(batch) -l doc/info.el -f mailsync-info README.org "$(abspath $(INFO)).texi"
+	makeinfo --no-split --fill-column=79 -o "$(INFO)" "$(INFO).texi"
 	rm "$(INFO).texi"
 
 # What root installs somebody else has built: root may have no Rust.

@@ -11,7 +11,7 @@ emacs=${EMACS:-emacs}
 emacs30=$(test/emacs-30.sh)
 shopt -s nullglob
 lisp=(lisp/*.el)
-others=(test/lint/*.el test/demo/*.el)
+others=(test/lint/*.el test/demo/*.el doc/*.el)
 
 # emacs_check FUNCTION EMACS FILE...
 emacs_check() {
@@ -38,6 +38,7 @@ if [ ${#lisp[@]} -gt 0 ]; then
     done
     check 'package-lint' emacs_check lint-package "$emacs" "${lisp[@]}"
 fi
+check 'the manual for C-h i' test/lint/info.sh
 check 'manual' test/lint/manual.sh doc/*.[1-9]
 check 'shellcheck' shellcheck -x .ci/run test/*.sh test/*/*.sh
 summary

@@ -5,9 +5,9 @@
 ;; lint.sh has the line that runs `lint-options', which exits with 1 when there is something to say.
 ;;
 ;; The manual documents an option in a table with the columns "option" and "default", or in a list,
-;; "- =NAME= :: ... Default: =VALUE=."; a hook in a table with the column "hook", and nil is the
-;; default of all of them; keys in tables with the columns "key" and "default", and delays with
-;; the column "key" beside that of the option.
+;; "- =NAME= :: ... Default: =VALUE=."; one that is also a key of accounts in a table with the columns
+;; "option, key" and "default"; a hook in a table with the column "hook", and nil is the default of
+;; all of them; all other keys in tables with the columns "key" and "default".
 
 ;;; Code:
 
@@ -116,7 +116,8 @@ In their own directory there may be what another Emacs compiled."
 The value is a list of (NAME . DEFAULT), both strings."
   (let ((found nil))
     (dolist (table tables)
-      (pcase-dolist (`(,option ,default) (lint-options--rows table "option" "default"))
+      (pcase-dolist (`(,option ,default) (or (lint-options--rows table "option" "default")
+                                             (lint-options--rows table "option, key" "default")))
         (when (string-match "=\\(mailsync-[a-z0-9-]+\\)=" option)
           (push (cons (match-string 1 option) (lint-options--code default)) found)))
       (pcase-dolist (`(,hook) (lint-options--rows table "hook"))
@@ -150,15 +151,15 @@ The value is a list of (NAME . DEFAULT), both strings."
       (lint-options--fault "%s has a default, but is no option" (car entry)))))
 
 (defun lint-options--check-delays (tables)
-  "Have TABLES each delay with the key of an account?"
+  "Have TABLES each delay with the key of an account?  Return those keys."
   (let ((found nil))
     (dolist (table tables)
-      (pcase-dolist (`(,option ,key) (lint-options--rows table "option" "key"))
-        (unless (string-empty-p key)
-          (push (cons (intern (lint-options--code key)) (intern (lint-options--code option)))
-                found))))
+      (pcase-dolist (`(,cell) (lint-options--rows table "option, key"))
+        (when (string-match "=\\(mailsync-[a-z0-9-]+\\)=, =\\(:[a-z-]+\\)=" cell)
+          (push (cons (intern (match-string 2 cell)) (intern (match-string 1 cell))) found))))
     (dolist (entry (cl-set-exclusive-or found mailsync-accounts--delays :test #'equal))
-      (lint-options--fault "%s is %s of the options or of the manual alone" (car entry) (cdr entry)))
+      (lint-options--fault "%s and %s go together in the options or in the manual alone"
+                           (car entry) (cdr entry)))
     (mapcar #'car found)))
 
 (defun lint-options--keys (tables first)
@@ -180,7 +181,7 @@ The value is a list of (KEY . DEFAULT)."
     (lint-options--fault "%s is no key of %s" key what)))
 
 (defun lint-options--check-keys (tables)
-  "Have TABLES all keys, of accounts and of IMAP servers, and their docstrings, too?"
+  "Have TABLES and the docstrings all keys, of accounts and of IMAP servers?"
   (let ((account (mapcar #'car (lint-options--keys tables ":maildir")))
         (imap (lint-options--keys tables ":host"))
         (delays (lint-options--check-delays tables))
