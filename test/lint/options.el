@@ -230,7 +230,7 @@ The value is a list of (KEY . DEFAULT)."
                      (insert-file-contents file))
                    (buffer-string)))
         (case-fold-search nil))
-    (while (re-search-forward "[ =(]\\(:[a-z][a-z-]+\\)" nil t)
+    (while (re-search-forward "[ =(]\\(:[a-z][a-z-]+\\)\\(?:[^a-z:-]\\|$\\)" nil t)
       (unless (or (member (match-string 1) lint-options--not-ours)
                   (string-match-p (concat (regexp-quote (match-string 1)) "[^a-z-]") sources))
         (lint-options--fault "line %d: there is no key %s" (line-number-at-pos) (match-string 1))))))

@@ -34,8 +34,9 @@ class Emacs:
         self.mark, self.process, self.pid = 0, None, None
         os.makedirs(os.path.join(work, "home"))
 
-    def start(self, init, runtime):
-        """Start it, with the Lisp `init`; `runtime` is where the locks are."""
+    def start(self, init, runtime, driver="sync.el", **more):
+        """Start it, with the Lisp `init`; `runtime` is where the locks are, `driver` what it loads, `more` of its
+        environment."""
         name = self.work + "/init.el"
         with open(name, "w", encoding="utf-8") as file:
             file.write(init + "\n")
@@ -46,8 +47,9 @@ class Emacs:
                        "SYNC_INIT": name, "LC_ALL": "C.UTF-8", "XDG_RUNTIME_DIR": runtime}
         for name in ("MAILDIR", "MAIL", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
             environment.pop(name, None)
+        environment.update(more)
         quiet = "(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)"
-        args = [emacs, "-Q", "--eval", quiet, "-L", staged, "-l", os.path.join(HERE, "sync.el")]
+        args = [emacs, "-Q", "--eval", quiet, "-L", staged, "-l", os.path.join(HERE, driver)]
         if self.mode == "batch":
             args[2:2] = ["--batch", "--module-assertions"]
             out = open(self.work + "/said", "w", encoding="utf-8")
