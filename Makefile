@@ -137,6 +137,13 @@ day:	## a day's mail in a minute, with a user at a terminal; leaves screens to l
 	@$(MAKE) all watch
 	test/sync.py mbsync verbatim tmux day
 
+# The library that draws is Debian's, and so of Debian's Python.
+.PHONY: screenshots
+screenshots:	## the pictures of the manual, anew, as doc/screenshots
+	@test/deps.sh screenshots
+	@$(MAKE) all watch
+	$(or $(wildcard /usr/bin/python3),python3) test/screenshots.py doc/screenshots
+
 .PHONY: clean
 clean:	## remove what was built
 	rm -f doc/mailsync.info lisp/*.elc "$(module)" "$(sidecar)" "$(module).tmp" "$(sidecar).tmp"

@@ -67,7 +67,10 @@ screenshots)
     need mbsync isync
     need dovecot dovecot-imapd
     need tmux tmux
-    "${PYTHON:-/usr/bin/python3}" -c 'import PIL' 2>/dev/null || missing 'the imaging library of Python' python3-pil
+    need openssl openssl
+    need ssh openssh-client
+    /usr/bin/python3 -c 'import PIL' 2>/dev/null || python3 -c 'import PIL' 2>/dev/null ||
+        missing 'the imaging library of Python' python3-pil
     [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || missing 'DejaVu Sans Mono' fonts-dejavu-core
     ;;
 bench)

@@ -32,6 +32,8 @@ class Emacs:
         self.work, self.mode = work, mode
         self.facts_file = os.path.join(work, "facts")
         self.mark, self.process, self.pid = 0, None, None
+        # Columns and lines of the terminal.
+        self.size = (120, 40)
         os.makedirs(os.path.join(work, "home"))
 
     def start(self, init, runtime, driver="sync.el", **more):
@@ -57,8 +59,8 @@ class Emacs:
         else:
             args.insert(1, "-nw")
             command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in args)
-            subprocess.run(["tmux", "-S", self.work + "/tmux", "-f", "/dev/null", "new-session", "-d", "-x", "120",
-                            "-y", "40", command], check=True, env=environment)
+            subprocess.run(["tmux", "-S", self.work + "/tmux", "-f", "/dev/null", "new-session", "-d", "-x", str(self.size[0]),
+                            "-y", str(self.size[1]), command], check=True, env=environment)
         self.pid = int(self.wait_fact("started")[0].split("\t")[1])
 
     def stop(self):

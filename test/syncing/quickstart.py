@@ -41,6 +41,9 @@ def blocks(body):
 
 
 class QuickStart(World):
+    # Which folders have to be there, and more Lisp for Emacs.
+    folders, look = FOLDERS, ""
+
     def __init__(self, syncer, layout, mode):
         super().__init__(syncer, layout, mode)
         self.bin = os.path.join(self.dir, "bin")
@@ -197,8 +200,8 @@ class QuickStart(World):
         with open(init, "w", encoding="utf-8") as file:
             file.write(gnus)
         method, server = re.search(r"'\(\(([a-z]+) \"([a-z]+)\"", gnus).groups()
-        emacs.groups = ["%s+%s:%s" % (method, server, folder) for folder in FOLDERS]
-        emacs.start("(with-eval-after-load 'gnutls (setq gnutls-trustfiles '(%s)))" % lisp(self.authority),
+        emacs.groups = ["%s+%s:%s" % (method, server, folder) for folder in self.folders]
+        emacs.start("(with-eval-after-load 'gnutls (setq gnutls-trustfiles '(%s)))" % lisp(self.authority) + self.look,
                     self.runtime, "quickstart.el", **environment)
         emacs.wait("groups", lambda: min(self.counts(emacs)) > 0, 60)
         emacs.wait("that it watches", lambda: "[watching]" in emacs.value("mailsync-mode-line"), 60)
