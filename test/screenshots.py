@@ -14,7 +14,7 @@ import terminal
 from syncing import quickstart
 from syncing.emacs import Emacs
 
-COLUMNS, LINES = 100, 26
+COLUMNS, LINES = 100, 18
 FOLDERS = {"INBOX": 12, "family": 2, "invoices": 3, "emacs-devel": 31, "ding": 7, "isync": 4,
            "project": 9}
 LOOK = """
@@ -71,6 +71,8 @@ class Screenshots(quickstart.QuickStart):
         # The password is another one now.
         self.program("pass", "echo wrong\n")
         self.emacs.do('(mailsync-sync "work")')
+        self.emacs.wait("a pause", lambda: "[paused]" in self.emacs.value("mailsync-mode-line"), 60)
+        self.emacs.do("(message nil)")
         self.seen("paused")
         self.shot("trouble")
 

@@ -27,7 +27,7 @@
   "Names in the manual that are programs, modules and directories.")
 
 (defconst lint-options--not-ours
-  '(":vc" ":url" ":lisp-dir" ":make" ":path" ":server")
+  '(":vc" ":url" ":rev" ":newest" ":lisp-dir" ":make" ":path" ":server")
   "Keys in the manual that are of `use-package' and `mail-sources'.")
 
 (defvar lint-options--faults nil

@@ -61,7 +61,7 @@ class Emacs:
             command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in args)
             subprocess.run(["tmux", "-S", self.work + "/tmux", "-f", "/dev/null", "new-session", "-d", "-x", str(self.size[0]),
                             "-y", str(self.size[1]), command], check=True, env=environment)
-        self.pid = int(self.wait_fact("started")[0].split("\t")[1])
+        self.pid = int(self.wait_fact("started", 90)[0].split("\t")[1])
 
     def stop(self):
         open(self.work + "/stop", "w").close()
