@@ -60,6 +60,10 @@ None becomes less than the same one of LEAST."
   "Export the first file that the command line names to the second one."
   (with-current-buffer (find-file-noselect (pop command-line-args-left))
     (add-hook 'org-export-filter-table-functions #'mailsync-info--table)
+    ;; Info is read in terminals, too, and the pictures show no more than the text says.
+    (goto-char (point-min))
+    (while (re-search-forward "^\\[\\[file:doc/screenshots/.*\\]\\]\n" nil t)
+      (replace-match ""))
     ;; A link that leads nowhere is an error.
     (let ((org-export-with-broken-links nil))
       (org-export-to-file 'texinfo (expand-file-name (pop command-line-args-left))))))

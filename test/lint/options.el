@@ -150,6 +150,26 @@ The value is a list of (NAME . DEFAULT), both strings."
     (unless (memq (intern (car entry)) (lint-options--declared))
       (lint-options--fault "%s has a default, but is no option" (car entry)))))
 
+(defun lint-options--check-restart ()
+  "Does the current buffer name all that is read at the start alone?"
+  (goto-char (point-min))
+  (if (not (re-search-forward "^What Customize sets is in force at once\\.\\(?:.+\n\\)+" nil t))
+      (lint-options--fault "it is not said when an option that is set is in force")
+    (let ((named (mapcar #'cdr mailsync-accounts--delays))
+          (text (match-string 0))
+          (start 0))
+      (while (string-match "=\\(mailsync-[a-z-]+\\)=" text start)
+        (setq start (match-end 0))
+        (push (intern (match-string 1 text)) named))
+      (dolist (option (cl-set-exclusive-or
+                       named
+                       (seq-filter (lambda (option)
+                                     (let ((set (get option 'custom-set)))
+                                       (and set (symbolp set))))
+                                   (lint-options--declared))))
+        (lint-options--fault "whether %s is read at the start alone, the manual does not say rightly"
+                             option)))))
+
 (defun lint-options--check-delays (tables)
   "Have TABLES each delay with the key of an account?  Return those keys."
   (let ((found nil))
@@ -251,6 +271,7 @@ The value is a list of (KEY . DEFAULT)."
     (let ((tables (lint-options--tables)))
       (lint-options--check-options (lint-options--documented tables))
       (lint-options--check-keys tables)
+      (lint-options--check-restart)
       (lint-options--check-names)
       (lint-options--check-commands)))
   (dolist (fault (reverse lint-options--faults))
