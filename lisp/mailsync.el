@@ -124,7 +124,7 @@ is told."
 ;;;; Declarations
 
 ;; Where no package manager does it.
-(autoload 'mailsync-notify-desktop "mailsync-notify")
+(autoload 'mailsync-notify-desktop "mailsync-notify-desktop")
 (autoload 'mailsync-notify-echo "mailsync-notify")
 
 (declare-function mailsync-gnus-setup "mailsync-gnus")
