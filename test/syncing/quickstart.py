@@ -25,7 +25,7 @@ FOLDERS = ("INBOX", "lists")
 
 def sections(text):
     """The quick starts: their names, with their texts."""
-    part = re.search(r"^\* Quick start\n(.*?)^\*\*? How your groups", text, re.M | re.S).group(1)
+    part = re.search(r"^\* Quick start\n(.*?)^\* ", text, re.M | re.S).group(1)
     return {name: body for name, body in re.findall(r"^\*\* ([^\n]*)\n(.*?)(?=^\*\* |\Z)", part, re.M | re.S)}
 
 
