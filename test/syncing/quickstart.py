@@ -24,9 +24,9 @@ FOLDERS = ("INBOX", "lists")
 
 
 def sections(text):
-    """The quick starts: their names, with their texts."""
-    part = re.search(r"^\* Quick start\n(.*?)^\* ", text, re.M | re.S).group(1)
-    return {name: body for name, body in re.findall(r"^\*\* ([^\n]*)\n(.*?)(?=^\*\* |\Z)", part, re.M | re.S)}
+    """The quick starts, which have names for links that begin with quick: their titles, with their texts."""
+    found = re.findall(r"^\*\* ([^\n]*)\n:PROPERTIES:\n:CUSTOM_ID: quick-[^\n]*\n:END:\n(.*?)(?=^\*\*? )", text, re.M | re.S)
+    return dict(found)
 
 
 def blocks(body):
