@@ -73,6 +73,16 @@ elc:	## byte-compile the Lisp only
 	    $(batch) -L lisp -f batch-byte-compile lisp/*.el; \
 	fi
 
+# The manual, for C-h i.
+INFO ?= doc/mailsync.info
+.PHONY: info
+info:	## the manual as doc/mailsync.info, from README.org
+	@test/deps.sh info
+	@mkdir -p "$(dir $(INFO))"
+	$(batch) -l doc/info.el -f mailsync-info README.org "$(abspath $(INFO)).texi"
+	makeinfo --no-split --fill-column=79 -o "$(INFO)" "$(INFO).texi"
+	rm "$(INFO).texi"
+
 # What root installs somebody else has built: root may have no Rust.
 .PHONY: install
 install: $(module) install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
@@ -158,9 +168,16 @@ day:	## a day's mail in a minute, with a user at a terminal; leaves screens to l
 	@$(MAKE) all watch
 	test/sync.py mbsync verbatim tmux day
 
+# The library that draws is Debian's, and so of Debian's Python.
+.PHONY: screenshots
+screenshots:	## the pictures of the manual, anew, as doc/screenshots
+	@test/deps.sh screenshots
+	@$(MAKE) all watch
+	$(or $(wildcard /usr/bin/python3),python3) test/screenshots.py doc/screenshots
+
 .PHONY: clean
 clean:	## remove what was built
-	rm -f lisp/*.elc "$(module)" "$(sidecar)" "$(module).tmp" "$(sidecar).tmp"
+	rm -f doc/mailsync.info lisp/*.elc "$(module)" "$(sidecar)" "$(module).tmp" "$(sidecar).tmp"
 	[ -z "$$(command -v "$(CARGO)")" ] || "$(CARGO)" clean
 	rm -rf test/.cache
 

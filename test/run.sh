@@ -99,7 +99,7 @@ for program in "${emacsen[@]}"; do
         done
         # What happens on the server, and in Gnus, does not depend on who syncs.
         runs+=('mbsync verbatim batch split-local' 'mbsync verbatim batch split-local-imap')
-        runs+=('mbsync verbatim batch attach')
+        runs+=('mbsync verbatim batch attach' 'mbsync verbatim batch quickstart')
         if [ "$program" = "$emacs" ]; then mode='batch'; else mode='tmux'; fi
         runs+=("mbsync verbatim $mode imap")
         # They wait more than anything else here.

@@ -10,7 +10,8 @@ account), troubles (server, password and disk), echo and echo-imap (how many run
 nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connection, which breaks),
 attach (the same, attached to an Emacs there whose Gnus splits what arrives), split-local and
 split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap), imap (the server
-itself says what changes, with a maildir here and without) or life (many things that a user does,
+itself says what changes, with a maildir here and without), quickstart (each quick start of README.org
+as it is written, whatever the syncer) or life (many things that a user does,
 ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
@@ -29,6 +30,7 @@ from syncing.echo import Echo, EchoByImap
 from syncing.imap import Imap
 from syncing.instances import Instances
 from syncing.life import Life
+from syncing.quickstart import QuickStart
 from syncing.reader import Reader
 from syncing.remote import Remote
 from syncing.splitting import SplittingByImap, SplittingSource
@@ -38,7 +40,7 @@ from syncing.usual import Usual
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
          "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap,
-         "imap": Imap}
+         "imap": Imap, "quickstart": QuickStart}
 
 
 def main():
