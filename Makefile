@@ -76,7 +76,7 @@ elc:	## byte-compile the Lisp only
 .PHONY: install
 install: $(module) install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
 	install -d "$(DESTDIR)$(LISPDIR)"
-	install -m 644 lisp/*.el $(wildcard lisp/*.elc) "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
+	install -m 644 lisp/*.el lisp/*.py $(wildcard lisp/*.elc) "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
 
 .PHONY: install-watch
 install-watch: $(program)	## install mailsync-watch and its manual only: no Emacs is needed

@@ -183,12 +183,14 @@ pub(super) fn syncer(syncer: Vector<'_>) -> Result<Syncer> {
         "worker" => Program::OnlyWorker,
         other => bail!("unknown kind of syncer {other}"),
     };
+    let offlineimap = matches!(program, Program::OfflineImap { .. });
     let worker = match syncer.get::<Option<Vector<'_>>>(17)? {
         Some(_) => Some(Worker {
             words: words(17)?,
             naming: naming()?,
-            separator: text(12)?,
-            prefix: text(13)?,
+            // The worker for OfflineIMAP wants them as an IMAP server has them.
+            separator: text(12)?.filter(|_| !offlineimap),
+            prefix: text(13)?.filter(|_| !offlineimap),
             idle: seconds(syncer.get(18)?).context(":idle")?,
             quit: seconds(syncer.get(19)?).context(":quit")?,
         }),

@@ -256,7 +256,9 @@ impl Hand {
                 Ok(Left::Over) => {
                     let how = match self.finish() {
                         Some(Exit::Code(code)) => format!("{name} ended with code {code}"),
-                        Some(Exit::Signal(signal)) => format!("{name} was ended by signal {signal}"),
+                        Some(Exit::Signal(signal)) => {
+                            format!("{name} was ended by signal {signal}")
+                        }
                         None => format!("{name} ended"),
                     };
                     let last = lines(&output).pop().unwrap_or_default();
@@ -632,7 +634,10 @@ impl<'a> Round<'a> {
         if self.live.talk.is_known() && !self.request.is_empty() {
             self.live.unsent.append(&mut self.request);
             self.live.talk.ask(self.run);
-            self.limit = Some((Instant::now() + BEGIN, "does not begin what it is asked for"));
+            self.limit = Some((
+                Instant::now() + BEGIN,
+                "does not begin what it is asked for",
+            ));
         }
     }
 

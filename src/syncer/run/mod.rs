@@ -266,9 +266,7 @@ fn perform(
             Served::NotAtAll => {}
         }
     }
-    let lock = scene
-        .held
-        .map_or_else(|| Ok(RunLock::default()), Held::run);
+    let lock = scene.held.map_or_else(|| Ok(RunLock::default()), Held::run);
     let lock = lock.map_err(taken)?;
     let keeps: Vec<_> = lock.files().collect();
     let process = process::spawn(&Recipe {

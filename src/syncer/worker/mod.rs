@@ -259,7 +259,11 @@ mod tests {
             (&[("b", true), ("x", false), ("a", true)], Outcome::Ok, &[]),
             (&[("a", true), ("b", false)], Outcome::Partial, &["b"]),
             (&[("a", true)], Outcome::Partial, &["b"]),
-            (&[("a", true), ("a", false), ("b", true)], Outcome::Partial, &["a"]),
+            (
+                &[("a", true), ("a", false), ("b", true)],
+                Outcome::Partial,
+                &["a"],
+            ),
             (&[], Outcome::Partial, &["a", "b"]),
         ];
         for (answers, outcome, failed) in table {
