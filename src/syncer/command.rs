@@ -215,14 +215,14 @@ fn fill(word: &[u8], fillings: &[(u8, &[u8])]) -> OsString {
 pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict {
     let program =
         words(order).map_or_else(String::new, |(program, _)| program.display().to_string());
-    by_code(order, plan, &program, exit, output)
+    by_code(order, plan, (&program, "exited with"), exit, output)
 }
 
 /// What the code means that a command exits with, and a worker says.
 pub(super) fn by_code(
     order: &Order,
     plan: &Plan,
-    program: &str,
+    (program, says): (&str, &str),
     exit: Exit,
     output: &Output,
 ) -> Verdict {
@@ -245,7 +245,7 @@ pub(super) fn by_code(
         Exit::Code(_) => (Outcome::Transient, ""),
     };
     let what = match exit {
-        Exit::Code(code) => format!("{program} exited with {code}"),
+        Exit::Code(code) => format!("{program} {says} {code}"),
         Exit::Signal(signal) => format!("{program} was ended by signal {signal}"),
     };
     let line = match exit {

@@ -11,7 +11,7 @@ use crate::change::{AccountId, Folder};
 use crate::engine::core::Input;
 use crate::schedule::{Lock, Look};
 use crate::syncer::lock::{Held, Holder, Key, Seeker};
-use crate::syncer::run::keeper::Keeper;
+use crate::syncer::run::keeper::{Keeper, Patience};
 use crate::syncer::run::{self, Running};
 use crate::syncer::unpushed::{self, Unpushed};
 use crate::syncer::{End, Ended, Event, Order, Outcome};
@@ -103,7 +103,7 @@ impl Actor {
     ) -> Result<Running> {
         let keeper = match self.keepers.entry(id) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Keeper::start()?),
+            Entry::Vacant(entry) => entry.insert(Keeper::start(Patience::default())?),
         };
         let started = keeper.run(order, held, tell);
         if started.is_err() {

@@ -30,17 +30,31 @@ use crate::syncer::worker::{Recipe, Wish, summary};
 use crate::syncer::{Event, Order, Outcome, Output, RunId};
 use crate::threads;
 
-/// A new worker is to say hello within this time.
-const HELLO: Duration = Duration::from_secs(30);
+/// How long a worker is borne with.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A new one is to say hello within this time.
+    pub hello: Duration,
+    /// It is to begin what it is asked for within this one.
+    pub begin: Duration,
+    /// One that failed is tried again after so long, the next times after twice that, and so on.
+    pub again: Duration,
+}
 
-/// A worker is to begin what it is asked for within this time.
-const BEGIN: Duration = Duration::from_secs(15);
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            hello: Duration::from_secs(30),
+            begin: Duration::from_secs(15),
+            again: Duration::from_secs(60),
+        }
+    }
+}
 
 /// The end of a worker that has closed its output is waited for so long.
 const CLOSED: Duration = Duration::from_secs(1);
 
-/// One that failed is tried again after so long, the next times after twice that, up to the other.
-const AGAIN: Duration = Duration::from_secs(60);
+/// One that failed is never left alone for longer.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// How to end one that has nothing to do.
@@ -66,7 +80,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When the system gives no thread or no descriptor.
-    pub fn start() -> Result<Self> {
+    pub fn start(patience: Patience) -> Result<Self> {
         let (woken, wake) = io::pipe().context("a pipe to wake a worker's thread by")?;
         let (tasks, inbox) = unbounded();
         let process = Arc::new(Mutex::default());
@@ -78,6 +92,7 @@ impl Keeper {
             hand: Hand {
                 live: None,
                 aside: None,
+                patience,
                 process: Arc::clone(&process),
             },
         };
@@ -175,6 +190,7 @@ struct Aside {
 pub(super) struct Hand {
     live: Option<Live>,
     aside: Option<Aside>,
+    patience: Patience,
     process: Arc<Mutex<Alive>>,
 }
 
@@ -192,14 +208,26 @@ struct Live {
     tried: bool,
 }
 
+/// Whether a worker ended before it began what it was asked for.
+#[derive(PartialEq, Eq)]
+enum Early {
+    /// It did not.
+    No,
+    /// It had said hello.
+    New,
+    /// It had done others.
+    UsedBefore,
+}
+
 /// How a worker left off.
 enum Left {
     /// As it should.
     Done(Done),
-    /// It ended before it began, as it may.
-    Gone,
-    /// It ended otherwise.
-    Over,
+    /// It ended.
+    Over {
+        /// Whether that was before it began.
+        early: Early,
+    },
     /// It is of no use any more, in words.
     Broken(String),
 }
@@ -236,7 +264,7 @@ impl Hand {
             }
             let Some(live) = &mut self.live else { break };
             let (left, output, ended) =
-                Round::new(live, wish, ladder, scene, &self.process).until_left();
+                Round::new(live, wish, ladder, scene, &self.process, self.patience).until_left();
             if ended {
                 self.finish();
                 let why = scene.shared.asked().unwrap_or(End::Stop);
@@ -252,9 +280,15 @@ impl Hand {
                         None => Ok(Served::Done(done, output)),
                     };
                 }
-                Ok(Left::Gone) => drop(self.finish()),
-                Ok(Left::Over) => {
-                    let how = match self.finish() {
+                Ok(Left::Over { early }) => {
+                    let exit = self.finish();
+                    // One that has to go goes before it begins: another may do better.
+                    if early == Early::UsedBefore
+                        || early == Early::New && exit == Some(Exit::Code(0))
+                    {
+                        continue;
+                    }
+                    let how = match exit {
                         Some(Exit::Code(code)) => format!("{name} ended with code {code}"),
                         Some(Exit::Signal(signal)) => {
                             format!("{name} was ended by signal {signal}")
@@ -291,7 +325,8 @@ impl Hand {
         }
         let before = self.aside.take();
         let times = before.as_ref().map_or(0, |it| it.times);
-        let wait = AGAIN.saturating_mul(1 << times.min(6)).min(AGAIN_AT_MOST);
+        let wait = self.patience.again;
+        let wait = wait.saturating_mul(1 << times.min(6)).min(AGAIN_AT_MOST);
         if before.is_none_or(|it| it.text != text) {
             scene.teller.said(format!(
                 "{text}; the plain command syncs instead, the worker is tried again after {} s",
@@ -480,6 +515,7 @@ struct Round<'a> {
     next: Option<(Instant, Signal)>,
     ending: bool,
     wakes: bool,
+    patience: Patience,
     /// By when the worker has to have said something, and what it failed to do otherwise.
     limit: Option<(Instant, &'static str)>,
     request: Vec<u8>,
@@ -504,6 +540,7 @@ impl<'a> Round<'a> {
         ladder: &Ladder,
         scene: &'a Scene<'a>,
         process: &'a Mutex<Alive>,
+        patience: Patience,
     ) -> Self {
         lock(process).busy = true;
         Round {
@@ -516,7 +553,8 @@ impl<'a> Round<'a> {
             next: None,
             ending: false,
             wakes: true,
-            limit: Some((Instant::now() + HELLO, "does not say hello")),
+            patience,
+            limit: Some((Instant::now() + patience.hello, "does not say hello")),
             request: Talk::request(&wish.request),
             run: wish.request.run,
             began: false,
@@ -600,10 +638,13 @@ impl<'a> Round<'a> {
         if let Some(done) = self.live.talk.done() {
             return Left::Done(done);
         }
-        if self.live.tried && !self.live.talk.has_begun() {
-            return Left::Gone;
-        }
-        Left::Over
+        let talk = &self.live.talk;
+        let early = match self.live.tried {
+            _ if talk.has_begun() || !talk.is_known() => Early::No,
+            true => Early::UsedBefore,
+            false => Early::New,
+        };
+        Left::Over { early }
     }
 
     /// Take what is left of its log.
@@ -635,7 +676,7 @@ impl<'a> Round<'a> {
             self.live.unsent.append(&mut self.request);
             self.live.talk.ask(self.run);
             self.limit = Some((
-                Instant::now() + BEGIN,
+                Instant::now() + self.patience.begin,
                 "does not begin what it is asked for",
             ));
         }
@@ -704,22 +745,34 @@ impl<'a> Round<'a> {
     }
 
     fn sign(&mut self) {
-        self.scene.teller.sign_now_and_then(&mut self.told);
+        // Until then it has its time, whatever it says.
+        if self.began {
+            self.scene.teller.sign_now_and_then(&mut self.told);
+        }
     }
 }
 
-/// What the worker logged, and what it says of the run.
-pub(super) fn with_summary(mut output: Output, done: &Done) -> Output {
+/// What the worker logged, and why the run ended so.
+pub(super) fn with_reason(output: Output, done: &Done) -> Output {
+    with(output, done.text.as_bytes())
+}
+
+/// That, and what became of the folders.
+pub(super) fn with_summary(output: Output, done: &Done) -> Output {
+    // There are as many as folders; the output is for people.
+    let text = summary(&done.answers);
+    with(output, text.get(..4096).unwrap_or(&text))
+}
+
+fn with(mut output: Output, text: &[u8]) -> Output {
     let end = if output.last.is_empty() && output.dropped == 0 {
         &mut output.first
     } else {
         &mut output.last
     };
-    if !end.is_empty() && !end.ends_with(b"\n") {
+    if !text.is_empty() && !end.is_empty() && !end.ends_with(b"\n") {
         end.push(b'\n');
     }
-    // There are as many as folders; the output is for people.
-    let text = summary(&done.answers);
-    end.extend_from_slice(text.get(..4096).unwrap_or(&text));
+    end.extend_from_slice(text);
     output
 }

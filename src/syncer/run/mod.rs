@@ -258,6 +258,7 @@ fn perform(
                     everything: ended.everything,
                     ..plan
                 };
+                let output = keeper::with_reason(output, &done);
                 let verdict = (job.judge)(&plan, Exit::Code(done.code), &output);
                 ended.output = keeper::with_summary(output, &done);
                 ended.pass(worker::weigh(verdict, &wish.request, &done.answers));

@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{Exit, Verdict, shown};
@@ -134,8 +133,16 @@ impl Wish {
     /// What it is called.
     #[must_use]
     pub fn name(&self) -> String {
+        self.worker.name()
+    }
+}
+
+impl Worker {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> String {
         // Of a script, not the interpreter's name.
-        let mut words = self.worker.words.iter().map(Path::new);
+        let mut words = self.words.iter().map(Path::new);
         let first = words.next();
         let script = words.next().filter(|word| word.is_absolute());
         let word = script.or(first).and_then(Path::file_name);
@@ -162,10 +169,9 @@ pub fn plan(order: &Order) -> Plan {
 /// Judge a run that a worker has done and no other program could.
 #[must_use]
 pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict {
-    let worker = order.syncer.worker.as_ref();
-    let program = worker.and_then(|worker| worker.words.first());
-    let program = program.map_or_else(String::new, |program| program.display().to_string());
-    command::by_code(order, plan, &program, exit, output)
+    let name = order.syncer.worker.as_ref().map(Worker::name);
+    let name = name.unwrap_or_default();
+    command::by_code(order, plan, (&name, "reports"), exit, output)
 }
 
 /// What a verdict by the code becomes by what a worker says of single folders.
@@ -217,16 +223,10 @@ pub fn summary(answers: &[Answer]) -> Vec<u8> {
     text
 }
 
-/// A folder's truename by what it is called in a request.
-#[must_use]
-pub fn names(request: &Request) -> HashMap<Vec<u8>, Arc<Path>> {
-    let asked = request.folders.iter().flatten();
-    let pairs = asked.map(|it| (it.name.clone(), it.real.clone()));
-    pairs.collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::syncer::Memory;
 
