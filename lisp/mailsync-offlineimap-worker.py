@@ -16,6 +16,7 @@ once, with a line that says why, where that is another one.
 """
 
 import fcntl
+import importlib.util
 import os
 import queue
 import select
@@ -79,6 +80,10 @@ class Folder:
 
 class Worker:
     def __init__(self, name, options):
+        found = importlib.util.find_spec("offlineimap")
+        if found is None or not found.submodule_search_locations:
+            # A program of that name must not be run by being imported.
+            raise ImportError("there is no such package")
         import offlineimap
 
         if offlineimap.__version__ not in VERSIONS:

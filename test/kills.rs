@@ -4,6 +4,7 @@
 //! Both are killed by KILL, and by TERM, as runs end them; OfflineIMAP also only as runs end it, since
 //! after a KILL it may send a message once more, or take back a flag.  KILLS says how often, SEED makes it as it was.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -413,26 +414,26 @@ impl World {
             Some(keeper) => keeper.run(order, None, tell)?,
             None => run::start(order, None, tell)?,
         };
-        let (mut result, mut worker) = (None, None);
-        let mut over = |event: Event| {
-            if let Event::Began { pid, .. } = &event {
-                worker = Pid::from_raw(pid.cast_signed());
+        let (result, worker) = (RefCell::new(None), Cell::new(None));
+        let over = |event: Event| {
+            match event {
+                Event::Began { pid, .. } => worker.set(Pid::from_raw(pid.cast_signed())),
+                Event::Ended { ended, .. } => *result.borrow_mut() = Some(ended),
+                Event::Said { text, .. } => println!("{text}"),
+                _ => {}
             }
-            if let Event::Ended { ended, .. } = event {
-                result = Some(ended);
-            }
-            result.is_some()
+            result.borrow().is_some()
         };
-        let when = self.moment(rng, pace, calm, &mut || Ok(told.try_iter().any(&mut over)))?;
-        match worker.filter(|_| hard) {
+        let when = self.moment(rng, pace, calm, &mut || Ok(told.try_iter().any(over)))?;
+        match worker.get().filter(|_| hard) {
             // Its run is the plain command's then.
             Some(pid) => drop(kill_process(pid, Signal::KILL)),
             None => running.end(End::Interrupt),
         }
-        while result.is_none() {
-            over(told.recv_timeout(Duration::from_secs(40))?);
+        while result.borrow().is_none() {
+            over(told.recv_timeout(Duration::from_secs(60))?);
         }
-        let ended = result.ok_or("no end")?;
+        let ended = result.into_inner().ok_or("no end")?;
         println!("{:?} {} {:?}", ended.outcome, ended.text, ended.took);
         let output = [ended.output.first, ended.output.last].concat();
         let output = String::from_utf8_lossy(&output);

@@ -638,6 +638,10 @@ impl<'a> Round<'a> {
         if let Some(done) = self.live.talk.done() {
             return Left::Done(done);
         }
+        // Whoever has just been forked by somebody else may hold its output for a moment.
+        if let Err(what) = self.live.talk.silent() {
+            return Left::Broken(what);
+        }
         let talk = &self.live.talk;
         let early = match self.live.tried {
             _ if talk.has_begun() || !talk.is_known() => Early::No,
