@@ -989,7 +989,7 @@ fn many_syncs_cost_one_no_more_than_few() -> Tested {
         return Ok(());
     };
     let syncs = env::var("SYNCS").ok().and_then(|it| it.parse().ok());
-    let syncs = syncs.unwrap_or(60);
+    let syncs = syncs.unwrap_or(40);
     let worker = user.fine()?;
     let folders = user.folders()?;
     let mut first = None;
@@ -1012,10 +1012,17 @@ fn many_syncs_cost_one_no_more_than_few() -> Tested {
             first = Some(size(worker)?);
         }
     }
-    let (first, last) = (first.ok_or("too few")?, size(worker)?);
+    let first = first.ok_or("too few")?;
+    // A thread that is about to end counts for a moment.
+    let end = Instant::now() + LONG;
+    let mut last = size(worker)?;
+    while last[1] > first[1] && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+        last = size(worker)?;
+    }
     let each = took / u32::try_from(syncs)?;
     println!("{syncs} syncs of {each:?}: {first:?}, at last {last:?} (KiB, threads, files)");
     assert!(last[0] < first[0] + 4096, "{first:?} {last:?}");
-    assert_eq!(first[1..], last[1..]);
+    assert!(last[1] <= first[1] && last[2] <= first[2]);
     Ok(())
 }
