@@ -79,7 +79,8 @@ class Folder:
 
 
 class Worker:
-    def __init__(self, name, options):
+    def __init__(self, name, options, say):
+        self.say, self.said_so = say, 0
         found = importlib.util.find_spec("offlineimap")
         if found is None or not found.submodule_search_locations:
             # A program of that name must not be run by being imported.
@@ -140,6 +141,13 @@ class Worker:
         self.errors = []
         self.held_back = None
 
+    def alive(self):
+        """Say that it goes on, once in a while."""
+        now = time.monotonic()
+        if now - self.said_so > 5:
+            self.said_so = now
+            self.say(b"alive")
+
     def folder(self, name):
         return self.folders.setdefault(name, Folder())
 
@@ -163,6 +171,7 @@ class Worker:
             say["validityproblem"](folder)
 
         def copying(uid, number, total, source, destination, *rest):
+            self.alive()
             if destination.repository is self.account.localrepos:
                 self.folder(destination.getname()).count("pulled")
             elif destination.repository is self.account.remoterepos:
@@ -377,17 +386,17 @@ def quote(name):
 
 
 class Lines:
-    """Lines of standard input, each within a time."""
+    """Lines that we are told, each within a time."""
 
-    def __init__(self):
-        self.rest = b""
+    def __init__(self, source):
+        self.source, self.rest = source, b""
 
     def next(self, most):
         """The next line; None after MOST seconds without one, and b"" at the end."""
         while b"\n" not in self.rest:
-            if not select.select([0], [], [], most)[0]:
+            if not select.select([self.source], [], [], most)[0]:
                 return None
-            piece = os.read(0, 65536)
+            piece = os.read(self.source, 65536)
             if not piece:
                 return b""
             self.rest += piece
@@ -408,22 +417,27 @@ def main():
     answers = os.dup(1)
     # Whatever OfflineIMAP prints is its log, and no answer; nobody else reads what we are told.
     os.dup2(2, 1)
-    os.set_inheritable(answers, False)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # A program that it asks for a password must not read what is for us.
+    requests = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
     def say(*words):
         text = b" ".join(words) + b"\n"
-        while text:
-            text = text[os.write(answers, text):]
+        try:
+            while text:
+                text = text[os.write(answers, text):]
+        except OSError:
+            # Nobody is there any more.  What is being synced goes on, and is the last.
+            pass
 
-    lines = Lines()
+    lines = Lines(requests)
     hello = (lines.next(None) or b"").split()
     if hello[:2] != [b"hello", b"1"]:
         give_up("this worker speaks version 1 of mailsync's contract only")
     times = dict(word.split(b"=", 1) for word in hello[2:] if b"=" in word)
     idle, end = (float(times.get(key, default)) for key, default in ((b"idle", 300), (b"quit", 1800)))
     try:
-        worker = Worker(sys.argv[1], sys.argv[2:])
+        worker = Worker(sys.argv[1], sys.argv[2:], say)
     except ImportError as problem:
         give_up("OfflineIMAP is no library for %s: %s" % (sys.executable, problem))
     except AttributeError as problem:
