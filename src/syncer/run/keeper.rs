@@ -295,7 +295,10 @@ impl Hand {
                         }
                         None => format!("{name} ended"),
                     };
-                    let last = lines(&output).pop().unwrap_or_default();
+                    let last = match exit {
+                        Some(Exit::Code(_)) => lines(&output).pop().unwrap_or_default(),
+                        _ => String::new(),
+                    };
                     what = sentence(&how, &last, "");
                     break;
                 }
