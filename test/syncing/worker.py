@@ -96,14 +96,18 @@ class Worker(World):
         assert not self.workers()
 
     def pauses_and_stops(self):
-        self.emacs.do("(mailsync-restart)")
-        self.emacs.wait("a worker", self.workers)
-        self.emacs.quiet()
-        pid = self.worker()
+        # After a pause the worker has another chance at once.
         self.emacs.do('(mailsync-pause "w")')
-        self.gone(pid)
+        for name in ("after a pause", "after another one"):
+            self.emacs.do('(mailsync-resume "w")')
+            self.deliver("lists", name)
+            self.wait_same()
+            self.emacs.quiet()
+            pid = self.worker()
+            self.emacs.do('(mailsync-pause "w")')
+            self.gone(pid)
         self.emacs.do('(mailsync-resume "w")')
-        self.deliver("lists", "after a pause")
+        self.deliver("lists", "before the end")
         self.wait_same()
         self.emacs.quiet()
         pid = self.worker()
