@@ -87,7 +87,7 @@ info:	## the manual as doc/mailsync.info, from README.org
 .PHONY: install
 install: $(module) install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
 	install -d "$(DESTDIR)$(LISPDIR)"
-	install -m 644 lisp/*.el "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
+	install -m 644 lisp/*.el lisp/*.py "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
 	for file in lisp/*.elc; do \
 	    [ ! -e "$$file" ] || install -m 644 "$$file" "$(DESTDIR)$(LISPDIR)"; \
 	done
@@ -108,6 +108,7 @@ uninstall:	## remove what `make install' put there
 	    rm -f "$(DESTDIR)$(INFODIR)/mailsync.info"; \
 	fi
 	rm -f "$(DESTDIR)$(LISPDIR)"/mailsync*.el "$(DESTDIR)$(LISPDIR)"/mailsync*.elc \
+	    "$(DESTDIR)$(LISPDIR)"/mailsync*.py \
 	    "$(DESTDIR)$(LISPDIR)/mailsync-engine.$(ext)" "$(DESTDIR)$(LISPDIR)/mailsync-engine.version"
 	[ ! -d "$(DESTDIR)$(LISPDIR)" ] || rmdir "$(DESTDIR)$(LISPDIR)"
 
@@ -148,11 +149,12 @@ bench:	## measure, next to the alternatives
 	@test/bench/run.sh
 
 .PHONY: torture
-torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 ACTIONS=1000 ROUNDS=2000
+torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
 	@test/deps.sh test
 	KILLS="$(or $(KILLS),30)" "$(CARGO)" test --release --locked --test kills -- --nocapture --test-threads 1
+	SYNCS="$(or $(SYNCS),1000)" "$(CARGO)" test --release --locked --test worker many_syncs -- --nocapture
 	@$(MAKE) all
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py mbsync verbatim batch life
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py offlineimap slash batch life

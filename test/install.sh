@@ -14,6 +14,7 @@ expect() {
 make -s install DESTDIR="$top/all" PREFIX=/usr
 expect 'the program' "mailsync-watch $version" "$("$top/all/usr/bin/mailsync-watch" --version)"
 [ -r "$top/all/usr/share/man/man1/mailsync-watch.1" ] || { echo 'no manual'; exit 1; }
+[ -r "$top/all/usr/share/emacs/site-lisp/mailsync/mailsync-offlineimap-worker.py" ] || { echo 'no worker'; exit 1; }
 # shellcheck disable=SC2016
 said=$(HOME=$top "$emacs" -Q --batch -L "$top/all/usr/share/emacs/site-lisp/mailsync" --eval '
   (progn (require (quote mailsync)) (mailsync-module-load) (princ (mailsync-module--version)))')

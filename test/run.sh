@@ -100,6 +100,7 @@ for program in "${emacsen[@]}"; do
         # What happens on the server, and in Gnus, does not depend on who syncs.
         runs+=('mbsync verbatim batch split-local' 'mbsync verbatim batch split-local-imap')
         runs+=('mbsync verbatim batch attach' 'mbsync verbatim batch quickstart')
+        runs+=('offlineimap slash batch worker')
         if [ "$program" = "$emacs" ]; then mode='batch'; else mode='tmux'; fi
         runs+=("mbsync verbatim $mode imap")
         # They wait more than anything else here.

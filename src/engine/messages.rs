@@ -113,9 +113,11 @@ pub enum Action {
     Look(AccountId, Look, Box<Order>, Vec<Arc<Folder>>),
     /// End a run.
     EndSync(RunId, End),
+    /// End an account's worker, when its run is over.
+    EndWorker(AccountId),
     /// Seek the lock of an account, instead of one that it had, and say who has it.
     SeekLock(AccountId, Key),
-    /// Give it up.
+    /// Give it up, and the account's worker with it.
     DropLock(AccountId),
     /// Run a program that watches a remote store.
     Connect(RemoteId, Box<connection::Order>),

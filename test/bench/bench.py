@@ -24,6 +24,7 @@ PARTS = {
     "gnus": "Checking groups of Gnus",
     "keys": "Typing while mail arrives",
     "sync": "Syncing",
+    "worker": "A syncer that goes on running",
     "changes": "How many syncs a change takes",
     "program": "The program for servers",
     "far": "From a server to the screen",

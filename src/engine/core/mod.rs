@@ -145,7 +145,7 @@ impl<C: Coalesce> Core<C> {
             Input::Pause(account, pause) => {
                 for id in self.named(account.as_deref()) {
                     match self.syncs(id) {
-                        Some(syncs) if pause => syncs.scheduler.pause(),
+                        Some(syncs) if pause => actions.extend(syncs.pause()),
                         Some(syncs) => syncs.scheduler.resume(),
                         None => {}
                     }

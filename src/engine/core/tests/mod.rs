@@ -17,6 +17,7 @@ use crate::engine::config::{AccountConfig, RemoteId, RootConfig, RootId, SyncCon
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::schedule::{Lock, Timing};
 use crate::syncer::lock::Key;
+use crate::syncer::worker::Worker;
 use crate::syncer::{
     Command, Ended, Event, Memory, Naming, Outcome, Program, RunId, Scope, Syncer,
 };
@@ -141,6 +142,7 @@ impl Bench {
                 Action::Close(RootId(root)) => self.closed.push(root),
                 Action::SeekLock(_, key) => self.locks.push(key),
                 Action::Take(_) | Action::DropLock(_) => {}
+                Action::EndWorker(AccountId(id)) => self.programs.push(format!("rest {id}")),
                 Action::Tell(told) => self.passed_on.extend(told),
                 Action::Sync(_, order) => self.runs.push(scope(&order.scope)),
                 Action::Connect(RemoteId(remote), order) => {
@@ -1284,4 +1286,54 @@ fn a_wish_before_a_first_look_is_not_the_sync_after_it() {
         bench.pass(20);
         assert_eq!(bench.runs, ["*", "*"], "{real}");
     }
+}
+
+#[test]
+fn a_worker_rests_when_its_account_does() {
+    let worker = || Worker {
+        words: vec!["/bin/true".into()],
+        naming: Naming::Utf8,
+        separator: None,
+        prefix: None,
+        idle: QUIET,
+        quit: QUIET,
+    };
+    let configured = |worker: Option<Worker>, paused: f32| {
+        let mut configured = accounts(&[("work", &["/m"])]);
+        let mut sync = sync();
+        sync.timing.base = Duration::from_secs_f32(paused);
+        sync.syncer.worker = worker;
+        configured[0].sync = Some(sync);
+        Input::Configure(configured)
+    };
+    let mut bench = synced(&["in"]);
+    let mut rests = |input, expected: &[&str]| {
+        bench.programs.clear();
+        bench.give(input);
+        assert_eq!(bench.programs, expected);
+    };
+    // Without one there is none to end.
+    rests(Input::Pause(None, true), &[]);
+    rests(configured(Some(worker()), 1.0), &[]);
+    rests(Input::Pause(None, true), &["rest 0"]);
+    rests(Input::Pause(None, false), &[]);
+    // When to sync is not the worker's business.
+    rests(configured(Some(worker()), 2.0), &[]);
+    let mut other = worker();
+    other.words.push("x".into());
+    rests(configured(Some(other), 2.0), &["rest 0"]);
+    rests(configured(None, 2.0), &["rest 0"]);
+}
+
+#[test]
+fn what_a_runner_says_is_logged() {
+    let mut bench = synced(&["in"]);
+    let text = "no worker".to_owned();
+    bench.ran(Event::Said {
+        run: RunId(1),
+        text,
+    });
+    let told = bench.told();
+    let said = "warning account work: no worker";
+    assert!(told.iter().any(|it| it.ends_with(said)), "{told:?}");
 }
