@@ -169,15 +169,27 @@ fn resolve(slot: Vec<u8>, request: i64, names: Vector<'_>) -> Result<Option<bool
     engine(|handle| handle.errand(text(slot), request, Errand::Resolve(names)))
 }
 
-/// Have all folders of ACCOUNT, or of all accounts if it is nil, told.
+/// Have the folders of ACCOUNT, or of all accounts if it is nil, told.
+/// Unless ALL is non-nil, those are left out with which all is well.
 /// The answer comes through the pipe, and carries SLOT, a string, and REQUEST, a number.  It has seven
 /// fields for each: account, canonical name, directory, truename (empty: as directory), letters, how
 /// many milliseconds ago it was synced last (or nothing), and why syncs leave it alone (or nothing).
 /// The letters are `w' (it waits to be synced), `r' (it is being synced) and `u' (it has something to
 /// push).  Return t, or nil if no engine runs.
 #[defun]
-fn folders(slot: Vec<u8>, request: i64, account: Option<Vec<u8>>) -> Result<Option<bool>> {
-    engine(|handle| handle.input(Input::Folders(account.map(text), text(slot), request)))
+fn folders(
+    slot: Vec<u8>,
+    request: i64,
+    account: Option<Vec<u8>>,
+    all: Value<'_>,
+) -> Result<Option<bool>> {
+    let input = Input::Folders {
+        account: account.map(text),
+        all: all.is_not_nil(),
+        slot: text(slot),
+        request,
+    };
+    engine(|handle| handle.input(input))
 }
 
 /// Return the engine's last snapshot as a plist, or nil if no engine runs.

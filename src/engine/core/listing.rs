@@ -16,8 +16,10 @@ impl<C: Coalesce> Core<C> {
     /// each: account, name, directory, truename (empty: as directory), how it stands with syncs, how
     /// many milliseconds ago it was synced last (or nothing), and why it is set aside (or nothing).
     ///
+    /// Unless `all` are wanted, those are left out that do not wait, and with which all is well.
+    ///
     /// How it stands are letters: `w`aits to be synced, is being synced (`r`), has something to p`u`sh.
-    pub(super) fn list(&self, now: Instant, account: Option<&str>) -> Vec<Vec<u8>> {
+    pub(super) fn list(&self, now: Instant, account: Option<&str>, all: bool) -> Vec<Vec<u8>> {
         let named = |name: &str| account.is_none_or(|wanted| wanted == name);
         let listed = self.listed.iter().map(|id| (*id, &self.accounts[id.0]));
         let mut fields = Vec::new();
@@ -25,7 +27,10 @@ impl<C: Coalesce> Core<C> {
             for folder in self.roots_of(id).flat_map(|root| root.folders.values()) {
                 let syncs = account.syncs.as_ref();
                 let state = syncs.map(|it| it.scheduler.folder(&folder.real));
-                fields.extend(row(now, &account.name, folder, &state.unwrap_or_default()));
+                let state = state.unwrap_or_default();
+                if all || state.matters() {
+                    fields.extend(row(now, &account.name, folder, &state));
+                }
             }
         }
         fields

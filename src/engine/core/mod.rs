@@ -101,8 +101,13 @@ impl<C: Coalesce> Core<C> {
             Input::Check(account, directory) => {
                 self.doubt(now, account.as_deref(), directory.as_deref());
             }
-            Input::Folders(account, slot, request) => {
-                let fields = self.list(now, account.as_deref());
+            Input::Folders {
+                account,
+                all,
+                slot,
+                request,
+            } => {
+                let fields = self.list(now, account.as_deref(), all);
                 self.answer(slot, request, fields);
             }
             Input::Answer(slot, request, fields) => self.answer(slot, request, fields),

@@ -4,12 +4,17 @@ use super::*;
 
 /// The answer to a request for the folders of an account, a line for each.
 fn list(bench: &mut Bench, account: Option<&str>) -> Vec<String> {
+    ask(bench, account, true)
+}
+
+fn ask(bench: &mut Bench, account: Option<&str>, all: bool) -> Vec<String> {
     bench.told.clear();
-    bench.give(Input::Folders(
-        account.map(str::to_owned),
-        "list".to_owned(),
-        7,
-    ));
+    bench.give(Input::Folders {
+        account: account.map(str::to_owned),
+        all,
+        slot: "list".to_owned(),
+        request: 7,
+    });
     bench.told.retain(|it| it.starts_with("answer"));
     let mut rows = Vec::new();
     for (number, part) in bench.told.iter().enumerate() {
@@ -49,14 +54,16 @@ fn how_a_folder_stands_is_told_with_it() {
     bench.messages(0, "/m/a/new", Kinds::NEW);
     let waits = ["work,/m/a,/m/a,,w,,", "work,/m/b,/m/b,,,,"];
     assert_eq!(list(&mut bench, None), waits);
+    assert_eq!(ask(&mut bench, None, false), waits[..1]);
     bench.give(Input::Sync(None, None, 0));
     assert_eq!(bench.runs, ["*"]);
-    let runs = ["work,/m/a,/m/a,,r,,", "work,/m/b,/m/b,,r,,"];
+    let runs = ["work,/m/a,/m/a,,r,,", "work,/m/b,/m/b,,,,"];
     assert_eq!(list(&mut bench, None), runs);
     bench.ended(1, Outcome::Ok);
     bench.now += Duration::from_secs(3);
     let synced = ["work,/m/a,/m/a,,,3000,", "work,/m/b,/m/b,,,3000,"];
     assert_eq!(list(&mut bench, None), synced);
+    assert_eq!(ask(&mut bench, None, false), [""; 0]);
 }
 
 #[test]
