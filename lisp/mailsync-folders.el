@@ -46,6 +46,12 @@ why it could not be, a string; either may be nil."
 (defconst mailsync-folders--period 1
   "The buffers are brought up to date once in so many seconds at most.")
 
+(defconst mailsync-folders--slice 0.01
+  "Rows that changed are written for so many seconds at once at most.")
+
+(defconst mailsync-folders--pause 0.05
+  "After so many seconds the rest of them is.")
+
 (defvar mailsync-folders--timer nil
   "The timer that brings the buffers up to date, or nil.")
 
@@ -92,33 +98,51 @@ called later with a list of rows.  SLOT is as for `mailsync--errand'."
                     (and account (mailsync-pipe-encode-text account))
                     (and all t)))
 
+(defmacro mailsync-folders--without-gc (&rest body)
+  "Run BODY, which makes so much for each folder and no more, without a pause."
+  (declare (indent 0) (debug t))
+  ;; A list of thousands would cost several, each longer than all the rest.
+  `(let ((gc-cons-threshold (max gc-cons-threshold (* 64 1024 1024))))
+     ,@body))
+
+(defun mailsync-folders--text (bytes)
+  "BYTES of an answer as a text; those of most folders are one already."
+  (if (string-match-p "\\`[[:ascii:]]*\\'" bytes) bytes
+    (mailsync-pipe-decode-text bytes)))
+
+(defun mailsync-folders--file (bytes)
+  "BYTES of an answer as Emacs names a file."
+  (if (string-match-p "\\`[[:ascii:]]*\\'" bytes) bytes
+    (mailsync-pipe-decode bytes)))
+
 (defun mailsync-folders--parse (fields)
   "The rows that FIELDS, of an answer, describe."
-  (let ((now (float-time))
-        ;; It is the same for a row and the next.
-        encoded account rows)
-    (while fields
-      (let ((name (pop fields))
-            (folder (mailsync-pipe-decode-text (pop fields)))
-            (directory (mailsync-pipe-decode (pop fields)))
-            (truename (pop fields))
-            (letters (pop fields))
-            (ago (pop fields))
-            (aside (pop fields)))
-        (unless (equal name encoded)
-          (setq encoded name
-                account (mailsync-pipe-decode-text name)))
-        (push (mailsync-folders--make-row
-               :account account :name folder :directory directory
-               :truename (if (equal truename "") directory
-                           (mailsync-pipe-decode truename))
-               :letters (append letters nil)
-               :synced (and (not (equal ago ""))
-                            (- now (/ (string-to-number ago) 1000.0)))
-               :aside (and (not (equal aside ""))
-                           (mailsync-pipe-decode-text aside)))
-              rows)))
-    (nreverse rows)))
+  (mailsync-folders--without-gc
+    (let ((now (float-time))
+          ;; It is the same for a row and the next.
+          encoded account rows)
+      (while fields
+        (let ((name (pop fields))
+              (folder (mailsync-folders--text (pop fields)))
+              (directory (mailsync-folders--file (pop fields)))
+              (truename (pop fields))
+              (letters (pop fields))
+              (ago (pop fields))
+              (aside (pop fields)))
+          (unless (equal name encoded)
+            (setq encoded name
+                  account (mailsync-pipe-decode-text name)))
+          (push (mailsync-folders--make-row
+                 :account account :name folder :directory directory
+                 :truename (if (equal truename "") directory
+                             (mailsync-folders--file truename))
+                 :letters (append letters nil)
+                 :synced (and (not (equal ago ""))
+                              (- now (/ (string-to-number ago) 1000.0)))
+                 :aside (and (not (equal aside ""))
+                             (mailsync-pipe-decode-text aside)))
+                rows)))
+      (nreverse rows))))
 
 (defun mailsync-folders--key (row)
   "The key of ROW."
@@ -137,6 +161,10 @@ If that is news, `mailsync-folders-waiting-hook' is run later."
          (puthash (mailsync-folders--key row) t mailsync-folders--news))
        (setq mailsync-folders--waiting rows)
        (run-hooks 'mailsync-folders-waiting-hook)))))
+
+(defun mailsync-folders--matters-p (row)
+  "Non-nil if ROW waits, or something is not well with it."
+  (or (mailsync-folders-row-letters row) (mailsync-folders-row-aside row)))
 
 (defun mailsync-folders--matter (row)
   "What is the matter with ROW, to be compared with `equal'."
@@ -231,8 +259,8 @@ nil for a time, where none is known."
        (propertize (symbol-name (cdr sync)) 'face trouble))
      (mapconcat #'identity (mailsync-folders--groups row) " "))))
 
-(defun mailsync-folders--help (row)
-  "All that is known of ROW, for the mouse."
+(defun mailsync-folders--say (row)
+  "All that is known of ROW, in a few lines."
   (let* ((known (gethash (mailsync-folders--key row)
                          mailsync-history--folders))
          (sync (mailsync-folders-synced row known)))
@@ -272,55 +300,76 @@ nil for a time, where none is known."
   (setq tabulated-list-padding 0)
   (setq-local truncate-lines t)
   (setq-local tabulated-list-printer #'mailsync-folders--print)
+  (setq-local mailsync-status-folder-function #'mailsync-folders--here)
   (setq-local imenu-create-index-function #'mailsync-folders--imenu)
   ;; While no window showed it, it stayed as it was.
   (add-hook 'window-buffer-change-functions
             (lambda (_) (mailsync-folders-refresh-soon)) nil t))
 
-(defun mailsync-folders--pad (text width)
-  "TEXT in WIDTH columns, and one more."
-  (let ((columns (if (= (string-bytes text) (length text)) (length text)
-                   (string-width text))))
-    (cond
-     ((= columns width) (concat text " "))
-     ((< columns width) (concat text (make-string (- (1+ width) columns) ?\s)))
-     (t (concat (propertize (truncate-string-to-width text width nil nil "…")
-                            'help-echo text)
-                " ")))))
+(defvar-local mailsync-folders--line nil
+  "How a line of this buffer is put together: a format for all columns.")
+
+(defun mailsync-folders--set-format (columns)
+  "This buffer has COLUMNS, as `tabulated-list-format' has them."
+  (setq tabulated-list-format columns
+        mailsync-folders--line
+        (concat (mapconcat (lambda (column) (format "%%-%ds " (nth 1 column)))
+                           (butlast (append columns nil)) "")
+                "%s\n"))
+  (tabulated-list-init-header))
+
+(defun mailsync-folders--fit (text width)
+  "TEXT without control characters, cut to WIDTH columns."
+  (when (string-match-p "[[:cntrl:]]" text)
+    (setq text (replace-regexp-in-string "[[:cntrl:]]" "?" text t t)))
+  ;; Most are short, and this is done for thousands of them.
+  (if (or (<= (string-bytes text) width) (<= (string-width text) width))
+      text
+    (truncate-string-to-width text width nil nil "…")))
 
 (defun mailsync-folders--print (id columns)
   "Write the line of ID, which says COLUMNS."
   (let ((start (point))
-        (last (1- (length columns)))
-        pieces)
-    (dotimes (column last)
-      (push (mailsync-folders--pad
-             (replace-regexp-in-string "[[:cntrl:]]" "?" (aref columns column) t t)
-             (nth 1 (aref tabulated-list-format column)))
-            pieces))
-    (push (aref columns last) pieces)
-    (push "\n" pieces)
-    (insert (apply #'concat (nreverse pieces)))
+        (column (length columns))
+        (texts nil))
+    (while (>= (setq column (1- column)) 0)
+      (push (mailsync-folders--fit (aref columns column)
+                                   (if texts
+                                       (nth 1 (aref tabulated-list-format column))
+                                     1000))
+            texts))
+    ;; The function pads by columns, not by characters.
+    (insert (apply #'format mailsync-folders--line texts))
     (add-text-properties
      start (point)
-     (append (list 'tabulated-list-id id 'tabulated-list-entry columns)
-             (mailsync-folders--properties id)))))
+     (list 'tabulated-list-id id 'tabulated-list-entry columns
+           'mailsync-account (mailsync-folders--account-of id)
+           'help-echo #'mailsync-folders--help))))
 
-(defun mailsync-folders--properties (id)
-  "Text properties of the line of ID."
-  (if (mailsync-history-story-p id)
-      (append (list 'mailsync-account (mailsync-history-story-account id)
-                    'help-echo (mailsync-history-tell id))
-              (and (mailsync-history-story-folder id)
-                   (list 'mailsync-folder
-                         (list :account (mailsync-history-story-account id)
-                               :folder (mailsync-history-story-folder id)
-                               :directory (mailsync-history-story-directory id)
-                               :truename (mailsync-history-story-truename id)))))
-    (let ((row (gethash id mailsync-folders--rows)))
-      (list 'mailsync-account (mailsync-folders-row-account row)
-            'mailsync-folder (mailsync-folders--place row)
-            'help-echo (lambda (&rest _) (mailsync-folders--help row))))))
+(defun mailsync-folders--account-of (id)
+  "The account of the line of ID."
+  (if (consp id) (car id) (mailsync-history-story-account id)))
+
+(defun mailsync-folders--here ()
+  "The folder of the line of point, a plist as a change is, or nil."
+  (let ((id (get-text-property (point) 'tabulated-list-id)))
+    (cond
+     ((null id) nil)
+     ((consp id) (mailsync-folders--place (gethash id mailsync-folders--rows)))
+     ((mailsync-history-story-folder id)
+      (list :account (mailsync-history-story-account id)
+            :folder (mailsync-history-story-folder id)
+            :directory (mailsync-history-story-directory id)
+            :truename (mailsync-history-story-truename id))))))
+
+(defun mailsync-folders--help (_window buffer position)
+  "All that is known of the line at POSITION of BUFFER, for the mouse."
+  (when (bufferp buffer)
+    (with-current-buffer buffer
+      (let ((id (get-text-property position 'tabulated-list-id)))
+        (if (consp id)
+            (mailsync-folders--say (gethash id mailsync-folders--rows))
+          (mailsync-history-tell id))))))
 
 (defun mailsync-folders--imenu ()
   "An index of the lines of this buffer."
@@ -357,7 +406,8 @@ nil for a time, where none is known."
 point, \\[revert-buffer] asks the engine anew.
 
 \\{mailsync-folders-mode-map}"
-  (setq tabulated-list-sort-key '("Folder"))
+  ;; The engine has an order.
+  (setq tabulated-list-sort-key nil)
   (setq-local revert-buffer-function
               (lambda (&rest _) (mailsync-folders--ask))))
 
@@ -449,24 +499,32 @@ prefix argument asks for the account."
                                     (if mailsync-folders--account
                                         (concat mailsync-folders--account ", ")
                                       "")
-                                    (hash-table-count table))
-          tabulated-list-format (mailsync-folders--format))
+                                    (hash-table-count table)))
     (clrhash mailsync-folders--news)
-    (setq mailsync-folders--stale nil)
-    (tabulated-list-init-header)
+    (setq mailsync-folders--stale nil
+          ;; It is newer than what was told of these accounts.
+          mailsync-folders--waiting
+          (append (seq-filter #'mailsync-folders--matters-p rows)
+                  (and mailsync-folders--account
+                       (seq-remove (lambda (row)
+                                     (equal (mailsync-folders-row-account row)
+                                            mailsync-folders--account))
+                                   mailsync-folders--waiting))))
+    (mailsync-folders--set-format (mailsync-folders--format))
     (mailsync-folders--print-all)))
 
 (defun mailsync-folders--print-all ()
   "Write all rows of this buffer; point stays at its folder."
-  (let ((mailsync-folders--times (make-hash-table :test #'eql))
-        entries)
-    (maphash (lambda (key row)
-               (let ((entry (list key (mailsync-folders--columns row))))
-                 (setf (mailsync-folders-row-entry row) entry)
-                 (push entry entries)))
-             mailsync-folders--rows)
-    (setq tabulated-list-entries (nreverse entries))
-    (mailsync-folders--reprint)))
+  (mailsync-folders--without-gc
+    (let ((mailsync-folders--times (make-hash-table :test #'eql))
+          entries)
+      (maphash (lambda (key row)
+                 (let ((entry (list key (mailsync-folders--columns row))))
+                   (setf (mailsync-folders-row-entry row) entry)
+                   (push entry entries)))
+               mailsync-folders--rows)
+      (setq tabulated-list-entries (nreverse entries))
+      (mailsync-folders--reprint))))
 
 (defun mailsync-folders--reprint ()
   "Write the entries of this buffer; point and windows stay at their lines."
@@ -513,42 +571,52 @@ prefix argument asks for the account."
         ;; A folder came to be: where it belongs, the engine says.
         (mailsync-folders--ask)
       (mailsync-folders--update-rows mailsync-folders--news)
-      (clrhash mailsync-folders--news))))
+      ;; The rest of many has time.
+      (unless (zerop (hash-table-count mailsync-folders--news))
+        (mailsync-folders-refresh-soon mailsync-folders--pause)))))
 
 (defun mailsync-folders--update-rows (keys)
-  "Write the rows of KEYS anew, those of a hash table, if they say something else."
-  (unless (zerop (hash-table-count keys))
-    (let ((points (mapcar (lambda (window) (cons window (window-point window)))
-                          (get-buffer-window-list nil nil t)))
-          (here (point))
-          (position (point-min)))
-      (while (and position (< position (point-max)))
-        (let ((key (get-text-property position 'tabulated-list-id)))
-          (when-let ((row (and key (gethash key keys)
-                               (gethash key mailsync-folders--rows)))
-                     (columns (mailsync-folders--columns row))
-                     ((not (equal-including-properties
-                            columns (get-text-property
-                                     position 'tabulated-list-entry)))))
-            (setf (cadr (mailsync-folders-row-entry row)) columns)
-            (goto-char position)
-            (let ((end (line-beginning-position 2)))
-              (delete-region position end)
-              (mailsync-folders--print key columns)
-              ;; All columns but the last one are as wide as they were.
-              (let ((longer (- (point) end)))
-                (setq points (mapcar (lambda (it)
-                                       (if (>= (cdr it) end)
-                                           (cons (car it) (+ (cdr it) longer))
-                                         it))
-                                     points))
-                (when (>= here end)
-                  (setq here (+ here longer))))))
-          (setq position (next-single-property-change position
-                                                      'tabulated-list-id))))
-      (goto-char (min here (point-max)))
-      (pcase-dolist (`(,window . ,point) points)
-        (set-window-point window point)))))
+  "Write the rows of KEYS anew, those of a hash table, if they say something else.
+What is done is taken out of KEYS; it is not done for longer than a moment."
+  (let ((points (mapcar (lambda (window) (cons window (window-point window)))
+                        (get-buffer-window-list nil nil t)))
+        (here (point))
+        (position (point-min))
+        (end (+ (float-time) mailsync-folders--slice))
+        (time t))
+    (while (and position (< position (point-max))
+                (not (zerop (hash-table-count keys)))
+                time)
+      (let* ((key (get-text-property position 'tabulated-list-id))
+             (row (and key (gethash key keys)
+                       (gethash key mailsync-folders--rows))))
+        (when row
+          (remhash key keys)
+          ;; Only now: otherwise it could be up before the first one.
+          (setq time (< (float-time) end))
+          (let ((columns (mailsync-folders--columns row)))
+            (unless (equal-including-properties
+                     columns (get-text-property position 'tabulated-list-entry))
+              (setf (cadr (mailsync-folders-row-entry row)) columns)
+              (goto-char position)
+              (let ((old (line-beginning-position 2)))
+                (delete-region position old)
+                (mailsync-folders--print key columns)
+                ;; All columns but the last one are as wide as they were.
+                (let ((longer (- (point) old)))
+                  (dolist (it points)
+                    (when (>= (cdr it) old)
+                      (setcdr it (+ (cdr it) longer))))
+                  (when (>= here old)
+                    (setq here (+ here longer))))))))
+        (setq position (next-single-property-change position
+                                                    'tabulated-list-id))))
+    ;; What is in no row any more.
+    (unless (and position (< position (point-max)))
+      (clrhash keys))
+    (goto-char (min here (point-max)))
+    (pcase-dolist (`(,window . ,point) points)
+      (set-window-point window point))))
 
 ;;;; The last changes
 
@@ -582,20 +650,19 @@ While it is shown it is kept up to date."
 
 (defun mailsync-folders--fill-history ()
   "Write the last changes into this buffer."
-  (setq tabulated-list-format
-        (vector (list "Seen" 12 t)
+  (mailsync-folders--set-format
+   (vector (list "Seen" 12 t)
                 (list "Folder" (mailsync-folders--wide 65) t)
                 (list "Account" 8 t)
                 (list "What" 10 t)
                 (list "By" 6 t)
                 (list "Told" 6 nil)
                 (list "Checked" 8 nil)
-                (list "Synced" 6 nil))
-        tabulated-list-entries
+                (list "Synced" 6 nil)))
+  (setq tabulated-list-entries
         (mapcar (lambda (story)
                   (list story (mailsync-folders--story story)))
                 (mailsync-history-stories)))
-  (tabulated-list-init-header)
   (mailsync-folders--reprint))
 
 (defun mailsync-folders--after (story time)
@@ -654,7 +721,10 @@ While it is shown it is kept up to date."
   ;; What no buffer shows needs no notes; it is filled when it is shown.
   (if (get-buffer-window mailsync-folders--buffer 'visible)
       (dolist (key keys)
-        (puthash key t mailsync-folders--news))
+        (puthash key t mailsync-folders--news)
+        ;; One that was deleted: the engine says which there are.
+        (unless (gethash key mailsync-history--folders)
+          (setq mailsync-folders--stale t)))
     (setq mailsync-folders--stale t)
     (clrhash mailsync-folders--news)))
 
@@ -663,11 +733,12 @@ While it is shown it is kept up to date."
   (seq-filter (lambda (name) (get-buffer-window name 'visible))
               (list mailsync-folders--buffer mailsync-folders--history)))
 
-(defun mailsync-folders-refresh-soon ()
-  "Bring the lists up to date in a moment, those that a window shows."
+(defun mailsync-folders-refresh-soon (&optional seconds)
+  "Bring the lists up to date in a moment, those that a window shows.
+That is in SECONDS, or as soon as they may be."
   (when (and (not mailsync-folders--timer) (mailsync-folders--shown))
     (setq mailsync-folders--timer
-          (run-at-time mailsync-folders--period nil
+          (run-at-time (or seconds mailsync-folders--period) nil
                        #'mailsync-folders--refresh))))
 
 (defun mailsync-folders--refresh ()
@@ -686,7 +757,8 @@ While it is shown it is kept up to date."
             (mailsync-folders--ask))
            (t
             (mailsync-folders--update)
-            (mailsync-folders-look)))
+            (when (zerop (hash-table-count mailsync-folders--news))
+              (mailsync-folders-look))))
         (error
          (mailsync--once (list 'status name) 'error
                          "%s cannot be brought up to date: %s" name

@@ -6,9 +6,10 @@
 
 ;;; Commentary:
 
-;; The status, the list of folders and the history name accounts and folders
-;; by the text properties `mailsync-account' (a name) and `mailsync-folder' (a
-;; plist as a change is).  Here is what one can have done to them.
+;; The status, the list of folders and the history name accounts by the text
+;; property `mailsync-account', and folders as `mailsync-status-folder-function'
+;; finds them, by default by the property `mailsync-folder', a plist as a change
+;; is.  Here is what one can have done to them.
 
 ;;; Code:
 
@@ -55,9 +56,13 @@
         (mailsync-sync--need nil)
         (mailsync-sync--read-account prompt))))
 
+(defvar-local mailsync-status-folder-function
+  (lambda () (get-text-property (point) 'mailsync-folder))
+  "Function that returns the folder that point is at, or nil.")
+
 (defun mailsync-status-folder-here ()
   "The folder that point is at, a plist as a change is, or nil."
-  (get-text-property (point) 'mailsync-folder))
+  (funcall mailsync-status-folder-function))
 
 ;;;; Keys
 
