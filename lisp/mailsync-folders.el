@@ -191,11 +191,11 @@ If that is news, `mailsync-folders-waiting-hook' is run later."
                            ((memq ?u letters) "push"))))
      "+")))
 
-(defun mailsync-folders-synced (row known)
+(defun mailsync-folders--last-sync (row)
   "The last sync of ROW: (TIME . STATUS), or nil.
-KNOWN is what the history has of it, or nil.  A folder that failed alone has
-nil for a time, where none is known."
-  (let ((told (and known (mailsync-history-sync known)))
+A folder that failed alone has nil for a time, where none is known."
+  (let ((told (mailsync-history-sync (mailsync-folders-row-account row)
+                                     (mailsync-folders-row-name row)))
         (time (mailsync-folders-row-synced row)))
     (cond
      ((mailsync-folders-row-aside row) (cons (car told) 'failed))
@@ -234,7 +234,7 @@ nil for a time, where none is known."
   (let* ((known (gethash (mailsync-folders--key row)
                          mailsync-history--folders))
          (result (and known (mailsync-history-folder-result known)))
-         (sync (mailsync-folders-synced row known))
+         (sync (mailsync-folders--last-sync row))
          (ok (memq (cdr sync) '(nil ok partial)))
          (trouble 'mailsync-trouble))
     (vector
@@ -263,7 +263,7 @@ nil for a time, where none is known."
   "All that is known of ROW, in a few lines."
   (let* ((known (gethash (mailsync-folders--key row)
                          mailsync-history--folders))
-         (sync (mailsync-folders-synced row known)))
+         (sync (mailsync-folders--last-sync row)))
     (string-join
      (delq nil
            (list (mailsync-folders-row-directory row)
@@ -423,7 +423,7 @@ point, \\[revert-buffer] asks the engine anew.
 
 (defun mailsync-folders--format ()
   "The columns of the list, for the window that shows it."
-  (vector (list "Folder" (mailsync-folders--wide 60) t)
+  (vector (list "Folder" (mailsync-folders--wide 63) t)
           (list "Account" 8 t)
           (list "Waits for" 10
                 (lambda (one other)
@@ -439,8 +439,8 @@ point, \\[revert-buffer] asks the engine anew.
                    (and known (mailsync-history-folder-checked known)))))
           (list "Synced" 8
                 (mailsync-folders--by
-                 (lambda (row known)
-                   (car (mailsync-folders-synced row known)))))
+                 (lambda (row _known)
+                   (car (mailsync-folders--last-sync row)))))
           (list "Groups" 6 t)))
 
 ;;;###autoload
@@ -718,15 +718,33 @@ While it is shown it is kept up to date."
 
 (defun mailsync-folders-news (keys)
   "There is news of the folders with KEYS: note it for the lists."
+  (mailsync-folders--note keys)
+  (dolist (key keys)
+    ;; One that was deleted: the engine says which there are.
+    (unless (gethash key mailsync-history--folders)
+      (setq mailsync-folders--stale t))))
+
+(defun mailsync-folders--note (keys)
+  "The rows of KEYS may have to say something else."
   ;; What no buffer shows needs no notes; it is filled when it is shown.
   (if (get-buffer-window mailsync-folders--buffer 'visible)
       (dolist (key keys)
-        (puthash key t mailsync-folders--news)
-        ;; One that was deleted: the engine says which there are.
-        (unless (gethash key mailsync-history--folders)
-          (setq mailsync-folders--stale t)))
+        (puthash key t mailsync-folders--news))
     (setq mailsync-folders--stale t)
     (clrhash mailsync-folders--news)))
+
+(defun mailsync-folders-synced (account names)
+  "The folders of ACCOUNT in NAMES, a hash table or nil for all, were synced."
+  (let ((buffer (get-buffer mailsync-folders--buffer)) keys)
+    (when-let ((rows (and buffer (buffer-local-value 'mailsync-folders--rows
+                                                     buffer))))
+      (maphash (lambda (key row)
+                 (when (and (equal (car key) account)
+                            (or (null names)
+                                (gethash (mailsync-folders-row-name row) names)))
+                   (push key keys)))
+               rows)
+      (mailsync-folders--note keys))))
 
 (defun mailsync-folders--shown ()
   "The buffers among mailsync's lists that a window shows."

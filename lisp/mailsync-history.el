@@ -39,10 +39,7 @@
   ;; Of the last change: when it was noticed, what, and by whom.
   changed kinds origins
   ;; When it was checked last, and what came of it.
-  checked result
-  ;; When it was synced last, and what came of it; both nil for an account that
-  ;; was synced as a whole, where that came later.
-  synced status)
+  checked result)
 
 (cl-defstruct (mailsync-history-story
                (:copier nil)
@@ -59,10 +56,19 @@ More in one go are one.")
 (defvar mailsync-history--folders (make-hash-table :test #'equal)
   "Hash table from (ACCOUNT . TRUENAME) to what happened there last.")
 
+(defvar mailsync-history-sync-functions '(mailsync-folders-synced)
+  "Functions called with an account and names of its folders that were synced.
+The names are in a hash table, or nil for everything.")
+
 (declare-function mailsync-folders-news "mailsync-folders" (keys))
+(declare-function mailsync-folders-synced "mailsync-folders" (account names))
 
 (defvar mailsync-history--accounts (make-hash-table :test #'equal)
   "Hash table from accounts to (TIME . STATUS) of their last sync of everything.")
+
+(defvar mailsync-history--syncs (make-hash-table :test #'equal)
+  "Hash table from (ACCOUNT . NAME) of folders to (TIME . STATUS).
+That is their last sync by name, since the last one of everything.")
 
 (defvar mailsync-history--stories nil
   "Ring of stories, or nil as long as there is none.")
@@ -94,16 +100,10 @@ A key is (ACCOUNT . TRUENAME).")
   (and mailsync-history--stories
        (ring-elements mailsync-history--stories)))
 
-(defun mailsync-history-sync (folder)
-  "The last sync of FOLDER, a struct: (TIME . STATUS), or nil."
-  (let ((own (and (mailsync-history-folder-synced folder)
-                  (cons (mailsync-history-folder-synced folder)
-                        (mailsync-history-folder-status folder))))
-        (all (gethash (mailsync-history-folder-account folder)
-                      mailsync-history--accounts)))
-    (if (and own all)
-        (if (> (car all) (car own)) all own)
-      (or own all))))
+(defun mailsync-history-sync (account name)
+  "The last sync of the folder NAME of ACCOUNT: (TIME . STATUS), or nil."
+  (or (gethash (cons account name) mailsync-history--syncs)
+      (gethash account mailsync-history--accounts)))
 
 (defun mailsync-history--keep-story (story)
   "Keep STORY, and as many others as there may be."
@@ -220,20 +220,15 @@ That is a plist as `mailsync-after-sync-functions' get it."
          (started (float-time (plist-get result :started)))
          (ended (+ started (plist-get result :duration)))
          (all (zerop total))
-         (names (make-hash-table :test #'equal))
-         keys)
+         (names (make-hash-table :test #'equal)))
     (dolist (name (plist-get result :folders))
-      (puthash name t names))
-    (if all
-        (puthash account (cons ended status) mailsync-history--accounts)
-      (maphash (lambda (key folder)
-                 (when (and (equal (car key) account)
-                            (gethash (mailsync-history-folder-name folder)
-                                     names))
-                   (push key keys)
-                   (setf (mailsync-history-folder-synced folder) ended
-                         (mailsync-history-folder-status folder) status)))
-               mailsync-history--folders))
+      (puthash name t names)
+      (puthash (cons account name) (cons ended status)
+               mailsync-history--syncs))
+    (when all
+      (puthash account (cons ended status) mailsync-history--accounts)
+      (mailsync-history--forget mailsync-history--syncs
+                                (lambda (key) (equal (car key) account))))
     (dolist (story (mailsync-history-stories))
       (when (and (equal (mailsync-history-story-account story) account)
                  (not (mailsync-history-story-synced story))
@@ -243,7 +238,8 @@ That is a plist as `mailsync-after-sync-functions' get it."
         (setf (mailsync-history-story-status story) status)
         (when (memq status '(ok partial))
           (setf (mailsync-history-story-synced story) ended))))
-    (mailsync-history--news (if all (mailsync-history--keys account) keys))))
+    (run-hook-with-args 'mailsync-history-sync-functions account
+                        (and (not all) names))))
 
 (defun mailsync-history-to-sync-p (story)
   "Non-nil if STORY is of a change that a syncer may have to see to."
@@ -251,24 +247,23 @@ That is a plist as `mailsync-after-sync-functions' get it."
   (and (not (equal (mailsync-history-story-origins story) '(sync)))
        (not (equal (mailsync-history-story-kinds story) '(unknown)))))
 
-(defun mailsync-history--keys (account)
-  "Keys of the folders of ACCOUNT that were heard of."
-  (seq-filter (lambda (key) (equal (car key) account))
-              (hash-table-keys mailsync-history--folders)))
-
 (defun mailsync-history--news (keys)
   "There is news of folders with these KEYS."
   (when keys
     (run-hook-with-args 'mailsync-history-functions keys)))
 
+(defun mailsync-history--forget (table which)
+  "Take the keys out of TABLE of which WHICH holds."
+  (dolist (key (hash-table-keys table))
+    (when (funcall which key)
+      (remhash key table))))
+
 (defun mailsync-history-keep (accounts)
-  "Forget everything but what is of ACCOUNTS, names."
-  (dolist (key (hash-table-keys mailsync-history--folders))
-    (unless (member (car key) accounts)
-      (remhash key mailsync-history--folders)))
-  (dolist (name (hash-table-keys mailsync-history--accounts))
-    (unless (member name accounts)
-      (remhash name mailsync-history--accounts))))
+  "Forget everything but stories and what is of ACCOUNTS, names."
+  (let ((over (lambda (key) (not (member (car (ensure-list key)) accounts)))))
+    (mailsync-history--forget mailsync-history--folders over)
+    (mailsync-history--forget mailsync-history--syncs over)
+    (mailsync-history--forget mailsync-history--accounts over)))
 
 ;;;; In words
 

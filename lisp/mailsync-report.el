@@ -153,9 +153,9 @@ Programs and plain options are no names."
 
 (defconst mailsync-report--patterns
   '(("address" . "[-+.=_[:alnum:]]+@[-.[:alnum:]]*[[:alnum:]]")
-    ("group" . "\\_<nn[a-z]+\\(?:\\+[^:[:space:]]+\\)?:[^[:space:],;]+")
-    ("host" . "\\_<[0-9]+\\(?:\\.[0-9]+\\)\\{3\\}\\_>")
+    ("group" . "\\_<nn[a-z]+\\(?:\\+[^:[:space:]]+\\)?:[^[:space:],;]*[^[:space:],;:]")
     ("host" . "\\_<\\(?:[[:alnum:]][-[:alnum:]]*\\.\\)+[a-z]\\{2,\\}\\_>")
+    ("host" . "\\_<[0-9]+\\(?:\\.[0-9]+\\)\\{3\\}\\_>")
     ("directory" . "\\(?:~[-_[:alnum:]]*\\|\\_<\\|\\B\\)/[^][[:space:]\"'<>,;:()‘’“”]+"))
   "What looks like a name of a kind.")
 
@@ -180,10 +180,11 @@ Programs and plain options are no names."
            (if (mailsync-report--ours-p name) name
              (mailsync-report--name kind name)))))
       (mailsync-report--replace
-       "\"\\([^\"\n]+\\)\"" 1
-       (lambda (name)
-         (if (mailsync-report--stand-in-p name) name
-           (mailsync-report--name "text" name))))
+       "\"[^\"\n]+\"" 0
+       (lambda (quoted)
+         (let ((text (substring quoted 1 -1)))
+           (if (mailsync-report--stand-in-p text) quoted
+             (format "\"%s\"" (mailsync-report--name "text" text))))))
       (buffer-string))))
 
 (defun mailsync-report--ours-p (name)
@@ -198,14 +199,13 @@ Programs and plain options are no names."
   "Replace what GROUP of REGEXP matches in this buffer by what FUNCTION returns."
   (goto-char (point-min))
   (while (re-search-forward regexp nil t)
-    (let ((start (match-beginning group))
-          (end (match-end group)))
-      (let ((new (funcall function (buffer-substring-no-properties start end))))
-        (goto-char start)
-        (delete-region start end)
-        (insert new)))
-    ;; The character after it may come before the next one.
-    ))
+    (let* ((start (match-beginning group))
+           (end (match-end group))
+           (new (funcall function (buffer-substring-no-properties start end))))
+      ;; What comes after it may come before the next one, too.
+      (goto-char start)
+      (delete-region start end)
+      (insert new))))
 
 (defun mailsync-report--without-secrets (text)
   "TEXT without what follows a word like \"password\"."
@@ -281,8 +281,8 @@ Programs and plain options are no names."
   (let ((program (if (consp command) (car command)
                    (and (stringp command) (car (split-string command))))))
     (if (and (stringp program) (not (string-search "=" program)))
-        (list (file-name-nondirectory program) '...)
-      '(...))))
+        (list (file-name-nondirectory program) '…)
+      '(…))))
 
 (defun mailsync-report--log ()
   "The end of the log."

@@ -80,6 +80,7 @@ last; `mailsync-folders' lists all."
     (define-key map [follow-link] 'mouse-face)
     (define-key map (kbd "TAB") #'mailsync-status-next)
     (define-key map "n" #'mailsync-status-next)
+    (define-key map "?" #'describe-mode)
     (define-key map (kbd "<backtab>") #'mailsync-status-previous)
     (define-key map (kbd "M-n") #'mailsync-status-next-account)
     (define-key map (kbd "M-p") #'mailsync-status-previous-account)
@@ -96,6 +97,9 @@ opens a list.
 \\{mailsync-status-mode-map}"
   (buffer-disable-undo)
   (setq-local imenu-create-index-function #'mailsync-status--imenu)
+  ;; Long lines go on below their texts.
+  (setq-local word-wrap t)
+  (setq-local wrap-prefix "      ")
   ;; While no window showed it, it stayed as it was.
   (add-hook 'window-buffer-change-functions
             (lambda (_) (mailsync-status--refresh-soon)) nil t)
@@ -271,12 +275,10 @@ folder there, or nil."
                             ", Emacs has not read the last ones yet" "")))
         (when-let ((dead (plist-get status :dead)))
           (insert "  ended: " (mailsync-pipe-decode-text dead) "\n"))))
-    (insert "\ng brings this up to date, l shows what happened, ? all keys, q leaves.")
     (insert (if (bound-and-true-p mailsync-mode)
-                "  At an account\nor folder: s syncs it now, c checks it, p pauses or \
-resumes, o shows what the\nsyncer printed, f lists all folders, h the last changes, \
-RET opens\n"
-              "\n"))
+                "\ns syncs, c checks, p pauses, f lists folders, h changes, l log, \
+g anew, ? more\n"
+              "\nl shows what happened, g brings this up to date, q leaves\n"))
     (buffer-string)))
 
 (defun mailsync-status--account (account)
