@@ -71,6 +71,9 @@ why it could not be, a string; either may be nil."
 (defvar-local mailsync-folders--account nil
   "The account whose folders the buffer lists; nil: all.")
 
+(defvar-local mailsync-folders--next nil
+  "A marker where rows are brought up to date next; nil for the first row.")
+
 (defvar-local mailsync-folders--rows nil
   "Hash table from keys (ACCOUNT . TRUENAME) to rows, or nil if none came yet.")
 
@@ -501,7 +504,8 @@ prefix argument asks for the account."
                                       "")
                                     (hash-table-count table)))
     (clrhash mailsync-folders--news)
-    (setq mailsync-folders--stale nil
+    (setq mailsync-folders--next nil
+          mailsync-folders--stale nil
           ;; It is newer than what was told of these accounts.
           mailsync-folders--waiting
           (append (seq-filter #'mailsync-folders--matters-p rows)
@@ -581,7 +585,10 @@ What is done is taken out of KEYS; it is not done for longer than a moment."
   (let ((points (mapcar (lambda (window) (cons window (window-point window)))
                         (get-buffer-window-list nil nil t)))
         (here (point))
-        (position (point-min))
+        (position (or (and mailsync-folders--next
+                           (marker-position mailsync-folders--next))
+                      (point-min)))
+        (whole (null mailsync-folders--next))
         (end (+ (float-time) mailsync-folders--slice))
         (time t))
     (while (and position (< position (point-max))
@@ -611,9 +618,13 @@ What is done is taken out of KEYS; it is not done for longer than a moment."
                     (setq here (+ here longer))))))))
         (setq position (next-single-property-change position
                                                     'tabulated-list-id))))
-    ;; What is in no row any more.
-    (unless (and position (< position (point-max)))
-      (clrhash keys))
+    (if (and position (< position (point-max)))
+        ;; Where the rest is, probably.
+        (setq mailsync-folders--next (copy-marker position))
+      (setq mailsync-folders--next nil)
+      ;; What is in no row any more.
+      (when whole
+        (clrhash keys)))
     (goto-char (min here (point-max)))
     (pcase-dolist (`(,window . ,point) points)
       (set-window-point window point))))

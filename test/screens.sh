@@ -51,6 +51,7 @@ start() {
     maildir "$work/mail"
     maildir "$work/other"
     for number in $(seq -w 40); do maildir "$work/mail/.lists.number$number"; done
+    # shellcheck disable=SC2016
     printf '#!/bin/sh\necho "synced $1"\n' >"$work/syncer"
     printf '#!/bin/sh\nexec sleep 1000\n' >"$work/watcher"
     chmod +x "$work/syncer" "$work/watcher"
