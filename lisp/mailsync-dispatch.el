@@ -20,6 +20,7 @@
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-change)
+(require 'mailsync-history)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
@@ -191,6 +192,7 @@ An error is reported and stops nothing else."
     ;; What was on its way when an account was given up is nobody's.
     (when (member account (mailsync--account-names))
       (mailsync-sync-heard-of-changes account changes)
+      (mailsync--guarded running #'mailsync-history-changed account changes)
       (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
       ;; A function may have stopped us, or started anew.
       (when (eq running mailsync--running)
@@ -227,6 +229,8 @@ An error is reported and stops nothing else."
                                                 (plist-get change :truename))
                                                (plist-get change :serial)))
                                      (cdr batch))))
+    (mailsync--guarded mailsync--running #'mailsync-history-checked (car batch)
+                       (cdr batch) results)
     (pcase-dolist (`(,folder . ,result) results)
       (mailsync-log-add (if (eq result 'failed) 'warning 'debug)
                         "%s: %s: %s" (car batch) folder result))
@@ -333,6 +337,7 @@ read a group already, so that is checked after."
         (seq-filter (lambda (trouble) (member (car trouble) accounts))
                     mailsync--troubles))
   (mailsync-remote-keep accounts)
+  (mailsync-history-keep accounts)
   (mailsync-status-update))
 
 (defun mailsync--set-state (account state text)

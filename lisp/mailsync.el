@@ -40,11 +40,14 @@
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-dispatch)
+(require 'mailsync-history)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-sync)
 (require 'mailsync-status)
+(require 'mailsync-folders)
+(require 'mailsync-menu)
 
 ;;;; Customization
 
@@ -297,6 +300,7 @@ the user has not asked for it: what was said is not said again."
     (setq mailsync--states (mapcar (lambda (account)
                                      (list (car account) 'starting))
                                    accounts))
+    (mailsync-history-keep (mapcar #'car accounts))
     (mailsync-sync-keep vector)
     (setq mailsync--watching t)
     (if mailsync--pipe

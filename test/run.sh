@@ -77,6 +77,7 @@ for program in "${emacsen[@]}"; do
             begin "the Emacs on the server splits first, $backend, $name" \
                 env EMACS="$program" timeout -k 10 120 test/listen.sh "$backend"
         done
+        begin "the status on the screen, $name" env EMACS="$program" timeout -k 10 120 test/screens.sh
         begin "several frames, topics, a new folder, $name" \
             env EMACS="$program" timeout -k 10 120 test/e2e.sh nnmaildir frames
     fi

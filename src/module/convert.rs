@@ -359,6 +359,10 @@ fn root_status<'e>(env: &'e Env, status: &RootStatus) -> Result<Value<'e>> {
         .problems
         .iter()
         .map(|text| bytes(env, text.as_bytes()));
+    let since = match status.since {
+        Some(at) => at.elapsed().as_secs_f64().into_lisp(env)?,
+        None => env.intern("nil")?,
+    };
     plist(
         env,
         [
@@ -367,6 +371,7 @@ fn root_status<'e>(env: &'e Env, status: &RootStatus) -> Result<Value<'e>> {
                 bytes(env, status.directory.as_os_str().as_bytes())?,
             ),
             (":state", env.intern(status.state)?),
+            (":since", since),
             (":text", bytes(env, status.text.as_bytes())?),
             (":how", env.intern(status.how)?),
             (":folders", i64::try_from(status.folders)?.into_lisp(env)?),

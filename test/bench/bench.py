@@ -29,6 +29,7 @@ PARTS = {
     "program": "The program for servers",
     "far": "From a server to the screen",
     "imap": "A message on an IMAP server",
+    "status": "The status of many folders",
 }
 
 

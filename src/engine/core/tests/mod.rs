@@ -1,6 +1,7 @@
 //! The core's decisions, one by one.  What must hold whatever happens is `test/sim`'s business.
 
 mod listening;
+mod listing;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ struct Bench {
     locks: Vec<Key>,
     /// Changes are told by name and with their origins.
     origins: bool,
+    /// Changes are told with how long ago they were noticed.
+    seen: bool,
     closed: Vec<usize>,
     /// What was done with watcher programs.
     programs: Vec<String>,
@@ -115,6 +118,7 @@ impl Bench {
             runs: Vec::new(),
             locks: Vec::new(),
             origins: false,
+            seen: false,
             closed: Vec::new(),
             programs: Vec::new(),
             passed_on: Vec::new(),
@@ -177,18 +181,23 @@ impl Bench {
         while let Some(record) = fields.next() {
             let mut take = |count| (0..count).map(|_| fields.next().unwrap()).collect();
             let fields: Vec<&str> = match record {
-                "change" => take(7),
+                "change" => take(8),
                 "state" => take(3),
                 "sync" => take(6),
                 "remote" => take(5),
-                "syncing" | "synced" => {
-                    let fixed: Vec<&str> = take(if record == "syncing" { 4 } else { 13 });
+                "syncing" | "synced" | "answer" => {
+                    let fixed: Vec<&str> = take(match record {
+                        "syncing" => 4,
+                        "answer" => 5,
+                        _ => 13,
+                    });
                     let count = fixed[fixed.len() - 1].parse().unwrap();
                     [fixed, (0..count).map(|_| fields.next().unwrap()).collect()].concat()
                 }
                 _ => take(2),
             };
             self.told.push(match record {
+                "change" if self.seen => format!("{} {}", fields[2], fields[7]),
                 "change" if self.origins => {
                     format!("{} {} {} {}", fields[0], fields[1], fields[4], fields[5])
                 }
@@ -199,6 +208,7 @@ impl Bench {
                 "remote" => format!("{} remote {} {}", fields[0], fields[1], fields[3]),
                 "syncing" => format!("syncing {}", fields[4..].join(" ")),
                 "synced" => format!("{} for {:?}", fields[2], fields[6]),
+                "answer" => format!("answer {}", fields.join(",")),
                 _ => fields.join(" "),
             });
         }
