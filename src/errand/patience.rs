@@ -10,8 +10,11 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use crate::threads;
 
-/// How long an answer waits for what does not come.
+/// How long an answer waits for what does not come.  Lisp waits longer.
 pub const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Threads for one request: one that meets nothing but such file systems leaves some to others.
+const THREADS: usize = 8;
 
 /// Threads in all that may wait for file systems that do not answer.
 const STUCK: usize = 16;
@@ -20,12 +23,11 @@ static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts a thread while it lives.
 #[derive(Debug)]
-pub struct AtWork(());
+struct AtWork(());
 
 impl AtWork {
     /// `None` when too many hang already.
-    #[must_use]
-    pub fn begin() -> Option<Self> {
+    fn begin() -> Option<Self> {
         let at_work = AtWork(());
         let others = AT_WORK.fetch_add(1, Ordering::Relaxed);
         (others < STUCK).then_some(at_work)
@@ -62,7 +64,7 @@ pub fn ask<Q: Send + 'static, T: Send + 'static>(
         let _ = put.send(question);
     }
     drop(put);
-    for _ in 0..count {
+    for _ in 0..THREADS.min(count) {
         let Some(at_work) = AtWork::begin() else {
             break;
         };

@@ -1,71 +1,98 @@
-//! What a syncer's configuration says to somebody who looks for a fault, as plain facts.
+//! What a syncer's configuration offers to be synced, in words that all syncers share.
 //!
-//! Which folders it syncs, where else it keeps mail, how long it waits for a server, who holds its
-//! lock.  Reads what [`super::plan`] reads, starts nothing and changes nothing; what of it is wrong
-//! is for `errand::examine` to judge.
+//! Each syncer's own reader makes it (`mbsync::survey`, `offlineimap::survey`); what becomes of it
+//! is decided in `discover`.  Nothing secret is in it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::plan::{self, OTHERWISE, Refused};
-use super::{Order, Program, mbsync, offlineimap};
-use crate::change::Folder;
-
-/// A syncer's configuration, next to an account's folders.
+/// What one configuration offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// The file.
+    /// The configuration file.
     pub file: PathBuf,
-    /// How many of the folders it syncs.
-    pub synced: usize,
-    /// Canonical names of those that it does not sync.
-    pub unsynced: Vec<Vec<u8>>,
-    /// Python decides which folders are synced: `synced` are candidates only.
-    pub filtered: bool,
-    /// Directories in which it keeps mail, each with what the configuration calls it.
-    pub places: Vec<(String, PathBuf)>,
-    /// How long it waits for servers.
-    pub waits: Vec<Wait>,
-    /// The account's connections at a time, where that is limited there.
-    pub connections: Option<u64>,
-    /// Its own lock is held, by the process of this number if that is known.
-    pub lock: Option<Option<i32>>,
+    /// What can be synced by itself.
+    pub units: Vec<Unit>,
+    /// What stands for several units.
+    pub bundles: Vec<Bundle>,
+    /// The program can be told "all", which is so many units; `None`: it cannot.
+    pub all: Option<usize>,
+    /// What a user should know of what is left out.
+    pub remarks: Vec<String>,
 }
 
-/// How long a syncer waits for a server that says nothing.
+impl Survey {
+    /// One of a file that offers nothing yet.
+    #[must_use]
+    pub fn new(file: PathBuf) -> Self {
+        Survey {
+            file,
+            ..Survey::default()
+        }
+    }
+}
+
+/// A channel of mbsync's, or an account of OfflineIMAP's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// The line of the configuration on which it begins.
+    pub line: usize,
+    /// The program can be told it by that name.
+    pub nameable: bool,
+    /// The directories here that it syncs.
+    pub roots: Vec<Place>,
+    /// What they are synced with, if that is known.
+    pub server: Option<Server>,
+    /// It has been synced before, says a record of its own.
+    pub used: bool,
+    /// What a user should know of it.
+    pub remarks: Vec<String>,
+}
+
+/// A directory that a configuration names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// The part of the configuration that says it.
-    pub of: String,
-    /// In seconds; 0: for ever.
-    pub seconds: u64,
+pub struct Place {
+    /// Which, absolute, as it is spelled there.
+    pub directory: PathBuf,
+    /// The line of the section that says so.
+    pub line: usize,
+    /// What it is, in words.
+    pub what: String,
 }
 
-/// Where its program is.
-///
-/// # Errors
-/// When there is none.
-pub fn program(order: &Order) -> Result<PathBuf, Refused> {
-    let search = &order.syncer.search;
-    match &order.syncer.program {
-        Program::Command(command) => {
-            let program = command.words.first().cloned().unwrap_or_default();
-            plan::find(&program, search, "correct the command in :syncer")
-        }
-        Program::Mbsync { program, .. } | Program::OfflineImap { program, .. } => {
-            plan::find(program, search, OTHERWISE)
-        }
-    }
+/// A group of mbsync's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// The line of the configuration on which it begins.
+    pub line: usize,
+    /// Which units it stands for, each as a whole, sorted.
+    pub units: Vec<usize>,
 }
 
-/// What its configuration says about these folders; `None` where it has none that is known.
-///
-/// # Errors
-/// When it would refuse to run.
-pub fn survey(order: &Order, folders: &[Arc<Folder>]) -> Result<Option<Survey>, Refused> {
-    match &order.syncer.program {
-        Program::Command(_) => Ok(None),
-        Program::Mbsync { .. } => mbsync::survey(order, folders).map(Some),
-        Program::OfflineImap { .. } => offlineimap::survey(order, folders).map(Some),
-    }
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its host.
+    pub host: String,
+    /// Its port, where it is not the usual one.
+    pub port: Option<u16>,
+    /// Who the user is there.
+    pub user: Option<String>,
+    /// How the connection is secured.
+    pub security: Security,
+}
+
+/// How a connection is secured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// From the beginning.
+    #[default]
+    Tls,
+    /// By `STARTTLS`.
+    StartTls,
+    /// Not at all.
+    Nothing,
 }

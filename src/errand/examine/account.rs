@@ -1,6 +1,7 @@
 //! An account's maildirs, its syncer and its locks, each within a bounded time.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -18,8 +19,8 @@ use crate::engine::actor::MakeFs;
 use crate::engine::config::{AccountConfig, RootConfig, SyncConfig};
 use crate::errand::patience::ask;
 use crate::maildir::{Fs, Layout, RootError, Scan, discover};
+use crate::syncer::inspect::{Inspection, inspect, program};
 use crate::syncer::lock::{Key, look};
-use crate::syncer::survey::{Survey, program, survey};
 use crate::syncer::{Order, Program, Scope};
 
 /// Examine these accounts.
@@ -90,7 +91,7 @@ pub fn examine(
         facts.lock = lock;
         facts.syncer = syncer.or_else(|| {
             let sync = account.sync.as_ref().filter(|_| asked)?;
-            Some(hung(&sync.syncer.program))
+            Some(hung(&sync.syncer))
         });
     }
     let findings = facts.iter().flat_map(findings::account).collect();
@@ -131,11 +132,11 @@ fn found(
 }
 
 /// A syncer whose configuration is on a disk that does not answer.
-fn hung(program: &Program) -> Syncer {
+fn hung(syncer: &crate::syncer::Syncer) -> Syncer {
     Syncer {
-        called: called(program),
+        called: called(syncer),
         program: Err(findings::HUNG.to_owned()),
-        survey: Ok(None),
+        inspection: Ok(None),
         silence: None,
         ignored: Vec::new(),
     }
@@ -323,13 +324,18 @@ fn key(facts: &Account) -> Key {
     Key::Maildirs(names)
 }
 
-fn called(program: &Program) -> String {
-    match program {
+fn called(syncer: &crate::syncer::Syncer) -> String {
+    let first = |words: &[OsString]| {
+        let word = words.first().cloned().unwrap_or_default();
+        word.to_string_lossy().into_owned()
+    };
+    match &syncer.program {
         Program::Mbsync { .. } => "mbsync".to_owned(),
         Program::OfflineImap { .. } => "offlineimap".to_owned(),
-        Program::Command(command) => {
-            let word = command.words.first().cloned().unwrap_or_default();
-            word.to_string_lossy().into_owned()
+        Program::Command(command) => first(&command.words),
+        Program::OnlyWorker => {
+            let worker = syncer.worker.as_ref();
+            first(worker.map(|it| it.words.as_slice()).unwrap_or_default())
         }
     }
 }
@@ -340,9 +346,9 @@ fn syncer(sync: &SyncConfig, order: &Order, folders: &[Arc<crate::change::Folder
         .iter()
         .filter(|it| ignore.iter().any(|glob| glob.matches(&it.name)));
     Syncer {
-        called: called(&sync.syncer.program),
+        called: called(&sync.syncer),
         program: program(order).map_err(|refused| refused.text),
-        survey: survey(order, folders)
+        inspection: inspect(order, folders)
             .map(there)
             .map_err(|refused| refused.text),
         silence: sync.timing.silence,
@@ -351,9 +357,9 @@ fn syncer(sync: &SyncConfig, order: &Order, folders: &[Arc<crate::change::Folder
 }
 
 /// A place that is not there holds no mail that somebody could miss.
-fn there(survey: Option<Survey>) -> Option<Survey> {
-    survey.map(|mut survey| {
-        survey.places.retain(|(_, place)| place.exists());
-        survey
+fn there(inspection: Option<Inspection>) -> Option<Inspection> {
+    inspection.map(|mut inspection| {
+        inspection.places.retain(|(_, place)| place.exists());
+        inspection
     })
 }

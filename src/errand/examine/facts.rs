@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::engine::environment::Support;
 use crate::maildir::Layout;
+use crate::syncer::inspect::Inspection;
 use crate::syncer::lock::look::Seen;
-use crate::syncer::survey::Survey;
 
 /// An account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub struct Syncer {
     /// Where its program is, or why there is none and what to do.
     pub program: Result<PathBuf, String>,
     /// What its configuration says, where that is known; or what is wrong with it and what to do.
-    pub survey: Result<Option<Survey>, String>,
+    pub inspection: Result<Option<Inspection>, String>,
     /// It is ended after it was silent for so long.
     pub silence: Option<Duration>,
     /// Folders of the account whose own changes ask for no sync.

@@ -7,8 +7,8 @@ use super::facts::{Account, Found, Limit, Machine, Root, Socket, Syncer, There, 
 use crate::engine::environment::{Support, Told};
 use crate::errand::patience::PATIENCE;
 use crate::maildir::Layout;
+use crate::syncer::inspect::Inspection;
 use crate::syncer::lock::look::Seen;
-use crate::syncer::survey::Survey;
 use crate::watch::limits::{Inotify, raise_files, raise_inotify};
 
 /// What is said of a syncer whose configuration is on a disk that does not answer.
@@ -307,17 +307,17 @@ fn synced(report: &mut Report, facts: &Account, syncer: &Syncer) {
             report.ok("syncer", text);
         }
     }
-    match &syncer.survey {
+    match &syncer.inspection {
         Ok(None) => {}
         Err(text) => {
             let (text, remedy) = parts(text);
             report.say("syncer's file", Level::Problem, text, remedy, ACCOUNTS);
         }
-        Ok(Some(survey)) => {
-            covered(report, facts, syncer, survey);
-            places(report, facts, syncer, survey);
-            waits(report, syncer, survey);
-            if let Some(holder) = survey.lock {
+        Ok(Some(inspection)) => {
+            covered(report, facts, syncer, inspection);
+            places(report, facts, syncer, inspection);
+            waits(report, syncer, inspection);
+            if let Some(holder) = inspection.lock {
                 let text = match holder {
                     Some(pid) => format!("process {pid} holds OfflineIMAP's lock: it syncs now"),
                     None => "another process holds OfflineIMAP's lock: it syncs now".to_owned(),
@@ -330,19 +330,19 @@ fn synced(report: &mut Report, facts: &Account, syncer: &Syncer) {
 }
 
 /// Folders of ours that the syncer leaves out.
-fn covered(report: &mut Report, facts: &Account, syncer: &Syncer, survey: &Survey) {
-    let file = survey.file.display();
+fn covered(report: &mut Report, facts: &Account, syncer: &Syncer, inspection: &Inspection) {
+    let file = inspection.file.display();
     let at = format!("file {file}");
     let by = &syncer.called;
-    let asked = survey
+    let asked = inspection
         .unsynced
         .iter()
         .filter(|it| !syncer.ignored.contains(it));
     let asked: Vec<_> = asked.map(|it| shown(it)).collect();
-    if survey.synced == 0 && !survey.unsynced.is_empty() {
+    if inspection.synced == 0 && !inspection.unsynced.is_empty() {
         let text = format!(
             "{by} syncs none of the {} of this account, says {file}",
-            count(survey.unsynced.len(), "folder", "folders")
+            count(inspection.unsynced.len(), "folder", "folders")
         );
         let remedy = "correct :maildir in mailsync-accounts, or the target or :config in :syncer";
         report.say("syncer's file", Level::Problem, text, remedy, ACCOUNTS);
@@ -358,9 +358,9 @@ fn covered(report: &mut Report, facts: &Account, syncer: &Syncer, survey: &Surve
         );
         let remedy = format!("add them {where_} {file}, or to :ignore if they are to stay here");
         report.say("syncer's file", Level::Note, text, remedy, at);
-    } else if survey.synced > 0 {
-        let all = count(survey.synced, "folder", "folders");
-        let text = match survey.filtered {
+    } else if inspection.synced > 0 {
+        let all = count(inspection.synced, "folder", "folders");
+        let text = match inspection.filtered {
             true => format!("{by} syncs up to {all}; Python in {file} decides which"),
             false => format!("{by} syncs {all}, says {file}"),
         };
@@ -371,12 +371,12 @@ fn covered(report: &mut Report, facts: &Account, syncer: &Syncer, survey: &Surve
 }
 
 /// Mail of the syncer's that nobody watches.
-fn places(report: &mut Report, facts: &Account, syncer: &Syncer, survey: &Survey) {
+fn places(report: &mut Report, facts: &Account, syncer: &Syncer, inspection: &Inspection) {
     let is_watched = |place: &PathBuf| {
         let mut roots = facts.watched.iter();
         roots.any(|root| place.starts_with(root) || root.starts_with(place))
     };
-    for (called, place) in &survey.places {
+    for (called, place) in &inspection.places {
         if !facts.watched.is_empty() && !is_watched(place) {
             let place = place.display();
             let text = format!(
@@ -390,13 +390,13 @@ fn places(report: &mut Report, facts: &Account, syncer: &Syncer, survey: &Survey
 }
 
 /// How long the syncer waits for servers.
-fn waits(report: &mut Report, syncer: &Syncer, survey: &Survey) {
-    let file = survey.file.display();
+fn waits(report: &mut Report, syncer: &Syncer, inspection: &Inspection) {
+    let file = inspection.file.display();
     let at = format!("file {file}");
     let by = &syncer.called;
     let mbsync = by == "mbsync";
     let mut most = 0;
-    for wait in &survey.waits {
+    for wait in &inspection.waits {
         let of = &wait.of;
         let silence = syncer.silence.map(|it| it.as_secs());
         if wait.seconds == 0 {
@@ -432,7 +432,7 @@ fn waits(report: &mut Report, syncer: &Syncer, survey: &Survey) {
             format!("{by} waits at most {most} s for a server"),
         );
     }
-    if let Some(connections) = survey.connections.filter(|it| *it > CONNECTIONS) {
+    if let Some(connections) = inspection.connections.filter(|it| *it > CONNECTIONS) {
         let text =
             format!("OfflineIMAP makes {connections} connections at a time; servers allow few");
         let remedy = format!("lower maxconnections in {file}");

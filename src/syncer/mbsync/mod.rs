@@ -8,13 +8,15 @@
 //! - `config`: what the configuration says.
 //! - `boxes`: what a directory is to a store, and patterns.
 //! - `judge`: what mbsync's messages mean.
+//! - `survey`: what there is to be synced.
 //! - `records`, `state`: where its record of a box is, and what that says.
-//! - `survey`: what somebody wants to know who looks for a fault.
+//! - `inspect`: what somebody wants to know who looks for a fault.
 //!
 //! Processes are `run`'s business.  Measured with mbsync 1.4.4.
 
 mod boxes;
 mod config;
+mod inspect;
 mod judge;
 mod records;
 mod state;
@@ -38,8 +40,9 @@ use boxes::{Found, INBOX, Place, View, is_inbox};
 use config::{Channel, Config, Store};
 use records::{Column, Records};
 
+pub use inspect::inspect;
 pub use judge::judge;
-pub use survey::survey;
+pub(crate) use survey::survey;
 
 /// Make a plan.
 ///

@@ -32,13 +32,15 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
+use super::inspect::{Inspection, Wait};
 use super::plan::{self, LONGEST, OTHERWISE, Plan, Refused};
-use super::survey::{Survey, Wait};
 use super::unpushed::Unpushed;
 use super::{Memory, Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
 use config::{Setup, refused};
+
+pub(crate) use config::survey;
 
 pub use judge::judge;
 
@@ -141,11 +143,11 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>,
     }
 }
 
-/// What the configuration says to somebody who looks for a fault: see [`super::survey::survey`].
+/// What the configuration says to somebody who looks for a fault: see [`super::inspect::inspect`].
 ///
 /// # Errors
 /// When OfflineIMAP would refuse to run, but for its lock.
-pub fn survey(order: &Order, folders: &[Arc<Folder>]) -> Result<Survey, Refused> {
+pub fn inspect(order: &Order, folders: &[Arc<Folder>]) -> Result<Inspection, Refused> {
     let setup = Setup::load(order)?;
     let local_name = local_names(&setup);
     let unsynced = folders.iter().filter(|it| local_name(it).is_none());
@@ -154,7 +156,7 @@ pub fn survey(order: &Order, folders: &[Arc<Folder>]) -> Result<Survey, Refused>
         let called = format!("localfolders of account {}", setup.account);
         (called, super::paths::truename(local))
     });
-    Ok(Survey {
+    Ok(Inspection {
         synced: folders.len() - unsynced.len(),
         unsynced,
         filtered: setup.translated,

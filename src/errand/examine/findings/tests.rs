@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::errand::examine::facts::Folder;
-use crate::syncer::survey::Wait;
+use crate::syncer::inspect::Wait;
 
 const OK: Level = Level::Ok;
 const NOTE: Level = Level::Note;
@@ -288,8 +288,8 @@ fn a_maildir_that_is_there() {
     }
 }
 
-fn syncer(called: &str, change: impl FnOnce(&mut Syncer, &mut Survey)) -> Account {
-    let mut survey = Survey {
+fn syncer(called: &str, change: impl FnOnce(&mut Syncer, &mut Inspection)) -> Account {
+    let mut inspection = Inspection {
         file: "/rc".into(),
         synced: 2,
         places: vec![("MaildirStore n".to_owned(), "/m".into())],
@@ -297,18 +297,18 @@ fn syncer(called: &str, change: impl FnOnce(&mut Syncer, &mut Survey)) -> Accoun
             of: "acc".to_owned(),
             seconds: 20,
         }],
-        ..Survey::default()
+        ..Inspection::default()
     };
     let mut syncer = Syncer {
         called: called.to_owned(),
         program: Ok("/bin/it".into()),
-        survey: Ok(None),
+        inspection: Ok(None),
         silence: Some(Duration::from_secs(300)),
         ignored: vec![b"local".to_vec()],
     };
-    change(&mut syncer, &mut survey);
-    if syncer.survey.is_ok() && matches!(called, "mbsync" | "offlineimap") {
-        syncer.survey = Ok(Some(survey));
+    change(&mut syncer, &mut inspection);
+    if syncer.inspection.is_ok() && matches!(called, "mbsync" | "offlineimap") {
+        syncer.inspection = Ok(Some(inspection));
     }
     let mut facts = root(|_, _| {});
     facts.watched = vec!["/m".into()];
@@ -318,7 +318,7 @@ fn syncer(called: &str, change: impl FnOnce(&mut Syncer, &mut Survey)) -> Accoun
 
 #[test]
 fn a_syncer_and_its_configuration() {
-    type Change = fn(&mut Syncer, &mut Survey);
+    type Change = fn(&mut Syncer, &mut Inspection);
     let file = "syncer's file";
     let rc = "file /rc";
     let ok: Expected = (file, OK, "mbsync syncs 2 folders, says /rc", "", "");
@@ -364,7 +364,7 @@ fn a_syncer_and_its_configuration() {
         ),
         (
             "mbsync",
-            |it, _| it.survey = Err("no channel x; define it".to_owned()),
+            |it, _| it.inspection = Err("no channel x; define it".to_owned()),
             vec![(file, PROBLEM, "no channel x", "define it", ACCOUNTS)],
         ),
         (
