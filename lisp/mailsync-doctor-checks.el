@@ -296,7 +296,9 @@ VECTOR is that for the module; FAULTS are what is wrong, strings."
         (not (equal accounts mailsync-accounts--valid))
         (list (mailsync-doctor--finding
                "accounts" "accounts" 'warning
-               "mailsync-accounts has changed since it was last read"
+               (if mailsync-accounts
+                   "mailsync-accounts has changed since it was last read"
+                 "what is discovered has changed since mailsync started")
                "M-x mailsync-restart" "command mailsync-restart")))))
 
 ;;;; What runs
@@ -509,29 +511,51 @@ SHOWN is how many folders have some."
 
 ;;;; Discovery
 
-(defun mailsync-doctor-against-discovery (accounts proposed)
+(defun mailsync-doctor-directories (accounts)
+  "The maildirs of ACCOUNTS, a list as `mailsync-accounts' is, as files."
+  (mapcan (lambda (account)
+            (mapcar (lambda (name)
+                      (directory-file-name (expand-file-name name "~/")))
+                    (ensure-list (plist-get (cdr account) :maildir))))
+          (copy-sequence accounts)))
+
+(defun mailsync-doctor-against-discovery (accounts proposed &optional truenames)
   "Findings about what PROPOSED has and ACCOUNTS lack.
 Both are lists as `mailsync-accounts' is; PROPOSED is what discovery of
 the user's syncers and of Gnus has come to, or nil where nobody has
-looked.  Maildirs are compared as they are spelled."
-  (let* ((directories
-          (lambda (account)
-            (mapcar (lambda (name)
-                      (directory-file-name (expand-file-name name "~/")))
-                    (ensure-list (plist-get (cdr account) :maildir)))))
-         (known (mapcan directories (copy-sequence accounts))))
+looked.  Maildirs are compared by their TRUENAMES, an alist, where those are
+known; what is below a maildir belongs to it."
+  (let* ((truename (lambda (name) (or (cdr (assoc name truenames)) name)))
+         (known (mapcar (lambda (name)
+                          (file-name-as-directory (funcall truename name)))
+                        (mailsync-doctor-directories accounts)))
+         (known-p (lambda (name)
+                    (let ((name (file-name-as-directory (funcall truename name))))
+                      (seq-some (lambda (root) (string-prefix-p root name))
+                                known)))))
     (mapcan
      (lambda (account)
-       (when-let ((missing (seq-difference (funcall directories account) known)))
+       (when-let ((missing (seq-remove known-p
+                                       (mailsync-doctor-directories (list account)))))
          (list (mailsync-doctor--finding
                 "accounts" "discovery" 'note
                 (format "%s would be an account \"%s\", which is not configured"
                         (mailsync-doctor--some
                          (mapcar #'abbreviate-file-name missing))
                         (car account))
-                "add it to mailsync-accounts, if its mail matters here"
+                "add it to mailsync-accounts as M-x mailsync-setup shows it, if its \
+mail matters here"
                 "option mailsync-accounts"))))
      (copy-sequence proposed))))
+
+(defun mailsync-doctor-unusable (proposal)
+  "A finding about PROPOSAL, one of `mailsync-discover' that is not used."
+  (mailsync-doctor--finding
+   "accounts" "discovery" 'warning
+   (format "\"%s\" was discovered and is not used: %s" (plist-get proposal :name)
+           (string-join (plist-get proposal :reasons) "; "))
+   "mend that, or M-x mailsync-setup: write the accounts that you want"
+   "command mailsync-setup"))
 
 (provide 'mailsync-doctor-checks)
 ;;; mailsync-doctor-checks.el ends here

@@ -23,6 +23,7 @@
 (require 'seq)
 (require 'subr-x)
 (require 'mailsync)
+(require 'mailsync-discover)
 (require 'mailsync-doctor-checks)
 
 ;;;; Internal variables
@@ -37,10 +38,11 @@ The module itself gives up on disks much earlier.")
 (defconst mailsync-doctor--process-patience 10
   "How long a program that is tried may take, in seconds.")
 
-(defvar mailsync-doctor-proposal-function nil
+(defvar mailsync-doctor-proposal-function #'mailsync-doctor-propose
   "Function that finds out which accounts the user could have, or nil.
 It is called with a function, which it calls later with a list as
-`mailsync-accounts' is, and must return at once.")
+`mailsync-accounts' is and, if it likes, a list of findings; it must return at
+once.  The symbol `unknown' for the former: nobody could look.")
 
 (defvar mailsync-doctor--run nil
   "A fresh cons for each run; what belongs to an earlier one is dropped.")
@@ -267,31 +269,89 @@ There is no password in them; names of folders and servers are."
         mailsync-doctor--vector nil)
   (mailsync-doctor--check #'mailsync-doctor-check-module)
   (mailsync-doctor--check #'mailsync-doctor-check-state)
-  (mailsync-doctor--check
-   (lambda ()
-     (pcase-let ((`(,accounts ,vector ,faults) (mailsync-doctor-read)))
-       (setq mailsync-doctor--accounts accounts
-             mailsync-doctor--vector vector)
-       (mailsync-doctor-check-accounts accounts faults))))
+  (let ((engine (mailsync-doctor--engine)))
+    (if (and engine mailsync-doctor-proposal-function (null mailsync-accounts))
+        ;; Then the accounts are what is discovered.
+        (mailsync-doctor--check #'mailsync-doctor--discover-first)
+      (mailsync-doctor--check #'mailsync-doctor--read)
+      (mailsync-doctor--check #'mailsync-doctor--untried)
+      (when engine
+        (mailsync-doctor--examine)
+        (when mailsync-doctor-proposal-function
+          (mailsync-doctor--check #'mailsync-doctor--discover)))))
   (mailsync-doctor--check #'mailsync-doctor-check-options)
   (mailsync-doctor--check #'mailsync-doctor-check-hooks)
   (mailsync-doctor--check #'mailsync-doctor-check-demon)
-  (mailsync-doctor--check #'mailsync-doctor--untried)
-  (when (mailsync-doctor--engine)
-    (mailsync-doctor--examine)
-    (when mailsync-doctor-proposal-function
-      (mailsync-doctor--check #'mailsync-doctor--discover)))
   (mailsync-doctor--show))
+
+(defun mailsync-doctor--read ()
+  "Read the configuration, for what follows; return findings about it."
+  (pcase-let ((`(,accounts ,vector ,faults) (mailsync-doctor-read)))
+    (setq mailsync-doctor--accounts accounts
+          mailsync-doctor--vector vector)
+    (mailsync-doctor-check-accounts accounts faults)))
+
+(defun mailsync-doctor--discover-first ()
+  "Find out which accounts there are, nobody having said so; examine those."
+  (mailsync-doctor--proposed
+   (lambda (proposed findings end)
+     (let ((mailsync-accounts--discovered
+            (if (eq proposed 'unknown) mailsync-accounts--discovered
+              (or proposed 'default))))
+       (mailsync-doctor--check #'mailsync-doctor--read)
+       (mailsync-doctor--check #'mailsync-doctor--untried)
+       (mailsync-doctor--examine)
+       (funcall end findings)))))
 
 (defun mailsync-doctor--discover ()
   "Compare the accounts with those that the user could have."
-  (let ((end (mailsync-doctor--wait "discovery" mailsync-doctor--patience))
-        (accounts mailsync-doctor--accounts))
+  (let ((accounts mailsync-doctor--accounts))
+    (mailsync-doctor--proposed
+     (lambda (proposed findings end)
+       (if (memq proposed '(nil unknown))
+           (funcall end findings)
+         (mailsync--resolve
+          "doctor names" (mailsync-doctor-directories (append accounts proposed))
+          (lambda (truenames)
+            (funcall end (append (mailsync-doctor-against-discovery
+                                  accounts proposed truenames)
+                                 findings)))))))))
+
+(defun mailsync-doctor--proposed (then)
+  "Find out which accounts the user could have; call THEN with that, later.
+It gets what `mailsync-doctor-proposal-function' gives, and a function to call
+in the end, with findings.  Return nil."
+  (let ((run mailsync-doctor--run)
+        (end (mailsync-doctor--wait "discovery" mailsync-doctor--patience)))
     (funcall mailsync-doctor-proposal-function
-             (lambda (proposed)
-               (funcall end (mailsync-doctor-against-discovery accounts
-                                                               proposed)))))
+             (lambda (proposed &optional findings)
+               ;; Not if it is too late, which has been said then.
+               (when (and (eq run mailsync-doctor--run)
+                          (assoc "discovery" mailsync-doctor--waiting))
+                 (funcall then proposed findings end)))))
   nil)
+
+(defun mailsync-doctor-propose (then)
+  "Have discovery find out which accounts the user could have.
+Call THEN later, as `mailsync-doctor-proposal-function' says."
+  ;; What Gnus shows is asked about anew when it starts, whoever asks now.
+  (let ((mailsync-discover--asked nil))
+    (mailsync-discover
+     "doctor discovery"
+     (lambda (found)
+       (if (null found)
+           (funcall then 'unknown
+                    (list (mailsync-doctor--finding
+                           "accounts" "discovery" 'warning
+                           "nobody could look which accounts there could be"
+                           "M-x mailsync-log says why" "command mailsync-log")))
+         (let ((usable (lambda (proposal) (plist-get proposal :usable))))
+           (funcall then
+                    (mapcar #'mailsync-discover-account (seq-filter usable (car found)))
+                    ;; Who has written accounts of his own has others in mind.
+                    (unless mailsync-accounts
+                      (mapcar #'mailsync-doctor-unusable
+                              (seq-remove usable (car found)))))))))))
 
 (defun mailsync-doctor--check (function &rest args)
   "Add the findings that FUNCTION returns, called with ARGS.

@@ -607,12 +607,69 @@ sys.stdin.read()")
     (doctor-test-should
      (mailsync-doctor-against-discovery accounts '(("x" :maildir ("/b" "/c"))))
      `("discovery" note "/c would be an account \"x\"" "add it"
-       ,doctor-test-accounts)))
+       ,doctor-test-accounts))
+    ;; What is below a maildir is of its account, by whatever name.
+    (should-not (mailsync-doctor-against-discovery accounts '(("x" :maildir "/a/c"))))
+    (should (mailsync-doctor-against-discovery accounts '(("x" :maildir "/ab"))))
+    (should-not (mailsync-doctor-against-discovery
+                 accounts '(("x" :maildir "/c")) '(("/c" . "/real/d") ("/a" . "/real")))))
   (doctor-test-with
     (let ((mailsync-doctor-proposal-function
            (lambda (then) (run-at-time 0 nil then '(("x" :maildir "/c"))))))
       (doctor-test-should (doctor-test-run)
                           '("discovery" note "/c would be" "add it" nil)))))
+
+(defun doctor-test-mbsyncrc (root &rest channels)
+  "Write a configuration of mbsync's into ROOT, with CHANNELS and their stores."
+  (apply #'doctor-test-write (expand-file-name ".mbsyncrc" root)
+         (mapcan (lambda (name)
+                   (list (concat "MaildirStore " name "-near")
+                         (format "Path ~/Mail/%s/" name)
+                         (format "Inbox ~/Mail/%s/INBOX" name)
+                         "SubFolders Verbatim" ""
+                         (concat "Channel " name) (format "Far :%s-far:" name)
+                         (format "Near :%s-near:" name) "Patterns *" ""))
+                 channels)))
+
+(ert-deftest doctor-test-against-what-there-is ()
+  "The accounts are compared with what there is on this machine."
+  (doctor-test-with
+    (doctor-test-maildirs root "Mail/work/INBOX" "Mail/home/INBOX")
+    (make-symbolic-link "Mail/work" (expand-file-name "link" root))
+    (doctor-test-mbsyncrc root "work" "home" "away")
+    (setq mailsync-accounts '(("mine" :maildir "~/link")))
+    (let* ((before (doctor-test-snapshot root))
+           (found (doctor-test-run)))
+      (doctor-test-should found '("accounts" ok "configured: mine" nil "")
+                          `("discovery" note "Mail/home would be an account \"home\""
+                            "mailsync-setup" ,doctor-test-accounts))
+      (should (= 1 (seq-count (lambda (finding) (equal (nth 1 finding) "discovery"))
+                              found)))
+      (should (equal (doctor-test-snapshot root) before)))
+    (setq mailsync-accounts '(("all" :maildir "~/Mail")))
+    (should-not (doctor-test-found (doctor-test-run) "discovery" 'note ""))))
+
+(ert-deftest doctor-test-what-is-discovered ()
+  "Without accounts, what is discovered is examined, and why some of it is not used."
+  (doctor-test-with
+    (doctor-test-maildirs root "Mail/work/INBOX" "Mail/work/a")
+    (doctor-test-mbsyncrc root "work" "away")
+    (let ((found (doctor-test-run)))
+      (doctor-test-should
+       found
+       '("accounts" ok "is nil: \"work\" for ~/Mail/work" nil "")
+       '("folders" ok "2 folders in .*/Mail/work" nil "")
+       '("discovery" warning "\"away\" was discovered and is not used: .*Mail/away"
+         "mend that, or" "command mailsync-setup"))
+      (should (equal (mapcar #'car mailsync-doctor--accounts) '("work"))))
+    (let ((mailsync-doctor-proposal-function
+           (lambda (then) (run-at-time 0 nil then 'unknown))))
+      (doctor-test-should (doctor-test-run)
+                          '("accounts" ok "is nil: \"mail\" for ~/Maildir" nil "")))
+    (cl-letf (((symbol-function 'mailsync-discover--read) #'ignore))
+      (doctor-test-should (doctor-test-run)
+                          '("discovery" warning "nobody could look" "mailsync-log"
+                            "command mailsync-log")))))
 
 (ert-deftest doctor-test-a-check-that-fails-stops-no-other ()
   "It is a finding, to be reported."
