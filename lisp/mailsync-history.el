@@ -73,8 +73,8 @@ That is their last sync by name, since the last one of everything.")
 (defvar mailsync-history--stories nil
   "Ring of stories, or nil as long as there is none.")
 
-(defvar mailsync-history--of-changes (make-hash-table :test #'eq :weakness 'key)
-  "Hash table from changes to their stories, as long as both live.")
+(defvar mailsync-history--of-changes (make-hash-table :test #'eq)
+  "Hash table from changes that are not checked to their stories.")
 
 (defvar mailsync-history-functions '(mailsync-folders-news)
   "Functions called with a list of keys of folders of which there is news.
@@ -188,14 +188,17 @@ A key is (ACCOUNT . TRUENAME).")
 (defun mailsync-history-checked (account changes results)
   "The check of CHANGES of ACCOUNT is over, with RESULTS.
 Those are an alist from names of folders to symbols."
-  (let ((now (float-time))
-        (table (make-hash-table :test #'equal))
-        keys)
-    (pcase-dolist (`(,folder . ,result) results)
-      (puthash folder result table))
+  (let* ((now (float-time))
+         (table (and (nthcdr mailsync-history--many results)
+                     (make-hash-table :test #'equal :size (length results))))
+         keys)
+    (when table
+      (pcase-dolist (`(,folder . ,result) results)
+        (puthash folder result table)))
     (dolist (change changes)
       (let* ((key (cons account (plist-get change :truename)))
-             (result (gethash (plist-get change :folder) table))
+             (result (if table (gethash (plist-get change :folder) table)
+                       (cdr (assoc (plist-get change :folder) results))))
              (known (gethash key mailsync-history--folders))
              (story (gethash change mailsync-history--of-changes)))
         (when known
@@ -206,6 +209,7 @@ Those are an alist from names of folders to symbols."
                      (not (memq 'folder-created (plist-get change :kinds))))
             (remhash key mailsync-history--folders)))
         (when story
+          (remhash change mailsync-history--of-changes)
           (setf (mailsync-history-story-checked story) now)
           ;; Of many, what went wrong with one is said.
           (unless (and (mailsync-history-story-result story)
@@ -257,6 +261,10 @@ That is a plist as `mailsync-after-sync-functions' get it."
   (dolist (key (hash-table-keys table))
     (when (funcall which key)
       (remhash key table))))
+
+(defun mailsync-history-cut-off ()
+  "What was to be checked will not be."
+  (clrhash mailsync-history--of-changes))
 
 (defun mailsync-history-keep (accounts)
   "Forget everything but stories and what is of ACCOUNTS, names."
