@@ -45,9 +45,10 @@
                (:copier nil)
                (:constructor mailsync-history--make-story))
   "One change, and what became of it.  Times are as in the folder.
-FOLDER is nil for a check of many folders at once, COUNT how many those are."
+FOLDER is nil for a check of many folders at once, COUNT how many those are.
+CHANGES are those that it is of, until they are checked."
   account folder directory truename count kinds origins
-  seen told checked result synced status)
+  seen told checked result synced status changes)
 
 (defconst mailsync-history--many 5
   "Of so many folders that are only to be looked at, each is a story.
@@ -74,7 +75,7 @@ That is their last sync by name, since the last one of everything.")
   "Ring of stories, or nil as long as there is none.")
 
 (defvar mailsync-history--of-changes (make-hash-table :test #'eq)
-  "Hash table from changes that are not checked to their stories.")
+  "Hash table from changes that are not checked to their stories that are kept.")
 
 (defvar mailsync-history-functions '(mailsync-folders-news)
   "Functions called with a list of keys of folders of which there is news.
@@ -116,8 +117,14 @@ A key is (ACCOUNT . TRUENAME).")
       (let ((kept (seq-take (ring-elements mailsync-history--stories) size)))
         (setq mailsync-history--stories (make-ring size))
         (mapc (lambda (it) (ring-insert mailsync-history--stories it))
-              (nreverse kept))))))
-  (ring-insert mailsync-history--stories story))
+              (nreverse kept)))))
+    (when (= (ring-length mailsync-history--stories) size)
+      (mapc (lambda (change) (remhash change mailsync-history--of-changes))
+            (mailsync-history-story-changes
+             (ring-remove mailsync-history--stories))))
+    (ring-insert mailsync-history--stories story)
+    (dolist (change (mailsync-history-story-changes story))
+      (puthash change story mailsync-history--of-changes))))
 
 (defun mailsync-history-changed (account changes)
   "ACCOUNT has CHANGES, of which Gnus is told now."
@@ -161,11 +168,10 @@ A key is (ACCOUNT . TRUENAME).")
                 :folder (plist-get change :folder)
                 :directory (plist-get change :directory)
                 :truename (plist-get change :truename)
-                :count 1
+                :count 1 :changes (list change)
                 :kinds (plist-get change :kinds)
                 :origins (plist-get change :origins)
                 :seen seen :told now)))
-    (puthash change story mailsync-history--of-changes)
     (mailsync-history--keep-story story)))
 
 (defun mailsync-history--tell-many (account changes now)
@@ -175,14 +181,12 @@ A key is (ACCOUNT . TRUENAME).")
                                        (plist-get change :origins)))
                                     changes)))
          (story (mailsync-history--make-story
-                 :account account :count (length changes)
+                 :account account :count (length changes) :changes changes
                  :kinds '(unknown) :origins origins
                  :seen (apply #'min (mapcar (lambda (change)
                                               (or (plist-get change :seen) now))
                                             changes))
                  :told now)))
-    (dolist (change changes)
-      (puthash change story mailsync-history--of-changes))
     (mailsync-history--keep-story story)))
 
 (defun mailsync-history-checked (account changes results)
@@ -210,7 +214,8 @@ Those are an alist from names of folders to symbols."
             (remhash key mailsync-history--folders)))
         (when story
           (remhash change mailsync-history--of-changes)
-          (setf (mailsync-history-story-checked story) now)
+          (setf (mailsync-history-story-changes story) nil
+                (mailsync-history-story-checked story) now)
           ;; Of many, what went wrong with one is said.
           (unless (and (mailsync-history-story-result story)
                        (memq result '(nil checked no-group)))
