@@ -50,6 +50,11 @@ shows the words."
   "Face of a state that needs the user, in the mode line and the status."
   :group 'mailsync)
 
+(defface mailsync-offline
+  '((t :inherit mailsync-trouble))
+  "Face of a state that is mended without the user, in the mode line."
+  :group 'mailsync)
+
 (defface mailsync-busy
   '((t :inherit font-lock-function-name-face))
   "Face of a state in which something is being done, in the mode line."
@@ -80,7 +85,7 @@ That is a pause of the user's, or that another Emacs does it."
     (stopped mailsync-trouble "‖")
     (failing mailsync-trouble "↯")
     (waiting mailsync-trouble "…")
-    (offline mailsync-pending "⊘")
+    (offline mailsync-offline "⊘")
     (syncing mailsync-busy "⇅")
     (paused mailsync-resting "‖")
     (checking mailsync-busy "⟳")
@@ -122,7 +127,9 @@ much is unread.")
 (defun mailsync-mode-line--summary ()
   "The state of the whole in a word or two, and whether it needs the user."
   (pcase-let ((`(,kind ,text) (mailsync-mode-line--look)))
-    (cons text (eq (mailsync-mode-line--face kind) 'mailsync-trouble))))
+    (cons text (and (memq (mailsync-mode-line--face kind)
+                          '(mailsync-trouble mailsync-offline))
+                    t))))
 
 (defun mailsync-mode-line--face (kind)
   "The face of a state of KIND."
@@ -183,10 +190,9 @@ KIND is one of `mailsync-mode-line--kinds', TEXT a word or two."
      ((eq pending 'all) 1)
      (t pending))))
 
-(defun mailsync-mode-line--tooltip (text)
-  "What the mouse shows over the state, which is TEXT in a word or two."
-  (concat "mailsync: " text "\n"
-          (mapconcat (lambda (fault) (concat fault "\n"))
+(defun mailsync-mode-line--tooltip ()
+  "What the mouse shows over the state."
+  (concat (mapconcat (lambda (fault) (concat fault "\n"))
                      mailsync-accounts--faults "")
           (mapconcat (pcase-lambda (`(,account ,state . ,text))
                        (format "%s: %s%s%s" account state
@@ -224,7 +230,8 @@ or nil; the mode line shows nothing" mailsync-mode-line-format)
          (replace-regexp-in-string
           "%" "%%" (string-replace "%s" shown format) t t)
          'face (mailsync-mode-line--face kind)
-         'help-echo (mailsync-mode-line--tooltip text)
+         'help-echo (concat "mailsync: " text "\n"
+                            (mailsync-mode-line--tooltip))
          'mouse-face 'mode-line-highlight
          'local-map mailsync-mode-line-map))
     ""))
