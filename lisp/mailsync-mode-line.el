@@ -75,6 +75,7 @@ much is unread.")
          (to-sync (apply #'+ (mapcar #'mailsync-mode-line--to-sync syncs))))
     (cond
      ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
+     ((and (null states) (eq mailsync-accounts--discovered 'looking)) '("starting"))
      ;; Gnus may yet open a server.
      ((and (null states) (bound-and-true-p mailsync-gnus-watch-nnimap))
       '("no server"))

@@ -126,6 +126,10 @@ is told."
 ;; Where no package manager does it.
 (autoload 'mailsync-notify-desktop "mailsync-notify-desktop")
 (autoload 'mailsync-notify-echo "mailsync-notify")
+(autoload 'mailsync-setup "mailsync-setup" nil t)
+
+(autoload 'mailsync-discover-begin "mailsync-discover")
+(autoload 'mailsync-discover-end "mailsync-discover")
 
 (declare-function mailsync-gnus-setup "mailsync-gnus")
 (declare-function mailsync-gnus-teardown "mailsync-gnus")
@@ -229,6 +233,7 @@ the user has not asked for it: what was said is not said again."
   (when (process-live-p mailsync--pipe)
     (unless quietly
       (mailsync--once-clear))
+    (mailsync--expect-discovery)
     (let* ((accounts (mailsync-accounts-read))
            (vector (mailsync-accounts-for-module accounts)))
       (when (condition-case nil
@@ -239,7 +244,27 @@ the user has not asked for it: what was said is not said again."
         (mailsync--listen)
         (mailsync-log-add 'info "configured anew: %s"
                           (mapconcat #'car accounts ", "))
+        (when (or (eq mailsync-accounts--discovered 'looking)
+                  (not (or quietly mailsync-accounts)))
+          (mailsync-discover-begin))
         t))))
+
+(defun mailsync--expect-discovery ()
+  "Where no account is configured, what was discovered holds, or will."
+  (cond
+   (mailsync-accounts
+    (setq mailsync-accounts--discovered nil))
+   ((null mailsync-accounts--discovered)
+    (setq mailsync-accounts--discovered 'looking))))
+
+(defun mailsync--discovered (accounts)
+  "ACCOUNTS are what stands for `mailsync-accounts' while that is nil."
+  (let ((accounts (or accounts 'default)))
+    (when (and mailsync--watching (null mailsync-accounts)
+               (not (equal accounts mailsync-accounts--discovered)))
+      (setq mailsync-accounts--discovered accounts)
+      (mailsync--reconfigure t)
+      (mailsync--meet-gnus))))
 
 (defun mailsync--cancel-reconfigure ()
   "An option that changed needs no more than is being done."
@@ -263,6 +288,7 @@ the user has not asked for it: what was said is not said again."
   ;; One that runs a syncer of no account goes on doing that.
   (unless mailsync--running
     (mailsync--prepare))
+  (mailsync--expect-discovery)
   (let* ((accounts (mailsync-accounts-read))
          (vector (mailsync-accounts-for-module accounts)))
     (setq mailsync--states (mapcar (lambda (account)
@@ -274,6 +300,8 @@ the user has not asked for it: what was said is not said again."
         (mailsync-module--configure vector t)
       (mailsync--start-engine vector)))
   (mailsync--listen)
+  (unless mailsync-accounts
+    (mailsync-discover-begin))
   (mailsync-status-update)
   (if (featurep 'gnus)
       (mailsync--meet-gnus)
@@ -357,6 +385,9 @@ nor the name of a file on this machine: %S" mailsync-listen)
   "Stop the engine; it ends by itself a moment later."
   (remove-hook 'kill-emacs-hook #'mailsync--farewell)
   (mailsync--cancel-reconfigure)
+  (when (featurep 'mailsync-discover)
+    (mailsync-discover-end))
+  (setq mailsync-accounts--discovered nil)
   (when (fboundp 'mailsync-module--stop)
     (mailsync-module--stop))
   (setq mailsync--watching nil)

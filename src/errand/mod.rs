@@ -4,7 +4,9 @@
 //! goes through the pipe in parts that fit into a frame.  When an errand begins and that one of a
 //! kind waits for another is the engine's business (`engine::actor`).
 
+pub mod discover;
 pub mod names;
+pub mod patience;
 
 use std::path::PathBuf;
 
@@ -17,6 +19,8 @@ use crate::engine::actor::MakeFs;
 pub enum Errand {
     /// The truenames of these: each that exists, and its truename.
     Resolve(Vec<PathBuf>),
+    /// What accounts there could be.
+    Discover(discover::Question),
 }
 
 impl Errand {
@@ -25,6 +29,7 @@ impl Errand {
     pub fn what(&self) -> &'static str {
         match self {
             Errand::Resolve(_) => "resolving names",
+            Errand::Discover(_) => "looking for accounts",
         }
     }
 
@@ -35,6 +40,7 @@ impl Errand {
     pub fn run(self, fs: &MakeFs) -> Result<Vec<Vec<u8>>> {
         match self {
             Errand::Resolve(names) => names::resolve(names, fs),
+            Errand::Discover(question) => discover::discover(question, fs),
         }
     }
 }

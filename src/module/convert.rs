@@ -236,6 +236,15 @@ pub(super) fn paths(names: Vector<'_>) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
+/// A vector of [NAME DIRECTORY].
+pub(super) fn places(places: Vector<'_>) -> Result<Vec<(String, PathBuf)>> {
+    let place = |at| {
+        let pair: Vector<'_> = places.get(at)?;
+        Ok((super::text(pair.get(0)?), super::path(pair.get(1)?)))
+    };
+    (0..places.len()).map(place).collect()
+}
+
 pub(super) fn status<'e>(env: &'e Env, status: &Status) -> Result<Value<'e>> {
     let accounts = status
         .accounts

@@ -22,6 +22,7 @@ use crate::engine::actor::Handle;
 use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
 use crate::errand::Errand;
+use crate::errand::discover::Question;
 use crate::listen::place::Place;
 use crate::threads;
 #[cfg(feature = "imap")]
@@ -167,6 +168,28 @@ fn check(account: Option<Vec<u8>>, directory: Option<Vec<u8>>) -> Result<Option<
 fn resolve(slot: Vec<u8>, request: i64, names: Vector<'_>) -> Result<Option<bool>> {
     let names = whole(convert::paths(names))?;
     engine(|handle| handle.errand(text(slot), request, Errand::Resolve(names)))
+}
+
+/// Find out what accounts there could be, in the configurations of syncers and on the disk.
+/// The answer comes through the pipe and carries SLOT, a string, and REQUEST, a number.  ENVIRONMENT
+/// is a vector of \"NAME=VALUE\", in which syncers would run; GNUS a vector of [SERVER DIRECTORY], what
+/// Gnus itself shows; UNTOLD non-nil looks at ~/Maildir, too, though nobody names that.  All are
+/// unibyte strings.  `src/errand/discover' says what the answer looks like.
+/// Return t, or nil if no engine runs.
+#[defun]
+fn discover(
+    slot: Vec<u8>,
+    request: i64,
+    environment: Vector<'_>,
+    gnus: Vector<'_>,
+    untold: Value<'_>,
+) -> Result<Option<bool>> {
+    let question = Question {
+        environment: whole(convert::words_of(environment))?,
+        gnus: whole(convert::places(gnus))?,
+        untold: untold.is_not_nil(),
+    };
+    engine(|handle| handle.errand(text(slot), request, Errand::Discover(question)))
 }
 
 /// Return the engine's last snapshot as a plist, or nil if no engine runs.

@@ -14,7 +14,8 @@ pub mod outcome;
 mod paths;
 pub mod plan;
 pub mod run;
-mod surroundings;
+pub(crate) mod surroundings;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 pub mod unpushed;

@@ -19,6 +19,7 @@ import harness
 PARTS = {
     "arrival": "A message arrives",
     "watching": "Watching many folders",
+    "discovery": "Finding out what accounts there are",
     "gnus": "Checking groups of Gnus",
     "keys": "Typing while mail arrives",
     "sync": "Syncing",

@@ -8,6 +8,7 @@
 //! - `config`: what the configuration says.
 //! - `boxes`: what a directory is to a store, and patterns.
 //! - `judge`: what mbsync's messages mean.
+//! - `survey`: what there is to be synced.
 //! - `records`, `state`: where its record of a box is, and what that says.
 //!
 //! Processes are `run`'s business.  Measured with mbsync 1.4.4.
@@ -17,6 +18,7 @@ mod config;
 mod judge;
 mod records;
 mod state;
+mod survey;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -37,6 +39,7 @@ use config::{Channel, Config, Store};
 use records::{Column, Records};
 
 pub use judge::judge;
+pub(crate) use survey::survey;
 
 /// Make a plan.
 ///

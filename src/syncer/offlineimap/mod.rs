@@ -39,6 +39,8 @@ use crate::change::Folder;
 use crate::maildir::utf7;
 use config::{Setup, refused};
 
+pub(crate) use config::survey;
+
 pub use judge::judge;
 
 /// The interface that reports each folder's remote and local name; the other is `quiet`.
