@@ -22,6 +22,10 @@
 
 ;;;; Internal variables
 
+(defconst mailsync-remote--what-width 36
+  "So many columns of a watcher's command line the status shows.
+More would not fit into a line of a terminal, with what comes after it.")
+
 (defvar mailsync-remote--states nil
   "Alist from (ACCOUNT . NUMBER) to what is known of a store on a server.
 That is a plist `:what' `:state' `:text'.")
@@ -215,7 +219,9 @@ Which folders there are, Gnus knows, and who has heard of them."
         (ago (lambda (key)
                (mailsync-log-time (time-subtract nil (plist-get status key))))))
     (insert "  server, by "
-            (mailsync-pipe-decode-text (plist-get status :what))
+            (let ((what (mailsync-pipe-decode-text (plist-get status :what))))
+              (propertize (mailsync-log-shorten what mailsync-remote--what-width)
+                          'help-echo what))
             ": "
             (propertize (mailsync-remote--word state)
                         'face (and (memq state '(waiting paused))

@@ -40,11 +40,14 @@
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-dispatch)
+(require 'mailsync-history)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-sync)
 (require 'mailsync-status)
+(require 'mailsync-folders)
+(require 'mailsync-menu)
 
 ;;;; Customization
 
@@ -191,6 +194,9 @@ is told."
 What stays as it was goes on being watched without a gap; only the
 difference is begun or ended.  What failed is begun anew."
   (interactive)
+  (when mailsync-mode
+    ;; After an upgrade these Lisp files may be newer than the engine, which goes on as it is.
+    (mailsync-module-load))
   (cond
    ((not mailsync-mode) (mailsync-start))
    ((mailsync--reconfigure)
@@ -294,6 +300,7 @@ the user has not asked for it: what was said is not said again."
     (setq mailsync--states (mapcar (lambda (account)
                                      (list (car account) 'starting))
                                    accounts))
+    (mailsync-history-keep (mapcar #'car accounts))
     (mailsync-sync-keep vector)
     (setq mailsync--watching t)
     (if mailsync--pipe

@@ -5,6 +5,8 @@
 //! A test that needs a namespace runs itself again in one, by unshare(1), and says that it is
 //! skipped where there is none to be had.
 
+#![cfg(all(target_os = "linux", not(feature = "portable")))]
+
 mod support;
 
 use std::os::unix::fs::{MetadataExt, symlink};

@@ -11,7 +11,8 @@ nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connec
 attach (the same, attached to an Emacs there whose Gnus splits what arrives), split-local and
 split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap), imap (the server
 itself says what changes, with a maildir here and without), quickstart (each quick start of README.org
-as it is written, whatever the syncer) or life (many things that a user does,
+as it is written, whatever the syncer), worker (OfflineIMAP that goes on running) or life (many things
+that a user does,
 ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
@@ -36,11 +37,12 @@ from syncing.remote import Remote
 from syncing.splitting import SplittingByImap, SplittingSource
 from syncing.troubles import Troubles
 from syncing.usual import Usual
+from syncing.worker import Worker
 
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
          "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap,
-         "imap": Imap, "quickstart": QuickStart}
+         "imap": Imap, "quickstart": QuickStart, "worker": Worker}
 
 
 def main():

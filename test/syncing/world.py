@@ -31,6 +31,9 @@ def subject(text):
 class World:
     """The base of the tests.  Everything lies below a temporary directory."""
 
+    # More keys of the syncer.
+    keys = ""
+
     def __init__(self, syncer, layout, mode):
         self.syncer, self.layout, self.mode = syncer, layout, mode
         self.dir = tempfile.mkdtemp(prefix="mailsync sync.")
@@ -210,11 +213,11 @@ class World:
 
     def launch(self, mode=None, more=""):
         """Another Emacs that syncs the account."""
-        syncer = {"mbsync": '(mailsync-mbsync "%s" :config "%s/mbsyncrc")',
-                  "offlineimap": '(mailsync-offlineimap "%s" :config "%s/offlineimaprc")'}[self.syncer]
+        syncer = {"mbsync": '(mailsync-mbsync "%s" :config "%s/mbsyncrc" %s)',
+                  "offlineimap": '(mailsync-offlineimap "%s" :config "%s/offlineimaprc" %s)'}[self.syncer]
         return self.launch_with("(setq mailsync-accounts '((\"w\" :maildir %s :syncer %s %s)) mailsync-inter-delay 1 "
                                 "mailsync-base-delay 1 mailsync-gnus-max-wait 2)\n%s"
-                                % (lisp(self.local), syncer % (self.layout, self.config), self.account, more), mode)
+                                % (lisp(self.local), syncer % (self.layout, self.config, self.keys), self.account, more), mode)
 
     def launch_with(self, init, mode=None):
         """Another Emacs, which is told so much."""

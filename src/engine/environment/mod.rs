@@ -5,16 +5,16 @@
 //! What follows from its news is the core's business.  Elsewhere than on Linux there is no such
 //! thread: nobody notices a sleep there, and what is mounted is looked for.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod linux;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod mounts;
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 use linux::{Ends, start};
 
 /// What happened.
@@ -48,7 +48,7 @@ impl Environment {
 }
 
 /// For how long this machine has slept since it was started; what counts is that it grows.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 #[must_use]
 pub fn slept() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
@@ -61,16 +61,16 @@ pub fn slept() -> Duration {
 }
 
 /// Nobody knows.
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 #[must_use]
 pub fn slept() -> Duration {
     Duration::ZERO
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 struct Ends;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 fn start(_: impl Fn(News) -> bool + Send + Sync + 'static) -> Result<Ends> {
     Ok(Ends)
 }
