@@ -90,8 +90,8 @@ for program in "${emacsen[@]}"; do
         # What happens on the server, and in Gnus, does not depend on who syncs.
         runs+=('mbsync verbatim batch split-local' 'mbsync verbatim batch split-local-imap')
         runs+=('mbsync verbatim batch attach')
-        if [ "$program" = "$emacs" ]; then mode='batch'; else mode='tmux'; fi
-        runs+=("mbsync verbatim $mode imap")
+        if [ "$program" = "$emacs" ]; then modes=(batch tmux); else modes=(tmux batch); fi
+        runs+=("mbsync verbatim ${modes[0]} imap" "mbsync verbatim ${modes[1]} tunnel")
         # They wait more than anything else here.
         BESIDE=8
         for run in "${runs[@]}"; do

@@ -10,7 +10,7 @@ account), troubles (server, password and disk), echo and echo-imap (how many run
 nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connection, which breaks),
 attach (the same, attached to an Emacs there whose Gnus splits what arrives), split-local and
 split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap), imap (the server
-itself says what changes, with a maildir here and without) or life (many things that a user does,
+itself says what changes, with a maildir here and without), tunnel (the same, through ssh) or life (many things that a user does,
 ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
@@ -33,12 +33,13 @@ from syncing.reader import Reader
 from syncing.remote import Remote
 from syncing.splitting import SplittingByImap, SplittingSource
 from syncing.troubles import Troubles
+from syncing.tunnel import Tunnel
 from syncing.usual import Usual
 
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
          "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap,
-         "imap": Imap}
+         "imap": Imap, "tunnel": Tunnel}
 
 
 def main():
