@@ -34,8 +34,8 @@ class Emacs:
         self.mark, self.process, self.pid = 0, None, None
         os.makedirs(os.path.join(work, "home"))
 
-    def start(self, init, runtime):
-        """Start it, with the Lisp `init`; `runtime` is where the locks are."""
+    def start(self, init, runtime, within=()):
+        """Start it, with the Lisp `init`; `runtime` is where the locks are, `within` words before its own."""
         name = self.work + "/init.el"
         with open(name, "w", encoding="utf-8") as file:
             file.write(init + "\n")
@@ -51,10 +51,10 @@ class Emacs:
         if self.mode == "batch":
             args[2:2] = ["--batch", "--module-assertions"]
             out = open(self.work + "/said", "w", encoding="utf-8")
-            self.process = subprocess.Popen(args, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen([*within, *args], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         else:
             args.insert(1, "-nw")
-            command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in args)
+            command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in [*within, *args])
             subprocess.run(["tmux", "-S", self.work + "/tmux", "-f", "/dev/null", "new-session", "-d", "-x", "120",
                             "-y", "40", command], check=True, env=environment)
         self.pid = int(self.wait_fact("started")[0].split("\t")[1])

@@ -3,7 +3,7 @@ import os
 import shutil
 
 from syncing.emacs import lisp
-from syncing.imap import DELAYS, Imap
+from syncing.imap import Imap
 from syncing.remote import Sshd
 
 # What Dovecot starts for each of its connections, and what README says to start.
@@ -44,7 +44,7 @@ class Tunnel(Imap):
 
     def alone(self):
         self.emacs.stop()
-        self.emacs = self.launch_with("%s (setq mailsync-accounts '((\"w\" :remote %s)))" % (DELAYS, self.remote_store))
+        self.emacs = self.launch_with("%s (setq mailsync-accounts '((\"w\" :remote %s)))" % (self.delays, self.remote_store))
         self.wait_far_end("connected")
         self.read_nnimap()
         self.arrives("alone", "INBOX", "Entwürfe", "a/b")

@@ -44,6 +44,8 @@ class World:
         self.password = "secret"
         # More keys of the account.
         self.account = ""
+        # The words of a program that runs each Emacs somewhere else.
+        self.within = []
         self.local = os.path.join(self.config, "local", layout if syncer == "mbsync" else "o-" + layout)
 
     # The server
@@ -220,7 +222,7 @@ class World:
         """Another Emacs, which is told so much."""
         emacs = Emacs(os.path.join(self.dir, "emacs-%d" % len(self.emacsen)), mode or self.mode)
         self.emacsen.append(emacs)
-        emacs.start(init, self.runtime)
+        emacs.start(init, self.runtime, self.within)
         return emacs
 
     def gnus(self, rest=3.0):
