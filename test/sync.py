@@ -11,7 +11,7 @@ nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connec
 attach (the same, attached to an Emacs there whose Gnus splits what arrives), split-local and
 split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap), imap (the server
 itself says what changes, with a maildir here and without), tunnel (the same, through ssh), line (the line to
-it dies without a word) or life (many things that a user does,
+it dies without a word), modes (each way in which a server is watched) or life (many things that a user does,
 ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
@@ -31,6 +31,7 @@ from syncing.imap import Imap
 from syncing.instances import Instances
 from syncing.life import Life
 from syncing.line import Line
+from syncing.modes import Modes
 from syncing.reader import Reader
 from syncing.remote import Remote
 from syncing.splitting import SplittingByImap, SplittingSource
@@ -41,7 +42,7 @@ from syncing.usual import Usual
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
          "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap,
-         "imap": Imap, "tunnel": Tunnel, "line": Line}
+         "imap": Imap, "tunnel": Tunnel, "line": Line, "modes": Modes}
 
 # What they have to themselves, as an option of unshare.
 PRIVATE = {"troubles": "--mount", "line": "--net"}
