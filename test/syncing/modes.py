@@ -7,8 +7,10 @@ password revoked while Gnus goes on.
 import http.server
 import json
 import os
+import re
 import subprocess
 import threading
+import urllib.parse
 
 from syncing.emacs import lisp
 from syncing.imap import DOVECOT, Imap
@@ -52,13 +54,12 @@ class Provider:
     """What says which tokens are good."""
 
     def __init__(self):
-        provider, self.token, self.asked = self, "first", 0
+        provider, self.token = self, "first"
 
         class Answers(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                provider.asked += 1
-                good = self.path == "/?token=" + provider.token
-                text = json.dumps({"active": "true", "username": "alice"} if good else {"active": "false"}).encode()
+                good = urllib.parse.parse_qs(self.path.partition("?")[2])["token"] == [provider.token]
+                text = json.dumps({"active": "true" if good else "false", "username": "alice"}).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(text)))
@@ -87,7 +88,6 @@ class Modes(Imap):
         # What it can do depends on its address.
         self.notify, self.idle, self.little = (Relay(self.port, "127.0.0.%d" % number) for number in (1, 2, 3))
         self.by_tls = Relay(self.tls)
-        self.relays = [self.notify, self.idle, self.little, self.by_tls]
 
     def secret(self, word, known=True):
         """The server takes this password, or token; known says whether it can be found where it is looked for."""
@@ -96,10 +96,9 @@ class Modes(Imap):
         if known:
             self.write("secret", word + "\n")
         if known and self.emacs:
-            lines = ["machine %s port %d login watcher password %s\n" % (relay.host, relay.port, word)
-                     for relay in self.relays]
-            gnus = "machine 127.0.0.1 port %d login alice password secret\n" % self.port
-            self.write("authinfo", gnus + "".join(lines), self.emacs.work)
+            lines = ["machine 127.0.0.%d login %s\n" % (number, who) for number in (1, 2, 3)
+                     for who in ("alice password secret", "watcher password " + word)]
+            self.write("authinfo", "".join(lines), self.emacs.work)
 
     def write(self, name, text, directory=None):
         path = os.path.join(directory or self.dir, name)
@@ -108,10 +107,10 @@ class Modes(Imap):
         os.chmod(path + ".new", 0o644)
         os.rename(path + ".new", path)
 
-    def watch(self, store):
+    def watch(self, store, state="connected"):
         """Have it watched, by this value of `:remote'."""
         self.emacs.do("(progn (setq mailsync-accounts '((\"w\" :remote %s))) (mailsync-restart))" % store)
-        self.wait_far_end("connected")
+        self.wait_far_end(state)
 
     def shown(self, state):
         """This is what a user sees: the mode line of *Group*."""
@@ -163,6 +162,47 @@ class Modes(Imap):
         self.emacs = self.launch_with(self.delays)
         self.read_nnimap()
 
+    def pinned(self, relay, keys):
+        """A certificate of the server's own is taken when its fingerprint has been copied from the status."""
+        store = '(imap :host "127.0.0.1" :port %d :user "watcher" %s' % (relay.port, keys)
+        self.secret("first")
+        self.watch(store + ")", "waiting")
+        self.shown("offline")
+        self.wait_status("offline", self.fingerprint)
+        shown = self.emacs.value("(mailsync-status--text)")
+        found = re.search(r':tls-fingerprint "SHA256:[0-9A-Fa-f:]+"', shown)
+        assert found, shown
+        self.day("(NOTIFY)", relay, keys + " " + found.group())
+
+    def option(self):
+        """Without an account, where Gnus loses its connections as well."""
+        self.emacs.stop()
+        self.secret("first")
+        self.emacs = self.launch_with(self.delays + "(setq mailsync-gnus-watch-nnimap t)")
+        self.shown("no server")
+        port, self.port = self.port, self.notify.port
+        self.read_nnimap()
+        self.port = port
+        self.wait_far_end("connected")
+        self.shown("watching")
+        self.counts("told")
+        self.notify.set("refuse")
+        self.shown("offline")
+        self.counts("missed", "lists", lambda: self.notify.set("pass"))
+        self.shown("watching")
+        self.counts("told again", "a/b")
+        # Somebody answers, and says nothing.
+        self.notify.set("silent")
+        self.shown("offline")
+        self.append("INBOX", "unheard")
+        before = self.unread("INBOX")
+        self.wait_status("offline", "being tried")
+        self.shown("offline")
+        self.notify.set("pass")
+        # A change of the network, or the user, has it tried at once; nobody waits for the greeting.
+        self.emacs.wait("it in *Group*", lambda: self.unread("INBOX") == before + 1, 120)
+        self.shown("watching")
+
     def run(self):
         self.start()
         command = ":tls none %s (\"cat\" %s)"
@@ -174,8 +214,6 @@ class Modes(Imap):
             ("IDLE on another folder", idle, self.idle, ":tls none :idle-folders (\"a/b\")", {"name": "a/b"}),
             ("what IDLE does not tell of", idle, self.idle, ":tls none :poll 10", {"name": "lists"}),
             ("neither", sweep, self.little, ":tls none :poll 10", {}),
-            ("STARTTLS", notify, self.notify, ":tls starttls :tls-fingerprint \"%s\"" % self.fingerprint, {}),
-            ("TLS", notify, self.by_tls, ":tls-fingerprint \"%s\"" % self.fingerprint, {}),
             ("a command for the password", notify, self.notify, command % (":secret-command", secret), {}),
             ("XOAUTH2", notify, self.notify, command % (":auth xoauth2 :oauth-command", secret), {"user": "alice"}),
             ("OAUTHBEARER", notify, self.notify, command % (":auth oauthbearer :oauth-command", secret),
@@ -183,3 +221,6 @@ class Modes(Imap):
         ]
         for what, words, relay, keys, more in table:
             self.check(what, lambda: self.day(words, relay, keys, **more))
+        self.check("STARTTLS, a fingerprint", lambda: self.pinned(self.notify, ":tls starttls"))
+        self.check("TLS, a fingerprint", lambda: self.pinned(self.by_tls, ""))
+        self.check("without an account", self.option)
