@@ -92,6 +92,7 @@ for program in "${emacsen[@]}"; do
         runs+=('mbsync verbatim batch attach')
         if [ "$program" = "$emacs" ]; then modes=(batch tmux); else modes=(tmux batch); fi
         runs+=("mbsync verbatim ${modes[0]} imap" "mbsync verbatim ${modes[1]} tunnel")
+        runs+=("mbsync verbatim ${modes[0]} modes" "mbsync verbatim ${modes[1]} logins")
         # That waits the longest, and for nothing but time.
         if [ "$program" = "$emacs" ]; then runs=('mbsync verbatim tmux line' "${runs[@]}"); fi
         # They wait more than anything else here.

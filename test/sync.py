@@ -11,8 +11,8 @@ nnmaildir and in nnimap), remote (mailsync-watch at the far end of an ssh connec
 attach (the same, attached to an Emacs there whose Gnus splits what arrives), split-local and
 split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap), imap (the server
 itself says what changes, with a maildir here and without), tunnel (the same, through ssh), line (the line to
-it dies without a word), modes (each way in which a server is watched) or life (many things that a user does,
-ACTIONS of them, while mail comes on both sides).
+it dies without a word), modes (each way in which it is watched), logins (each way to be let in) or life (many
+things that a user does, ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
@@ -31,7 +31,7 @@ from syncing.imap import Imap
 from syncing.instances import Instances
 from syncing.life import Life
 from syncing.line import Line
-from syncing.modes import Modes
+from syncing.modes import Logins, Modes
 from syncing.reader import Reader
 from syncing.remote import Remote
 from syncing.splitting import SplittingByImap, SplittingSource
@@ -42,7 +42,7 @@ from syncing.usual import Usual
 PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": Troubles,
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
          "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap,
-         "imap": Imap, "tunnel": Tunnel, "line": Line, "modes": Modes}
+         "imap": Imap, "tunnel": Tunnel, "line": Line, "modes": Modes, "logins": Logins}
 
 # What they have to themselves, as an option of unshare.
 PRIVATE = {"troubles": "--mount", "line": "--net"}
