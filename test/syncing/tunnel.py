@@ -42,6 +42,19 @@ class Tunnel(Imap):
         self.emacs.wait("it in *Group*", lambda: self.unread("lists") == before + 1)
         self.wait_same()
 
+    def refused(self):
+        """A server that knows our key no longer says so, and what is there counts when it does again."""
+        before = self.unread("INBOX")
+        os.rename(self.sshd.dir + "/me.pub", self.sshd.dir + "/elsewhere")
+        self.sshd.cut()
+        self.wait_status("offline", "the tunnel ended", "Permission denied", "next try")
+        self.wait_mode_line("offline")
+        self.append("INBOX", "while it was refused")
+        os.rename(self.sshd.dir + "/elsewhere", self.sshd.dir + "/me.pub")
+        self.wait_far_end("connected")
+        self.wait_mode_line("watching")
+        self.emacs.wait("it in *Group*", lambda: self.unread("INBOX") == before + 1, 60)
+
     def alone(self):
         self.emacs.stop()
         self.emacs = self.launch_with("%s (setq mailsync-accounts '((\"w\" :remote %s)))" % (self.delays, self.remote_store))
@@ -70,4 +83,5 @@ class Tunnel(Imap):
         self.check("a flag there, and a message here", self.others)
         self.check("the line breaks", self.cut)
         self.check("nnimap alone: a message there counts", self.alone)
+        self.check("nnimap alone: the server refuses the key", self.refused)
         self.check("Emacs ends", self.emacs_ends)
