@@ -25,9 +25,10 @@
   "How the mode line of the Group buffer shows the state.
 %s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
 \"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"starting\", \"failing\", \"synced elsewhere\" (by another Emacs), \"offline\"
-(a server cannot be watched, and is tried again), \"no server\" (Gnus has
-none open that is to be watched), \"waiting\" or \"error\".
+\"starting\", \"failing\", \"synced elsewhere\" (by another Emacs),
+\"offline\" (a server cannot be watched, and is tried again),
+\"no server\" (Gnus has none open that is to be watched), \"waiting\"
+or \"error\".
 nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
   :group 'mailsync

@@ -193,7 +193,8 @@ Which folders there are, Gnus knows, and who has heard of them."
             (mailsync-remote--in 'starting)))
 
 (defun mailsync-remote-account-state (account)
-  "How ACCOUNT is of which nothing lies on this machine, or nil if its stores are watched."
+  "How the stores of ACCOUNT are together, or nil if they are watched.
+An account of which nothing lies on this machine is so, too."
   (cond
    ((mailsync-remote-paused-p account) 'paused)
    ((mailsync-remote--in 'waiting account) 'offline)
