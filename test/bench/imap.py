@@ -30,6 +30,7 @@ Then one server with 300 folders, on one connection, without Gnus:
 And a Gnus that reads a server 40 ms away: how long Emacs is blocked by one message that arrives there, next
 to `gnus-group-get-new-news-this-group'; what that means, gnus.py says.
 """
+import contextlib
 import imaplib
 import os
 import socket
@@ -291,18 +292,19 @@ class Gate:
                 sink.sendall(data)
         except OSError:
             pass
-        for end in (source, sink):
-            try:
+        self.cut((source, sink))
+
+    def cut(self, ends):
+        for end in ends:
+            # It may be cut already.
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def shut(self):
         """Cut what is connected."""
         self.open.clear()
         self.waits.clear()
-        for end in self.ends:
-            end.shutdown(socket.SHUT_RDWR)
+        self.cut(self.ends)
         self.ends = []
 
 
