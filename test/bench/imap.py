@@ -25,7 +25,8 @@ Then one server with 300 folders, on one connection, without Gnus:
   - Catching up: the line is cut, messages come, and the line stands again.  From the first byte that the
     server says on the new one until mailsync watches, or until Lisp has been told of the last folder.
     Beside it a client that logs in, lists the folders and asks for the STATUS of one after the other.
-  - Nothing happens: how often mailsync's threads wake up, and what goes over the line.
+  - Nothing happens: how often mailsync's threads wake up, and what goes over the line.  If Dovecot says
+    "Still here" meanwhile, as it does every two minutes, that is measured once more.
 
 And a Gnus that reads a server 40 ms away: how long Emacs is blocked by one message that arrives there, next
 to `gnus-group-get-new-news-this-group'; what that means, gnus.py says.
@@ -392,9 +393,13 @@ def many(table):
         table.row(f"{MANY} folders, caught up after a cut, {label}, ms", [took, asked], goal("< 50", took < 50))
     progress("caught up")
     time.sleep(2)
-    before, sent = threads(emacs), gate.bytes
-    time.sleep(IDLE)
-    woken, sent = threads(emacs) - before, gate.bytes - sent
+    for _ in range(2):
+        before, sent = threads(emacs), gate.bytes
+        time.sleep(IDLE)
+        woken, sent = threads(emacs) - before, gate.bytes - sent
+        if not sent:
+            break
+        # Dovecot has said that it is still here, as it does every two minutes, at times of its own.
     table.row(f"{IDLE} s idle: context switches of mailsync's threads", [woken, None], goal("0", woken == 0))
     table.row("  bytes on the line", [sent, None], goal("0", sent == 0))
     progress("idle")
