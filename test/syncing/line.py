@@ -23,7 +23,8 @@ class Network:
     """One of its own, which is there as long as a process is in it."""
 
     def __init__(self):
-        self.process = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        # However we end, it does.
+        self.process = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
         self.pid = str(self.process.pid)
         ours = os.readlink("/proc/self/ns/net")
         while os.readlink("/proc/%s/ns/net" % self.pid) == ours:
