@@ -25,9 +25,10 @@
   "How the mode line of the Group buffer shows the state.
 %s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
 \"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"failing\", \"synced elsewhere\" (by another Emacs), \"offline\" (a server
-cannot be watched, and is tried again), \"no server\" (Gnus has none open that
-is to be watched), \"waiting\" or \"error\".
+\"starting\", \"failing\", \"synced elsewhere\" (by another Emacs),
+\"offline\" (a server cannot be watched, and is tried again),
+\"no server\" (Gnus has none open that is to be watched), \"waiting\"
+or \"error\".
 nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
   :group 'mailsync
@@ -174,7 +175,8 @@ KIND is one of `mailsync-mode-line--kinds', TEXT a word or two."
      (mailsync--checking '(checking "checking"))
      ((> pending 0) (list 'pending (format "%d pending" pending) pending))
      ((> to-sync 0) (list 'to-sync (format "%d to sync" to-sync) to-sync))
-     ((memq 'starting states) '(starting "starting"))
+     ((or (memq 'starting states) (mailsync-remote-starting-p))
+      '(starting "starting"))
      ((memq 'elsewhere phases) '(elsewhere "synced elsewhere"))
      (t '(watching "watching")))))
 
@@ -195,7 +197,10 @@ KIND is one of `mailsync-mode-line--kinds', TEXT a word or two."
   (concat (mapconcat (lambda (fault) (concat fault "\n"))
                      mailsync-accounts--faults "")
           (mapconcat (pcase-lambda (`(,account ,state . ,text))
-                       (format "%s: %s%s%s" account state
+                       (format "%s: %s%s%s" account
+                       (or (and (not (mailsync-account-get account :maildir))
+                                (mailsync-remote-account-state account))
+                           state)
                                (if (member text '("" nil)) "" (concat ", " text))
                                (concat (mailsync-mode-line--sync-words account)
                                        (mailsync-remote-words account))))
