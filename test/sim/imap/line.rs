@@ -43,6 +43,8 @@ struct Talk {
 pub struct Line {
     id: RemoteId,
     number: u64,
+    /// Counted over all stores.
+    key: u64,
     server: Server,
     /// While the first way is being opened.
     snapshot: Option<Snapshot>,
@@ -106,18 +108,22 @@ impl World {
             Imap::Give(secret) => line.given = Some(secret),
             Imap::Connect(_) => {}
         }
-        let number = line.number;
-        self.later(ms(5), Happens::Looks(number));
+        let key = line.key;
+        self.later(ms(5), Happens::Looks(key));
         Ok(())
     }
 
     fn dials(&mut self, id: RemoteId, order: Order) -> Verdict {
-        if let Some(line) = &self.line {
-            if !line.over {
+        if let Some(line) = self.line.take() {
+            if line.id == id && !line.over {
                 return Err("two connections to one store".to_owned());
             }
             if line.id == id && order.number <= line.number {
                 return Err("a connection under an old number".to_owned());
+            }
+            // Nobody hears any more what the one of another configuration says.
+            for talk in line.talks {
+                self.leaves(talk.conn);
             }
         }
         self.say(format!("connection {} is made", order.number));
@@ -132,9 +138,11 @@ impl World {
         for name in std::mem::take(&mut self.pushed_bare) {
             self.rules.credit(name, 1);
         }
+        let key = self.stats.connections;
         self.line = Some(Line {
             id,
             number: order.number,
+            key,
             server: order.server,
             snapshot: Some(order.snapshot),
             talks: Vec::new(),
@@ -146,28 +154,28 @@ impl World {
             ends: false,
             over: false,
         });
-        self.opens(order.number, None);
+        self.opens(key, None);
         Ok(())
     }
 
     /// The way to the server is being opened.
-    fn opens(&mut self, number: u64, one: Option<Name>) {
+    fn opens(&mut self, key: u64, one: Option<Name>) {
         let most = if self.reachable {
             self.setup.latency * 3
         } else {
             seconds(10)
         };
-        self.later(most, Happens::Opened(number, one));
+        self.later(most, Happens::Opened(key, one));
     }
 
-    fn there(&mut self, number: u64) -> Option<&mut Line> {
-        (self.line.as_mut()).filter(|it| it.number == number && !it.over)
+    fn there(&mut self, key: u64) -> Option<&mut Line> {
+        (self.line.as_mut()).filter(|it| it.key == key && !it.over)
     }
 
-    pub(super) fn opened(&mut self, number: u64, one: Option<Name>) -> Verdict {
+    pub(super) fn opened(&mut self, key: u64, one: Option<Name>) -> Verdict {
         let can = self.reachable && self.up;
         let now = self.instant();
-        let Some(line) = self.there(number) else {
+        let Some(line) = self.there(key) else {
             return Ok(());
         };
         if !can {
@@ -186,7 +194,7 @@ impl World {
         let session = Session::new(now, line.server.settings.clone(), role);
         let conn = self.server.connect();
         self.links_new(conn);
-        if let Some(line) = self.there(number) {
+        if let Some(line) = self.there(key) {
             line.talks.push(Talk {
                 session,
                 conn,
@@ -229,8 +237,8 @@ impl World {
     }
 
     /// The thread is woken, since the engine wants something.
-    pub(super) fn looks(&mut self, number: u64) -> Verdict {
-        let Some(line) = self.there(number) else {
+    pub(super) fn looks(&mut self, key: u64) -> Verdict {
+        let Some(line) = self.there(key) else {
             return Ok(());
         };
         let (given, poke) = (line.given.take(), std::mem::take(&mut line.poke));
@@ -249,9 +257,9 @@ impl World {
             }
         }
         if poke {
-            self.each_talk(number, || Input::Poke, |_| true)?;
+            self.each_talk(key, || Input::Poke, |_| true)?;
         }
-        if self.there(number).is_some_and(|it| it.ends) {
+        if self.there(key).is_some_and(|it| it.ends) {
             return self.finishes(Why::Lost, "mailsync ended it");
         }
         Ok(())
@@ -259,11 +267,11 @@ impl World {
 
     fn each_talk(
         &mut self,
-        number: u64,
+        key: u64,
         input: impl Fn() -> Input<'static>,
         which: impl Fn(&Session) -> bool,
     ) -> Verdict {
-        let Some(line) = self.there(number) else {
+        let Some(line) = self.there(key) else {
             return Ok(());
         };
         let talks = line.talks.iter().rev();
@@ -293,12 +301,12 @@ impl World {
 
     pub(super) fn line_ticks(&mut self) -> Verdict {
         let (now, moment) = (self.instant(), self.now);
-        let Some(number) = self.line.as_ref().map(|it| it.number) else {
+        let Some(key) = self.line.as_ref().map(|it| it.key) else {
             return Ok(());
         };
         let due = |it: &Session| it.deadline().is_some_and(|at| at <= now);
-        self.each_talk(number, || Input::Tick, due)?;
-        if let Some(line) = self.there(number) {
+        self.each_talk(key, || Input::Tick, due)?;
+        if let Some(line) = self.there(key) {
             if line.talks.iter().any(|it| due(&it.session)) {
                 return Err("I8: a session's deadline that has passed".to_owned());
             }
@@ -306,7 +314,7 @@ impl World {
             let (due, wanted) = wanted.into_iter().partition(|(at, _)| *at <= moment);
             line.wanted = wanted;
             for (_, one) in due {
-                self.opens(number, Some(one));
+                self.opens(key, Some(one));
             }
         }
         Ok(())
@@ -380,6 +388,13 @@ impl World {
                             _ => kinds,
                         };
                         self.input(0, Input::Told(&name, told))?;
+                        // Of what it does not understand it says so.
+                        if let Some(name) = self.named(&name)
+                            && kinds.contains(Kinds::UNKNOWN)
+                            && self.setup.features.rubbish > 0
+                        {
+                            self.rules.credit(name, 1);
+                        }
                     }
                     self.change_heard(name, kinds);
                 }
@@ -398,7 +413,10 @@ impl World {
     }
 
     fn change_heard(&mut self, name: Vec<u8>, kinds: Kinds) {
-        self.say(format!("heard {kinds:?} of {}", String::from_utf8_lossy(&name)));
+        self.say(format!(
+            "heard {kinds:?} of {}",
+            String::from_utf8_lossy(&name)
+        ));
         let replaces = self.sabotage == Sabotage::Replaces;
         self.add(|heard| {
             let known = heard.changes.entry(name).or_default();
@@ -414,8 +432,8 @@ impl World {
         let news = line.heard == Heard::default();
         change(&mut line.heard);
         if news {
-            let number = line.number;
-            self.tells(number, News::Heard);
+            let key = line.key;
+            self.tells(key, News::Heard);
         }
     }
 
@@ -434,8 +452,8 @@ impl World {
         match line.server.source {
             Source::Emacs => {
                 line.talks[at].asks = true;
-                let number = line.number;
-                self.tells(number, News::Asked);
+                let key = line.key;
+                self.tells(key, News::Asked);
                 Ok(())
             }
             Source::Command(_) if !self.calm && self.rng.once_in(12) => {
@@ -464,7 +482,11 @@ impl World {
         };
         self.say(format!("connection {conn} is lost: {}", end.text));
         self.stats.others_lost += 1;
-        if talk.watches && self.sabotage != Sabotage::OthersEndQuietly {
+        let quietly = self.sabotage == Sabotage::OthersEndQuietly;
+        if self.sabotage != Sabotage::StaysTold {
+            self.input(0, Input::Untold(&one.canonical))?;
+        }
+        if talk.watches && !quietly {
             if let Some(name) = self.named(&one.canonical) {
                 self.rules.credit(name, 2);
             }
@@ -491,7 +513,7 @@ impl World {
             return Ok(());
         };
         line.over = true;
-        let (number, snapshot) = (line.number, line.snapshot.take());
+        let (key, snapshot) = (line.key, line.snapshot.take());
         let mut known = snapshot;
         let talks = std::mem::take(&mut line.talks);
         for talk in talks {
@@ -505,16 +527,16 @@ impl World {
             known = Snapshot::default();
         }
         let text = text.to_owned();
-        self.tells(number, News::Over(End { why, text }, known));
+        self.tells(key, News::Over(End { why, text }, known));
         Ok(())
     }
 
     /// The engine takes a message from its channel.
-    pub(super) fn news(&mut self, number: u64, news: News) -> Verdict {
-        let Some(line) = self.line.as_mut().filter(|it| it.number == number) else {
+    pub(super) fn news(&mut self, key: u64, news: News) -> Verdict {
+        let Some(line) = self.line.as_mut().filter(|it| it.key == key) else {
             return Ok(());
         };
-        let id = line.id;
+        let (id, number) = (line.id, line.number);
         let over = matches!(news, News::Over(..));
         let heard = std::mem::take(&mut line.heard);
         let forgets = over && self.sabotage == Sabotage::ForgetsHeard;

@@ -24,7 +24,7 @@ use crate::rng::Rng;
 use crate::{asked, caught, from_environment, many};
 use setup::{Sabotage, Setup};
 use stats::{FAULTS, Stats};
-use world::World;
+use world::{Trouble, World};
 
 const SEEDS: u64 = 1_000;
 
@@ -97,18 +97,50 @@ fn seeds_can_be_replayed() {
     }
 }
 
+/// A line that is dead, and nobody says so, is another one in time.
+fn notice(seed: u64, trouble: Trouble, sabotage: Sabotage) -> Result<(), String> {
+    let mut rng = Rng::new(seed);
+    let setup = Setup::quiet(&mut rng);
+    let mut world = World::new(rng, setup, sabotage, false);
+    let outcome = caught(|| world.noticed(trouble));
+    outcome.map_err(|text| {
+        let (setup, steps) = (&world.setup, world.trace.text());
+        format!("seed {seed}, {trouble:?}: {text}\n{setup:?}\n{steps}")
+    })
+}
+
+#[test]
+fn a_dead_line_is_noticed_in_time() {
+    let troubles = [Trouble::Network, Trouble::Sleep, Trouble::Silence];
+    for trouble in troubles {
+        for seed in 0..100 {
+            notice(seed, trouble, Sabotage::None).unwrap_or_else(|text| panic!("{text}"));
+        }
+    }
+    let broken = [
+        (Trouble::Network, Sabotage::NeverPokes),
+        (Trouble::Sleep, Sabotage::SleepsOn),
+        (Trouble::Silence, Sabotage::NeverTicks),
+    ];
+    for (trouble, sabotage) in broken {
+        let found = (0..100).any(|seed| notice(seed, trouble, sabotage).is_err());
+        assert!(found, "{sabotage:?}: nobody noticed");
+    }
+}
+
 // Tests of the test: whatever is broken on purpose must be found.
 
 #[test]
 fn a_world_that_is_not_as_it_says_is_found_out() {
     use Sabotage::{
         ForgetsHeard, ForgetsSnapshot, LosesBytes, NeverTicks, NotEverything, OthersEndQuietly,
-        RefusalsPass, Replaces, Silent, SleepsOn, Stale, TellsAll,
+        RefusalsPass, Replaces, Silent, SleepsOn, Stale, StaysTold, TellsAll,
     };
     let table = [
         (ForgetsHeard, ""),
         (ForgetsSnapshot, "I3"),
         (OthersEndQuietly, "I1"),
+        (StaysTold, "I1"),
         (TellsAll, "I1"),
         (Silent, "I1"),
         (Stale, ""),

@@ -89,6 +89,12 @@ impl Rules {
         *self.credits.entry(name).or_default() += more;
     }
 
+    /// Nobody remembers what was there.
+    pub fn forget(&mut self) {
+        self.known.clear();
+        self.owed.retain(|_, it| it[0].1 != Kinds::DELETED);
+    }
+
     /// Anything may have changed, for all that anybody knows.
     pub fn doubt(&mut self) {
         self.everything += 1;
@@ -121,8 +127,7 @@ impl Rules {
         if kinds.contains(Kinds::DELETED) {
             self.known.remove(name);
         } else if self.known.insert(name) && !exists {
-            self.owed
-                .insert(name, vec![(written, Kinds::DELETED)]);
+            self.owed.insert(name, vec![(written, Kinds::DELETED)]);
         }
         Ok(())
     }
@@ -132,9 +137,8 @@ impl Rules {
         self.everything = (self.everything.checked_sub(1))
             .ok_or("I3: everything is checked, and nothing was in doubt")?;
         // That a folder is gone is said by its name.
-        let left = |(at, kinds): &(Duration, Kinds)| {
-            *at > written || kinds.contains(Kinds::DELETED)
-        };
+        let left =
+            |(at, kinds): &(Duration, Kinds)| *at > written || kinds.contains(Kinds::DELETED);
         for map in [&mut self.owed, &mut self.hidden] {
             map.values_mut().for_each(|owed| owed.retain(left));
             map.retain(|_, owed| !owed.is_empty());

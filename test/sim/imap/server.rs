@@ -261,7 +261,7 @@ impl Server {
                 it.unseen = it.unseen.min(it.messages);
             }
             Event::Seen if it.unseen > 0 => it.unseen -= 1,
-            Event::Seen | Event::Flagged if it.messages > 0 => {}
+            Event::Flagged if it.messages > 0 => {}
             _ => return false,
         }
         it.modseq += 1;
@@ -463,7 +463,9 @@ impl Server {
 
     pub fn has_work(&self, id: u64) -> bool {
         let works = |it: &Conn| !it.queue.is_empty() || it.listing.is_some();
-        self.conns.get(&id).is_some_and(|it| !it.closes && works(it))
+        self.conns
+            .get(&id)
+            .is_some_and(|it| !it.closes && works(it))
     }
 
     pub fn is_listing(&self, id: u64) -> bool {
@@ -493,7 +495,8 @@ impl Server {
                 }
                 Push::Created(name) => {
                     let name = self.shown(name, false, rng);
-                    conn.out.extend(format!("* LIST () \"{separator}\" ").bytes());
+                    conn.out
+                        .extend(format!("* LIST () \"{separator}\" ").bytes());
                     conn.line(&name);
                 }
                 Push::Deleted(name) => {
@@ -504,7 +507,8 @@ impl Server {
                 }
                 Push::Renamed(from, to) => {
                     let (from, to) = (self.shown(from, false, rng), self.shown(to, false, rng));
-                    conn.out.extend(format!("* LIST () \"{separator}\" ").bytes());
+                    conn.out
+                        .extend(format!("* LIST () \"{separator}\" ").bytes());
                     conn.out.extend(to);
                     conn.out.extend(b" (\"OLDNAME\" (");
                     conn.out.extend(from);

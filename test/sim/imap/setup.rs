@@ -32,6 +32,8 @@ pub enum Sabotage {
     ForgetsSnapshot,
     /// That a mailbox's own connection was lost is told nobody.
     OthersEndQuietly,
+    /// What it had told stands for what happens afterwards.
+    StaysTold,
     /// What another connection tells passes for all that can happen.
     TellsAll,
     /// The server agrees to NOTIFY, and tells nothing.
@@ -142,16 +144,17 @@ impl Setup {
             let names = rng.choose(&all);
             names.iter().map(|it| it.as_bytes().to_vec()).collect()
         });
+        let pace = ms(*rng.choose(&[1_000, 3_000, 20_000, 60_000]));
         Setup {
             used: *rng.choose(&[Use::Alone, Use::Alone, Use::Synced, Use::Rooted]),
-            pace: ms(*rng.choose(&[300, 3_000, 20_000, 60_000])),
+            pace,
             faults: (!rng.once_in(5)).then(|| seconds(*rng.choose(&[5, 30, 30, 100, 300]))),
-            lasts: seconds(*rng.choose(&[60, 600, 2_000])),
+            lasts: pace * 20 + seconds(*rng.choose(&[20, 60, 600])),
             latency: ms(*rng.choose(&[1, 40, 40, 700])),
             slow: ms(*rng.choose(&[1, 20, 500, 3_000])),
             bundle: ms(*rng.choose(&[0, 500, 500])),
-            poll: seconds(*rng.choose(&[300, 300, 60])),
-            refresh: seconds(*rng.choose(&[540, 540, 1_500, 29])),
+            poll: seconds(*rng.choose(&[300, 300, 300, 60])),
+            refresh: seconds(*rng.choose(&[540, 540, 1_500, 100])),
             keepalive: !features.preauth,
             command: rng.once_in(3),
             idle,
@@ -245,7 +248,10 @@ impl Setup {
         };
         AccountConfig {
             name: ACCOUNT.to_owned(),
-            roots: (self.used == Use::Rooted).then_some(root).into_iter().collect(),
+            roots: (self.used == Use::Rooted)
+                .then_some(root)
+                .into_iter()
+                .collect(),
             delays: self.delays,
             quiet: true,
             sync: (self.used != Use::Alone).then_some(SyncConfig { timing, syncer }),

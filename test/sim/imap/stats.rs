@@ -2,8 +2,19 @@
 
 /// What may go wrong, in the order of its numbers.
 pub const FAULTS: [&str; 13] = [
-    "cut", "bye", "restart", "stall", "password", "unavailable", "dead", "sleep", "network", "lisp",
-    "busy", "configure", "still",
+    "cut",
+    "bye",
+    "restart",
+    "stall",
+    "password",
+    "unavailable",
+    "dead",
+    "sleep",
+    "network",
+    "lisp",
+    "busy",
+    "configure",
+    "still",
 ];
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,6 +1,6 @@
 //! A look at all mailboxes: which there are, and their numbers.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use super::super::response::Remark;
@@ -23,6 +23,8 @@ pub(super) struct Sweep {
     queue: VecDeque<Vec<u8>>,
     /// Questions that are not answered.
     asked: usize,
+    /// What was told meanwhile of mailboxes that are being watched: perhaps only the next sweep sees it.
+    told: HashMap<Vec<u8>, Kinds>,
 }
 
 impl Sweep {
@@ -44,6 +46,14 @@ impl Sweep {
     /// One that was seen is there no longer.
     pub(super) fn unseen(&mut self, name: &[u8]) {
         self.seen.remove(name);
+    }
+
+    pub(super) fn told(&mut self, name: &[u8], kinds: Kinds) {
+        *self.told.entry(name.to_vec()).or_default() |= kinds;
+    }
+
+    pub(super) fn untold(&mut self, name: &[u8]) {
+        self.told.remove(name);
     }
 
     /// It saw one for which there is no room.
@@ -132,7 +142,7 @@ impl Session {
                 self.tell(&name, if first { Kinds::empty() } else { kinds });
             }
         }
-        self.told.clear();
+        self.told = sweep.told;
         // The first look on a connection has to see all that was missed.
         if sweep.too_many || (self.mode.is_none() && (first || !exact)) {
             self.acts.push(Act::Everything);
