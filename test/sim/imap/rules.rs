@@ -136,9 +136,7 @@ impl Rules {
     pub fn all_told(&mut self, written: Duration) -> Verdict {
         self.everything = (self.everything.checked_sub(1))
             .ok_or("I3: everything is checked, and nothing was in doubt")?;
-        // That a folder is gone is said by its name.
-        let left =
-            |(at, kinds): &(Duration, Kinds)| *at > written || kinds.contains(Kinds::DELETED);
+        let left = |(at, _): &(Duration, Kinds)| *at > written;
         for map in [&mut self.owed, &mut self.hidden] {
             map.values_mut().for_each(|owed| owed.retain(left));
             map.retain(|_, owed| !owed.is_empty());

@@ -1068,7 +1068,11 @@ impl World {
             }
             let after = self.some(self.setup.poll);
             self.pass(after)?;
-            self.until(seconds(600), "it does not settle", Self::settled)?;
+            // Not when a sweep could cross it.
+            self.until(seconds(900), "it does not settle", |it| {
+                let next = it.line_deadline().unwrap_or(Duration::MAX);
+                it.settled() && it.agenda.is_empty() && next > it.now + seconds(20)
+            })?;
             let own = self.line.as_ref().is_some_and(|it| it.has_own(name));
             let at_once = match self.mode {
                 Some(Mode::Notify) => true,

@@ -1,6 +1,6 @@
 //! A look at all mailboxes: which there are, and their numbers.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::super::response::Remark;
@@ -14,8 +14,8 @@ const WINDOW: usize = 50;
 /// A sweep that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    /// Canonical names.
-    seen: HashSet<Vec<u8>>,
+    /// Canonical names, and whether the numbers were asked for.
+    seen: HashMap<Vec<u8>, bool>,
     room: Room,
     /// There are more of them than are kept.
     too_many: bool,
@@ -30,14 +30,18 @@ pub(super) struct Sweep {
 impl Sweep {
     /// A mailbox is there; `ask` for its numbers.
     pub(super) fn seen(&mut self, server: &[u8], name: &[u8], ask: bool) {
-        if self.seen.contains(name) {
-            return;
+        match self.seen.get_mut(name) {
+            // The server may have spoken of it before we came to it, and said less.
+            Some(asked) if ask && !*asked => *asked = true,
+            Some(_) => return,
+            None if !self.room.take(name.len().max(server.len())) => {
+                self.too_many = true;
+                return;
+            }
+            None => {
+                self.seen.insert(name.to_vec(), ask);
+            }
         }
-        if !self.room.take(name.len().max(server.len())) {
-            self.too_many = true;
-            return;
-        }
-        self.seen.insert(name.to_vec());
         if ask {
             self.queue.push_back(server.to_vec());
         }
@@ -128,7 +132,10 @@ impl Session {
         };
         let first = !self.snapshot.is_complete();
         if !sweep.too_many {
-            for name in self.snapshot.completed(|name| sweep.seen.contains(name)) {
+            for name in self
+                .snapshot
+                .completed(|name| sweep.seen.contains_key(name))
+            {
                 self.acts.push(Act::Change(name, Kinds::DELETED));
             }
         }
@@ -136,8 +143,8 @@ impl Session {
         if self.notifies {
             // One that was made behind our look is told by its name alone.
             let mut unknown = sweep.seen;
-            unknown.retain(|name| !self.snapshot.knows(name));
-            for name in unknown {
+            unknown.retain(|name, _| !self.snapshot.knows(name));
+            for name in unknown.into_keys() {
                 let kinds = self.snapshot.appeared(&name);
                 self.tell(&name, if first { Kinds::empty() } else { kinds });
             }

@@ -577,6 +577,18 @@ fn what_crosses_a_sweep() {
         = INBOX new
     "#;
     converse(&settings(), &all(), &[IDLE, crossed, refused].concat());
+    // The server speaks of one before it is looked at: it is asked for the rest all the same.
+    let early = r#"
+        S * PREAUTH [CAPABILITY IMAP4rev1 NOTIFY] hello
+        C a1 NOTIFY SET (personal (MessageNew MessageExpunge FlagChange MailboxName))
+        C a2 LIST "" "*"
+        S a1 OK
+        S * STATUS a (UNSEEN 0)
+        S * LIST () "/" a
+        S a2 OK
+        C a3 STATUS "a" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)
+    "#;
+    converse(&settings(), &all(), early);
     // A mailbox that goes while it is looked at is not there afterwards: made again, it is new.
     let goes = NOTIFY.replace(
         "    S a3 OK",
