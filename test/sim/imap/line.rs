@@ -129,7 +129,7 @@ impl World {
         self.say(format!("connection {} is made", order.number));
         self.stats.connections += 1;
         self.rules.connects();
-        let exact = self.server.is_exact() && order.snapshot.is_complete();
+        let exact = self.server.is_exact() && self.swept == Some(id);
         if !exact || self.setup.features.pushes_bare && !order.snapshot.is_exact() {
             self.rules.doubt();
         } else {
@@ -375,6 +375,7 @@ impl World {
                             Mode::Sweep => self.stats.sweep += 1,
                         }
                         self.mode = Some(mode);
+                        self.swept = self.line.as_ref().map(|it| it.id);
                         self.add(|heard| heard.watching = Some(mode));
                     } else {
                         self.stats.others += 1;

@@ -136,6 +136,8 @@ pub struct World {
     links: BTreeMap<u64, Link>,
     pub line: Option<Line>,
     pub mode: Option<Mode>,
+    /// The store whose mailboxes were all seen once, which is known from then on.
+    pub swept: Option<RemoteId>,
     /// The last message in the engine's channel.
     channel: Duration,
     /// Mailboxes that were pushed without all of their numbers.
@@ -179,6 +181,7 @@ impl World {
             links: BTreeMap::new(),
             line: None,
             mode: None,
+            swept: None,
             channel: Duration::ZERO,
             pushed_bare: BTreeSet::new(),
             rules: Rules::default(),

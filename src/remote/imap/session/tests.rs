@@ -595,12 +595,12 @@ fn what_crosses_a_sweep() {
         r#"    S * LIST () "/" t
     S * STATUS t (MESSAGES 0 UIDNEXT 1 UIDVALIDITY 3 UNSEEN 0 HIGHESTMODSEQ 1)
     S * LIST (\NonExistent) "/" t
-    = t deleted
+    = t folder-deleted
     S a3 OK"#,
     );
     let comes = r#"
         S * LIST () "/" t
-        = t created
+        = t folder-created
     "#;
     converse(&settings(), &all(), &[&goes, comes].concat());
 }
