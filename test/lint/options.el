@@ -23,7 +23,7 @@
 (defvar mailsync-syncers--keys)
 
 (defconst lint-options--not-lisp
-  '("mailsync-watch" "mailsync-engine" "mailsync-UID")
+  '("mailsync-watch" "mailsync-engine" "mailsync-UID" "mailsync-VERSION")
   "Names in the manual that are programs, modules and directories.")
 
 (defconst lint-options--not-ours
@@ -217,12 +217,15 @@ The value is a list of (KEY . DEFAULT)."
                                       (:poll . ,mailsync-imap--poll)))
       (unless (equal (alist-get key imap) (number-to-string value))
         (lint-options--fault "%s of (imap ...) is %s by default" key value)))
-    (let ((docstring (documentation 'mailsync-command t)))
+    (let ((docstrings (mapconcat (lambda (syncer) (documentation syncer t))
+                                 '(mailsync-command mailsync-mbsync mailsync-offlineimap
+                                                    mailsync-worker)
+                                 "\n")))
       (dolist (key (mapcar #'car mailsync-syncers--keys))
-        (unless (or (string-search (format "`%s'" key) docstring)
-                    ;; These are of programs, and of functions.
-                    (memq key '(:command :program :target :config :args :executable :per-run)))
-          (lint-options--fault "the documentation of `mailsync-command' says nothing of %s" key))))))
+        (unless (or (string-search (format "`%s'" key) docstrings)
+                    ;; What these functions return, and nobody writes but who writes another.
+                    (memq key '(:command :program :target :per-run :worker)))
+          (lint-options--fault "no syncer's documentation says anything of %s" key))))))
 
 (defun lint-options--exists-p (name)
   "Non-nil if NAME, a string, is a function, variable, face or file of mailsync's."
