@@ -614,7 +614,8 @@ sys.stdin.read()")
     (should-not (mailsync-doctor-against-discovery
                  accounts '(("x" :maildir "/c")) '(("/c" . "/real/d") ("/a" . "/real")))))
   (doctor-test-with
-    (let ((mailsync-doctor-proposal-function
+    (let ((mailsync-accounts '(("w" :maildir "~/mail/")))
+          (mailsync-doctor-proposal-function
            (lambda (then) (run-at-time 0 nil then '(("x" :maildir "/c"))))))
       (doctor-test-should (doctor-test-run)
                           '("discovery" note "/c would be" "add it" nil)))))
@@ -658,7 +659,7 @@ sys.stdin.read()")
       (doctor-test-should
        found
        '("accounts" ok "is nil: \"work\" for ~/Mail/work" nil "")
-       '("folders" ok "2 folders in .*/Mail/work" nil "")
+       '("layout" ok "2 folders in .*/Mail/work" nil "")
        '("discovery" warning "\"away\" was discovered and is not used: .*Mail/away"
          "mend that, or" "command mailsync-setup"))
       (should (equal (mapcar #'car mailsync-doctor--accounts) '("work"))))
