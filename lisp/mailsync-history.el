@@ -45,9 +45,10 @@
                (:copier nil)
                (:constructor mailsync-history--make-story))
   "One change, and what became of it.  Times are as in the folder.
-FOLDER is nil for a check of many folders at once, COUNT how many those are."
+FOLDER is nil for a check of many folders at once, COUNT how many those are.
+CHANGES are those that it is of, until they are checked."
   account folder directory truename count kinds origins
-  seen told checked result synced status)
+  seen told checked result synced status changes)
 
 (defconst mailsync-history--many 5
   "Of so many folders that are only to be looked at, each is a story.
@@ -73,8 +74,8 @@ That is their last sync by name, since the last one of everything.")
 (defvar mailsync-history--stories nil
   "Ring of stories, or nil as long as there is none.")
 
-(defvar mailsync-history--of-changes (make-hash-table :test #'eq :weakness 'key)
-  "Hash table from changes to their stories, as long as both live.")
+(defvar mailsync-history--of-changes (make-hash-table :test #'eq)
+  "Hash table from changes that are not checked to their stories that are kept.")
 
 (defvar mailsync-history-functions '(mailsync-folders-news)
   "Functions called with a list of keys of folders of which there is news.
@@ -116,8 +117,14 @@ A key is (ACCOUNT . TRUENAME).")
       (let ((kept (seq-take (ring-elements mailsync-history--stories) size)))
         (setq mailsync-history--stories (make-ring size))
         (mapc (lambda (it) (ring-insert mailsync-history--stories it))
-              (nreverse kept))))))
-  (ring-insert mailsync-history--stories story))
+              (nreverse kept)))))
+    (when (= (ring-length mailsync-history--stories) size)
+      (mapc (lambda (change) (remhash change mailsync-history--of-changes))
+            (mailsync-history-story-changes
+             (ring-remove mailsync-history--stories))))
+    (ring-insert mailsync-history--stories story)
+    (dolist (change (mailsync-history-story-changes story))
+      (puthash change story mailsync-history--of-changes))))
 
 (defun mailsync-history-changed (account changes)
   "ACCOUNT has CHANGES, of which Gnus is told now."
@@ -161,11 +168,10 @@ A key is (ACCOUNT . TRUENAME).")
                 :folder (plist-get change :folder)
                 :directory (plist-get change :directory)
                 :truename (plist-get change :truename)
-                :count 1
+                :count 1 :changes (list change)
                 :kinds (plist-get change :kinds)
                 :origins (plist-get change :origins)
                 :seen seen :told now)))
-    (puthash change story mailsync-history--of-changes)
     (mailsync-history--keep-story story)))
 
 (defun mailsync-history--tell-many (account changes now)
@@ -175,27 +181,28 @@ A key is (ACCOUNT . TRUENAME).")
                                        (plist-get change :origins)))
                                     changes)))
          (story (mailsync-history--make-story
-                 :account account :count (length changes)
+                 :account account :count (length changes) :changes changes
                  :kinds '(unknown) :origins origins
                  :seen (apply #'min (mapcar (lambda (change)
                                               (or (plist-get change :seen) now))
                                             changes))
                  :told now)))
-    (dolist (change changes)
-      (puthash change story mailsync-history--of-changes))
     (mailsync-history--keep-story story)))
 
 (defun mailsync-history-checked (account changes results)
   "The check of CHANGES of ACCOUNT is over, with RESULTS.
 Those are an alist from names of folders to symbols."
-  (let ((now (float-time))
-        (table (make-hash-table :test #'equal))
-        keys)
-    (pcase-dolist (`(,folder . ,result) results)
-      (puthash folder result table))
+  (let* ((now (float-time))
+         (table (and (nthcdr mailsync-history--many results)
+                     (make-hash-table :test #'equal :size (length results))))
+         keys)
+    (when table
+      (pcase-dolist (`(,folder . ,result) results)
+        (puthash folder result table)))
     (dolist (change changes)
       (let* ((key (cons account (plist-get change :truename)))
-             (result (gethash (plist-get change :folder) table))
+             (result (if table (gethash (plist-get change :folder) table)
+                       (cdr (assoc (plist-get change :folder) results))))
              (known (gethash key mailsync-history--folders))
              (story (gethash change mailsync-history--of-changes)))
         (when known
@@ -206,7 +213,9 @@ Those are an alist from names of folders to symbols."
                      (not (memq 'folder-created (plist-get change :kinds))))
             (remhash key mailsync-history--folders)))
         (when story
-          (setf (mailsync-history-story-checked story) now)
+          (remhash change mailsync-history--of-changes)
+          (setf (mailsync-history-story-changes story) nil
+                (mailsync-history-story-checked story) now)
           ;; Of many, what went wrong with one is said.
           (unless (and (mailsync-history-story-result story)
                        (memq result '(nil checked no-group)))
@@ -257,6 +266,10 @@ That is a plist as `mailsync-after-sync-functions' get it."
   (dolist (key (hash-table-keys table))
     (when (funcall which key)
       (remhash key table))))
+
+(defun mailsync-history-cut-off ()
+  "What was to be checked will not be."
+  (clrhash mailsync-history--of-changes))
 
 (defun mailsync-history-keep (accounts)
   "Forget everything but stories and what is of ACCOUNTS, names."

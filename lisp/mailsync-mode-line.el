@@ -25,9 +25,10 @@
   "How the mode line of the Group buffer shows the state.
 %s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
 \"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"failing\", \"synced elsewhere\" (by another Emacs), \"offline\" (a server
-cannot be watched, and is tried again), \"no server\" (Gnus has none open that
-is to be watched), \"waiting\" or \"error\".
+\"starting\", \"failing\", \"synced elsewhere\" (by another Emacs),
+\"offline\" (a server cannot be watched, and is tried again),
+\"no server\" (Gnus has none open that is to be watched), \"waiting\"
+or \"error\".
 nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
   :group 'mailsync
@@ -48,6 +49,11 @@ shows the words."
 (defface mailsync-trouble
   '((t :inherit error))
   "Face of a state that needs the user, in the mode line and the status."
+  :group 'mailsync)
+
+(defface mailsync-offline
+  '((t :inherit mailsync-trouble))
+  "Face of a state that is mended without the user, in the mode line."
   :group 'mailsync)
 
 (defface mailsync-busy
@@ -80,7 +86,7 @@ That is a pause of the user's, or that another Emacs does it."
     (stopped mailsync-trouble "‖")
     (failing mailsync-trouble "↯")
     (waiting mailsync-trouble "…")
-    (offline mailsync-pending "⊘")
+    (offline mailsync-offline "⊘")
     (syncing mailsync-busy "⇅")
     (paused mailsync-resting "‖")
     (checking mailsync-busy "⟳")
@@ -122,7 +128,9 @@ much is unread.")
 (defun mailsync-mode-line--summary ()
   "The state of the whole in a word or two, and whether it needs the user."
   (pcase-let ((`(,kind ,text) (mailsync-mode-line--look)))
-    (cons text (eq (mailsync-mode-line--face kind) 'mailsync-trouble))))
+    (cons text (and (memq (mailsync-mode-line--face kind)
+                          '(mailsync-trouble mailsync-offline))
+                    t))))
 
 (defun mailsync-mode-line--face (kind)
   "The face of a state of KIND."
@@ -167,7 +175,8 @@ KIND is one of `mailsync-mode-line--kinds', TEXT a word or two."
      (mailsync--checking '(checking "checking"))
      ((> pending 0) (list 'pending (format "%d pending" pending) pending))
      ((> to-sync 0) (list 'to-sync (format "%d to sync" to-sync) to-sync))
-     ((memq 'starting states) '(starting "starting"))
+     ((or (memq 'starting states) (mailsync-remote-starting-p))
+      '(starting "starting"))
      ((memq 'elsewhere phases) '(elsewhere "synced elsewhere"))
      (t '(watching "watching")))))
 
@@ -183,13 +192,15 @@ KIND is one of `mailsync-mode-line--kinds', TEXT a word or two."
      ((eq pending 'all) 1)
      (t pending))))
 
-(defun mailsync-mode-line--tooltip (text)
-  "What the mouse shows over the state, which is TEXT in a word or two."
-  (concat "mailsync: " text "\n"
-          (mapconcat (lambda (fault) (concat fault "\n"))
+(defun mailsync-mode-line--tooltip ()
+  "What the mouse shows over the state."
+  (concat (mapconcat (lambda (fault) (concat fault "\n"))
                      mailsync-accounts--faults "")
           (mapconcat (pcase-lambda (`(,account ,state . ,text))
-                       (format "%s: %s%s%s" account state
+                       (format "%s: %s%s%s" account
+                       (or (and (not (mailsync-account-get account :maildir))
+                                (mailsync-remote-account-state account))
+                           state)
                                (if (member text '("" nil)) "" (concat ", " text))
                                (concat (mailsync-mode-line--sync-words account)
                                        (mailsync-remote-words account))))
@@ -224,7 +235,8 @@ or nil; the mode line shows nothing" mailsync-mode-line-format)
          (replace-regexp-in-string
           "%" "%%" (string-replace "%s" shown format) t t)
          'face (mailsync-mode-line--face kind)
-         'help-echo (mailsync-mode-line--tooltip text)
+         'help-echo (concat "mailsync: " text "\n"
+                            (mailsync-mode-line--tooltip))
          'mouse-face 'mode-line-highlight
          'local-map mailsync-mode-line-map))
     ""))

@@ -142,7 +142,7 @@ TEXT says why.  BEFORE is the last state in which it stayed, or nil."
                                     'offline)))
       ('paused
        (mailsync--once key 'error "\"%s\": the server is not watched: %s; then \
-M-x mailsync-resume" account text)
+M-x mailsync-resume" account (string-remove-suffix "." text))
        (mailsync--run-hook-safely 'mailsync-state-change-functions account
                                   'paused)))))
 
@@ -191,6 +191,19 @@ Which folders there are, Gnus knows, and who has heard of them."
   "Non-nil if a store (of ACCOUNT) is not watched until the user resumes it."
   (mailsync-remote--in 'paused account))
 
+(defun mailsync-remote-starting-p ()
+  "Non-nil if a store is connected to for the first time, which may take a while."
+  (seq-some (lambda (known) (null (plist-get known :told)))
+            (mailsync-remote--in 'starting)))
+
+(defun mailsync-remote-account-state (account)
+  "How the stores of ACCOUNT are together, or nil if they are watched.
+An account of which nothing lies on this machine is so, too."
+  (cond
+   ((mailsync-remote-paused-p account) 'paused)
+   ((mailsync-remote--in 'waiting account) 'offline)
+   ((mailsync-remote--in 'starting account) 'starting)))
+
 (defun mailsync-remote-paused-accounts ()
   "Names of the accounts with a store that the user has to resume."
   (seq-filter #'mailsync-remote-paused-p (mailsync--account-names)))
@@ -226,7 +239,8 @@ Which folders there are, Gnus knows, and who has heard of them."
             (propertize (mailsync-remote--word state)
                         'face (and (memq state '(waiting paused))
                                    'mailsync-trouble))
-            " since " (string-remove-prefix "at " (funcall ago :since))
+            (if (eq state 'paused) ", since " " since ")
+            (string-remove-prefix "at " (funcall ago :since))
             (if (plist-get status :news)
                 (concat ", last news " (funcall ago :news))
               "")

@@ -285,7 +285,10 @@ g anew, ? more\n"
   "Write about ACCOUNT, a plist from the module."
   (let* ((name (mailsync-pipe-decode-text (plist-get account :name)))
          (told (alist-get name mailsync--states nil nil #'equal))
-         (state (or (car told) (plist-get account :state)))
+         (state (or (and (null (plist-get account :roots))
+                         (mailsync-remote-account-state name))
+                    (car told)
+                    (plist-get account :state)))
          (start (point)))
     (insert "\n" (mailsync-status--item (propertize name 'face 'bold) 'account
                                        "fold or unfold it")
@@ -623,7 +626,7 @@ FOLDERS is nil where nobody knows."
 (defun mailsync-status--state (state)
   "STATE as it is shown."
   (propertize (symbol-name state)
-              'face (and (memq state '(error waiting)) 'mailsync-trouble)))
+              'face (and (memq state '(error waiting offline paused)) 'mailsync-trouble)))
 
 (defun mailsync-status--root (root)
   "Write about ROOT, a plist from the module."

@@ -411,6 +411,7 @@ nor the name of a file on this machine: %S" mailsync-listen)
         mailsync--checking nil
         mailsync--states nil)
   (mailsync-remote-keep nil)
+  (mailsync-history-cut-off)
   (clrhash mailsync--batches)
   (clrhash mailsync--unchecked)
   (when (featurep 'mailsync-gnus)

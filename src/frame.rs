@@ -370,7 +370,8 @@ mod tests {
             now,
         );
         payload.state("work", "error", "no");
-        let expected = b"mailsync 1 3 7 61\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nu\0l\09\0250\0\
+        let expected =
+            b"mailsync 1 3 7 61\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nu\0l\09\x00250\0\
                          state\0work\0error\0no\0\n";
         assert_eq!(payload.frame(3, 7), expected);
     }

@@ -57,6 +57,8 @@ test)
     need dbus-daemon dbus-daemon
     # Another machine's file system, for the tests.
     [ "$(uname)" != Linux ] || need bindfs bindfs
+    # Networks of our own.
+    [ "$(uname)" != Linux ] || need ip iproute2
     need shellcheck shellcheck
     need makeinfo texinfo
     has_package_lint || missing package-lint elpa-package-lint

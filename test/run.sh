@@ -100,10 +100,15 @@ for program in "${emacsen[@]}"; do
         done
         # What happens on the server, and in Gnus, does not depend on who syncs.
         runs+=('mbsync verbatim batch split-local' 'mbsync verbatim batch split-local-imap')
-        runs+=('mbsync verbatim batch attach' 'mbsync verbatim batch quickstart')
-        runs+=('offlineimap slash batch worker')
-        if [ "$program" = "$emacs" ]; then mode='batch'; else mode='tmux'; fi
-        runs+=("mbsync verbatim $mode imap")
+        runs+=('mbsync verbatim batch attach')
+        if [ "$program" = "$emacs" ]; then
+            # That waits the longest, and for nothing but time.
+            runs=('mbsync verbatim tmux line' "${runs[@]}")
+            runs+=('mbsync verbatim batch imap' 'mbsync verbatim batch modes' 'offlineimap slash batch worker')
+        else
+            runs+=('mbsync verbatim tmux imap' 'mbsync verbatim tmux tunnel' 'mbsync verbatim batch logins')
+            runs+=('mbsync verbatim batch quickstart')
+        fi
         # They wait more than anything else here.
         BESIDE=8
         for run in "${runs[@]}"; do

@@ -36,7 +36,14 @@ pub enum Record {
         directory: PathBuf,
     },
     Log,
-    Remote,
+    Remote {
+        state: String,
+    },
+    /// The password is wanted, for a store and a connection by their numbers.
+    Secret {
+        remote: usize,
+        number: u64,
+    },
     Resolved,
     Sync,
     Syncing,
@@ -150,10 +157,23 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 Record::Log
             }
             b"remote" => {
-                for _ in 0..5 {
+                for _ in 0..3 {
                     field()?;
                 }
-                Record::Remote
+                let state = text(field()?)?;
+                field()?;
+                Record::Remote { state }
+            }
+            b"secret" => {
+                field()?;
+                let (remote, store) = (text(field()?)?, text(field()?)?);
+                for _ in 0..4 {
+                    field()?;
+                }
+                Record::Secret {
+                    remote: number(remote)? as usize,
+                    number: number(store)?,
+                }
             }
             b"resolved" => {
                 let header: Vec<String> =

@@ -6,6 +6,8 @@
 //! tells the story of one world aloud.
 
 mod disk;
+#[cfg(feature = "imap")]
+mod imap;
 mod kernel;
 mod lisp;
 mod machine;

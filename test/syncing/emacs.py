@@ -36,9 +36,9 @@ class Emacs:
         self.size = (120, 40)
         os.makedirs(os.path.join(work, "home"))
 
-    def start(self, init, runtime, driver="sync.el", **more):
-        """Start it, with the Lisp `init`; `runtime` is where the locks are, `driver` what it loads, `more` of its
-        environment."""
+    def start(self, init, runtime, driver="sync.el", within=(), **more):
+        """Start it, with the Lisp `init`; `runtime` is where the locks are, `driver` what it loads, `within` words
+        before its own, `more` of its environment."""
         name = self.work + "/init.el"
         with open(name, "w", encoding="utf-8") as file:
             file.write(init + "\n")
@@ -55,10 +55,10 @@ class Emacs:
         if self.mode == "batch":
             args[2:2] = ["--batch", "--module-assertions"]
             out = open(self.work + "/said", "w", encoding="utf-8")
-            self.process = subprocess.Popen(args, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen([*within, *args], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         else:
             args.insert(1, "-nw")
-            command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in args)
+            command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in [*within, *args])
             subprocess.run(["tmux", "-S", self.work + "/tmux", "-f", "/dev/null", "new-session", "-d", "-x", str(self.size[0]),
                             "-y", str(self.size[1]), command], check=True, env=environment)
         self.pid = int(self.wait_fact("started", 90)[0].split("\t")[1])

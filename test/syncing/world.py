@@ -45,8 +45,12 @@ class World:
         self.emacs, self.emacsen, self.count = None, [], 0
         self.boxes = dict(FOLDERS)
         self.password = "secret"
+        # The server's port for TLS, if it is to have one.
+        self.tls = 0
         # More keys of the account.
         self.account = ""
+        # The words of a program that runs each Emacs somewhere else.
+        self.within = []
         self.local = os.path.join(self.config, "local", layout if syncer == "mbsync" else "o-" + layout)
 
     # The server
@@ -197,8 +201,8 @@ class World:
 
     def start_server(self):
         self.port = free_port()
-        subprocess.run([os.path.join(FIXTURES, "sync-dovecot.sh"), "start", self.dir + "/dovecot", str(self.port)],
-                       check=True)
+        subprocess.run([os.path.join(FIXTURES, "sync-dovecot.sh"), "start", self.dir + "/dovecot", str(self.port),
+                        str(self.tls)], check=True)
         self.relay = Relay(self.port)
         extra = {"MBSYNC_ACCOUNT": "Timeout 20"}
         subprocess.run([os.path.join(FIXTURES, "sync-config.sh"), self.config, str(self.relay.port), "alice"],
@@ -223,7 +227,7 @@ class World:
         """Another Emacs, which is told so much."""
         emacs = Emacs(os.path.join(self.dir, "emacs-%d" % len(self.emacsen)), mode or self.mode)
         self.emacsen.append(emacs)
-        emacs.start(init, self.runtime)
+        emacs.start(init, self.runtime, self.within)
         return emacs
 
     def gnus(self, rest=3.0):

@@ -311,8 +311,10 @@ impl<C: Coalesce> Core<C> {
         };
         let account = remote.account;
         let server = server.clone();
+        let notified = machine.mode() == Some(Mode::Notify);
         let acts = machine.handle(now, event);
         remote.watched |= machine.mode().is_some();
+        let caught_up = !notified && machine.mode() == Some(Mode::Notify);
         for act in acts {
             match act {
                 keeper::Act::Start(number, snapshot) => {
@@ -342,6 +344,11 @@ impl<C: Coalesce> Core<C> {
                 keeper::Act::Everything => self.everything_there(now, account),
                 keeper::Act::Changes(changes) => self.changed_there(now, id, changes),
             }
+        }
+        let account = &mut self.accounts[account.0];
+        if caught_up && account.syncs.is_none() {
+            // All that was missed has been told, and from now on the server merges.
+            account.coalescer.hasten(now, None);
         }
     }
 

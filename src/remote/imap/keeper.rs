@@ -125,7 +125,9 @@ impl Keeper {
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Act> {
         let mut acts = Vec::new();
         match event {
-            Event::Heard(number, heard) if self.tries.is_heard(number) => {
+            // Whether it is being ended or not: what it has told it will not tell again, for its snapshot
+            // knows of it.
+            Event::Heard(number, heard) if self.tries.running() == Some(number) => {
                 self.heard(now, heard, &mut acts);
             }
             Event::Asked(number) if self.tries.is_heard(number) => match &self.secret {
@@ -182,7 +184,7 @@ impl Keeper {
 
     fn heard(&mut self, now: Instant, heard: Heard, acts: &mut Vec<Act>) {
         self.tries.news = Some(now);
-        if let Some(mode) = heard.watching {
+        if let Some(mode) = heard.watching.filter(|_| self.tries.stands()) {
             self.mode = Some(mode);
             if self.tries.state == State::Starting {
                 self.tries.connected(now);

@@ -620,6 +620,7 @@ impl Talks<'_> {
         let Some(one) = talk.one else {
             return;
         };
+        self.input(0, Input::Untold(&one.canonical));
         if talk.watches {
             // Something may have happened that it did not live to tell.
             self.add(Act::Change(one.canonical.clone(), Kinds::UNKNOWN));

@@ -102,6 +102,8 @@ pub enum Input<'a> {
     Poke,
     /// Another session has told this of a mailbox.
     Told(&'a [u8], Kinds),
+    /// That session is no more: what it has told says nothing about what happens there now.
+    Untold(&'a [u8]),
     /// The connection is over.
     Closed(String),
     /// Only time has passed.
@@ -242,7 +244,7 @@ pub struct Session {
     sweep: Option<Sweep>,
     /// The next sweep, if one is to come.
     due: Option<Instant>,
-    /// What was told since the last sweep of mailboxes that are being watched.
+    /// What was told of mailboxes that are being watched, since the last sweep began.
     told: HashMap<Vec<u8>, Kinds>,
     /// Mailboxes with all mail.
     all: Option<Vec<u8>>,
@@ -320,7 +322,8 @@ impl Session {
                 Input::Secured => self.is_secured(now),
                 Input::Secret(secret) => self.log_in(now, secret),
                 Input::NoSecret(text) => self.end(Why::Config, text),
-                Input::Told(name, kinds) => *self.told.entry(name.to_vec()).or_default() |= kinds,
+                Input::Told(name, kinds) => self.was_told(name, kinds),
+                Input::Untold(name) => self.untold(name),
                 Input::Closed(text) => self.end(Why::Lost, text),
                 Input::Poke => self.poke(now),
                 Input::Tick => {}
@@ -684,10 +687,15 @@ impl Session {
         if !well && !ours {
             // It is not wanted in this state.
             self.idles = false;
-            if !self.notifies {
+            if self.one.is_some() {
+                let text = "the server does not do IDLE";
+                self.end(Why::Config, text.to_owned());
+            } else if !self.notifies {
                 self.mode = Some(Mode::Sweep);
                 self.acts.push(Act::Watching(Mode::Sweep));
-                self.selected = None;
+                if let Some((name, _)) = self.selected.take() {
+                    self.untold(&name);
+                }
             }
         } else if !ours {
             self.end(Why::Lost, "the server ended IDLE".to_owned());
@@ -806,6 +814,10 @@ impl Session {
             self.all = Some(name.clone());
         }
         if mailbox.gone {
+            if let Some(sweep) = &mut self.sweep {
+                // Our look may have seen it before.
+                sweep.unseen(&name);
+            }
             self.vanished(&mailbox.name, &name);
         } else if let Some(sweep) = &mut self.sweep {
             if mailbox.selectable {
@@ -886,6 +898,22 @@ impl Session {
         }
     }
 
+    /// The server has spoken of a mailbox that is being watched: a sweep has nothing to add to that.
+    fn was_told(&mut self, name: &[u8], kinds: Kinds) {
+        *self.told.entry(name.to_vec()).or_default() |= kinds;
+        if let Some(sweep) = &mut self.sweep {
+            sweep.told(name, kinds);
+        }
+    }
+
+    /// Nobody watches it any more.
+    fn untold(&mut self, name: &[u8]) {
+        self.told.remove(name);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.untold(name);
+        }
+    }
+
     fn examining(&self) -> bool {
         self.awaited.iter().any(|it| it.what == What::Examine)
     }
@@ -908,8 +936,9 @@ impl Session {
             return;
         }
         if let Some((name, _)) = &self.selected {
-            *self.told.entry(name.clone()).or_default() |= kinds;
-            self.acts.push(Act::Change(name.clone(), kinds));
+            let name = name.clone();
+            self.was_told(&name, kinds);
+            self.acts.push(Act::Change(name, kinds));
         }
     }
 }

@@ -64,6 +64,8 @@ impl Numbers {
         let learnt = |one: Option<u64>, other: Option<u64>| one.is_none() && other.is_some();
         if learnt(self.messages, later.messages)
             || learnt(self.next, later.next)
+            // It may be another mailbox, in the place of the one that was known.
+            || learnt(self.validity, later.validity)
             || learnt(self.unseen, later.unseen)
         {
             // Whatever it was before.
@@ -233,6 +235,8 @@ mod tests {
             // what is told for the first time
             ("- - - - -", "3 4 1 1 9", Kinds::UNKNOWN),
             ("3 4 1 - -", "3 4 1 1 -", Kinds::UNKNOWN),
+            ("3 4 - 1 9", "3 4 1 1 9", Kinds::UNKNOWN),
+            ("3 4 - 1 9", "3 4 - 1 9", none),
             ("3 4 1 1 -", "- - - - 9", Kinds::FLAGS),
             ("3 4 1 1 9", "4 5 1 2 10", Kinds::NEW),
             ("3 4 1 1 9", "3 4 1 1 10", Kinds::FLAGS),

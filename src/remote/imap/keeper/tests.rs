@@ -146,7 +146,7 @@ fn scripts() {
          1 watched -> all : connected
          5 network -> poke : connected
          9 woke -> end : starting
-         9 says a -> : starting
+         9 says a -> a : starting
          10 lost -> start : starting
          10 woke -> end : starting
          10 lost -> : starting 11
@@ -206,11 +206,11 @@ fn scripts() {
          14 refused -> : paused",
     );
     play(
-        "what is of an older connection is not heard",
+        "one that is being ended is heard to its end, and asks and watches no more",
         "0 tick -> start : starting
          1 woke -> end : starting
          1 asked -> : starting
-         1 watched -> : starting
+         1 watched -> all : starting
          1 lost -> start : starting",
     );
 }

@@ -1,6 +1,6 @@
 //! A look at all mailboxes: which there are, and their numbers.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::super::response::Remark;
@@ -14,8 +14,8 @@ const WINDOW: usize = 50;
 /// A sweep that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    /// Canonical names.
-    seen: HashSet<Vec<u8>>,
+    /// Canonical names, and whether the numbers were asked for.
+    seen: HashMap<Vec<u8>, bool>,
     room: Room,
     /// There are more of them than are kept.
     too_many: bool,
@@ -23,19 +23,25 @@ pub(super) struct Sweep {
     queue: VecDeque<Vec<u8>>,
     /// Questions that are not answered.
     asked: usize,
+    /// What was told meanwhile of mailboxes that are being watched: perhaps only the next sweep sees it.
+    told: HashMap<Vec<u8>, Kinds>,
 }
 
 impl Sweep {
     /// A mailbox is there; `ask` for its numbers.
     pub(super) fn seen(&mut self, server: &[u8], name: &[u8], ask: bool) {
-        if self.seen.contains(name) {
-            return;
+        match self.seen.get_mut(name) {
+            // The server may have spoken of it before we came to it, and said less.
+            Some(asked) if ask && !*asked => *asked = true,
+            Some(_) => return,
+            None if !self.room.take(name.len().max(server.len())) => {
+                self.too_many = true;
+                return;
+            }
+            None => {
+                self.seen.insert(name.to_vec(), ask);
+            }
         }
-        if !self.room.take(name.len().max(server.len())) {
-            self.too_many = true;
-            return;
-        }
-        self.seen.insert(name.to_vec());
         if ask {
             self.queue.push_back(server.to_vec());
         }
@@ -44,6 +50,14 @@ impl Sweep {
     /// One that was seen is there no longer.
     pub(super) fn unseen(&mut self, name: &[u8]) {
         self.seen.remove(name);
+    }
+
+    pub(super) fn told(&mut self, name: &[u8], kinds: Kinds) {
+        *self.told.entry(name.to_vec()).or_default() |= kinds;
+    }
+
+    pub(super) fn untold(&mut self, name: &[u8]) {
+        self.told.remove(name);
     }
 
     /// It saw one for which there is no room.
@@ -118,7 +132,10 @@ impl Session {
         };
         let first = !self.snapshot.is_complete();
         if !sweep.too_many {
-            for name in self.snapshot.completed(|name| sweep.seen.contains(name)) {
+            for name in self
+                .snapshot
+                .completed(|name| sweep.seen.contains_key(name))
+            {
                 self.acts.push(Act::Change(name, Kinds::DELETED));
             }
         }
@@ -126,13 +143,13 @@ impl Session {
         if self.notifies {
             // One that was made behind our look is told by its name alone.
             let mut unknown = sweep.seen;
-            unknown.retain(|name| !self.snapshot.knows(name));
-            for name in unknown {
+            unknown.retain(|name, _| !self.snapshot.knows(name));
+            for name in unknown.into_keys() {
                 let kinds = self.snapshot.appeared(&name);
                 self.tell(&name, if first { Kinds::empty() } else { kinds });
             }
         }
-        self.told.clear();
+        self.told = sweep.told;
         // The first look on a connection has to see all that was missed.
         if sweep.too_many || (self.mode.is_none() && (first || !exact)) {
             self.acts.push(Act::Everything);

@@ -89,6 +89,7 @@ fn hold(mut session: Session, mut now: Instant, script: &str, size: usize) -> (S
                     done(&mut session, Input::Secret(Secret::new(secret.into())))
                 }
                 Some(("none", why)) => done(&mut session, Input::NoSecret(why.to_owned())),
+                Some(("untold", name)) => done(&mut session, Input::Untold(name.as_bytes())),
                 Some(("told", name)) => {
                     done(&mut session, Input::Told(name.as_bytes(), Kinds::NEW))
                 }
@@ -354,6 +355,11 @@ fn other_mailboxes_are_watched_by_others() {
         C a6 IDLE
     "#;
     converse(&settings(), &all(), &[&default, told].concat());
+    // The one that has told it is no more: nobody else tells what the sweep sees.
+    let untold = told
+        .replace("        T 300", "        ! untold Ré/x\n        T 300")
+        .replace("        S a5 OK", "        = Ré/x new\n        S a5 OK");
+    converse(&settings(), &all(), &[&default, &untold[..]].concat());
     let mut none = settings();
     none.idle = Some(vec![b"INBOX".to_vec(), b"unknown".to_vec()]);
     converse(&none, &all(), &script);
@@ -395,6 +401,16 @@ fn one_mailbox_by_a_session_of_its_own() {
         = Config: the server has no IDLE
     "#;
     converse(&settings(), &role, without);
+    let unwilling = r#"
+        S * PREAUTH [CAPABILITY IMAP4rev1 IDLE] hello
+        C a1 EXAMINE "x\"y"
+        S a1 OK
+        = watching by Idle
+        C a2 IDLE
+        S a2 NO not today
+        = Config: the server does not do IDLE
+    "#;
+    converse(&settings(), &role, unwilling);
 }
 
 #[test]
@@ -521,6 +537,74 @@ fn namespaces() {
     converse(&given, &all(), script);
 }
 
+#[test]
+fn what_crosses_a_sweep() {
+    // A message that the sweep has missed, and IDLE has told of.
+    let crossed = r#"
+        T 300
+        C DONE
+        S a4 OK
+        C a5 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * LIST () "/" INBOX
+        S * STATUS INBOX (MESSAGES 3 UIDNEXT 4 UIDVALIDITY 1 UNSEEN 0 HIGHESTMODSEQ 9)
+        S * 4 EXISTS
+        = INBOX new
+        S * LIST () "/" a
+        S a5 OK
+        C a6 IDLE
+    "#;
+    let again = r#"
+        S + idling
+        T 300
+        C DONE
+        S a6 OK
+        C a7 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * LIST () "/" INBOX
+        S * STATUS INBOX (MESSAGES 4 UIDNEXT 5 UIDVALIDITY 1 UNSEEN 1 HIGHESTMODSEQ 10)
+        S * LIST () "/" a
+        S a7 OK
+        C a8 IDLE
+    "#;
+    converse(&settings(), &all(), &[IDLE, crossed, again].concat());
+    // But nobody tells of it any more.
+    let refused = r#"
+        S a6 NO not today
+        = watching by Sweep
+        T 300
+        C a7 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * LIST () "/" INBOX
+        S * STATUS INBOX (MESSAGES 5 UIDNEXT 6 UIDVALIDITY 1 UNSEEN 2 HIGHESTMODSEQ 11)
+        = INBOX new
+    "#;
+    converse(&settings(), &all(), &[IDLE, crossed, refused].concat());
+    // The server speaks of one before it is looked at: it is asked for the rest all the same.
+    let early = r#"
+        S * PREAUTH [CAPABILITY IMAP4rev1 NOTIFY] hello
+        C a1 NOTIFY SET (personal (MessageNew MessageExpunge FlagChange MailboxName))
+        C a2 LIST "" "*"
+        S a1 OK
+        S * STATUS a (UNSEEN 0)
+        S * LIST () "/" a
+        S a2 OK
+        C a3 STATUS "a" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)
+    "#;
+    converse(&settings(), &all(), early);
+    // A mailbox that goes while it is looked at is not there afterwards: made again, it is new.
+    let goes = NOTIFY.replace(
+        "    S a3 OK",
+        r#"    S * LIST () "/" t
+    S * STATUS t (MESSAGES 0 UIDNEXT 1 UIDVALIDITY 3 UNSEEN 0 HIGHESTMODSEQ 1)
+    S * LIST (\NonExistent) "/" t
+    = t folder-deleted
+    S a3 OK"#,
+    );
+    let comes = r#"
+        S * LIST () "/" t
+        = t folder-created
+    "#;
+    converse(&settings(), &all(), &[&goes, comes].concat());
+}
+
 /// Up to where the secret is wanted.
 fn greeted(capabilities: &str) -> String {
     format!("S * OK [CAPABILITY IMAP4rev1 {capabilities}] ready\n= ask\n")
@@ -620,7 +704,7 @@ fn logins_with_a_token() {
             "C a1 AUTHENTICATE XOAUTH2 dXNlcj1tZQFhdXRoPUJlYXJlciB0AQE=\n\
              S + eyJzdGF0dXMiOiI0MDEifQ==\n\
              C \n\
-             S a1 NO [AUTHENTICATIONFAILED] Invalid\n\
+             S a1 NO [AUTHENTICATIONFAILED] Invalid.\n\
              = Refused: the server does not let me in: Invalid: {\"status\":\"401\"}\n",
         ),
         (

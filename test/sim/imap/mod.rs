@@ -1,0 +1,164 @@
+//! IMAP, simulated: the real sessions talk in bytes to a model server that has NOTIFY, or IDLE only, or
+//! neither; what they hear goes to the real core, whose keeper says when there is a connection.
+//!
+//! What is real: `remote::imap::session` with framer, tokenizer and snapshot, `engine::core` with
+//! `remote::imap::keeper`, the scheduler or the coalescer, and the notifier.  What is modelled: the
+//! [`server`], the way there, which cuts bytes anywhere and may die, the thread of [`line`](mod@line), Lisp,
+//! and the syncer.  [`rules`] is what has to be told, and what may be; in [`world`] everything happens.
+//!
+//! Asserted at each step: nothing is told or synced of which nothing happened (I3), only the attempts that
+//! are allowed when the server refuses somebody (I6), memory bounded by folders (I7), no deadline that has
+//! passed, and no command that a server would not understand.  Asserted when all has come to rest: what
+//! happened was told (I1), or synced (I2); then hours go by in which nobody wakes up but to show that
+//! somebody is there (I8); then a message in each folder is told once and in time; and in the end both sides
+//! know the same numbers.
+
+mod line;
+mod rules;
+mod server;
+mod setup;
+mod stats;
+mod world;
+
+use crate::rng::Rng;
+use crate::{asked, caught, from_environment, many};
+use setup::{Sabotage, Setup};
+use stats::{FAULTS, Stats};
+use world::{Trouble, World};
+
+const SEEDS: u64 = 250;
+/// Whatever is broken on purpose is found in so many.
+const FOUND_IN: u64 = 1_000;
+
+/// Live through one world; a failure is told with its last steps.
+fn live(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
+    let mut rng = Rng::new(seed);
+    let setup = Setup::random(&mut rng);
+    let mut world = World::new(rng, setup, sabotage, aloud);
+    let outcome = caught(|| world.run());
+    outcome.map(|()| world.counted()).map_err(|text| {
+        let (setup, steps) = (&world.setup, world.trace.text());
+        format!("SEED={seed}: {text}\n{setup:?}\nthe last steps:\n{steps}")
+    })
+}
+
+fn live_many(seeds: u64, sabotage: Sabotage, enough: u64) -> (Option<String>, u64, Stats) {
+    let live = |seed| live(seed, sabotage, false);
+    many(seeds, enough, live, Stats::add)
+}
+
+#[test]
+fn seeds() {
+    let aloud = |seed| live(seed, Sabotage::None, true);
+    let many = |seeds, enough| live_many(seeds, Sabotage::None, enough);
+    let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
+        return;
+    };
+    let counts = [
+        stats.changes,
+        stats.folders,
+        stats.rebuilt,
+        stats.told,
+        stats.told_all,
+        stats.runs,
+        stats.failures,
+        stats.connections,
+        stats.exact,
+        stats.notify,
+        stats.idle,
+        stats.sweep,
+        stats.others,
+        stats.others_lost,
+        stats.pokes,
+        stats.refusals,
+        stats.pauses,
+        stats.pushed,
+        stats.idled,
+        stats.listed,
+        stats.rubbish,
+    ];
+    let idle = |counts: &[u64]| counts.iter().any(|count| *count < seeds / 20);
+    assert!(
+        seeds < 100 || !idle(&counts) && !idle(&stats.faults),
+        "an idle world: {stats:?} ({FAULTS:?})"
+    );
+}
+
+/// The same seed is the same history, to the last step.
+#[test]
+fn seeds_can_be_replayed() {
+    for seed in 0..20 {
+        let [one, two] = [(); 2].map(|()| {
+            let mut rng = Rng::new(seed);
+            let setup = Setup::random(&mut rng);
+            let mut world = World::new(rng, setup, Sabotage::None, false);
+            let outcome = world.run();
+            (outcome, world.trace.text(), world.stats.steps)
+        });
+        assert_eq!(one, two, "seed {seed}");
+    }
+}
+
+/// A line that is dead, and nobody says so, is another one in time.
+fn notice(seed: u64, trouble: Trouble, sabotage: Sabotage) -> Result<(), String> {
+    let mut rng = Rng::new(seed);
+    let setup = Setup::quiet(&mut rng);
+    let mut world = World::new(rng, setup, sabotage, false);
+    let outcome = caught(|| world.noticed(trouble));
+    outcome.map_err(|text| {
+        let (setup, steps) = (&world.setup, world.trace.text());
+        format!("seed {seed}, {trouble:?}: {text}\n{setup:?}\n{steps}")
+    })
+}
+
+#[test]
+fn a_dead_line_is_noticed_in_time() {
+    let troubles = [Trouble::Network, Trouble::Sleep, Trouble::Silence];
+    for trouble in troubles {
+        for seed in 0..100 {
+            notice(seed, trouble, Sabotage::None).unwrap_or_else(|text| panic!("{text}"));
+        }
+    }
+    let broken = [
+        (Trouble::Network, Sabotage::NeverPokes),
+        (Trouble::Sleep, Sabotage::SleepsOn),
+        (Trouble::Silence, Sabotage::NeverTicks),
+    ];
+    for (trouble, sabotage) in broken {
+        let found = (0..100).any(|seed| notice(seed, trouble, sabotage).is_err());
+        assert!(found, "{sabotage:?}: nobody noticed");
+    }
+}
+
+// Tests of the test: whatever is broken on purpose must be found.
+
+#[test]
+fn a_world_that_is_not_as_it_says_is_found_out() {
+    use Sabotage::{
+        ForgetsHeard, ForgetsSnapshot, LosesBytes, NeverTicks, NotEverything, OthersEndQuietly,
+        RefusalsPass, Replaces, Silent, SleepsOn, Stale, StaysTold, TellsAll,
+    };
+    let table = [
+        (ForgetsHeard, ""),
+        (ForgetsSnapshot, "I3"),
+        (OthersEndQuietly, "I1"),
+        (StaysTold, "I1"),
+        (TellsAll, "I1"),
+        (Silent, "I1"),
+        (Stale, ""),
+        (RefusalsPass, "I6"),
+        (NeverTicks, ""),
+        (Replaces, "I1"),
+        (NotEverything, "I1"),
+        (LosesBytes, ""),
+        (SleepsOn, "I1"),
+    ];
+    for (sabotage, expected) in table {
+        let seeds = from_environment("SEEDS").unwrap_or(FOUND_IN);
+        let (failure, ..) = live_many(seeds, sabotage, 1);
+        let text = failure.unwrap_or_else(|| panic!("{sabotage:?}: nobody noticed"));
+        let line = text.lines().next().unwrap_or_default();
+        eprintln!("{sabotage:?}: {line}");
+        assert!(line.contains(expected), "{sabotage:?}: {text}");
+    }
+}
