@@ -65,6 +65,10 @@
 (defconst mailsync-log--keys 500
   "How many keys of what was said are remembered.")
 
+(defvar mailsync--quiet nil
+  "Non-nil while nobody wants to hear what `mailsync--once' has to say.
+For who reads the configuration only to find its faults.")
+
 (defvar mailsync--said nil
   "Keys of what `mailsync--once' has said, newest first.")
 
@@ -169,7 +173,7 @@ How long ago it was would be wrong as soon as it is shown."
   "Log FORMAT with ARGS at LEVEL and show it to the user, once per KEY.
 With nil as LEVEL it is not logged.
 `mailsync--once-clear' makes it new again."
-  (unless (member key mailsync--said)
+  (unless (or mailsync--quiet (member key mailsync--said))
     (push key mailsync--said)
     ;; There is no end of what a syncer can print.
     (when-let ((last (nthcdr (1- mailsync-log--keys) mailsync--said)))

@@ -127,6 +127,7 @@ is told."
 ;;;; Declarations
 
 ;; Where no package manager does it.
+(autoload 'mailsync-doctor "mailsync-doctor" nil t)
 (autoload 'mailsync-notify-desktop "mailsync-notify-desktop")
 (autoload 'mailsync-notify-echo "mailsync-notify")
 (autoload 'mailsync-setup "mailsync-setup" nil t)
@@ -346,20 +347,26 @@ the user has not asked for it: what was said is not said again."
   "Have the engine listen as `mailsync-listen' says.
 A mistake in it is reported, and stops nothing else."
   (mailsync--call #'mailsync-module--listen
-                  (pcase mailsync-listen
-                    ('nil nil)
-                    ('t "")
-                    ((and (pred stringp)
-                          (guard (not (equal mailsync-listen "")))
-                          (guard (not (file-remote-p mailsync-listen))))
-                     (mailsync-pipe-encode (expand-file-name mailsync-listen)))
-                    (_
+                  (pcase (mailsync--listen-place)
+                    ('wrong
                      (mailsync--once (list 'listen mailsync-listen) 'error
                                      "`mailsync-listen' is neither nil nor t \
 nor the name of a file on this machine: %S" mailsync-listen)
-                     nil))
+                     nil)
+                    (place place))
                   (mailsync--runtime-directory)
                   (float (mailsync-accounts--delay 'mailsync-check-timeout))))
+
+(defun mailsync--listen-place ()
+  "What `mailsync-listen' says, as the module wants it; `wrong' if it is wrong."
+  (pcase mailsync-listen
+    ('nil nil)
+    ('t "")
+    ((and (pred stringp)
+          (guard (not (equal mailsync-listen "")))
+          (guard (not (file-remote-p mailsync-listen))))
+     (mailsync-pipe-encode (expand-file-name mailsync-listen)))
+    (_ 'wrong)))
 
 ;; One that is stopped (\`C-z' in a terminal) would answer nobody, and not even say so.
 (defun mailsync--suspend ()

@@ -80,6 +80,8 @@ for program in "${emacsen[@]}"; do
         begin "the status on the screen, $name" env EMACS="$program" timeout -k 10 120 test/screens.sh
         begin "several frames, topics, a new folder, $name" \
             env EMACS="$program" timeout -k 10 120 test/e2e.sh nnmaildir frames
+        begin "the screen of the doctor, $name" \
+            env EMACS="$program" timeout -k 10 120 test/doctor.sh
     fi
 done
 settle

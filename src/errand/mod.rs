@@ -5,6 +5,7 @@
 //! kind waits for another is the engine's business (`engine::actor`).
 
 pub mod discover;
+pub mod examine;
 pub mod names;
 pub mod patience;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::engine::actor::MakeFs;
+use examine::Examine;
 
 /// What is to be found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Errand {
     Resolve(Vec<PathBuf>),
     /// What accounts there could be.
     Discover(discover::Question),
+    /// What `mailsync-doctor` asks.
+    Examine(Box<Examine>),
 }
 
 impl Errand {
@@ -30,6 +34,7 @@ impl Errand {
         match self {
             Errand::Resolve(_) => "resolving names",
             Errand::Discover(_) => "looking for accounts",
+            Errand::Examine(_) => "examining",
         }
     }
 
@@ -41,6 +46,7 @@ impl Errand {
         match self {
             Errand::Resolve(names) => names::resolve(names, fs),
             Errand::Discover(question) => discover::discover(question, fs),
+            Errand::Examine(what) => what.run(fs),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::patience;
+use super::patience::ask;
 use crate::engine::actor::MakeFs;
 
 /// Names and their truenames, in turn, of those that exist and can be resolved in time.
@@ -16,9 +16,17 @@ use crate::engine::actor::MakeFs;
 /// # Errors
 /// When the system gives no thread.
 pub fn resolve(names: Vec<PathBuf>, fs: &MakeFs) -> Result<Vec<Vec<u8>>> {
-    let answers = patience::ask(names, fs, |fs, name| fs.canonicalize(name).ok())?;
-    let real = answers.into_iter();
-    let real = real.filter_map(|(name, real)| Some([name, real?]));
-    let real = real.flatten().map(|it| it.into_os_string().into_vec());
+    let make = fs.clone();
+    let asked = ask(names, move |name: PathBuf, tell| {
+        if let Ok(real) = make().canonicalize(&name) {
+            tell([name, real]);
+        }
+    })?;
+    let real = asked
+        .answers()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|it| it.into_os_string().into_vec());
     Ok(real.collect())
 }

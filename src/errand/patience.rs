@@ -1,32 +1,38 @@
-//! Questions to file systems, of which some may not answer.
+//! Questions to file systems that may never answer: each on a thread, and an end to the waiting.
 //!
-//! Such a one holds up neither the other questions nor, for long, the answer: it is left out of
-//! that, and its thread ends when it is answered at last.
+//! A thread that hangs is left to itself; there is an end to their number, too.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::{Receiver, unbounded};
 
-use crate::engine::actor::MakeFs;
-use crate::maildir::Fs;
 use crate::threads;
 
-/// Threads for one request.
-const THREADS: usize = 4;
+/// How long an answer waits for what does not come.  Lisp waits longer.
+pub const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Threads for one request: one that meets nothing but such file systems leaves some to others.
+const THREADS: usize = 8;
 
 /// Threads in all that may wait for file systems that do not answer.
 const STUCK: usize = 16;
 
-/// How long an answer waits for such a name.  Lisp waits a second longer.
-const PATIENCE: Duration = Duration::from_secs(4);
-
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts a thread while it lives.
-struct AtWork;
+#[derive(Debug)]
+struct AtWork(());
+
+impl AtWork {
+    /// `None` when too many hang already.
+    fn begin() -> Option<Self> {
+        let at_work = AtWork(());
+        let others = AT_WORK.fetch_add(1, Ordering::Relaxed);
+        (others < STUCK).then_some(at_work)
+    }
+}
 
 impl Drop for AtWork {
     fn drop(&mut self) {
@@ -34,42 +40,94 @@ impl Drop for AtWork {
     }
 }
 
-/// Ask about these, and return what was answered in time, in the order in which it was.
+/// What was asked of each, in the order of the questions.
+pub struct Asked<T> {
+    told: Receiver<(usize, T)>,
+    count: usize,
+    end: Instant,
+}
+
+/// Ask each of these, as many at once as may be.  Who has an answer goes on with another question, so
+/// that one that hangs holds up no other.  `work` may tell several times; the last counts.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn ask<T: Send + 'static>(
-    names: Vec<PathBuf>,
-    fs: &MakeFs,
-    question: fn(&dyn Fs, &PathBuf) -> T,
-) -> Result<Vec<(PathBuf, T)>> {
-    let count = names.len();
-    let (ask, asked) = bounded(count);
+pub fn ask<Q: Send + 'static, T: Send + 'static>(
+    questions: Vec<Q>,
+    work: impl Fn(Q, &dyn Fn(T)) + Clone + Send + 'static,
+) -> Result<Asked<T>> {
     let (tell, told) = unbounded();
-    for name in names {
-        ask.send(name)?;
+    let count = questions.len();
+    let (put, questions_left) = unbounded();
+    for question in questions.into_iter().enumerate() {
+        // Its other end is here.
+        let _ = put.send(question);
     }
-    drop(ask);
+    drop(put);
     for _ in 0..THREADS.min(count) {
-        if AT_WORK.fetch_add(1, Ordering::Relaxed) >= STUCK {
-            AT_WORK.fetch_sub(1, Ordering::Relaxed);
+        let Some(at_work) = AtWork::begin() else {
             break;
-        }
-        let at_work = AtWork;
-        let (asked, tell, fs) = (asked.clone(), tell.clone(), fs());
-        let work = move || {
+        };
+        let (tell, work, questions) = (tell.clone(), work.clone(), questions_left.clone());
+        let body = move || {
             let _at_work = at_work;
-            for name in asked {
-                let answer = question(&*fs, &name);
-                if tell.send((name, answer)).is_err() {
-                    // Nobody waits any more.
-                    return;
-                }
+            for (at, question) in questions {
+                // Nobody may wait any more.
+                work(question, &|answer| drop(tell.send((at, answer))));
             }
         };
-        threads::spawn("mailsync-name", work, |_| {})?;
+        threads::spawn("mailsync-ask", body, |_| {})?;
     }
-    drop(tell);
-    let end = Instant::now() + PATIENCE;
-    Ok(std::iter::from_fn(|| told.recv_deadline(end).ok()).collect())
+    Ok(Asked {
+        told,
+        count,
+        end: Instant::now() + PATIENCE,
+    })
+}
+
+impl<T> Asked<T> {
+    /// What each has told last, in time; `None`: nothing.
+    #[must_use]
+    pub fn answers(self) -> Vec<Option<T>> {
+        let mut answers: Vec<Option<T>> = (0..self.count).map(|_| None).collect();
+        // Ends before its time when no thread is left.
+        while let Ok((at, answer)) = self.told.recv_deadline(self.end) {
+            if let Some(place) = answers.get_mut(at) {
+                *place = Some(answer);
+            }
+        }
+        answers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_come_in_order_and_the_last_one_counts() {
+        let work = |it: u32, tell: &dyn Fn(u32)| {
+            tell(it);
+            tell(it * 2);
+        };
+        let answers = ask(vec![1, 2, 3], work).unwrap().answers();
+        assert_eq!(answers, [Some(2), Some(4), Some(6)]);
+    }
+
+    #[test]
+    fn there_may_be_more_questions_than_threads() {
+        let answers = ask((0..100).collect(), |it: u32, tell| tell(it)).unwrap();
+        let expected: Vec<_> = (0..100).map(Some).collect();
+        assert_eq!(answers.answers(), expected);
+    }
+
+    #[test]
+    fn who_panics_has_not_answered() {
+        let work = |it: u32, tell: &dyn Fn(u32)| {
+            assert_ne!(it, 2, "on purpose");
+            tell(it);
+        };
+        let answers = ask(vec![1, 2, 3], work).unwrap().answers();
+        assert_eq!(answers, [Some(1), None, Some(3)]);
+    }
 }

@@ -5,6 +5,7 @@
 //! as unibyte strings: Lisp encodes and decodes them, in one place (`mailsync-pipe.el`).
 
 mod convert;
+mod examine;
 #[cfg(feature = "imap")]
 mod imap;
 mod listening;

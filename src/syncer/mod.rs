@@ -7,6 +7,7 @@
 //! threads of its own and may wait for disks; when to sync is `schedule`'s business.
 
 pub mod command;
+pub mod inspect;
 pub mod lock;
 pub mod mbsync;
 pub mod offlineimap;

@@ -10,7 +10,7 @@ pub mod inbox;
 #[cfg(target_os = "linux")]
 pub mod inotify;
 pub mod job;
-mod limits;
+pub mod limits;
 pub mod portable;
 pub mod spot;
 pub mod trail;

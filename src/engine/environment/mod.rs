@@ -15,6 +15,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
+pub use linux::support;
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 use linux::{Ends, start};
 
 /// What happened.
@@ -30,6 +32,28 @@ pub enum News {
     Network,
     /// Nothing comes any more, for this reason.
     Ended(String),
+}
+
+/// Something of the machine that mailsync wants to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// That it slept.
+    Sleep,
+    /// That its clock was set.
+    Clock,
+    /// That its network changed.
+    Network,
+    /// That something was mounted.
+    Mounts,
+}
+
+/// Whether that can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Support {
+    /// What.
+    pub what: Told,
+    /// What the system says where it cannot.
+    pub refused: Option<String>,
 }
 
 /// The thread, which ends when this is dropped.
@@ -65,6 +89,18 @@ pub fn slept() -> Duration {
 #[must_use]
 pub fn slept() -> Duration {
     Duration::ZERO
+}
+
+/// Nothing is told.
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
+#[must_use]
+pub fn support() -> Vec<Support> {
+    let what = [Told::Sleep, Told::Clock, Told::Network, Told::Mounts];
+    let told = what.map(|what| Support {
+        what,
+        refused: Some("this system does not tell it".to_owned()),
+    });
+    told.into()
 }
 
 #[cfg(any(not(target_os = "linux"), feature = "portable"))]

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::patience;
+use super::patience::ask;
 use crate::engine::actor::MakeFs;
 use crate::syncer::surroundings::Surroundings;
 use crate::syncer::survey::Survey;
@@ -93,10 +93,15 @@ fn report(question: Question, fs: &MakeFs) -> Result<Report> {
         .map(|spot| spot.directory.clone())
         .collect();
     directories.extend(roots(&findings.surveys));
-    let looked = patience::ask(directories.into_iter().collect(), fs, |fs, directory| {
-        look(fs, directory)
-    })?;
-    findings.looks = looked.into_iter().collect();
+    let make = fs.clone();
+    let asked = ask(
+        directories.into_iter().collect(),
+        move |directory: PathBuf, tell| {
+            let look = look(&*make(), &directory);
+            tell((directory, look));
+        },
+    )?;
+    findings.looks = asked.answers().into_iter().flatten().collect();
     findings.home_real = (findings.home.as_ref())
         .and_then(|home| fs().canonicalize(home).ok())
         .or_else(|| findings.home.clone());

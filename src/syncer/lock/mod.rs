@@ -10,6 +10,7 @@
 
 pub(crate) mod directory;
 mod key;
+pub mod look;
 mod search;
 #[cfg(test)]
 mod tests;

@@ -93,6 +93,8 @@ pub struct Remote {
     pub security: Option<Vec<u8>>,
     /// A program makes the connection (`Tunnel`).
     pub tunnel: bool,
+    /// How long to wait for it (`Timeout`).
+    pub timeout: Option<Vec<u8>>,
 }
 
 /// A channel.
@@ -295,6 +297,7 @@ impl Remote {
             b"user" => self.user = Some(value),
             b"tlstype" | b"ssltype" => self.security = Some(value.to_ascii_lowercase()),
             b"tunnel" => self.tunnel = true,
+            b"timeout" => self.timeout = Some(value),
             _ => {}
         }
     }
@@ -494,6 +497,11 @@ Flatten -
 
 IMAPStore plain
 Account acc
+Timeout 60
+
+IMAPAccount acc
+Timeout 0
+Host h
 
 MaildirStore old
 SubFolders Maildir++
@@ -533,7 +541,7 @@ Path outside
                 },
                 Store {
                     name: b"old".to_vec(),
-                    line: 22,
+                    line: 27,
                     style: Style::PlusPlus,
                     map_inbox: Some(b"in".to_vec()),
                     ..Store::default()
@@ -551,13 +559,20 @@ Path outside
                     name: b"plain".to_vec(),
                     store: true,
                     account: Some(b"acc".to_vec()),
+                    timeout: Some(b"60".to_vec()),
+                    ..Remote::default()
+                },
+                Remote {
+                    name: b"acc".to_vec(),
+                    host: Some(b"h".to_vec()),
+                    timeout: Some(b"0".to_vec()),
                     ..Remote::default()
                 },
             ],
             channels: vec![
                 Channel {
                     name: b"c".to_vec(),
-                    line: 26,
+                    line: 31,
                     far: (b"far".to_vec(), far),
                     near: (b"near".to_vec(), Vec::new()),
                     patterns: Some(list(&["a b", "!c", "%"])),
@@ -565,7 +580,7 @@ Path outside
                 },
                 Channel {
                     name: b"d".to_vec(),
-                    line: 34,
+                    line: 39,
                     far: (b"far".to_vec(), b"box:x".to_vec()),
                     near: (b"old".to_vec(), Vec::new()),
                     ..Channel::default()
@@ -573,7 +588,7 @@ Path outside
             ],
             groups: vec![Group {
                 name: b"g".to_vec(),
-                line: 38,
+                line: 43,
                 members: list(&["c", "d", "e:a b,c", "f", "g"]),
             }],
             state: Some(b"*".to_vec()),

@@ -43,6 +43,10 @@ pub struct Setup {
     pub utf8: bool,
     /// The password comes from a program, a function or a file.
     pub asks_for_password: bool,
+    /// How long it waits for a server that says nothing (seconds; 0: for ever).
+    pub timeout: u64,
+    /// How many connections it makes to the server at a time.
+    pub connections: u64,
 }
 
 impl Setup {
@@ -192,6 +196,8 @@ impl Reading<'_> {
             translated: expressed || self.yes(&remote, "decodefoldernames"),
             utf8: self.yes(&account, "utf8foldernames"),
             asks_for_password: password.iter().any(|key| self.has(&remote, key)),
+            timeout: self.number("general", "socktimeout").unwrap_or(0),
+            connections: self.number(&remote, "maxconnections").unwrap_or(1),
             file: self.file.to_path_buf(),
         })
     }
@@ -284,6 +290,10 @@ impl Reading<'_> {
     fn word(&self, section: &str, key: &str) -> Option<String> {
         let value = self.ini.get(section, key)?;
         Some(value.trim().to_owned())
+    }
+
+    fn number(&self, section: &str, key: &str) -> Option<u64> {
+        self.word(section, key)?.parse().ok()
     }
 
     fn yes(&self, section: &str, key: &str) -> bool {
