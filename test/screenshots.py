@@ -64,7 +64,7 @@ class Screenshots(quickstart.QuickStart):
         self.seen("[watching]")
         self.shot("group")
         self.emacs.keys("M-x", "mailsync-status", "Enter")
-        self.seen("tells of all")
+        self.seen("NOTIFY")
         self.emacs.keys("C-x", "1")
         self.emacs.wait("rest", lambda: "[watching]" in self.emacs.value("mailsync-mode-line"))
         self.shot("status")
