@@ -148,8 +148,8 @@ impl Keeper {
                 self.asked = None;
                 self.mode = None;
                 self.snapshot = snapshot;
-                // If we have ended it, what is next was decided then.
-                if self.tries.over(number) {
+                // If we have ended it, what is next was decided then; but a refusal counts.
+                if self.tries.over(number) || end.why == Why::Refused {
                     self.over(now, end);
                 }
             }

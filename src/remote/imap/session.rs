@@ -509,7 +509,8 @@ impl Session {
                 self.selected = None;
                 let text = remark.after("a mailbox cannot be watched");
                 if self.one.is_some() {
-                    self.end(Why::Lost, text);
+                    // To log in again and again would not bring it back: the sweep is what is left.
+                    self.end(Why::Config, text);
                 } else {
                     self.acts.push(Act::Log("warning", text));
                 }

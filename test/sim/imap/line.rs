@@ -347,7 +347,7 @@ impl World {
                         Why::Refused if refused => Why::Lost,
                         why => why,
                     };
-                    if end.why == Why::Refused && self.line.as_ref().is_some_and(|it| !it.ends) {
+                    if end.why == Why::Refused {
                         self.stats.refusals += 1;
                         self.rules.refused(self.now)?;
                     }
@@ -384,11 +384,7 @@ impl World {
                 Act::Everything => self.everything_heard(),
                 Act::Change(name, kinds) => {
                     if !main {
-                        let told = match self.sabotage {
-                            Sabotage::TellsAll => Kinds::all(),
-                            _ => kinds,
-                        };
-                        self.input(0, Input::Told(&name, told))?;
+                        self.input(0, Input::Told(&name, kinds))?;
                         // Of what it does not understand it says so.
                         if let Some(name) = self.named(&name)
                             && kinds.contains(Kinds::UNKNOWN)
@@ -537,10 +533,9 @@ impl World {
         let Some(line) = self.line.as_mut().filter(|it| it.key == key) else {
             return Ok(());
         };
-        let (id, number) = (line.id, line.number);
-        let over = matches!(news, News::Over(..));
+        let (id, number, ends) = (line.id, line.number, line.ends);
         let heard = std::mem::take(&mut line.heard);
-        let forgets = over && self.sabotage == Sabotage::ForgetsHeard;
+        let forgets = self.sabotage == Sabotage::ForgetsHeard && ends;
         if heard != Heard::default() && !forgets {
             if heard.watching.is_some() {
                 self.rules.well();

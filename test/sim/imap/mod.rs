@@ -113,7 +113,12 @@ fn notice(seed: u64, trouble: Trouble, sabotage: Sabotage) -> Result<(), String>
 
 #[test]
 fn a_dead_line_is_noticed_in_time() {
-    let troubles = [Trouble::Network, Trouble::Sleep, Trouble::Silence];
+    let troubles = [
+        Trouble::Network,
+        Trouble::Sleep,
+        Trouble::Nap,
+        Trouble::Silence,
+    ];
     for trouble in troubles {
         for seed in 0..100 {
             notice(seed, trouble, Sabotage::None).unwrap_or_else(|text| panic!("{text}"));
@@ -122,10 +127,11 @@ fn a_dead_line_is_noticed_in_time() {
     let broken = [
         (Trouble::Network, Sabotage::NeverPokes),
         (Trouble::Sleep, Sabotage::SleepsOn),
+        (Trouble::Nap, Sabotage::ForgetsHeard),
         (Trouble::Silence, Sabotage::NeverTicks),
     ];
     for (trouble, sabotage) in broken {
-        let found = (0..100).any(|seed| notice(seed, trouble, sabotage).is_err());
+        let found = (0..1_000).any(|seed| notice(seed, trouble, sabotage).is_err());
         assert!(found, "{sabotage:?}: nobody noticed");
     }
 }
@@ -135,15 +141,13 @@ fn a_dead_line_is_noticed_in_time() {
 #[test]
 fn a_world_that_is_not_as_it_says_is_found_out() {
     use Sabotage::{
-        ForgetsHeard, ForgetsSnapshot, LosesBytes, NeverTicks, NotEverything, OthersEndQuietly,
-        RefusalsPass, Replaces, Silent, SleepsOn, Stale, StaysTold, TellsAll,
+        ForgetsSnapshot, LosesBytes, NeverTicks, NotEverything, OthersEndQuietly, RefusalsPass,
+        Replaces, Silent, SleepsOn, Stale, StaysTold,
     };
     let table = [
-        (ForgetsHeard, ""),
         (ForgetsSnapshot, "I3"),
         (OthersEndQuietly, "I1"),
         (StaysTold, "I1"),
-        (TellsAll, "I1"),
         (Silent, "I1"),
         (Stale, ""),
         (RefusalsPass, "I6"),
@@ -153,12 +157,16 @@ fn a_world_that_is_not_as_it_says_is_found_out() {
         (LosesBytes, ""),
         (SleepsOn, "I1"),
     ];
+    let mut missed = Vec::new();
     for (sabotage, expected) in table {
         let seeds = from_environment("SEEDS").unwrap_or(FOUND_IN);
         let (failure, ..) = live_many(seeds, sabotage, 1);
-        let text = failure.unwrap_or_else(|| panic!("{sabotage:?}: nobody noticed"));
+        let text = failure.unwrap_or_else(|| "nobody noticed".to_owned());
         let line = text.lines().next().unwrap_or_default();
         eprintln!("{sabotage:?}: {line}");
-        assert!(line.contains(expected), "{sabotage:?}: {text}");
+        if !line.contains("SEED") || !line.contains(expected) {
+            missed.push((sabotage, line.to_owned()));
+        }
     }
+    assert!(missed.is_empty(), "{missed:?}");
 }

@@ -307,9 +307,11 @@ impl Server {
         if self.boxes.contains_key(to) {
             return false;
         }
-        let Some(mailbox) = self.boxes.remove(from) else {
+        let Some(messages) = self.boxes.remove(from).map(|it| it.messages) else {
             return false;
         };
+        // Servers may keep UIDVALIDITY or not; so one that is renamed there and back is another one.
+        let mailbox = self.mailbox(messages);
         self.boxes.insert(to, mailbox);
         self.note(Push::Renamed(from, to));
         true

@@ -26,7 +26,7 @@ pub const ROOT: &str = "/m";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
     None,
-    /// What was heard last is lost with the connection.
+    /// What a connection that is being ended has told is not heard.
     ForgetsHeard,
     /// What is known of the mailboxes is.
     ForgetsSnapshot,
@@ -34,8 +34,6 @@ pub enum Sabotage {
     OthersEndQuietly,
     /// What it had told stands for what happens afterwards.
     StaysTold,
-    /// What another connection tells passes for all that can happen.
-    TellsAll,
     /// The server agrees to NOTIFY, and tells nothing.
     Silent,
     /// A sweep shows what was there when the connection began.

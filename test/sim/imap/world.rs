@@ -73,6 +73,8 @@ pub enum Trouble {
     Network,
     /// The machine slept.
     Sleep,
+    /// It slept, and the line is not dead at all: what has waited comes when it wakes.
+    Nap,
     /// Nobody knows.
     Silence,
 }
@@ -940,7 +942,9 @@ impl World {
         self.until(seconds(600), "it does not settle", Self::settled)?;
         let links: Vec<u64> = self.links.keys().copied().collect();
         for conn in links {
-            self.dies(conn);
+            if !matches!(trouble, Trouble::Nap) {
+                self.dies(conn);
+            }
         }
         self.happens_in("INBOX", Event::New);
         let again = seconds(10) + (self.setup.latency + self.setup.slow) * 40;
@@ -949,7 +953,7 @@ impl World {
                 self.notice(Notice::Network)?;
                 seconds(10) + again
             }
-            Trouble::Sleep => {
+            Trouble::Sleep | Trouble::Nap => {
                 self.asleep = Some((self.now, self.now + seconds(50)));
                 self.soon(seconds(50), Happens::Wakes(true));
                 seconds(50) + again

@@ -181,6 +181,19 @@ fn scripts() {
          155 refused -> : waiting 160",
     );
     play(
+        "a refusal that crosses a wake is one",
+        "0 tick -> start : starting
+         1 asked -> ask : starting 301
+         2 secret -> give : starting
+         3 woke -> end : starting
+         3 refused -> : waiting 8
+         8 tick -> start : waiting
+         9 asked -> ask-anew : waiting 309
+         10 secret -> give : waiting
+         11 woke -> end : waiting
+         11 refused -> : paused",
+    );
+    play(
         "nobody gives one",
         "0 tick -> start : starting
          1 asked -> ask : starting 301

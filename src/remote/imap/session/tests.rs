@@ -393,7 +393,7 @@ fn one_mailbox_by_a_session_of_its_own() {
         S * PREAUTH [CAPABILITY IMAP4rev1 IDLE] hello
         C a1 EXAMINE "x\"y"
         S a1 NO there is none
-        = Lost: a mailbox cannot be watched: there is none
+        = Config: a mailbox cannot be watched: there is none
     "#;
     converse(&settings(), &role, refused);
     let without = r#"
