@@ -15,8 +15,7 @@
 
 ;;; Code:
 
-(require 'cl-lib)
-(require 'ring)
+(eval-when-compile (require 'cl-lib))
 (require 'seq)
 (require 'subr-x)
 (require 'mailsync-log)
@@ -72,7 +71,7 @@ The names are in a hash table, or nil for everything.")
 That is their last sync by name, since the last one of everything.")
 
 (defvar mailsync-history--stories nil
-  "Ring of stories, or nil as long as there is none.")
+  "The stories that are kept, newest first.")
 
 (defvar mailsync-history--of-changes (make-hash-table :test #'eq)
   "Hash table from changes that are not checked to their stories that are kept.")
@@ -98,8 +97,7 @@ A key is (ACCOUNT . TRUENAME).")
 
 (defun mailsync-history-stories ()
   "The stories that are kept, newest first."
-  (and mailsync-history--stories
-       (ring-elements mailsync-history--stories)))
+  mailsync-history--stories)
 
 (defun mailsync-history-sync (account name)
   "The last sync of the folder NAME of ACCOUNT: (TIME . STATUS), or nil."
@@ -108,23 +106,15 @@ A key is (ACCOUNT . TRUENAME).")
 
 (defun mailsync-history--keep-story (story)
   "Keep STORY, and as many others as there may be."
-  (let ((size (max 1 mailsync-history-size)))
-    (cond
-     ((null mailsync-history--stories)
-      (setq mailsync-history--stories (make-ring size)))
-     ;; The option has changed.
-     ((/= (ring-size mailsync-history--stories) size)
-      (let ((kept (seq-take (ring-elements mailsync-history--stories) size)))
-        (setq mailsync-history--stories (make-ring size))
-        (mapc (lambda (it) (ring-insert mailsync-history--stories it))
-              (nreverse kept)))))
-    (when (= (ring-length mailsync-history--stories) size)
-      (mapc (lambda (change) (remhash change mailsync-history--of-changes))
-            (mailsync-history-story-changes
-             (ring-remove mailsync-history--stories))))
-    (ring-insert mailsync-history--stories story)
-    (dolist (change (mailsync-history-story-changes story))
-      (puthash change story mailsync-history--of-changes))))
+  (push story mailsync-history--stories)
+  (dolist (change (mailsync-history-story-changes story))
+    (puthash change story mailsync-history--of-changes))
+  (when-let* ((last (nthcdr (1- (max 1 mailsync-history-size))
+                            mailsync-history--stories)))
+    (dolist (old (cdr last))
+      (dolist (change (mailsync-history-story-changes old))
+        (remhash change mailsync-history--of-changes)))
+    (setcdr last nil)))
 
 (defun mailsync-history-changed (account changes)
   "ACCOUNT has CHANGES, of which Gnus is told now."

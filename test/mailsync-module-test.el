@@ -114,6 +114,7 @@ restarting Emacs, as a list of lines."
                                (with-current-buffer (mailsync-log--get)
                                  (seq-filter (lambda (line) (string-match-p \"restart Emacs\" line))
                                              (split-string (buffer-string) \"\n\"))))"
+                   "--eval" "(setq mailsync-accounts '((\"mail\" :maildir \"~/Maildir\")))"
                    "--eval" "(mailsync-mode 1)"
                    (mapcan (lambda (form) (list "--eval" (prin1-to-string form)))
                            forms)))

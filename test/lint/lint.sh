@@ -27,13 +27,6 @@ check 'cargo fmt' "$cargo" fmt --check
 check 'clippy' "$cargo" clippy --quiet --locked --all-targets -- -D warnings
 check 'clippy, what servers have' "$cargo" clippy --quiet --locked --no-default-features --all-targets -- -D warnings
 check 'clippy, what other systems have' "$cargo" clippy --quiet --locked --lib --features portable -- -D warnings
-# What macOS itself has, where its Rust library is.  Nothing is linked, and so C need not be compiled.  Of the tests,
-# many of which are for Linux alone, it is enough that they compile.
-if [ "$(uname)" != Darwin ] && [ -d "$(rustc --print sysroot)/lib/rustlib/x86_64-apple-darwin/lib" ]; then
-    export CC_x86_64_apple_darwin=true AR_x86_64_apple_darwin=true
-    check 'clippy, macOS' "$cargo" clippy --quiet --locked --lib --bins --target x86_64-apple-darwin -- -D warnings
-    check 'the tests, macOS' "$cargo" check --quiet --locked --all-targets --target x86_64-apple-darwin
-fi
 if [ ${#lisp[@]} -gt 0 ]; then
     for program in "$emacs" "$emacs30"; do
         name=$(emacs_name "$program")
