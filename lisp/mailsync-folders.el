@@ -16,7 +16,7 @@
 
 ;;; Code:
 
-(require 'cl-lib)
+(eval-when-compile (require 'cl-lib))
 (require 'seq)
 (require 'subr-x)
 (require 'tabulated-list)
