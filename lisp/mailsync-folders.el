@@ -765,7 +765,10 @@ While it is shown it is kept up to date."
 (defun mailsync-folders-refresh-soon (&optional seconds)
   "Bring the lists up to date in a moment, those that a window shows.
 That is in SECONDS, or as soon as they may be."
-  (when (and (not mailsync-folders--timer) (mailsync-folders--shown))
+  (when (and (not mailsync-folders--timer)
+             ;; This comes with each batch of changes.
+             (or (get-buffer-window mailsync-folders--buffer 'visible)
+                 (get-buffer-window mailsync-folders--history 'visible)))
     (setq mailsync-folders--timer
           (run-at-time (or seconds mailsync-folders--period) nil
                        #'mailsync-folders--refresh))))
