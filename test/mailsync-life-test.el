@@ -263,7 +263,11 @@
                              "unit" (mailsync-gnus--next-unit) "sent" mailsync-gnus--sent
                              mailsync-gnus--running mailsync-gnus--timer (mailsync-gnus--refusal)
                              mailsync-gnus--idle-timer mailsync-gnus--refusals mailsync-gnus--waiting-since)
-  (mailsync-life-test--print "log" (seq-take mailsync-life-test--lines 20)))
+  (mailsync-life-test--print "log" (seq-take mailsync-life-test--lines 40))
+  ;; Was something not told, or told too early?
+  (mailsync-check)
+  (mailsync-life-test--pause 3)
+  (mailsync-life-test--print "after a check of all" (mailsync-life-test--counts)))
 
 (defun mailsync-life-test--compare ()
   "Wait until everything is at rest; then Gnus's counts must be right."
