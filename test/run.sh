@@ -34,17 +34,17 @@ cargo_tests() {
 
 if part build "$@"; then
     # What is built last takes one core at a time.
-    check 'build' timeout 900 make -s -j2 all watch
+    check 'build' timeout 1800 make -s -j2 all watch
     # Without it the rest would try what was built before.
     [ "$failed" -eq 0 ] || { summary; exit; }
     check 'install' test/install.sh
 fi
-if part lint "$@"; then check 'lint' timeout 900 test/lint/lint.sh; fi
+if part lint "$@"; then check 'lint' timeout 1800 test/lint/lint.sh; fi
 if part cargo "$@"; then
     # The limit ends a hang; the pause between the two signals lets the test's children go first.
     export -f cargo_tests
     export cargo
-    check 'cargo test' timeout -k 10 900 bash -c cargo_tests
+    check 'cargo test' timeout -k 10 1800 bash -c cargo_tests
     check 'cargo test, what other systems have' \
         timeout -k 10 600 "$cargo" test --locked --lib --features portable
     check 'cargo test --doc' timeout -k 10 300 "$cargo" test --locked --doc
