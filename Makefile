@@ -153,6 +153,7 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=3
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
 	test/lint/macos.sh
+	"$(CARGO)" test --locked --lib --features portable
 	@test/deps.sh test
 	KILLS="$(or $(KILLS),30)" "$(CARGO)" test --release --locked --test kills -- --nocapture --test-threads 1
 	SYNCS="$(or $(SYNCS),1000)" "$(CARGO)" test --release --locked --test worker many_syncs -- --nocapture

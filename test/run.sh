@@ -45,8 +45,6 @@ if part cargo "$@"; then
     export -f cargo_tests
     export cargo
     check 'cargo test' timeout -k 10 1800 bash -c cargo_tests
-    check 'cargo test, what other systems have' \
-        timeout -k 10 600 "$cargo" test --locked --lib --features portable
     check 'cargo test --doc' timeout -k 10 300 "$cargo" test --locked --doc
 fi
 # What mostly waits, several at once; not what measures how long the user would have to.
