@@ -317,9 +317,10 @@ a while, this timer comes before the answer is read."
       (setq outcome 'quit)
       (mailsync-gnus--imap-drop server))
      (t
-      (setq outcome (or outcome
-                        (format "no answer from %s"
-                                (mailsync-gnus--imap-name server))))
+      ;; Whatever it came to where the connection is gone: it is that.
+      (unless (and outcome (mailsync-gnus--imap-buffer-p server))
+        (setq outcome (format "no answer from %s"
+                              (mailsync-gnus--imap-name server))))
       (mailsync-gnus--imap-failed server)))
     (cl-mapcar (lambda (group count)
                  (list group
@@ -413,6 +414,10 @@ Its answer must be there still."
         (mailsync-gnus--imap-old server) nil
         (mailsync-gnus--imap-read server) nil
         (mailsync-gnus--imap-reports server) nil))
+
+(defun mailsync-gnus--imap-buffer-p (server)
+  "Non-nil if the buffer with the answers of SERVER is there."
+  (buffer-live-p (mailsync-gnus--imap-buffer server)))
 
 (defun mailsync-gnus--imap-drop (server)
   "Close our connection to SERVER: an answer that is on its way is lost."

@@ -116,10 +116,14 @@ When the user leaves it, Gnus would take them for unread ones and
 never hear of them again."
   (when-let* ((gone (cdr (assq 'unexist (mailsync-gnus--info-marks
                                          (mailsync-gnus--info group))))))
-    (setq gnus-newsgroup-unexist (copy-tree gone)
-          gnus-newsgroup-unreads
-          (seq-remove (lambda (number) (mailsync-gnus--in-range-p number gone))
-                      gnus-newsgroup-unreads))))
+    (let ((there (lambda (list)
+                   (seq-remove (lambda (number)
+                                 (mailsync-gnus--in-range-p number gone))
+                               list))))
+      (setq gnus-newsgroup-unexist (copy-tree gone)
+            gnus-newsgroup-unreads (funcall there gnus-newsgroup-unreads)
+            gnus-newsgroup-unselected
+            (funcall there gnus-newsgroup-unselected)))))
 
 (defun mailsync-gnus--summary-note-marks (numbers)
   "Take over the marks that NUMBERS have; return those ticked or dormant."
@@ -149,6 +153,9 @@ For `gnus-exit-group-hook'.  Whichever of them it does not know would
 be unread, whatever somebody else did: Gnus would have the server
 take back what another client has read, and count what has gone."
   (when (and gnus-newsgroup-name (mailsync-gnus--entry gnus-newsgroup-name))
+    ;; Gnus itself may have heard of it, as when it moves an article into this
+    ;; group.
+    (mailsync-gnus--summary-note-gone gnus-newsgroup-name)
     (mailsync-gnus--catch-up-left gnus-newsgroup-name))
   (when-let* ((group gnus-newsgroup-name)
               ((mailsync-gnus--entry group))

@@ -499,7 +499,8 @@ makes what it has of their flags what the Summary had."
   "Take the answer of SERVER about groups, or notice that there is none."
   (let* ((name (mailsync-gnus--imap-name server))
          (asked (cdr (assoc name mailsync-gnus--sent)))
-         (dead (eq (mailsync-gnus--imap-state server) 'dead))
+         (dead (or (eq (mailsync-gnus--imap-state server) 'dead)
+                   (not (mailsync-gnus--imap-buffer-p server))))
          (reports (mailsync-gnus--headers-finish server)))
     (unless (eq reports 'wait)
       (setq mailsync-gnus--sent
