@@ -202,8 +202,10 @@
   "How many unread messages FOLDER has on the disk, or on the server."
   (length (if (eq mailsync-life-test--backend 'nnimap)
               ;; What is flagged is ticked to `nnimap-update-info', and
-              ;; so not unread, whether it was seen or not.
-              (mailsync-life-test--imap-search folder "UNSEEN UNFLAGGED")
+              ;; so not unread, whether it was seen or not; and what is to
+              ;; be expunged (the connection was cut before that) is read.
+              (mailsync-life-test--imap-search
+               folder "UNSEEN UNFLAGGED UNDELETED")
             (mailsync-gnus-test--unseen folder))))
 
 (defun mailsync-life-test--counts ()
