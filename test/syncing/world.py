@@ -227,7 +227,7 @@ class World:
         """Another Emacs, which is told so much."""
         emacs = Emacs(os.path.join(self.dir, "emacs-%d" % len(self.emacsen)), mode or self.mode)
         self.emacsen.append(emacs)
-        emacs.start(init, self.runtime, self.within)
+        emacs.start(init, self.runtime, within=self.within)
         return emacs
 
     def gnus(self, rest=3.0):
