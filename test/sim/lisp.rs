@@ -36,10 +36,12 @@ pub enum Record {
         directory: PathBuf,
     },
     Log,
+    #[cfg_attr(not(feature = "imap"), allow(dead_code))]
     Remote {
         state: String,
     },
     /// The password is wanted, for a store and a connection by their numbers.
+    #[cfg_attr(not(feature = "imap"), allow(dead_code))]
     Secret {
         remote: usize,
         number: u64,

@@ -562,10 +562,10 @@ impl Server {
         };
         if conn.listing.is_some() {
             self.list_on(&mut conn, rng);
-        } else if let Some(line) = conn.queue.pop_front() {
-            if let Err(text) = self.line(&mut conn, &line, rng) {
-                self.protest = Some(format!("{text}: {line:?}"));
-            }
+        } else if let Some(line) = conn.queue.pop_front()
+            && let Err(text) = self.line(&mut conn, &line, rng)
+        {
+            self.protest = Some(format!("{text}: {line:?}"));
         }
         if self.features.rubbish > 0 && conn.inside && rng.once_in(self.features.rubbish) {
             self.rubbish += 1;
