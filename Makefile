@@ -30,6 +30,7 @@ version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
+INFODIR ?= $(PREFIX)/share/info
 LISPDIR ?= $(PREFIX)/share/emacs/site-lisp/mailsync
 
 .PHONY: all
@@ -72,11 +73,44 @@ elc:	## byte-compile the Lisp only
 	    $(batch) -L lisp -f batch-byte-compile lisp/*.el; \
 	fi
 
+# The manual, for C-h i.
+INFO ?= doc/mailsync.info
+.PHONY: info
+info:	## the manual as doc/mailsync.info, from README.org
+	@test/deps.sh info
+	@mkdir -p "$(dir $(INFO))"
+	$(batch) -l doc/info.el -f mailsync-info README.org "$(abspath $(INFO)).texi"
+	makeinfo --no-split --fill-column=79 -o "$(INFO)" "$(INFO).texi"
+	rm "$(INFO).texi"
+
 # What root installs somebody else has built: root may have no Rust.
 .PHONY: install
 install: $(module) install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
 	install -d "$(DESTDIR)$(LISPDIR)"
-	install -m 644 lisp/*.el $(wildcard lisp/*.elc) "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
+	install -m 644 lisp/*.el lisp/*.py "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
+	for file in lisp/*.elc; do \
+	    [ ! -e "$$file" ] || install -m 644 "$$file" "$(DESTDIR)$(LISPDIR)"; \
+	done
+	if [ -e doc/mailsync.info ]; then \
+	    install -d "$(DESTDIR)$(INFODIR)" && install -m 644 doc/mailsync.info "$(DESTDIR)$(INFODIR)"; \
+	fi
+	# What DESTDIR collects is a package, whose installation does this.
+	if [ -e doc/mailsync.info ] && [ -z "$(DESTDIR)" ] && command -v install-info >/dev/null; then \
+	    install-info "$(INFODIR)/mailsync.info" "$(INFODIR)/dir"; \
+	fi
+
+.PHONY: uninstall
+uninstall:	## remove what `make install' put there
+	rm -f "$(DESTDIR)$(BINDIR)/mailsync-watch" "$(DESTDIR)$(MANDIR)/man1/mailsync-watch.1"
+	if [ -e "$(DESTDIR)$(INFODIR)/mailsync.info" ]; then \
+	    [ -n "$(DESTDIR)" ] || ! command -v install-info >/dev/null || \
+	        install-info --delete "$(INFODIR)/mailsync.info" "$(INFODIR)/dir"; \
+	    rm -f "$(DESTDIR)$(INFODIR)/mailsync.info"; \
+	fi
+	rm -f "$(DESTDIR)$(LISPDIR)"/mailsync*.el "$(DESTDIR)$(LISPDIR)"/mailsync*.elc \
+	    "$(DESTDIR)$(LISPDIR)"/mailsync*.py \
+	    "$(DESTDIR)$(LISPDIR)/mailsync-engine.$(ext)" "$(DESTDIR)$(LISPDIR)/mailsync-engine.version"
+	[ ! -d "$(DESTDIR)$(LISPDIR)" ] || rmdir "$(DESTDIR)$(LISPDIR)"
 
 .PHONY: install-watch
 install-watch: $(program)	## install mailsync-watch and its manual only: no Emacs is needed
@@ -89,6 +123,10 @@ $(module):
 
 $(program):
 	$(MAKE) watch
+
+.PHONY: dist
+dist: toolchain	## make mailsync-VERSION.tar.xz, with all crates, which builds without a network
+	@test/dist.sh .
 
 .PHONY: demo
 demo:	## watch mail arrive in a throwaway Gnus (without a terminal: a transcript)
@@ -111,14 +149,20 @@ bench:	## measure, next to the alternatives
 	@test/bench/run.sh
 
 .PHONY: torture
-torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 ACTIONS=1000 ROUNDS=2000
+torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
+	test/lint/macos.sh
 	@test/deps.sh test
 	KILLS="$(or $(KILLS),30)" "$(CARGO)" test --release --locked --test kills -- --nocapture --test-threads 1
+	SYNCS="$(or $(SYNCS),1000)" "$(CARGO)" test --release --locked --test worker many_syncs -- --nocapture
 	@$(MAKE) all
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py mbsync verbatim batch life
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py offlineimap slash batch life
+	test/recipe.sh real
+	test/package-vc.sh real
+	test/dist-check.sh real
+	test/fresh.sh
 	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
 
 .PHONY: day
@@ -127,9 +171,16 @@ day:	## a day's mail in a minute, with a user at a terminal; leaves screens to l
 	@$(MAKE) all watch
 	test/sync.py mbsync verbatim tmux day
 
+# The library that draws is Debian's, and so of Debian's Python.
+.PHONY: screenshots
+screenshots:	## the pictures of the manual, anew, as doc/screenshots
+	@test/deps.sh screenshots
+	@$(MAKE) all watch
+	$(or $(wildcard /usr/bin/python3),python3) test/screenshots.py doc/screenshots
+
 .PHONY: clean
 clean:	## remove what was built
-	rm -f lisp/*.elc "$(module)" "$(sidecar)" "$(module).tmp" "$(sidecar).tmp"
+	rm -f doc/mailsync.info lisp/*.elc "$(module)" "$(sidecar)" "$(module).tmp" "$(sidecar).tmp"
 	[ -z "$$(command -v "$(CARGO)")" ] || "$(CARGO)" clean
 	rm -rf test/.cache
 

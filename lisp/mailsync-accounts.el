@@ -56,8 +56,10 @@ A value of nil is as good as no key.")
 
 (defcustom mailsync-accounts nil
   "The accounts: a list of (NAME KEY VALUE...).
-With nil, there is one account \"mail\" for $MAILDIR, or else ~/Maildir; the
-latter not where `mailsync-gnus-watch-nnimap' is non-nil.
+With nil, they are discovered: what the configurations of mbsync and
+OfflineIMAP sync here, the directories of Gnus's nnmaildir servers, and $MAILDIR
+or else ~/Maildir; the latter not where `mailsync-gnus-watch-nnimap' is non-nil.
+\\[mailsync-setup] shows what is discovered and why, and keeps it in your init file.
 
 `:maildir' is a directory or a list of directories.  `:layout' is `auto' (the
 default), `maildir++' or `nested'.  `:poll' is a number of seconds for file
@@ -89,7 +91,7 @@ A change by Customize is in force at once, one by `setq' after
 \\[mailsync-restart]; what stays as it was goes on being watched."
   :set #'mailsync-accounts--set
   :initialize #'custom-initialize-default
-  :type '(choice (const :tag "$MAILDIR, or ~/Maildir" nil)
+  :type '(choice (const :tag "Discover them" nil)
                  (alist :key-type (string :tag "Name")
                         :value-type (plist :key-type symbol :value-type sexp)))
   :group 'mailsync
@@ -203,6 +205,11 @@ account adds to these."
 (defvar mailsync-accounts--valid nil
   "The accounts that are used: alist from names to plists.")
 
+(defvar mailsync-accounts--discovered nil
+  "What stands for `mailsync-accounts' where that is nil.
+Accounts that were discovered, `looking' while they are not yet, `default' if
+there are none, nil before anybody has looked.")
+
 (defvar mailsync-accounts-more-function #'ignore
   "Function called with the configured accounts that are right.
 It returns more accounts, for what nobody needs to configure.")
@@ -296,7 +303,7 @@ only)")))))))
     (if (not (proper-list-p mailsync-accounts))
         (mailsync-accounts--left-out
          '(accounts) (format-message "`mailsync-accounts' is not a list"))
-      (dolist (account (or mailsync-accounts (mailsync-accounts--default)))
+      (dolist (account (or mailsync-accounts (mailsync-accounts--unwritten)))
         (let ((fault (or (mailsync-accounts--fault account)
                          (and (assoc (car account) valid)
                               "another one has its name already"))))
@@ -323,8 +330,15 @@ It is about ACCOUNT, if that is given, and in short REASON."
     (push (cons account reason) mailsync-accounts--reasons))
   (mailsync--once key 'error "%s" text))
 
+(defun mailsync-accounts--unwritten ()
+  "The accounts of a user who configures none."
+  (pcase mailsync-accounts--discovered
+    ('looking nil)
+    ((or 'nil 'default) (mailsync-accounts--default))
+    (accounts accounts)))
+
 (defun mailsync-accounts--default ()
-  "The account of a user who configures none.
+  "The account of a user who configures none and of whom nothing is known.
 Who reads mail by nnimap, and says so, need not have a maildir."
   (let ((maildir (or (getenv "MAILDIR")
                      (and (not (bound-and-true-p mailsync-gnus-watch-nnimap))

@@ -8,12 +8,15 @@
 
 ;; A change is a plist: `:account', `:folder' (canonical name), `:directory'
 ;; (as the user spells it), `:truename', `:kinds' and `:origins' (lists of
-;; symbols), and `:serial', by which the engine knows what was checked.  Here is how it comes out of a record of the pipe, and how two of
-;; one folder become one, by the rules of the module's src/change.rs.
+;; symbols), `:serial', by which the engine knows what was checked, and `:seen',
+;; when the engine noticed the first of it (a float, as `float-time' has it).
+;; Here is how it comes out of a record of the pipe, and how two of one folder
+;; become one, by the rules of the module's src/change.rs.
 
 ;;; Code:
 
 (require 'seq)
+(require 'subr-x)
 (require 'mailsync-pipe)
 
 ;;;; Internal variables
@@ -32,7 +35,7 @@
 (defun mailsync-change-read (record)
   "The change that RECORD, from the pipe, describes."
   (pcase-let* ((`(,_ ,account ,folder ,directory ,truename ,kinds ,origins
-                     ,serial)
+                     ,serial ,ago)
                 record)
                (directory (mailsync-pipe-decode directory)))
     (list :account (mailsync-pipe-decode-text account)
@@ -44,7 +47,8 @@
                          kinds)
           :origins (mapcar (lambda (letter) (alist-get letter mailsync-change--origins))
                            origins)
-          :serial (string-to-number serial))))
+          :serial (string-to-number serial)
+          :seen (- (float-time) (/ (string-to-number ago) 1000.0)))))
 
 (defun mailsync-change-merge (earlier later)
   "One change that stands for EARLIER and LATER, of the same folder."
@@ -66,10 +70,19 @@
     (setq merged (plist-put merged :kinds kinds)
           merged (plist-put merged :serial
                             (max (or (plist-get earlier :serial) 0)
-                                 (or (plist-get later :serial) 0))))
+                                 (or (plist-get later :serial) 0)))
+          merged (plist-put merged :seen
+                            (mailsync-change--earliest
+                             (plist-get earlier :seen)
+                             (plist-get later :seen))))
     (plist-put merged :origins
                (seq-uniq (append (plist-get earlier :origins)
                                  (plist-get later :origins))))))
+
+(defun mailsync-change--earliest (&rest times)
+  "The earliest of TIMES that are not nil, or nil."
+  (when-let ((known (delq nil times)))
+    (apply #'min known)))
 
 (provide 'mailsync-change)
 ;;; mailsync-change.el ends here

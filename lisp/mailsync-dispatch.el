@@ -20,6 +20,8 @@
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-change)
+(require 'mailsync-history)
+(require 'mailsync-module)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-sync)
@@ -101,8 +103,12 @@ The directory is in bytes.")
     (mailsync--stop))
   (dolist (account (mailsync--account-names))
     (mailsync--set-state account 'error
-                         (format "the engine ended (%s); M-x mailsync-restart \
-starts it again, please report this" why))))
+                         (let ((outdated (mailsync-module-outdated)))
+                           (if outdated
+                               (format "the engine ended (%s): %s; restart Emacs"
+                                       why outdated)
+                             (format "the engine ended (%s); M-x mailsync-restart \
+starts it again, please report this" why))))))
 
 ;;;; The pipe
 
@@ -186,6 +192,7 @@ An error is reported and stops nothing else."
     ;; What was on its way when an account was given up is nobody's.
     (when (member account (mailsync--account-names))
       (mailsync-sync-heard-of-changes account changes)
+      (mailsync--guarded running #'mailsync-history-changed account changes)
       (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
       ;; A function may have stopped us, or started anew.
       (when (eq running mailsync--running)
@@ -222,6 +229,8 @@ An error is reported and stops nothing else."
                                                 (plist-get change :truename))
                                                (plist-get change :serial)))
                                      (cdr batch))))
+    (mailsync--guarded mailsync--running #'mailsync-history-checked (car batch)
+                       (cdr batch) results)
     (pcase-dolist (`(,folder . ,result) results)
       (mailsync-log-add (if (eq result 'failed) 'warning 'debug)
                         "%s: %s: %s" (car batch) folder result))
@@ -328,6 +337,7 @@ read a group already, so that is checked after."
         (seq-filter (lambda (trouble) (member (car trouble) accounts))
                     mailsync--troubles))
   (mailsync-remote-keep accounts)
+  (mailsync-history-keep accounts)
   (mailsync-status-update))
 
 (defun mailsync--set-state (account state text)

@@ -16,6 +16,10 @@
 ;; Gnus asks such questions by itself, too, when it starts, gets news or
 ;; moves an article into a group, and what it has been told nobody tells
 ;; again.  So we ask from where we have read last.
+;;
+;; While an answer is on its way the user may read a message.  Whether the
+;; server said that it is unread before it heard of that, or after, nobody
+;; knows; so it stays read, and the server is asked once more.
 
 ;;; Code:
 
@@ -28,6 +32,11 @@
 
 (defvar mailsync-gnus--flags-read (make-hash-table :test #'equal)
   "Group to (UIDVALIDITY . MODSEQ), up to which flags were read here.")
+
+(defvar mailsync-gnus--flags-open (make-hash-table :test #'equal)
+  "The groups that are to be asked for once more.
+What their last answer says of a flag may be older than what the
+user has done.")
 
 (defun mailsync-gnus--ask-since (info)
   "Have what is asked for INFO begin where flags were read last."
@@ -87,23 +96,27 @@ there nnimap sees everything."
   "Take from INFO the marks of which ANSWER says that they are gone.
 READ are the ranges of read messages when the server was asked: what
 the user has read since then stays read.  ANSWER is a list of
-lists (UID FLAG...)."
+lists (UID FLAG...).  Return non-nil if the server should be asked again."
   ;; Else the group is read-only, and nnimap ignores flags.
   (when (cdr (assq 'permanent-flags (nth 5 info)))
-    (pcase-dolist (`(,uid . ,flags) answer)
-      (when (and (not (cl-intersection '("Seen" "Flagged" "Deleted") flags
-                                       :test #'string-equal))
-                 (mailsync-gnus--in-range-p uid read)
-                 (mailsync-gnus--in-range-p uid (mailsync-gnus--info-read info)))
-        (setf (nth 2 info)
-              (mailsync-gnus--range-without (mailsync-gnus--info-read info)
-                                            uid)))
-      (pcase-dolist (`(,mark ,flag) mailsync-gnus--flag-marks)
-        (let ((entry (assq mark (mailsync-gnus--info-marks info))))
-          (when (and entry (not (member flag flags))
-                     (mailsync-gnus--in-range-p uid (cdr entry)))
-            (setcdr entry
-                    (mailsync-gnus--range-without (cdr entry) uid))))))))
+    (let ((open nil))
+      (pcase-dolist (`(,uid . ,flags) answer)
+        (when (and (not (cl-intersection '("Seen" "Flagged" "Deleted") flags
+                                         :test #'string-equal))
+                   (mailsync-gnus--in-range-p uid
+                                              (mailsync-gnus--info-read info)))
+          (if (mailsync-gnus--in-range-p uid read)
+              (setf (nth 2 info)
+                    (mailsync-gnus--range-without
+                     (mailsync-gnus--info-read info) uid))
+            (setq open t)))
+        (pcase-dolist (`(,mark ,flag) mailsync-gnus--flag-marks)
+          (let ((entry (assq mark (mailsync-gnus--info-marks info))))
+            (when (and entry (not (member flag flags))
+                       (mailsync-gnus--in-range-p uid (cdr entry)))
+              (setcdr entry
+                      (mailsync-gnus--range-without (cdr entry) uid))))))
+      open)))
 
 (provide 'mailsync-gnus-flags)
 ;;; mailsync-gnus-flags.el ends here

@@ -349,10 +349,12 @@ The groups in the alist REFUSED are left as they are."
 READ are the ranges of messages that were read when the server was asked,
 FLAGS is the value of `mailsync-gnus--answered-flags'."
   (cl-mapc (lambda (info ranges)
-             (mailsync-gnus--take-flags-away
-              info ranges
-              (cdr (assoc (mailsync-gnus--real-name (car info)) flags)))
-             (mailsync-gnus--flags-were-read info))
+             (if (mailsync-gnus--take-flags-away
+                  info ranges
+                  (cdr (assoc (mailsync-gnus--real-name (car info)) flags)))
+                 (puthash (car info) t mailsync-gnus--flags-open)
+               (remhash (car info) mailsync-gnus--flags-open)
+               (mailsync-gnus--flags-were-read info)))
            infos read))
 
 (defun mailsync-gnus--imap-give (method infos token)

@@ -31,7 +31,9 @@
 ;; too.
 
 ;; A look at the flags lists cur/ once for each flag.  There it is helped by
-;; one list for all of them.
+;; one list for all of them.  The flags of a message that has no number yet
+;; are seen too early, by us or by Gnus: when it has one, the next look is told
+;; an untrue time.
 
 ;;; Code:
 
@@ -104,6 +106,10 @@ AGAIN says how often cur/ has changed meanwhile.")
   "The groups whose flags are to be looked at even if cur/ was not modified.
 What Gnus has of them may be wrong for another reason.")
 
+(defvar mailsync-gnus--looked (make-hash-table :test #'equal)
+  "Group to its highest number when its flags were looked at.
+Before the first look, when it was first scanned.")
+
 (defvar mailsync-gnus--untrue 0
   "The last of the times that are told instead of a true one.
 They count down from 1970, when no cur/ was modified.")
@@ -155,6 +161,9 @@ and that nothing else need be found."
            (value nil))
       ;; Not if it ends otherwise, by a quit or an error.
       (remhash group mailsync-gnus--known)
+      (unless (gethash group mailsync-gnus--looked)
+        (puthash group (cdr (mailsync-gnus--active group))
+                 mailsync-gnus--looked))
       (setq value (funcall function))
       (when value
         (mailsync-gnus--note-cur scan method))
@@ -363,12 +372,24 @@ Return non-nil if there are more."
             (cons '("" (directory-files . mailsync-gnus--directory-files))
                   gnus-parameters))
            (file-name-handler-alist
-            (if (gethash group mailsync-gnus--doubted)
+            (if (mailsync-gnus--doubted-p group)
                 (mailsync-gnus--with-cur-handler
                  (mailsync-gnus--make-maildir :group group :whole t))
               file-name-handler-alist)))
       (prog1 (funcall function)
-        (remhash group mailsync-gnus--doubted)))))
+        (remhash group mailsync-gnus--doubted)
+        (puthash group (cdr (mailsync-gnus--active group))
+                 mailsync-gnus--looked)))))
+
+(defun mailsync-gnus--doubted-p (group)
+  "Non-nil if a look at the flags of GROUP has to be one.
+nnmaildir ignores the flags of a file that it has no number for, and
+remembers that it has seen this modification of cur/.  So where there
+are numbers that are newer than the last look, Gnus may have looked
+between their arrival and the scan that found them."
+  (or (gethash group mailsync-gnus--doubted)
+      (not (eql (gethash group mailsync-gnus--looked)
+                (cdr (mailsync-gnus--active group))))))
 
 (defun mailsync-gnus--flag-looked-for (match)
   "The flag whose messages MATCH matches, nil if it is something else."

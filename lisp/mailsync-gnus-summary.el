@@ -14,8 +14,7 @@
 ;; again and waits for the server; so its parts are used.  Their order
 ;; here: ask for the headers (an nnimap server on mailsync's own
 ;; connection, so that nobody waits), note them in the data of the Summary
-;; (mailsync-gnus--summary-note), draw it anew, and put everything back to
-;; where it was (mailsync-gnus--summary-draw).
+;; and draw it anew (mailsync-gnus-summary-draw.el).
 
 ;;; Code:
 
@@ -27,6 +26,8 @@
 (require 'mailsync-gnus-check)
 (require 'mailsync-gnus-imap)
 (require 'mailsync-gnus-moment)
+(require 'mailsync-gnus-summary-draw)
+(require 'mailsync-gnus-summary-flags)
 
 ;;;; Customization
 
@@ -69,10 +70,6 @@ waiting or without losing something, it is as with `message'."
 (defvar mailsync-gnus--summary-refusals 0
   "How often in a row the moment was not right.")
 
-(defvar-local mailsync-gnus--summary-flags nil
-  "What was read and marked in this group when it was last looked at.
-An alist from mark to ranges, `read' being one of them.")
-
 (defvar-local mailsync-gnus--summary-told nil
   "What was said in this Summary: (HIGHEST . TEXT), the article's number first.")
 
@@ -80,47 +77,14 @@ An alist from mark to ranges, `read' being one of them.")
 
 (defvar gnus-agent)
 (defvar gnus-article-buffer)
-(defvar gnus-article-mark-lists)
-(defvar gnus-article-special-mark-lists)
 (defvar gnus-fetch-old-headers)
-(defvar gnus-newsgroup-active)
-(defvar gnus-newsgroup-ancient)
-(defvar gnus-newsgroup-articles)
-(defvar gnus-newsgroup-begin)
-(defvar gnus-newsgroup-data)
-(defvar gnus-newsgroup-data-reverse)
-(defvar gnus-newsgroup-display)
-(defvar gnus-newsgroup-dormant)
-(defvar gnus-newsgroup-end)
-(defvar gnus-newsgroup-headers)
 (defvar gnus-newsgroup-highest)
-(defvar gnus-newsgroup-limit)
-(defvar gnus-newsgroup-limits)
 (defvar gnus-newsgroup-name)
-(defvar gnus-newsgroup-marked)
-(defvar gnus-newsgroup-reads)
-(defvar gnus-newsgroup-selected-overlay)
-(defvar gnus-newsgroup-sparse)
-(defvar gnus-newsgroup-unexist)
-(defvar gnus-newsgroup-unreads)
-(defvar gnus-newsgroup-unseen)
-(defvar gnus-newsgroup-unselected)
-(defvar gnus-number)
-(defvar gnus-read-mark)
-(defvar gnus-show-threads)
 (defvar gnus-summary-buffer)
-(defvar gnus-summary-mark-below)
-(defvar gnus-suppress-duplicates)
-(defvar gnus-thread-hide-subtree)
-(defvar gnus-use-scoring)
 (defvar nnimap-streaming)
 (defvar nntp-server-buffer)
 
-(declare-function mailsync-gnus--catch-up-left "mailsync-gnus-work" (group))
-(declare-function gnus-agent-get-undownloaded-list "gnus-agent" ())
 (declare-function gnus-agent-method-p "gnus" (method-or-server))
-(declare-function gnus-article-sort-by-number "gnus-sum" (h1 h2))
-(declare-function gnus-dup-suppress-articles "gnus-dup" ())
 (declare-function gnus-ephemeral-group-p "gnus" (group))
 (declare-function gnus-fetch-headers "gnus-sum"
                   (articles &optional limit force-new dependencies))
@@ -128,12 +92,6 @@ An alist from mark to ranges, `read' being one of them.")
 (declare-function gnus-get-newsgroup-headers "gnus-sum"
                   (&optional dependencies force-new))
 (declare-function gnus-list-of-unread-articles "gnus-sum" (group))
-(declare-function gnus-possibly-score-headers "gnus-score" (&optional trace))
-(declare-function gnus-set-mode-line "gnus-sum" (where))
-(declare-function gnus-sorted-nunion "gnus-range" (list1 list2))
-(declare-function gnus-summary-hide-thread "gnus-sum" ())
-(declare-function gnus-summary-prepare "gnus-sum" ())
-(declare-function gnus-summary-remove-list-identifiers "gnus-sum" ())
 (declare-function mail-header-number "nnheader" (cl-x) t)
 (declare-function mailsync-gnus--wake "mailsync-gnus" ())
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
@@ -180,110 +138,6 @@ In that Summary's buffer."
           (cl-pushnew group mailsync-gnus--summaries :test #'equal)
           (mailsync-gnus--summary-arm 0))))))
 
-(defun mailsync-gnus--summary-note-gone (group)
-  "Note in this Summary which messages of GROUP the server has no more.
-When the user leaves it, Gnus would take them for unread ones and
-never hear of them again."
-  (when-let* ((gone (cdr (assq 'unexist (mailsync-gnus--info-marks
-                                         (mailsync-gnus--info group))))))
-    (setq gnus-newsgroup-unexist (copy-tree gone)
-          gnus-newsgroup-unreads
-          (seq-remove (lambda (number) (mailsync-gnus--in-range-p number gone))
-                      gnus-newsgroup-unreads))))
-
-;;;; What others do to the articles of an open Summary
-
-(defun mailsync-gnus--summary-entered ()
-  "Note which articles of this Summary are read and marked.
-For `gnus-select-group-hook'."
-  (let ((info (and (stringp gnus-newsgroup-name)
-                   (mailsync-gnus--entry gnus-newsgroup-name)
-                   (mailsync-gnus--info gnus-newsgroup-name))))
-    (setq mailsync-gnus--summary-flags
-          (and info
-               (copy-tree (cons (cons 'read (mailsync-gnus--info-read info))
-                                (mailsync-gnus--info-marks info)))))))
-
-(defun mailsync-gnus--summary-note-flags ()
-  "Note in this Summary which flags somebody else has changed.
-Nothing is drawn.  But when the user leaves it, Gnus makes the flags
-what they are here, and would undo what was done elsewhere."
-  (let ((before mailsync-gnus--summary-flags))
-    (mailsync-gnus--summary-entered)
-    (when before
-      (let ((now mailsync-gnus--summary-flags))
-        (pcase-dolist (`(,name . ,mark) (cons '(nil . read)
-                                              gnus-article-mark-lists))
-          (unless (or (assq mark gnus-article-special-mark-lists)
-                      (equal (cdr (assq mark before)) (cdr (assq mark now))))
-            (pcase-let ((`(,set ,unset)
-                         (mailsync-gnus--summary-changes
-                          (cdr (assq mark before)) (cdr (assq mark now)))))
-              (if name
-                  (mailsync-gnus--summary-mark
-                   (intern (format "gnus-newsgroup-%s" name)) set unset)
-                (mailsync-gnus--summary-note-read set unset)))))
-        ;; What is ticked or dormant is not among the unread ones.
-        (setq gnus-newsgroup-unreads
-              (seq-difference gnus-newsgroup-unreads
-                              (append gnus-newsgroup-marked
-                                      gnus-newsgroup-dormant)
-                              #'eql))))))
-
-(defun mailsync-gnus--summary-note-read (set unset)
-  "Note in this Summary that the articles SET are read, and UNSET are not.
-Those that it does not show Gnus keeps in a list of its own: what is
-in neither list is read when the user leaves it."
-  (let* ((shown (lambda (number) (memq number gnus-newsgroup-articles)))
-         (set-here (seq-filter shown set))
-         (unset-here (seq-filter shown unset)))
-    (mailsync-gnus--summary-mark 'gnus-newsgroup-unreads unset-here set-here)
-    (mailsync-gnus--summary-mark 'gnus-newsgroup-unselected
-                                 (seq-difference unset unset-here #'eql) set)
-    (dolist (number set-here)
-      (push (cons number gnus-read-mark) gnus-newsgroup-reads))))
-
-(defun mailsync-gnus--summary-changes (before now)
-  "The articles that are in NOW but not in BEFORE, and the others.
-BEFORE and NOW are ranges; return a list of two lists.  What came
-after the Summary was made is not among them."
-  (let* ((last (or (cdr gnus-newsgroup-active) 0))
-         (old (lambda (number) (<= number last))))
-    (list (seq-filter old (mailsync-gnus--range-minus now before))
-          (seq-filter old (mailsync-gnus--range-minus before now)))))
-
-(defun mailsync-gnus--summary-mark (variable set unset)
-  "Add the articles SET to VARIABLE's, and take UNSET away."
-  (when (and (boundp variable) (or set unset))
-    (set variable (gnus-sorted-nunion
-                   (sort (seq-difference (symbol-value variable) unset #'eql)
-                         #'<)
-                   (copy-sequence set)))))
-
-(defun mailsync-gnus--summary-leaving ()
-  "Note what is known of articles that have come since this Summary was made.
-For `gnus-exit-group-hook'.  Whichever of them it does not know would
-be unread, whatever somebody else did: Gnus would have the server
-take back what another client has read, and count what has gone."
-  (when (and gnus-newsgroup-name (mailsync-gnus--entry gnus-newsgroup-name))
-    (mailsync-gnus--catch-up-left gnus-newsgroup-name))
-  (when-let* ((group gnus-newsgroup-name)
-              ((mailsync-gnus--entry group))
-              (shown gnus-newsgroup-active)
-              (active (mailsync-gnus--active group))
-              ((> (cdr active) (cdr shown))))
-    (let ((read (mailsync-gnus--info-read (mailsync-gnus--info group)))
-          (newer (number-sequence (1+ (cdr shown)) (cdr active))))
-      (let ((marked (mailsync-gnus--summary-note-marks newer)))
-        (setq gnus-newsgroup-unselected
-              (gnus-sorted-nunion
-               (copy-sequence gnus-newsgroup-unselected)
-               (seq-remove (lambda (number)
-                             (or (memq number marked)
-                                 (mailsync-gnus--in-range-p number read)))
-                           newer))
-              gnus-newsgroup-active (cons (car shown) (cdr active)))))))
-
 ;;;; Whether articles can be inserted
 
 (defun mailsync-gnus--summary-why-not (group)
@@ -308,28 +162,6 @@ In that Summary's buffer."
   "Non-nil while an article of this Summary is being edited."
   (when-let* ((buffer (get-buffer gnus-article-buffer)))
     (eq (buffer-local-value 'major-mode buffer) 'gnus-article-edit-mode)))
-
-(defun mailsync-gnus--summary-limited-p (&optional limit)
-  "Non-nil if LIMIT, by default the one in force, is the user's.
-Gnus itself hides dormant articles, old ones that only show where a
-thread begins, and those that the group parameter `display' names."
-  (and gnus-newsgroup-limits
-       (let ((shown (make-hash-table)))
-         (dolist (number (or limit gnus-newsgroup-limit))
-           (puthash number t shown))
-         (cl-some (lambda (number)
-                    (not (or (gethash number shown)
-                             (memq number gnus-newsgroup-dormant)
-                             (memq number gnus-newsgroup-ancient)
-                             (memq number gnus-newsgroup-sparse)
-                             (mailsync-gnus--summary-hidden-p number))))
-                  (car (last gnus-newsgroup-limits))))))
-
-(defun mailsync-gnus--summary-hidden-p (number)
-  "Non-nil if the group parameter `display' hides the article NUMBER."
-  (and (functionp gnus-newsgroup-display)
-       (let ((gnus-number number))
-         (ignore-errors (not (funcall gnus-newsgroup-display))))))
 
 ;;;; Saying so
 
@@ -592,206 +424,6 @@ Return nil if that cannot be done."
       (format "%s outside the limit; \\<gnus-summary-mode-map>\
 \\[gnus-summary-pop-limit] shows %s"
               text (if (= count 1) "it" "them"))))))
-
-(defun mailsync-gnus--summary-note (numbers got headers limited)
-  "Note in the data of this Summary that NUMBERS have come.
-GOT are those of which HEADERS are, LIMITED says that they are not shown."
-  (let ((marked (mailsync-gnus--summary-note-marks got))
-        ;; More may have come since; these stay to be inserted.
-        (highest (car (last numbers))))
-    (setq gnus-newsgroup-headers
-          (cl-merge 'list gnus-newsgroup-headers headers
-                    #'gnus-article-sort-by-number)
-          gnus-newsgroup-articles
-          (gnus-sorted-nunion gnus-newsgroup-articles (copy-sequence got))
-          ;; What is ticked or dormant is in a list of its own.
-          gnus-newsgroup-unreads
-          (gnus-sorted-nunion gnus-newsgroup-unreads
-                              (seq-difference got marked #'eql))
-          gnus-newsgroup-unseen
-          (gnus-sorted-nunion (copy-sequence gnus-newsgroup-unseen)
-                              (copy-sequence got))
-          ;; What is not shown must stay unread when the user leaves.
-          gnus-newsgroup-unselected
-          (gnus-sorted-nunion (copy-sequence gnus-newsgroup-unselected)
-                              (seq-difference numbers got #'eql))
-          gnus-newsgroup-active
-          (cons (car (mailsync-gnus--active gnus-newsgroup-name)) highest)
-          gnus-newsgroup-highest highest
-          gnus-newsgroup-begin (mail-header-number
-                                (car gnus-newsgroup-headers))
-          gnus-newsgroup-end (mail-header-number
-                              (car (last gnus-newsgroup-headers))))
-    (when gnus-suppress-duplicates
-      (gnus-dup-suppress-articles))
-    (when gnus-agent
-      (gnus-agent-get-undownloaded-list))
-    (gnus-summary-remove-list-identifiers)
-    (when gnus-use-scoring
-      (gnus-possibly-score-headers))
-    (mailsync-gnus--summary-widen-limits got limited)))
-
-(defun mailsync-gnus--summary-note-marks (numbers)
-  "Take over the marks that NUMBERS have; return those ticked or dormant."
-  (let ((info (mailsync-gnus--info gnus-newsgroup-name))
-        (set-aside nil))
-    (pcase-dolist (`(,name . ,mark) gnus-article-mark-lists)
-      (unless (assq mark gnus-article-special-mark-lists)
-        (let* ((range (cdr (assq mark (mailsync-gnus--info-marks info))))
-               (variable (intern (format "gnus-newsgroup-%s" name)))
-               (marked (and range
-                            (seq-filter (lambda (number)
-                                          (mailsync-gnus--in-range-p number range))
-                                        numbers))))
-          (when (and marked (boundp variable))
-            (set variable (gnus-sorted-nunion
-                           (sort (copy-sequence (symbol-value variable)) #'<)
-                           (copy-sequence marked)))
-            (when (memq mark '(tick dormant))
-              (setq set-aside (append marked set-aside)))))))
-    set-aside))
-
-(defun mailsync-gnus--summary-widen-limits (numbers limited)
-  "Let NUMBERS show, unless this Summary is LIMITED: then when it is no more."
-  ;; The last one is what the others are compared with.
-  (setq gnus-newsgroup-limits
-        (mapcar (lambda (limit)
-                  (if (and limit (mailsync-gnus--summary-limited-p limit))
-                      limit
-                    (append numbers limit)))
-                gnus-newsgroup-limits))
-  (unless limited
-    (setq gnus-newsgroup-limit
-          (append (seq-difference numbers gnus-newsgroup-dormant #'eql)
-                  gnus-newsgroup-limit))))
-
-;;;; Drawing
-
-(defun mailsync-gnus--summary-numbers ()
-  "The articles of this Summary's lines, from the first to the last."
-  (save-excursion
-    (goto-char (point-min))
-    (let ((numbers nil))
-      (while (not (eobp))
-        (push (get-text-property (point) 'gnus-number) numbers)
-        (forward-line 1))
-      (nreverse numbers))))
-
-(defun mailsync-gnus--summary-sorted-p ()
-  "Non-nil if this Summary is as Gnus draws it, not sorted by hand.
-How it was sorted nobody knows afterwards; it is left as it is."
-  (let ((before (mailsync-gnus--summary-numbers))
-        (text (buffer-string))
-        (data gnus-newsgroup-data)
-        (places (mailsync-gnus--summary-places))
-        (hidden (mailsync-gnus--summary-hidden))
-        (inhibit-read-only t)
-        (deactivate-mark nil))
-    (mailsync-gnus--summary-draw)
-    (or (equal before (mailsync-gnus--summary-numbers))
-        (progn
-          (erase-buffer)
-          (insert text)
-          (setq gnus-newsgroup-data data
-                gnus-newsgroup-data-reverse nil)
-          (mailsync-gnus--summary-put-back places hidden before)
-          nil))))
-
-(defun mailsync-gnus--summary-draw ()
-  "Draw this Summary anew, with everything where it was."
-  (let ((places (mailsync-gnus--summary-places))
-        (hidden (mailsync-gnus--summary-hidden))
-        (before (mailsync-gnus--summary-numbers))
-        (gnus-summary-mark-below nil)
-        (deactivate-mark nil))
-    (save-current-buffer
-      (gnus-summary-prepare))
-    (mailsync-gnus--summary-put-back places hidden before)
-    (gnus-set-mode-line 'summary)))
-
-(defun mailsync-gnus--summary-put-back (places hidden before)
-  "Put PLACES back, and hide the threads of the articles HIDDEN.
-BEFORE are the articles that were shown."
-  (mailsync-gnus--summary-hide hidden before)
-  (pcase-dolist (`(,function . ,place) places)
-    (when-let* ((position (mailsync-gnus--summary-position place)))
-      (funcall function position)))
-  (set-buffer-modified-p nil))
-
-(defun mailsync-gnus--summary-place (position)
-  "What there is at POSITION of this Summary: (ARTICLE . COLUMN)."
-  (save-excursion
-    (goto-char position)
-    (let ((start (line-beginning-position)))
-      (cons (get-text-property start 'gnus-number) (- position start)))))
-
-(defun mailsync-gnus--summary-position (place)
-  "Where PLACE is now, or nil.  Without an article it is the end."
-  (if (null (car place))
-      (point-max)
-    (when-let* ((start (text-property-any (point-min) (point-max)
-                                          'gnus-number (car place))))
-      (save-excursion
-        (goto-char start)
-        (min (+ (line-beginning-position) (cdr place)) (line-end-position))))))
-
-(defun mailsync-gnus--summary-places ()
-  "What is to be put back when this Summary was drawn anew.
-A list of (FUNCTION . PLACE); the function gets the position."
-  (let ((overlay gnus-newsgroup-selected-overlay)
-        (mark (mark-marker))
-        (places nil))
-    (cl-flet ((note (function position)
-                (push (cons function (mailsync-gnus--summary-place position))
-                      places)))
-      (note #'goto-char (point))
-      (when (marker-position mark)
-        (note (lambda (position) (set-marker mark position)) mark))
-      (when (and (markerp overlay-arrow-position)
-                 (eq (marker-buffer overlay-arrow-position) (current-buffer)))
-        (note (lambda (position) (set-marker overlay-arrow-position position))
-              (marker-position overlay-arrow-position)))
-      (when (and (overlayp overlay)
-                 (eq (overlay-buffer overlay) (current-buffer)))
-        (let ((length (- (overlay-end overlay) (overlay-start overlay))))
-          (note (lambda (position)
-                  (move-overlay overlay position (+ position length)))
-                (overlay-start overlay))))
-      (dolist (window (get-buffer-window-list nil t t))
-        (note (lambda (position) (set-window-point window position))
-              (window-point window))
-        (note (lambda (position) (set-window-start window position t))
-              (window-start window))))
-    places))
-
-(defun mailsync-gnus--summary-hidden ()
-  "The articles of this Summary whose threads are hidden."
-  (save-excursion
-    (goto-char (point-min))
-    (let ((hidden nil))
-      (while (not (eobp))
-        (when (and (invisible-p (line-end-position))
-                   (not (invisible-p (point))))
-          (push (get-text-property (point) 'gnus-number) hidden))
-        (forward-line 1))
-      hidden)))
-
-(defun mailsync-gnus--summary-hide (hidden before)
-  "Hide the threads of the articles HIDDEN again.
-Those of articles that are not in BEFORE are hidden if the user
-wants all threads to be."
-  (when gnus-show-threads
-    (save-excursion
-      (dolist (number (append hidden
-                              (and (eq gnus-thread-hide-subtree t)
-                                   (seq-difference
-                                    (mailsync-gnus--summary-numbers)
-                                    before #'eql))))
-        (when-let* ((position (and number
-                                   (mailsync-gnus--summary-position
-                                    (cons number 0)))))
-          (goto-char position)
-          (gnus-summary-hide-thread))))))
 
 (provide 'mailsync-gnus-summary)
 ;;; mailsync-gnus-summary.el ends here

@@ -519,7 +519,8 @@ folders wait for it."
       (dolist (item items)
         (mailsync-gnus--claim-group item group)))
      (t
-      (when (and silent (stringp result))
+      (when (or (and silent (stringp result))
+                (gethash group mailsync-gnus--flags-open))
         (dolist (item items)
           (setf (mailsync-gnus--item-again item) t)))
       (mailsync-gnus--report report items)))))

@@ -50,6 +50,7 @@
 (require 'mailsync-gnus-summary)
 (require 'mailsync-gnus-work)
 (require 'mailsync-gnus-news)
+(require 'mailsync-menu)
 
 ;;;; Customization
 
@@ -113,6 +114,7 @@ as it will be.")
 ;;;; Declarations
 
 (defvar gnus-group-buffer)
+(defvar gnus-group-mode-map)
 (defvar mailsync-mode-line)
 
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
@@ -373,6 +375,18 @@ They are checked once Gnus has started."
 For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
   (setq mode-line-process '("" mailsync-mode-line)))
 
+;;;; The menu
+
+(defun mailsync-gnus--menu-setup ()
+  "Put the menu into the menu bar of *Group*.  For `gnus-group-mode-hook'."
+  (define-key gnus-group-mode-map [menu-bar mailsync]
+    (cons "Mailsync" mailsync-menu)))
+
+(defun mailsync-gnus--menu-teardown ()
+  "Take the menu out of the menu bar of *Group*."
+  (when (boundp 'gnus-group-mode-map)
+    (define-key gnus-group-mode-map [menu-bar mailsync] nil)))
+
 ;;;; What the core calls
 
 (defun mailsync-gnus-setup ()
@@ -380,6 +394,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
   (unless mailsync-gnus--set-up
     (setq mailsync-gnus--set-up t)
     (add-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
+    (add-hook 'gnus-group-mode-hook #'mailsync-gnus--menu-setup)
     (add-hook 'gnus-started-hook #'mailsync-gnus--started)
     (add-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
     (mailsync-gnus--total-setup)
@@ -388,7 +403,8 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (add-hook 'gnus-exit-group-hook #'mailsync-gnus--summary-leaving)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))
       (with-current-buffer buffer
-        (mailsync-gnus--show-mode-line)))
+        (mailsync-gnus--show-mode-line)
+        (mailsync-gnus--menu-setup)))
     (when (mailsync-gnus-ready-p)
       (mailsync-gnus--started)))
   (mailsync-gnus-nnimap-setup))
@@ -398,9 +414,11 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
   (when mailsync-gnus--set-up
     (setq mailsync-gnus--set-up nil)
     (remove-hook 'gnus-group-mode-hook #'mailsync-gnus--show-mode-line)
+    (remove-hook 'gnus-group-mode-hook #'mailsync-gnus--menu-setup)
     (remove-hook 'gnus-started-hook #'mailsync-gnus--started)
     (remove-hook 'gnus-after-exiting-gnus-hook #'mailsync-gnus--exited)
     (mailsync-gnus--news-teardown)
+    (mailsync-gnus--menu-teardown)
     (remove-hook 'gnus-select-group-hook #'mailsync-gnus--summary-entered)
     (remove-hook 'gnus-exit-group-hook #'mailsync-gnus--summary-leaving)
     (when-let* ((buffer (get-buffer gnus-group-buffer)))

@@ -25,11 +25,24 @@
   "How the mode line of the Group buffer shows the state.
 %s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
 \"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"failing\", \"synced elsewhere\" (by another Emacs), \"offline\" (a server
-cannot be watched, and is tried again), \"no server\" (Gnus has none open that
-is to be watched), \"waiting\" or \"error\".
+\"starting\", \"failing\", \"synced elsewhere\" (by another Emacs),
+\"offline\" (a server cannot be watched, and is tried again),
+\"no server\" (Gnus has none open that is to be watched), \"waiting\"
+or \"error\".
 nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
+
+(defcustom mailsync-mode-line-style 'text
+  "How the state is written in the mode line: in words or as a sign.
+With `unicode' it is one character, and a number where there is one: ✓
+watching, ⟳ checking or pending, ⇅ syncing, ⇡ to sync, ‖ paused, ↯ failing, ≈
+synced elsewhere, ⊘ offline, ∅ no server or no account, … starting or waiting,
+✗ error.  Where such a character cannot be shown the words stand.  The mouse
+shows the words."
+  :type '(choice (const :tag "Words" text)
+                 (const :tag "Unicode signs" unicode))
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
 
@@ -38,7 +51,52 @@ nil shows nothing."
   "Face of a state that needs the user, in the mode line and the status."
   :group 'mailsync)
 
+(defface mailsync-offline
+  '((t :inherit mailsync-trouble))
+  "Face of a state that is mended without the user, in the mode line."
+  :group 'mailsync)
+
+(defface mailsync-busy
+  '((t :inherit font-lock-function-name-face))
+  "Face of a state in which something is being done, in the mode line."
+  :group 'mailsync)
+
+(defface mailsync-pending
+  '((t :inherit warning))
+  "Face of a state in which something waits to be done, in the mode line."
+  :group 'mailsync)
+
+(defface mailsync-resting
+  '((t :inherit shadow))
+  "Face of a state in which nothing is done on purpose, in the mode line.
+That is a pause of the user's, or that another Emacs does it."
+  :group 'mailsync)
+
+(defface mailsync-well
+  '((t))
+  "Face of the state in which all is watched and done, in the mode line."
+  :group 'mailsync)
+
 ;;;; Internal variables
+
+(defconst mailsync-mode-line--kinds
+  '((error mailsync-trouble "✗")
+    (no-server mailsync-resting "∅")
+    (no-account mailsync-trouble "∅")
+    (stopped mailsync-trouble "‖")
+    (failing mailsync-trouble "↯")
+    (waiting mailsync-trouble "…")
+    (offline mailsync-offline "⊘")
+    (syncing mailsync-busy "⇅")
+    (paused mailsync-resting "‖")
+    (checking mailsync-busy "⟳")
+    (pending mailsync-pending "⟳")
+    (to-sync mailsync-pending "⇡")
+    (starting mailsync-busy "…")
+    (elsewhere mailsync-resting "≈")
+    (watching mailsync-well "✓"))
+  "Kinds of states, each with its face and its sign.
+`stopped' is a pause that waits for the user.")
 
 (defvar mailsync-mode-line nil
   "What the mode line of the Group buffer shows, and any other that you like.
@@ -49,6 +107,7 @@ much is unread.")
 (defvar mailsync-mode-line-map
   (let ((map (make-sparse-keymap)))
     (define-key map [mode-line mouse-1] #'mailsync-status)
+    (define-key map [mode-line mouse-3] #'mailsync-menu-popup)
     map)
   "Keymap of the state in the mode line.")
 
@@ -60,6 +119,7 @@ much is unread.")
 (defvar mailsync-mode)
 (declare-function mailsync--pending "mailsync-dispatch")
 (declare-function mailsync-gnus-total-text "mailsync-gnus-total" ())
+(declare-function mailsync-menu-popup "mailsync-menu" (event))
 (declare-function mailsync-status "mailsync-status")
 (declare-function mailsync-sync-state "mailsync-sync")
 
@@ -67,6 +127,24 @@ much is unread.")
 
 (defun mailsync-mode-line--summary ()
   "The state of the whole in a word or two, and whether it needs the user."
+  (pcase-let ((`(,kind ,text) (mailsync-mode-line--look)))
+    (cons text (and (memq (mailsync-mode-line--face kind)
+                          '(mailsync-trouble mailsync-offline))
+                    t))))
+
+(defun mailsync-mode-line--face (kind)
+  "The face of a state of KIND."
+  (nth 1 (assq kind mailsync-mode-line--kinds)))
+
+(defun mailsync-mode-line--sign (kind number)
+  "The sign for a state of KIND with NUMBER, or nil if it cannot be shown."
+  (let ((sign (nth 2 (assq kind mailsync-mode-line--kinds))))
+    (and (char-displayable-p (aref sign 0))
+         (if number (format "%s%d" sign number) sign))))
+
+(defun mailsync-mode-line--look ()
+  "The state of the whole: (KIND TEXT NUMBER), NUMBER nil where there is none.
+KIND is one of `mailsync-mode-line--kinds', TEXT a word or two."
   (let* ((states (mapcar #'cadr mailsync--states))
          (pending (mailsync--pending))
          (syncs (mapcar #'cdr mailsync-sync--states))
@@ -74,30 +152,33 @@ much is unread.")
          (progress (apply #'+ (mapcar #'mailsync-mode-line--progress syncs)))
          (to-sync (apply #'+ (mapcar #'mailsync-mode-line--to-sync syncs))))
     (cond
-     ((or (memq 'error states) mailsync-accounts--faults) '("error" . t))
+     ((or (memq 'error states) mailsync-accounts--faults) '(error "error"))
+     ((and (null states) (eq mailsync-accounts--discovered 'looking))
+      '(starting "starting"))
      ;; Gnus may yet open a server.
      ((and (null states) (bound-and-true-p mailsync-gnus-watch-nnimap))
-      '("no server"))
-     ((null states) '("no account" . t))
+      '(no-server "no server"))
+     ((null states) '(no-account "no account"))
      ;; What waits for the user comes before what is tried again.
      ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
                 (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
                             syncs))
-      '("paused" . t))
-     ((mailsync-remote-paused-p) '("paused" . t))
-     ((memq 'failing phases) '("failing" . t))
-     ((memq 'waiting states) '("waiting" . t))
-     ((mailsync-remote-offline-p) '("offline" . t))
+      '(stopped "paused"))
+     ((mailsync-remote-paused-p) '(stopped "paused"))
+     ((memq 'failing phases) '(failing "failing"))
+     ((memq 'waiting states) '(waiting "waiting"))
+     ((mailsync-remote-offline-p) '(offline "offline"))
      ((and (memq 'running phases) (> progress 0))
-      (list (format "syncing %d" progress)))
-     ((memq 'running phases) '("syncing"))
-     ((memq 'paused phases) '("paused"))
-     (mailsync--checking '("checking"))
-     ((> pending 0) (list (format "%d pending" pending)))
-     ((> to-sync 0) (list (format "%d to sync" to-sync)))
-     ((memq 'starting states) '("starting"))
-     ((memq 'elsewhere phases) '("synced elsewhere"))
-     (t '("watching")))))
+      (list 'syncing (format "syncing %d" progress) progress))
+     ((memq 'running phases) '(syncing "syncing"))
+     ((memq 'paused phases) '(paused "paused"))
+     (mailsync--checking '(checking "checking"))
+     ((> pending 0) (list 'pending (format "%d pending" pending) pending))
+     ((> to-sync 0) (list 'to-sync (format "%d to sync" to-sync) to-sync))
+     ((or (memq 'starting states) (mailsync-remote-starting-p))
+      '(starting "starting"))
+     ((memq 'elsewhere phases) '(elsewhere "synced elsewhere"))
+     (t '(watching "watching")))))
 
 (defun mailsync-mode-line--progress (sync)
   "How many messages came by the run of SYNC, a plist, if one goes on."
@@ -116,12 +197,15 @@ much is unread.")
   (concat (mapconcat (lambda (fault) (concat fault "\n"))
                      mailsync-accounts--faults "")
           (mapconcat (pcase-lambda (`(,account ,state . ,text))
-                       (format "%s: %s%s%s" account state
+                       (format "%s: %s%s%s" account
+                       (or (and (not (mailsync-account-get account :maildir))
+                                (mailsync-remote-account-state account))
+                           state)
                                (if (member text '("" nil)) "" (concat ", " text))
                                (concat (mailsync-mode-line--sync-words account)
                                        (mailsync-remote-words account))))
                      mailsync--states "\n")
-          "\nmouse-1: mailsync-status"))
+          "\nmouse-1: mailsync-status, mouse-3: menu"))
 
 (defun mailsync-mode-line--sync-words (account)
   "What the syncs of ACCOUNT are doing, in words for the end of a line."
@@ -143,12 +227,16 @@ or nil; the mode line shows nothing" mailsync-mode-line-format)
 (defun mailsync-mode-line--state ()
   "The state of the whole as the mode line shows it, \"\" where it shows none."
   (if-let ((format (mailsync-mode-line--format)))
-      (pcase-let ((`(,text . ,trouble) (mailsync-mode-line--summary)))
+      (pcase-let* ((`(,kind ,text ,number) (mailsync-mode-line--look))
+                   (shown (or (and (eq mailsync-mode-line-style 'unicode)
+                                   (mailsync-mode-line--sign kind number))
+                              text)))
         (propertize
          (replace-regexp-in-string
-          "%" "%%" (string-replace "%s" text format) t t)
-         'face (and trouble 'mailsync-trouble)
-         'help-echo (mailsync-mode-line--tooltip)
+          "%" "%%" (string-replace "%s" shown format) t t)
+         'face (mailsync-mode-line--face kind)
+         'help-echo (concat "mailsync: " text "\n"
+                            (mailsync-mode-line--tooltip))
          'mouse-face 'mode-line-highlight
          'local-map mailsync-mode-line-map))
     ""))

@@ -15,7 +15,10 @@
 
 ;;; Code:
 
-(require 'compile)
+(require 'mailsync-log)
+
+;; compile.el comes with the first `compilation-start': it takes longer to load
+;; than all of mailsync.
 
 ;;;; Customization
 
@@ -36,10 +39,20 @@ Set it where those are in a directory that you cannot write."
                            buffer-file-name default-directory))
   "Where this file is.")
 
+;; A module that is loaded stays as it is until Emacs ends, whatever becomes of
+;; its file: an upgrade that a running Emacs meets has to be noticed.
+(defvar mailsync-module--loaded nil
+  "What tells the file of the loaded module from another one; nil before that.")
+
+(defvar mailsync-module--told nil
+  "What told the file apart about which the user was told last.")
+
 (define-error 'mailsync-error "Mailsync")
 (define-error 'mailsync-module-error "Mailsync's module" 'mailsync-error)
 
 ;;;; Declarations
+
+(defvar compilation-finish-functions)
 
 ;; The functions of the module; their docstrings are in src/module/mod.rs.
 (declare-function mailsync-module--version "ext:mailsync-engine")
@@ -73,17 +86,61 @@ Signal `mailsync-module-error', which says what to do, if that is impossible."
      "this Emacs has no support for modules; install one built with it \
 (Debian's emacs packages are), version 28.1 or later"))
   (if (fboundp 'mailsync-module--version)
-      (mailsync-module--verify (mailsync-module--version)
-                               "restart Emacs to use the one that matches")
-    (mailsync-module--verify (mailsync-module--version-found)
-                             "run M-x mailsync-module-compile")
-    (condition-case err
-        (module-load (mailsync-module--file))
-      ((module-open-failed module-init-failed module-not-gpl-compatible)
-       (mailsync-module--fail
-        "%s cannot be loaded (%s): it was built for another system or is \
+      (progn
+        (mailsync-module--verify (mailsync-module--version)
+                                 "restart Emacs to use the one that matches")
+        (mailsync-module--tell-if-replaced))
+    (let ((found (mailsync-module--version-found)))
+      (mailsync-module--verify
+       found
+       (if (mailsync-module--newer-p found)
+           "mailsync was upgraded while this Emacs ran: restart it; if that \
+does not help, run M-x mailsync-module-compile"
+         "run M-x mailsync-module-compile")))
+    (let ((identity (mailsync-module--identity)))
+      (condition-case err
+          (module-load (mailsync-module--file))
+        ((module-open-failed module-init-failed module-not-gpl-compatible)
+         (mailsync-module--fail
+          "%s cannot be loaded (%s): it was built for another system or is \
 damaged; run M-x mailsync-module-compile"
-        (mailsync-module--file) (error-message-string err))))))
+          (mailsync-module--file) (error-message-string err))))
+      (setq mailsync-module--loaded identity))))
+
+(defun mailsync-module--newer-p (version)
+  "Non-nil if VERSION is a later one than these Lisp files want."
+  (and version
+       (ignore-errors (version< mailsync-module--version-wanted version))))
+
+(defun mailsync-module--identity ()
+  "What tells the module's file from another one; nil if there is none."
+  (let ((attributes (file-attributes (mailsync-module--file))))
+    (and attributes
+         (list (file-attribute-device-number attributes)
+               (file-attribute-inode-number attributes)
+               (file-attribute-size attributes)
+               (file-attribute-modification-time attributes)))))
+
+(defun mailsync-module-outdated ()
+  "Why Emacs has to be restarted to use what is installed, or nil."
+  (when (fboundp 'mailsync-module--version)
+    (let ((now (mailsync-module--identity)))
+      (cond
+       ((not (equal (mailsync-module--version) mailsync-module--version-wanted))
+        (format "the loaded module is version %s, the Lisp files want %s"
+                (mailsync-module--version) mailsync-module--version-wanted))
+       ((and mailsync-module--loaded now
+             (not (equal mailsync-module--loaded now)))
+        "another module was put in the place of the loaded one")))))
+
+(defun mailsync-module--tell-if-replaced ()
+  "Say once that the module on disk is not the one that is loaded."
+  (let ((why (mailsync-module-outdated))
+        (now (mailsync-module--identity)))
+    (when (and why (not (equal mailsync-module--told now)))
+      (setq mailsync-module--told now)
+      (mailsync-log-add 'warning "%s; restart Emacs to use it" why)
+      (mailsync--say "%s; restart Emacs to use it" why))))
 
 (defun mailsync-module--verify (found remedy)
   "Signal an error with REMEDY unless FOUND is the wanted version."

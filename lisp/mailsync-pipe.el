@@ -25,7 +25,7 @@
   "No frame is longer than this, in bytes; what says so is garbage.")
 
 (defconst mailsync-pipe--records
-  '(("change" 7) ("state" 3) ("ready" 2) ("log" 2) ("bye" 1) ("answer" 5 1)
+  '(("change" 8) ("state" 3) ("ready" 2) ("log" 2) ("bye" 1) ("answer" 5 1)
     ("remote" 5) ("secret" 7) ("sync" 6) ("syncing" 4 1) ("plan" 3 1) ("synced" 13 1))
   "Names of records with how many fields follow the name.
 Where there is a second number, as many fields as it says, times what the last

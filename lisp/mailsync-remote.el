@@ -22,6 +22,10 @@
 
 ;;;; Internal variables
 
+(defconst mailsync-remote--what-width 36
+  "So many columns of a watcher's command line the status shows.
+More would not fit into a line of a terminal, with what comes after it.")
+
 (defvar mailsync-remote--states nil
   "Alist from (ACCOUNT . NUMBER) to what is known of a store on a server.
 That is a plist `:what' `:state' `:text'.")
@@ -138,7 +142,7 @@ TEXT says why.  BEFORE is the last state in which it stayed, or nil."
                                     'offline)))
       ('paused
        (mailsync--once key 'error "\"%s\": the server is not watched: %s; then \
-M-x mailsync-resume" account text)
+M-x mailsync-resume" account (string-remove-suffix "." text))
        (mailsync--run-hook-safely 'mailsync-state-change-functions account
                                   'paused)))))
 
@@ -187,6 +191,19 @@ Which folders there are, Gnus knows, and who has heard of them."
   "Non-nil if a store (of ACCOUNT) is not watched until the user resumes it."
   (mailsync-remote--in 'paused account))
 
+(defun mailsync-remote-starting-p ()
+  "Non-nil if a store is connected to for the first time, which may take a while."
+  (seq-some (lambda (known) (null (plist-get known :told)))
+            (mailsync-remote--in 'starting)))
+
+(defun mailsync-remote-account-state (account)
+  "How the stores of ACCOUNT are together, or nil if they are watched.
+An account of which nothing lies on this machine is so, too."
+  (cond
+   ((mailsync-remote-paused-p account) 'paused)
+   ((mailsync-remote--in 'waiting account) 'offline)
+   ((mailsync-remote--in 'starting account) 'starting)))
+
 (defun mailsync-remote-paused-accounts ()
   "Names of the accounts with a store that the user has to resume."
   (seq-filter #'mailsync-remote-paused-p (mailsync--account-names)))
@@ -215,12 +232,15 @@ Which folders there are, Gnus knows, and who has heard of them."
         (ago (lambda (key)
                (mailsync-log-time (time-subtract nil (plist-get status key))))))
     (insert "  server, by "
-            (mailsync-pipe-decode-text (plist-get status :what))
+            (let ((what (mailsync-pipe-decode-text (plist-get status :what))))
+              (propertize (mailsync-log-shorten what mailsync-remote--what-width)
+                          'help-echo what))
             ": "
             (propertize (mailsync-remote--word state)
                         'face (and (memq state '(waiting paused))
                                    'mailsync-trouble))
-            " since " (string-remove-prefix "at " (funcall ago :since))
+            (if (eq state 'paused) ", since " " since ")
+            (string-remove-prefix "at " (funcall ago :since))
             (if (plist-get status :news)
                 (concat ", last news " (funcall ago :news))
               "")

@@ -13,14 +13,27 @@
 ;;; Code:
 
 (require 'mailsync-accounts)
+(require 'mailsync-folders)
+(require 'mailsync-history)
 (require 'mailsync-log)
 (require 'mailsync-mode-line)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
+(require 'mailsync-status-acts)
 (require 'mailsync-sync-say)
 (require 'seq)
 (require 'subr-x)
+
+;;;; Customization
+
+(defcustom mailsync-status-folders 3
+  "How many folders of an account `mailsync-status' shows at most.
+Those with which something is the matter come first, then those that changed
+last; `mailsync-folders' lists all."
+  :type 'natnum
+  :group 'mailsync
+  :package-version '(mailsync . "0.1.0"))
 
 ;;;; Internal variables
 
@@ -36,19 +49,16 @@
 (defvar mailsync-status--time 0
   "When the buffer was last brought up to date.")
 
+(defvar mailsync-status--folded nil
+  "Names of the accounts of which the buffer shows one line only.")
+
 ;;;; Declarations
 
 (defvar mailsync-sync--results)
 (defvar mailsync--states)
 (defvar mailsync--troubles)
+(defvar mailsync--unchecked)
 (declare-function mailsync-gnus-status "mailsync-gnus")
-(declare-function mailsync-output "mailsync-sync-say")
-(declare-function mailsync-pause "mailsync-sync")
-(declare-function mailsync-resume "mailsync-sync")
-(declare-function mailsync-sync "mailsync-sync")
-(declare-function mailsync-sync--need "mailsync-sync" (account))
-(declare-function mailsync-sync--read-account "mailsync-sync"
-                  (prompt &optional others))
 (declare-function mailsync-sync-state "mailsync-sync")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 
@@ -57,53 +67,44 @@
 (defun mailsync-status-update ()
   "Bring the mode line up to date, and soon the buffer, if it is shown."
   (mailsync-status--refresh-soon)
+  (mailsync-folders-refresh-soon)
   (mailsync-mode-line-update))
 
 (defvar mailsync-status-mode-map
   (let ((map (make-sparse-keymap)))
-    (define-key map "l" #'mailsync-log)
-    (define-key map "o" #'mailsync-status-output)
-    (define-key map "p" #'mailsync-status-pause)
-    (define-key map "s" #'mailsync-status-sync)
+    ;; Those of `special-mode' come after ours.
+    (set-keymap-parent map (make-composed-keymap mailsync-status-acts-map
+                                                 special-mode-map))
+    (define-key map (kbd "RET") #'mailsync-status-open)
+    (define-key map [mouse-2] #'mailsync-status-open-clicked)
+    (define-key map [follow-link] 'mouse-face)
+    (define-key map (kbd "TAB") #'mailsync-status-next)
+    (define-key map "n" #'mailsync-status-next)
+    (define-key map "?" #'describe-mode)
+    (define-key map (kbd "<backtab>") #'mailsync-status-previous)
+    (define-key map (kbd "M-n") #'mailsync-status-next-account)
+    (define-key map (kbd "M-p") #'mailsync-status-previous-account)
     map)
   "Keymap of the buffer that shows how mailsync is doing.")
 
 (define-derived-mode mailsync-status-mode special-mode "Mailsync"
   "Major mode of the buffer that shows how mailsync is doing.
+\\<mailsync-status-mode-map>\\[mailsync-status-next] and \\[mailsync-status-previous] \
+go from one account, folder or list to the next,
+\\[mailsync-status-open] folds or unfolds an account, goes to the group of a folder, or
+opens a list.
 
 \\{mailsync-status-mode-map}"
   (buffer-disable-undo)
+  (setq-local imenu-create-index-function #'mailsync-status--imenu)
+  ;; Long lines go on below their texts.
+  (setq-local word-wrap t)
+  (setq-local wrap-prefix "      ")
   ;; While no window showed it, it stayed as it was.
   (add-hook 'window-buffer-change-functions
             (lambda (_) (mailsync-status--refresh-soon)) nil t)
   (setq-local revert-buffer-function
               (lambda (&rest _) (mailsync-status--fill))))
-
-(defun mailsync-status--account-here (prompt)
-  "The account that point is at; ask with PROMPT where there is none."
-  (or (get-text-property (point) 'mailsync-account)
-      (progn
-        (mailsync-sync--need nil)
-        (mailsync-sync--read-account prompt))))
-
-(defun mailsync-status-output ()
-  "Show what the last sync of the account at point printed."
-  (interactive)
-  (mailsync-output (mailsync-status--account-here "Output of account")))
-
-(defun mailsync-status-sync ()
-  "Sync the account at point now."
-  (interactive)
-  (mailsync-sync (mailsync-status--account-here "Sync account") nil t))
-
-(defun mailsync-status-pause ()
-  "Pause the account at point, or resume it if it is paused."
-  (interactive)
-  (let* ((account (mailsync-status--account-here "Pause or resume account"))
-         (sync (mailsync-sync-state account)))
-    (if (or (plist-get sync :paused) (mailsync-remote-paused-p account))
-        (mailsync-resume account)
-      (mailsync-pause account))))
 
 ;;;###autoload
 (defun mailsync-status ()
@@ -114,6 +115,7 @@ While it is shown it is kept up to date."
   (unless (derived-mode-p 'mailsync-status-mode)
     (mailsync-status-mode))
   (mailsync-status--fill)
+  (mailsync-status--look)
   (unless (get-text-property (point) 'mailsync-account)
     (when-let ((first (next-single-property-change (point-min)
                                                    'mailsync-account)))
@@ -147,9 +149,10 @@ Point, mark and what windows show stay at their lines of their accounts."
           (set-window-start window (mailsync-status--position start) t))))))
 
 (defun mailsync-status--place (position)
-  "Where POSITION is: (ACCOUNT LINE COLUMN END), its line counted in ACCOUNT.
-Outside of accounts it is counted from the first line, after all of them from
-the END."
+  "Where POSITION is: (ACCOUNT LINE COLUMN END FOLDER).
+Its line is counted in ACCOUNT.  Outside of accounts it is counted from the
+first line, after all of them from the END.  FOLDER is the truename of the
+folder there, or nil."
   (save-excursion
     (goto-char position)
     (let* ((account (get-text-property (point) 'mailsync-account))
@@ -165,13 +168,21 @@ the END."
               (count-lines (or (mailsync-status--start account) (point-min))
                            line))
             column
-            end))))
+            end
+            (plist-get (mailsync-status-folder-here) :truename)))))
 
 (defun mailsync-status--position (place)
   "The position now of PLACE, or the nearest one that there is."
-  (pcase-let ((`(,account ,line ,column ,end) place))
-    (let ((start (mailsync-status--start account)))
-      (save-excursion
+  (pcase-let* ((`(,account ,line ,column ,end ,folder) place)
+               (start (mailsync-status--start account))
+               (there (and folder
+                           (mailsync-status--line-of account folder))))
+    (save-excursion
+      (if there
+          (progn
+            (goto-char there)
+            (move-to-column column)
+            (point))
         (save-restriction
           (when start
             (narrow-to-region start
@@ -181,6 +192,14 @@ the END."
           (forward-line line)
           (move-to-column column)
           (point))))))
+
+(defun mailsync-status--line-of (account truename)
+  "Where the line of the folder of ACCOUNT with TRUENAME begins, or nil."
+  (seq-find (lambda (position)
+              (let ((folder (get-text-property position 'mailsync-folder)))
+                (and (equal (plist-get folder :account) account)
+                     (equal (plist-get folder :truename) truename))))
+            (mailsync-status--places 'mailsync-folder #'identity)))
 
 (defun mailsync-status--start (account)
   "Where the lines of ACCOUNT begin, or nil if there are none."
@@ -215,11 +234,27 @@ the END."
             (setq mailsync-status--time (float-time))
             (mailsync-status--refresh-soon))
         (condition-case err
-            (mailsync-status--fill)
+            (progn
+              (mailsync-status--fill)
+              (mailsync-status--look))
           (error
            (mailsync--once '(status) 'error
                            "`mailsync-status' cannot be brought up to date: %s"
                            (error-message-string err))))))))
+
+(defun mailsync-status--look ()
+  "Ask which folders wait, which the buffer then shows."
+  (when (and (bound-and-true-p mailsync-mode)
+             ;; Where nothing is synced, nothing waits for that.
+             (bound-and-true-p mailsync-sync--states))
+    (mailsync-folders-look)))
+
+(defun mailsync-status-refill ()
+  "Write the buffer anew, if a window shows it: other folders wait."
+  (when (get-buffer-window mailsync-status--buffer 'visible)
+    (with-current-buffer mailsync-status--buffer
+      (unless (bound-and-true-p isearch-mode)
+        (mailsync-status--fill)))))
 
 (defun mailsync-status--text ()
   "The current status, as the buffer shows it."
@@ -240,20 +275,24 @@ the END."
                             ", Emacs has not read the last ones yet" "")))
         (when-let ((dead (plist-get status :dead)))
           (insert "  ended: " (mailsync-pipe-decode-text dead) "\n"))))
-    (insert "\ng brings this up to date, l shows what happened, q leaves.")
     (insert (if (bound-and-true-p mailsync-mode)
-                "  At an account:\ns syncs it now, p pauses or resumes it, o shows \
-what its syncer printed\n"
-              "\n"))
+                "\ns syncs, c checks, p pauses, f lists folders, h changes, l log, \
+g anew, ? more\n"
+              "\nl shows what happened, g brings this up to date, q leaves\n"))
     (buffer-string)))
 
 (defun mailsync-status--account (account)
   "Write about ACCOUNT, a plist from the module."
   (let* ((name (mailsync-pipe-decode-text (plist-get account :name)))
          (told (alist-get name mailsync--states nil nil #'equal))
-         (state (or (car told) (plist-get account :state)))
+         (state (or (and (null (plist-get account :roots))
+                         (mailsync-remote-account-state name))
+                    (car told)
+                    (plist-get account :state)))
          (start (point)))
-    (insert "\n" (propertize name 'face 'bold) ": "
+    (insert "\n" (mailsync-status--item (propertize name 'face 'bold) 'account
+                                       "fold or unfold it")
+            ": "
             (mailsync-status--state state)
             (if (zerop (plist-get account :pending))
                 "\n"
@@ -261,19 +300,286 @@ what its syncer printed\n"
                       (mailsync-sync-say-count (plist-get account :pending)
                                               "changed folder"
                                               "changed folders"))))
+    (if (member name mailsync-status--folded)
+        (mailsync-status--fold)
+      (mailsync-status--details name account))
+    (put-text-property start (point) 'mailsync-account name)))
+
+(defun mailsync-status--fold ()
+  "Say at the end of the line before point that more is folded there."
+  (forward-char -1)
+  (insert " ...")
+  (forward-char 1))
+
+(defun mailsync-status--details (name account)
+  "Write what there is to say of NAME, whose ACCOUNT is a plist from the module."
+  (let ((roots (plist-get account :roots)))
     (when-let ((trouble (alist-get name mailsync--troubles nil nil #'equal))
                ;; If it lasts, its root says it.
                ((not (seq-some (lambda (root)
                                  (equal (mailsync-pipe-decode-text
                                          (plist-get root :text))
                                         (cdr trouble)))
-                               (plist-get account :roots)))))
+                               roots))))
       (insert (format "  last trouble, %s: %s\n"
                       (mailsync-log-time (car trouble)) (cdr trouble))))
     (mailsync-status--sync name (plist-get account :sync))
     (mapc #'mailsync-remote-insert (plist-get account :remotes))
-    (mapc #'mailsync-status--root (plist-get account :roots))
-    (put-text-property start (point) 'mailsync-account name)))
+    (mapc #'mailsync-status--root roots)
+    (mailsync-status--folders name roots)))
+
+;;;; Folders
+
+(defun mailsync-status--folders (name roots)
+  "Write about the folders of the account NAME, which has ROOTS."
+  (let* ((rows (mailsync-folders-waiting name))
+         (stories (mailsync-status--last-stories name))
+         (unchecked (mailsync-status--unchecked name))
+         (of (lambda (letter)
+               (seq-count (lambda (row)
+                            (memq letter (mailsync-folders-row-letters row)))
+                          rows)))
+         (aside (seq-count #'mailsync-folders-row-aside rows)))
+    ;; One line where there is nothing to say would be one too many.
+    (when (or rows stories (> unchecked 0))
+      (insert "  "
+              (mailsync-status--item "folders" 'folders "list all of them")
+              ": "
+              (string-join
+               (delq nil
+                     (list
+                      (and roots
+                           (format "%d in all"
+                                   (apply #'+ (mapcar (lambda (root)
+                                                        (plist-get root :folders))
+                                                      roots))))
+                      (mailsync-status--so-many unchecked "waits for its check"
+                                                "wait for their checks")
+                      (mailsync-status--so-many (funcall of ?w) "is to be synced"
+                                                "are to be synced")
+                      (mailsync-status--so-many (funcall of ?u) "is to be pushed"
+                                                "are to be pushed")
+                      (and (> aside 0)
+                           (propertize (format "%d failed" aside)
+                                       'face 'mailsync-trouble))))
+               ", ")
+              "\n")
+      (mapc #'mailsync-status--folder
+            (mailsync-status--which rows stories)))))
+
+(defun mailsync-status--so-many (number one many)
+  "NUMBER and what there is so many of, ONE or MANY; nil if there are none."
+  (and (> number 0) (mailsync-sync-say-count number one many)))
+
+(defun mailsync-status--unchecked (name)
+  "How many folders of the account NAME wait for their check."
+  (let ((count 0))
+    (maphash (lambda (key _)
+               (when (equal (car key) name)
+                 (setq count (1+ count))))
+             mailsync--unchecked)
+    count))
+
+(defun mailsync-status--last-stories (name)
+  "The last stories of folders of the account NAME, one for each folder."
+  (let ((seen (make-hash-table :test #'equal)))
+    (seq-filter (lambda (story)
+                  (let ((folder (mailsync-history-story-truename story)))
+                    (and folder
+                         (equal (mailsync-history-story-account story) name)
+                         (not (gethash folder seen))
+                         (puthash folder t seen))))
+                (mailsync-history-stories))))
+
+(defun mailsync-status--which (rows stories)
+  "Which folders are shown of those with ROWS, which wait, and with STORIES.
+A list of (ROW STORY), either of which may be nil."
+  (let* ((story-of (lambda (row)
+                     (seq-find (lambda (story)
+                                 (equal (mailsync-history-story-truename story)
+                                        (mailsync-folders-row-truename row)))
+                               stories)))
+         (failed (seq-filter #'mailsync-folders-row-aside rows))
+         (shown (seq-take (append failed (seq-remove #'mailsync-folders-row-aside
+                                                     rows))
+                          mailsync-status-folders))
+         (pairs (mapcar (lambda (row) (list row (funcall story-of row))) shown))
+         (told (delq nil (mapcar #'cadr pairs))))
+    (append pairs
+            (mapcar (lambda (story) (list nil story))
+                    (seq-take (seq-remove (lambda (story) (memq story told))
+                                          stories)
+                              (- mailsync-status-folders (length pairs)))))))
+
+(defun mailsync-status--folder (pair)
+  "Write a line about the folder of PAIR, (ROW STORY)."
+  (pcase-let* ((`(,row ,story) pair)
+               (start (point))
+               (account (if row (mailsync-folders-row-account row)
+                          (mailsync-history-story-account story)))
+               (name (if row (mailsync-folders-row-name row)
+                       (mailsync-history-story-folder story)))
+               (truename (if row (mailsync-folders-row-truename row)
+                           (mailsync-history-story-truename story)))
+               (directory (if row (mailsync-folders-row-directory row)
+                            (mailsync-history-story-directory story))))
+    (insert "    " (mailsync-status--item
+                    (mailsync-log-shorten name 40) 'folder
+                    "go to its group" name)
+            ": "
+            (string-join
+             (delq nil
+                   (list (and story (mailsync-status--story story))
+                         (mailsync-status--waits account truename row)
+                         (and row (mailsync-folders-row-aside row)
+                              (propertize
+                               (concat "failed: " (mailsync-folders-row-aside row))
+                               'face 'mailsync-trouble))))
+             ", ")
+            "\n")
+    (put-text-property start (point) 'mailsync-folder
+                       (list :account account :folder name
+                             :directory directory :truename truename))))
+
+(defun mailsync-status--waits (account truename row)
+  "What the folder of ACCOUNT with TRUENAME waits for, in words, or nil.
+ROW is what the engine said of it, or nil."
+  (let ((letters (and row (mailsync-folders-row-letters row)))
+        (check (gethash (cons account truename) mailsync--unchecked)))
+    (cond
+     ((memq ?r letters) "is being synced")
+     ((memq ?w letters) (if check "waits for its check and a sync"
+                          "is to be synced"))
+     (check "waits for its check")
+     ((memq ?u letters) "is to be pushed"))))
+
+(defun mailsync-status--story (story)
+  "STORY in a few words."
+  (let ((status (mailsync-history-story-status story))
+        (result (mailsync-history-story-result story)))
+    (concat
+     (mailsync-history-kinds (mailsync-history-story-kinds story))
+     " (" (mailsync-history-origins (mailsync-history-story-origins story)) ") "
+     (mailsync-log-time (mailsync-history-story-seen story))
+     (cond
+      ((null (mailsync-history-story-checked story)) "")
+      ((eq result 'failed)
+       (concat ", " (propertize "check failed" 'face 'mailsync-trouble)))
+      ((memq result '(nil checked)) ", checked")
+      (t (concat ", " (mailsync-history-result result))))
+     (cond
+      ((mailsync-history-story-synced story) ", synced")
+      (status (concat ", " (propertize (format "sync failed (%s)" status)
+                                       'face 'mailsync-trouble)))
+      (t "")))))
+
+;;;; Items
+
+(defun mailsync-status--item (text kind what &optional whole)
+  "TEXT as something of KIND that a key opens, which does WHAT.
+WHOLE is shown by the mouse, too, if it is given and TEXT is not all of it."
+  (propertize text 'mailsync-item kind 'mouse-face 'highlight
+              'help-echo (concat (if (equal whole text) ""
+                                   (if whole (concat whole "\n") ""))
+                                 "RET, mouse-2: " what)))
+
+(defun mailsync-status-next (&optional count)
+  "Go to the next account, folder or list; to the one after COUNT.
+After the last one comes the first."
+  (interactive "p")
+  (mailsync-status--move 'mailsync-item #'identity (or count 1)))
+
+(defun mailsync-status-previous (&optional count)
+  "Go to the account, folder or list before; before COUNT of them."
+  (interactive "p")
+  (mailsync-status--move 'mailsync-item #'identity (- (or count 1))))
+
+(defun mailsync-status-next-account (&optional count)
+  "Go to the next account; to the one after COUNT of them."
+  (interactive "p")
+  (mailsync-status--move 'mailsync-item
+                         (lambda (kind) (eq kind 'account)) (or count 1)))
+
+(defun mailsync-status-previous-account (&optional count)
+  "Go to the account before; before COUNT of them."
+  (interactive "p")
+  (mailsync-status-next-account (- (or count 1))))
+
+(defun mailsync-status--move (property wanted count)
+  "Go COUNT places on to where PROPERTY begins with a value that is WANTED."
+  (let* ((all (mailsync-status--places property wanted))
+         (after (seq-filter (lambda (it) (> it (point))) all))
+         (before (seq-filter (lambda (it) (< it (point))) all))
+         (row (if (> count 0) (append after before)
+                (append (reverse before) (reverse after)))))
+    (when row
+      (goto-char (nth (mod (1- (abs count)) (length row)) row)))))
+
+(defun mailsync-status--places (property wanted)
+  "Where PROPERTY begins with a value that is WANTED, in this buffer."
+  (let ((position (point-min)) places)
+    (while position
+      (let ((value (get-text-property position property)))
+        (when (and value (funcall wanted value))
+          (push position places)))
+      (setq position (next-single-property-change position property)))
+    (nreverse places)))
+
+(defun mailsync-status-open-clicked (event)
+  "Open what EVENT, a click, is at."
+  (interactive "e")
+  (mouse-set-point event)
+  (mailsync-status-open))
+
+(defun mailsync-status-open (&optional read)
+  "Fold or unfold the account at point, or open what else is there.
+That is the list of folders, or the group of a folder, in *Group*; with READ,
+a prefix argument, the group itself."
+  (interactive "P")
+  (let* ((item (seq-find #'identity
+                         (list (get-text-property (point) 'mailsync-item)
+                               (mailsync-status--item-of-line))))
+         (account (get-text-property (point) 'mailsync-account)))
+    (pcase item
+      ('folders (mailsync-folders account))
+      ('folder (mailsync-status-visit read))
+      ((guard account)
+       (setq mailsync-status--folded
+             (if (member account mailsync-status--folded)
+                 (delete account mailsync-status--folded)
+               (cons account mailsync-status--folded)))
+       (goto-char (mailsync-status--start account))
+       (forward-line)
+       (mailsync-status--fill))
+      (_ (user-error "There is nothing to open at point")))))
+
+(defun mailsync-status--item-of-line ()
+  "The kind of what is on the line of point that a key opens, or nil."
+  (let ((end (line-end-position))
+        (position (line-beginning-position)))
+    (or (get-text-property position 'mailsync-item)
+        (and (setq position (next-single-property-change
+                             position 'mailsync-item nil end))
+             (get-text-property position 'mailsync-item)))))
+
+(defun mailsync-status--imenu ()
+  "An index of the accounts of this buffer, and of the folders that it shows."
+  (let (accounts folders)
+    (dolist (place (mailsync-status--places 'mailsync-item #'identity))
+      (pcase (get-text-property place 'mailsync-item)
+        ('account
+         (push (cons (get-text-property place 'mailsync-account) place)
+               accounts))
+        ('folder
+         (let ((folder (get-text-property place 'mailsync-folder)))
+           (push (cons (format "%s: %s" (plist-get folder :account)
+                               (plist-get folder :folder))
+                       place)
+                 folders)))))
+    (append (nreverse accounts)
+            (and folders (list (cons "Folders" (nreverse folders)))))))
+
+;;;; Accounts
 
 (defun mailsync-status--sync (account status)
   "Write about the syncs of ACCOUNT, whose STATUS is a plist from the module."
@@ -320,13 +626,18 @@ FOLDERS is nil where nobody knows."
 (defun mailsync-status--state (state)
   "STATE as it is shown."
   (propertize (symbol-name state)
-              'face (and (memq state '(error waiting)) 'mailsync-trouble)))
+              'face (and (memq state '(error waiting offline paused)) 'mailsync-trouble)))
 
 (defun mailsync-status--root (root)
   "Write about ROOT, a plist from the module."
   (insert (format "  %s: " (abbreviate-file-name
                             (mailsync-pipe-decode (plist-get root :directory))))
           (mailsync-status--state (plist-get root :state))
+          (if-let ((since (plist-get root :since)))
+              (concat " since " (string-remove-prefix
+                                 "at " (mailsync-log-time
+                                        (time-subtract nil since))))
+            "")
           (format ", %s, %s\n"
                   (mailsync-sync-say-count (plist-get root :folders)
                                           "folder" "folders")

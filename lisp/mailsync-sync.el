@@ -17,6 +17,7 @@
 (require 'subr-x)
 (require 'mailsync-log)
 (require 'mailsync-accounts)
+(require 'mailsync-history)
 (require 'mailsync-pipe)
 (require 'mailsync-imap)
 (require 'mailsync-remote)
@@ -77,6 +78,8 @@ From keys to (SYNCER . REQUESTS), the numbers of those that wait for them.")
 (defvar mailsync-mode)
 (defvar mailsync--running)
 (declare-function mailsync--call "mailsync-dispatch")
+(declare-function mailsync--guarded "mailsync-dispatch"
+                  (running function &rest args))
 (declare-function mailsync--start-alone "mailsync")
 (declare-function mailsync--stop "mailsync")
 (declare-function mailsync-status-update "mailsync-status")
@@ -364,7 +367,9 @@ name, whose text may be long."
                             (mailsync-sync--keep-output account result first
                                                         dropped last)))
     (when (mailsync-sync-state account)
-      (puthash account result mailsync-sync--results))
+      (puthash account result mailsync-sync--results)
+      (mailsync--guarded mailsync--running #'mailsync-history-synced
+                         account result (string-to-number total)))
     (mailsync-sync--log account result (string-to-number total))
     (mailsync-sync--say-failing account)
     (setq requests (mapcar #'string-to-number (split-string requests)))

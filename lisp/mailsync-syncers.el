@@ -13,7 +13,8 @@
 ;; that the module wants.  Running it is the module's business.
 ;;
 ;; A description has `:command' (a list of strings), or `:program' (`mbsync' or
-;; `offlineimap') with `:target', `:config', `:args' and `:executable'; besides
+;; `offlineimap') with `:target', `:config', `:args' and `:executable'; or, alone
+;; or beside one of them, `:worker' with `:idle' and `:quit'; besides
 ;; `:environment' `:directory' `:input' `:timeout' `:success' `:naming'
 ;; `:separator' `:prefix' `:all-args' `:per-folder' `:pulls-only' `:per-run'.
 ;;
@@ -56,16 +57,52 @@ further options; `:executable', the program, where it is not \"mbsync\"; and
 (defun mailsync-offlineimap (_account &rest args)
   "Sync by OfflineIMAP.
 ARGS are the account to sync, as OfflineIMAP's configuration names it, and
-then keys and values as for `mailsync-mbsync'."
+then keys and values as for `mailsync-mbsync'.  With `:persistent' t a worker
+keeps OfflineIMAP and its connection, so that a sync costs neither a new
+process nor a new login; `:idle' and `:quit' are those of `mailsync-worker'.
+Where that worker cannot do it, OfflineIMAP is run as without it."
   (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
     (unless (and strings (null (cdr strings)))
       (signal 'mailsync-syncer-error
               (list (format-message
                      "`mailsync-offlineimap' takes the name of one account"))))
-    (when (plist-get keys :persistent)
-      (signal 'mailsync-syncer-error
-              (list ":persistent is for a version to come")))
-    (append (list :program 'offlineimap :target (car strings)) keys)))
+    (append (list :program 'offlineimap :target (car strings))
+            (when (eq (plist-get keys :persistent) t)
+              (list :worker (mailsync-syncers--offlineimap-worker
+                             (car strings) keys)
+                    :naming 'imap))
+            keys)))
+
+(defconst mailsync-syncers--directory
+  (file-name-directory (or load-file-name (locate-library "mailsync-syncers")
+                           buffer-file-name default-directory))
+  "Where this file and the worker for OfflineIMAP are.")
+
+(defun mailsync-syncers--offlineimap-worker (account keys)
+  "The command of the worker for OfflineIMAP's ACCOUNT, described by KEYS."
+  (let ((config (plist-get keys :config)))
+    `("python3" ,(expand-file-name "mailsync-offlineimap-worker.py"
+                                   mailsync-syncers--directory)
+      ,account
+      ,@(plist-get keys :args)
+      ,@(and (mailsync-syncers--file-p config)
+             (list "-c" (expand-file-name config "~/"))))))
+
+(defun mailsync-worker (_account &rest args)
+  "Sync by a long-running program.
+ARGS are the program and its arguments, and then keys and values.  It is
+started for the first sync, and then told by lines on its standard input what
+to sync; the manual says which lines (\"Long-running syncers\").  The keys are
+those of `mailsync-command', and
+
+`:idle'     after so many seconds without a sync it is to close its
+            connections (300)
+`:quit'     after so many seconds it is to end (1800)
+`:command'  a list of strings: what is run instead where the worker fails; or
+            `:program', `:target' and so on, as `mailsync-mbsync' and
+            `mailsync-offlineimap' return them"
+  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
+    (append (list :worker strings) keys)))
 
 (defun mailsync-command (_account &rest args)
   "Sync by any command.
@@ -98,6 +135,11 @@ out.  The keys:
   '((:command mailsync-syncers--words-p "a list of strings that begins with the program")
     (:program mailsync-syncers--program-p
               "`mbsync' or `offlineimap' (:executable is its file)")
+    (:worker mailsync-syncers--words-p
+             "a list of strings that begins with the program")
+    (:persistent booleanp "t or nil")
+    (:idle mailsync-syncers--timeout-p "a number of seconds")
+    (:quit mailsync-syncers--timeout-p "a number of seconds")
     (:target mailsync-syncers--string-p "a string")
     (:config mailsync-syncers--file-p "the name of a file of this machine")
     (:args mailsync-syncers--strings-p "a list of strings")
@@ -179,11 +221,14 @@ values" plist)
            (format-message (concat "%S is %S, but has to be " wanted)
                            key value)))
         (cond
-         ((not (or (plist-get plist :command) (plist-get plist :program)))
+         ((not (or (plist-get plist :command) (plist-get plist :program)
+                   (plist-get plist :worker)))
           ":command is missing")
          ((and (plist-get plist :command) (plist-get plist :program))
           ":command and :program exclude each other: leave one out (the file of \
 the program is :executable)")
+         ((and (plist-get plist :worker) (plist-get plist :per-run))
+          ":worker and :per-run exclude each other: leave one out")
          ((and (eq (plist-get plist :program) 'offlineimap)
                (not (plist-get plist :target)))
           ":target, an account of OfflineIMAP, is missing")))))
@@ -247,8 +292,11 @@ PER-RUN non-nil means that it was asked for one run."
          (file (lambda (key)
                  (and (plist-get plist key)
                       (mailsync-syncers--file (plist-get plist key))))))
-    (vector (if program (symbol-name program) "command")
+    (vector (cond (program (symbol-name program))
+                  ((plist-get plist :command) "command")
+                  (t "worker"))
             (cond
+             ((not (or program (plist-get plist :command))) ["worker"])
              ((null program)
               (vconcat (cons (mailsync-syncers--executable
                               (car (plist-get plist :command)))
@@ -274,7 +322,14 @@ PER-RUN non-nil means that it was asked for one run."
             (and (if (plist-member plist :per-folder)
                      (plist-get plist :per-folder)
                    t)
-                 t))))
+                 t)
+            (and (plist-get plist :worker)
+                 (vconcat (cons (mailsync-syncers--executable
+                                 (car (plist-get plist :worker)))
+                                (mapcar #'mailsync-pipe-encode-text
+                                        (cdr (plist-get plist :worker))))))
+            (float (or (plist-get plist :idle) 300))
+            (float (or (plist-get plist :quit) 1800)))))
 
 (defun mailsync-syncers--executable (name)
   "The program NAME; one with a slash is a file name."

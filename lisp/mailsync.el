@@ -40,11 +40,14 @@
 (require 'mailsync-log)
 (require 'mailsync-accounts)
 (require 'mailsync-dispatch)
+(require 'mailsync-history)
 (require 'mailsync-module)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-sync)
 (require 'mailsync-status)
+(require 'mailsync-folders)
+(require 'mailsync-menu)
 
 ;;;; Customization
 
@@ -124,8 +127,13 @@ is told."
 ;;;; Declarations
 
 ;; Where no package manager does it.
-(autoload 'mailsync-notify-desktop "mailsync-notify")
+(autoload 'mailsync-doctor "mailsync-doctor" nil t)
+(autoload 'mailsync-notify-desktop "mailsync-notify-desktop")
 (autoload 'mailsync-notify-echo "mailsync-notify")
+(autoload 'mailsync-setup "mailsync-setup" nil t)
+
+(autoload 'mailsync-discover-begin "mailsync-discover")
+(autoload 'mailsync-discover-end "mailsync-discover")
 
 (declare-function mailsync-gnus-setup "mailsync-gnus")
 (declare-function mailsync-gnus-teardown "mailsync-gnus")
@@ -187,6 +195,9 @@ is told."
 What stays as it was goes on being watched without a gap; only the
 difference is begun or ended.  What failed is begun anew."
   (interactive)
+  (when mailsync-mode
+    ;; After an upgrade these Lisp files may be newer than the engine, which goes on as it is.
+    (mailsync-module-load))
   (cond
    ((not mailsync-mode) (mailsync-start))
    ((mailsync--reconfigure)
@@ -229,6 +240,7 @@ the user has not asked for it: what was said is not said again."
   (when (process-live-p mailsync--pipe)
     (unless quietly
       (mailsync--once-clear))
+    (mailsync--expect-discovery)
     (let* ((accounts (mailsync-accounts-read))
            (vector (mailsync-accounts-for-module accounts)))
       (when (condition-case nil
@@ -239,7 +251,27 @@ the user has not asked for it: what was said is not said again."
         (mailsync--listen)
         (mailsync-log-add 'info "configured anew: %s"
                           (mapconcat #'car accounts ", "))
+        (when (or (eq mailsync-accounts--discovered 'looking)
+                  (not (or quietly mailsync-accounts)))
+          (mailsync-discover-begin))
         t))))
+
+(defun mailsync--expect-discovery ()
+  "Where no account is configured, what was discovered holds, or will."
+  (cond
+   (mailsync-accounts
+    (setq mailsync-accounts--discovered nil))
+   ((null mailsync-accounts--discovered)
+    (setq mailsync-accounts--discovered 'looking))))
+
+(defun mailsync--discovered (accounts)
+  "ACCOUNTS are what stands for `mailsync-accounts' while that is nil."
+  (let ((accounts (or accounts 'default)))
+    (when (and mailsync--watching (null mailsync-accounts)
+               (not (equal accounts mailsync-accounts--discovered)))
+      (setq mailsync-accounts--discovered accounts)
+      (mailsync--reconfigure t)
+      (mailsync--meet-gnus))))
 
 (defun mailsync--cancel-reconfigure ()
   "An option that changed needs no more than is being done."
@@ -263,17 +295,21 @@ the user has not asked for it: what was said is not said again."
   ;; One that runs a syncer of no account goes on doing that.
   (unless mailsync--running
     (mailsync--prepare))
+  (mailsync--expect-discovery)
   (let* ((accounts (mailsync-accounts-read))
          (vector (mailsync-accounts-for-module accounts)))
     (setq mailsync--states (mapcar (lambda (account)
                                      (list (car account) 'starting))
                                    accounts))
+    (mailsync-history-keep (mapcar #'car accounts))
     (mailsync-sync-keep vector)
     (setq mailsync--watching t)
     (if mailsync--pipe
         (mailsync-module--configure vector t)
       (mailsync--start-engine vector)))
   (mailsync--listen)
+  (unless mailsync-accounts
+    (mailsync-discover-begin))
   (mailsync-status-update)
   (if (featurep 'gnus)
       (mailsync--meet-gnus)
@@ -311,20 +347,26 @@ the user has not asked for it: what was said is not said again."
   "Have the engine listen as `mailsync-listen' says.
 A mistake in it is reported, and stops nothing else."
   (mailsync--call #'mailsync-module--listen
-                  (pcase mailsync-listen
-                    ('nil nil)
-                    ('t "")
-                    ((and (pred stringp)
-                          (guard (not (equal mailsync-listen "")))
-                          (guard (not (file-remote-p mailsync-listen))))
-                     (mailsync-pipe-encode (expand-file-name mailsync-listen)))
-                    (_
+                  (pcase (mailsync--listen-place)
+                    ('wrong
                      (mailsync--once (list 'listen mailsync-listen) 'error
                                      "`mailsync-listen' is neither nil nor t \
 nor the name of a file on this machine: %S" mailsync-listen)
-                     nil))
+                     nil)
+                    (place place))
                   (mailsync--runtime-directory)
                   (float (mailsync-accounts--delay 'mailsync-check-timeout))))
+
+(defun mailsync--listen-place ()
+  "What `mailsync-listen' says, as the module wants it; `wrong' if it is wrong."
+  (pcase mailsync-listen
+    ('nil nil)
+    ('t "")
+    ((and (pred stringp)
+          (guard (not (equal mailsync-listen "")))
+          (guard (not (file-remote-p mailsync-listen))))
+     (mailsync-pipe-encode (expand-file-name mailsync-listen)))
+    (_ 'wrong)))
 
 ;; One that is stopped (\`C-z' in a terminal) would answer nobody, and not even say so.
 (defun mailsync--suspend ()
@@ -357,6 +399,9 @@ nor the name of a file on this machine: %S" mailsync-listen)
   "Stop the engine; it ends by itself a moment later."
   (remove-hook 'kill-emacs-hook #'mailsync--farewell)
   (mailsync--cancel-reconfigure)
+  (when (featurep 'mailsync-discover)
+    (mailsync-discover-end))
+  (setq mailsync-accounts--discovered nil)
   (when (fboundp 'mailsync-module--stop)
     (mailsync-module--stop))
   (setq mailsync--watching nil)
@@ -373,6 +418,7 @@ nor the name of a file on this machine: %S" mailsync-listen)
         mailsync--checking nil
         mailsync--states nil)
   (mailsync-remote-keep nil)
+  (mailsync-history-cut-off)
   (clrhash mailsync--batches)
   (clrhash mailsync--unchecked)
   (when (featurep 'mailsync-gnus)

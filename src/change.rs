@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bitflags::bitflags;
 
@@ -105,6 +106,8 @@ pub struct Change {
     /// Nothing of it is of interest to whoever syncs with this store: a reader has looked, and no
     /// flag is another one.
     pub quiet: bool,
+    /// When the first of it was noticed, for the user.
+    pub seen: Option<Instant>,
 }
 
 impl Change {
@@ -114,6 +117,7 @@ impl Change {
         self.origins |= later.origins;
         self.serial = self.serial.max(later.serial);
         self.quiet &= later.quiet;
+        self.seen = [self.seen, later.seen].into_iter().flatten().min();
         self.folder = later.folder;
     }
 }
@@ -136,6 +140,7 @@ pub(crate) mod testing {
             origins: Origins::LOCAL,
             serial: 0,
             quiet: false,
+            seen: None,
         }
     }
 }
@@ -143,6 +148,29 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_merged_was_seen_when_the_first_of_it_was() {
+        let start = Instant::now();
+        let (early, late) = (Some(start), Some(start + Duration::from_millis(1)));
+        let table = [
+            (early, late, early),
+            (late, early, early),
+            (None, late, late),
+            (early, None, early),
+            (None, None, None),
+        ];
+        for (first, second, expected) in table {
+            let made = |seen| Change {
+                seen,
+                ..testing::change("a", Kinds::NEW)
+            };
+            let mut merged = made(first);
+            merged.absorb(made(second));
+            assert_eq!(merged.seen, expected, "{first:?} and {second:?}");
+        }
+    }
 
     #[test]
     fn kinds_follow_each_other() {

@@ -13,7 +13,7 @@
 //!
 //! | record | fields |
 //! |---|---|
-//! | `change` | account, folder, directory, truename (empty: as directory), kinds, origins, serial |
+//! | `change` | account, folder, directory, truename (empty: as directory), kinds, origins, serial, how long ago it was noticed (ms, or nothing) |
 //! | `state` | account, state, text |
 //! | `ready` | account, directory of the root |
 //! | `log` | level, text |
@@ -36,7 +36,7 @@ pub mod read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::syncer::Output;
 
@@ -150,8 +150,8 @@ impl Payload {
         self.field(text[..end].replace('\0', "?").as_bytes());
     }
 
-    /// A `change` record.
-    pub fn change(&mut self, account: &str, change: &Change) {
+    /// A `change` record, as of `now`.
+    pub fn change(&mut self, account: &str, change: &Change, now: Instant) {
         let folder = &change.folder;
         self.field(b"change");
         self.text(account);
@@ -165,6 +165,11 @@ impl Payload {
         self.field(&kind_letters(change.kinds));
         self.field(&origin_letters(change.origins));
         self.number(change.serial);
+        let ago = |seen| now.saturating_duration_since(seen).as_millis();
+        match change.seen.map(ago) {
+            Some(ago) => self.number(ago),
+            None => self.field(b""),
+        }
     }
 
     fn number(&mut self, number: impl ToString) {
@@ -346,6 +351,7 @@ mod tests {
     #[test]
     fn a_frame_byte_for_byte() {
         let mut payload = Payload::new();
+        let now = Instant::now();
         payload.change(
             "w\0rk",
             &Change {
@@ -359,10 +365,13 @@ mod tests {
                 origins: Origins::LOCAL,
                 serial: 9,
                 quiet: false,
+                seen: now.checked_sub(Duration::from_millis(250)),
             },
+            now,
         );
         payload.state("work", "error", "no");
-        let expected = b"mailsync 1 3 7 57\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nu\0l\09\0\
+        let expected =
+            b"mailsync 1 3 7 61\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nu\0l\09\x00250\0\
                          state\0work\0error\0no\0\n";
         assert_eq!(payload.frame(3, 7), expected);
     }

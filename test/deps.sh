@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make sure that the programs which a part of this project calls are there.
-#   test/deps.sh [build|demo|test|bench]        (default: build)
+#   test/deps.sh [build|demo|test|bench|info|screenshots]        (default: build)
 # On Debian and its relatives what is missing is installed, as root or through a sudo that does not
 # ask; anybody else gets the one line to run.  Rust is not looked at here: the Makefile does.
 # EMACS is the Emacs to use (default: emacs), DEMO_BACKEND the demo's back end.
@@ -26,9 +26,9 @@ has_package_lint() {
 }
 
 case $part in
-build | demo | test | bench) ;;
+build | demo | test | bench | info | screenshots) ;;
 *)
-    echo "usage: test/deps.sh [build|demo|test|bench]" >&2
+    echo "usage: test/deps.sh [build|demo|test|bench|info|screenshots]" >&2
     exit 2
     ;;
 esac
@@ -57,8 +57,23 @@ test)
     need dbus-daemon dbus-daemon
     # Another machine's file system, for the tests.
     [ "$(uname)" != Linux ] || need bindfs bindfs
+    # Networks of our own.
+    [ "$(uname)" != Linux ] || need ip iproute2
     need shellcheck shellcheck
+    need makeinfo texinfo
     has_package_lint || missing package-lint elpa-package-lint
+    ;;
+info) need makeinfo texinfo ;;
+screenshots)
+    need python3 python3
+    need mbsync isync
+    need dovecot dovecot-imapd
+    need tmux tmux
+    need openssl openssl
+    need ssh openssh-client
+    /usr/bin/python3 -c 'import PIL' 2>/dev/null || python3 -c 'import PIL' 2>/dev/null ||
+        missing 'the imaging library of Python' python3-pil
+    [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || missing 'DejaVu Sans Mono' fonts-dejavu-core
     ;;
 bench)
     need python3 python3

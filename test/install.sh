@@ -14,10 +14,26 @@ expect() {
 make -s install DESTDIR="$top/all" PREFIX=/usr
 expect 'the program' "mailsync-watch $version" "$("$top/all/usr/bin/mailsync-watch" --version)"
 [ -r "$top/all/usr/share/man/man1/mailsync-watch.1" ] || { echo 'no manual'; exit 1; }
+[ -r "$top/all/usr/share/emacs/site-lisp/mailsync/mailsync-offlineimap-worker.py" ] || { echo 'no worker'; exit 1; }
 # shellcheck disable=SC2016
 said=$(HOME=$top "$emacs" -Q --batch -L "$top/all/usr/share/emacs/site-lisp/mailsync" --eval '
   (progn (require (quote mailsync)) (mailsync-module-load) (princ (mailsync-module--version)))')
 expect 'the module' "$version" "$said"
+
+# All of the Lisp, with what was compiled of it; the module under its version; the manual.
+for file in lisp/*.el lisp/*.elc lisp/mailsync-engine.*; do
+    cmp "$file" "$top/all/usr/share/emacs/site-lisp/mailsync/${file##*/}"
+done
+[ -r "$top/all/usr/share/emacs/site-lisp/mailsync/mailsync.elc" ] || { echo 'nothing is compiled'; exit 1; }
+expect 'who may read it' '' "$(find "$top/all/usr" ! -type d ! -perm -444 -o -type d ! -perm -555)"
+expect 'a name of this place in what is installed' '' \
+    "$(grep -rlF "$PWD" "$top/all/usr" || true)"
+[ ! -e doc/mailsync.info ] || cmp doc/mailsync.info "$top/all/usr/share/info/mailsync.info"
+touch "$top/all/usr/share/emacs/site-lisp/mailsync/.kept"
+make -s uninstall DESTDIR="$top/all" PREFIX=/usr 2>/dev/null && { echo 'what is of others was removed'; exit 1; }
+rm "$top/all/usr/share/emacs/site-lisp/mailsync/.kept"
+make -s uninstall DESTDIR="$top/all" PREFIX=/usr
+expect 'what is left' '' "$(find "$top/all" -type f)"
 
 make -s install-watch PREFIX="$top/watch"
 expect 'the program alone' "mailsync-watch $version" "$("$top/watch/bin/mailsync-watch" --version)"

@@ -4,6 +4,7 @@
 //! Both are killed by KILL, and by TERM, as runs end them; OfflineIMAP also only as runs end it, since
 //! after a KILL it may send a message once more, or take back a flag.  KILLS says how often, SEED makes it as it was.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs, io};
 
 use mailsync_module::change::Folder;
+use mailsync_module::syncer::run::keeper::{Keeper, Patience};
 use mailsync_module::syncer::{End, Event, Memory, Order, Outcome, Program, Scope, run};
 
 #[path = "support/imap.rs"]
@@ -26,7 +28,8 @@ mod syncing;
 
 use imap::Imap;
 use rng::Rng;
-use syncing::{Home, Server, Tested, ended, planned, spawn, unpushed};
+use rustix::process::{Pid, Signal, kill_process};
+use syncing::{Home, Server, Tested, by_worker, ended, planned, spawn, unpushed};
 
 const FOLDERS: [&str; 3] = ["INBOX", "lists", "a/b"];
 
@@ -95,6 +98,8 @@ struct World {
     port: u16,
     tree: PathBuf,
     program: Program,
+    /// Runs are a worker's.
+    worker: Option<Keeper>,
     memory: Mutex<Memory>,
     book: Mutex<Book>,
 }
@@ -113,6 +118,9 @@ impl World {
         let mut order = self
             .home
             .order(program, self.tree.clone(), Scope::Everything);
+        if self.worker.is_some() {
+            by_worker(&mut order, &self.home.config());
+        }
         order.memory = self
             .memory
             .lock()
@@ -391,7 +399,7 @@ impl World {
         calm: &AtomicBool,
     ) -> Result<&'static str, Box<dyn Error>> {
         let order = self.order();
-        if hard {
+        if hard && self.worker.is_none() {
             let plan = planned(&order)?;
             let mut child = spawn(&plan)?;
             let when = self.moment(rng, pace, calm, &mut || Ok(child.try_wait()?.is_some()))?;
@@ -401,22 +409,31 @@ impl World {
             return Ok(when);
         }
         let (tell, told) = mpsc::channel();
-        let running = run::start(order, None, move |event| drop(tell.send(event)))?;
-        let mut result = None;
-        let mut over = |event: Event| {
-            if let Event::Ended { ended, .. } = event {
-                result = Some(ended);
-            }
-            result.is_some()
+        let tell = move |event| drop(tell.send(event));
+        let running = match &self.worker {
+            Some(keeper) => keeper.run(order, None, tell)?,
+            None => run::start(order, None, tell)?,
         };
-        let when = self.moment(rng, pace, calm, &mut || Ok(told.try_iter().any(&mut over)))?;
-        running.end(End::Interrupt);
-        while result.is_none() {
-            if let Event::Ended { ended, .. } = told.recv_timeout(Duration::from_secs(40))? {
-                result = Some(ended);
+        let (result, worker) = (RefCell::new(None), Cell::new(None));
+        let over = |event: Event| {
+            match event {
+                Event::Began { pid, .. } => worker.set(Pid::from_raw(pid.cast_signed())),
+                Event::Ended { ended, .. } => *result.borrow_mut() = Some(ended),
+                Event::Said { text, .. } => println!("{text}"),
+                _ => {}
             }
+            result.borrow().is_some()
+        };
+        let when = self.moment(rng, pace, calm, &mut || Ok(told.try_iter().any(over)))?;
+        match worker.get().filter(|_| hard) {
+            // Its run is the plain command's then.
+            Some(pid) => drop(kill_process(pid, Signal::KILL)),
+            None => running.end(End::Interrupt),
         }
-        let ended = result.ok_or("no end")?;
+        while result.borrow().is_none() {
+            over(told.recv_timeout(Duration::from_secs(60))?);
+        }
+        let ended = result.into_inner().ok_or("no end")?;
         println!("{:?} {} {:?}", ended.outcome, ended.text, ended.took);
         let output = [ended.output.first, ended.output.last].concat();
         let output = String::from_utf8_lossy(&output);
@@ -572,6 +589,8 @@ struct Style {
     pace: u64,
     /// So many changes on each side before each run.
     batch: usize,
+    /// The runs are a worker's.
+    worker: bool,
 }
 
 /// Kill runs of a syncer; `test` is given where they sync to, and which they are.
@@ -598,6 +617,14 @@ fn kill(
         home,
         user: user.to_owned(),
         port: server.port,
+        worker: match style.worker {
+            true => Some(Keeper::start(Patience {
+                // However often it is killed, the next run is its own.
+                again: Duration::ZERO,
+                ..Patience::default()
+            })?),
+            false => None,
+        },
         memory: Mutex::default(),
         book: Mutex::default(),
     };
@@ -622,6 +649,7 @@ fn mbsync_is_killed() -> Tested {
         careless: false,
         pace: 40,
         batch: 25,
+        worker: false,
     };
     let server = syncing::server("mbsync");
     kill(server, "killed", "mbsyncrc", "verbatim", program, &style)
@@ -644,6 +672,7 @@ fn offlineimap_is_ended() -> Tested {
         careless: false,
         pace: 300,
         batch: 15,
+        worker: false,
     };
     let server = syncing::server("offlineimap");
     kill(
@@ -664,11 +693,54 @@ fn offlineimap_is_killed() -> Tested {
         careless: true,
         pace: 300,
         batch: 15,
+        worker: false,
     };
     let server = syncing::server("offlineimap");
     kill(
         server,
         "killed",
+        "offlineimaprc",
+        "o-slash",
+        offlineimap,
+        &style,
+    )
+}
+
+#[test]
+fn offlineimaps_worker_is_ended() -> Tested {
+    let style = Style {
+        hard: false,
+        calm: false,
+        careless: false,
+        pace: 300,
+        batch: 15,
+        worker: true,
+    };
+    let server = syncing::server("offlineimap");
+    kill(
+        server,
+        "wended",
+        "offlineimaprc",
+        "o-slash",
+        offlineimap,
+        &style,
+    )
+}
+
+#[test]
+fn offlineimaps_worker_is_killed() -> Tested {
+    let style = Style {
+        hard: true,
+        calm: false,
+        careless: true,
+        pace: 300,
+        batch: 15,
+        worker: true,
+    };
+    let server = syncing::server("offlineimap");
+    kill(
+        server,
+        "wkilled",
         "offlineimaprc",
         "o-slash",
         offlineimap,

@@ -5,6 +5,8 @@
 //! A test that needs a namespace runs itself again in one, by unshare(1), and says that it is
 //! skipped where there is none to be had.
 
+#![cfg(all(target_os = "linux", not(feature = "portable")))]
+
 mod support;
 
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -18,9 +20,11 @@ use std::{fs, io};
 
 use mailsync_module::engine::actor::World;
 use mailsync_module::engine::environment::{Environment, News};
+use mailsync_module::errand::Errand;
+use mailsync_module::errand::examine::Examine;
 use mailsync_module::maildir::{DiskFs, Entry, Fs, Stat, Wall};
 
-use support::{ACCOUNT, DELAYS, Engine, LONG, account, deliver, in_namespace, maildir};
+use support::{ACCOUNT, DELAYS, Engine, LONG, Told, account, deliver, in_namespace, maildir};
 
 fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
@@ -463,6 +467,43 @@ impl Fs for Hanging {
     fn now(&self) -> Wall {
         DiskFs.now()
     }
+}
+
+/// One line of the doctor's report says so, the rest of it is as ever.
+#[test]
+fn a_hung_file_system_is_a_finding() {
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let roots = ["here", "far"].map(|name| top.join(name));
+    roots.iter().for_each(|root| maildir(root));
+    let hanging = Hanging {
+        hangs: Arc::new(AtomicBool::new(true)),
+        below: roots[1].clone(),
+        ..Hanging::default()
+    };
+    let fs = hanging.clone();
+    let world = World {
+        fs: Arc::new(move || Box::new(fs.clone())),
+        ..World::real()
+    };
+    let accounts = ["here", "far"].map(|name| account(name, &top.join(name), DELAYS));
+    let engine = Engine::start_in(world, Vec::new(), Duration::ZERO);
+    engine.with(|handle| {
+        let examine = Examine::Accounts {
+            accounts: accounts.to_vec(),
+            runtime: None,
+        };
+        let errand = Errand::Examine(Box::new(examine));
+        handle.errand("doctor".to_owned(), 1, errand).unwrap();
+    });
+    let says = |told: &Told, text: String| told.frames.iter().any(|it| it.text.contains(&text));
+    engine.wait("what is found", LONG, |told| {
+        says(
+            told,
+            format!("{} has not answered for 4 seconds", roots[1].display()),
+        ) && says(told, format!("1 folder in {}", roots[0].display()))
+    });
+    hanging.answer();
 }
 
 #[test]

@@ -1333,6 +1333,54 @@ does, and another group is asked for from its beginning."
         (funcall check)
         (should (= (1+ (car before)) (fixture-unread group)))))))
 
+(ert-deftest mailsync-gnus-test-read-meanwhile ()
+  "What the user reads while an answer is on its way is asked for once more.
+It may have been marked as unread elsewhere after that."
+  (mailsync-gnus-test--with '(nnimap) '("folder000")
+    (let* ((group (mailsync-gnus-test--group 'nnimap "folder000"))
+           (info (mailsync-gnus--info group))
+           (check (lambda ()
+                    (mailsync-gnus-test--check
+                     (mailsync-gnus-test--change "folder000" 'flags)))))
+      (funcall check)
+      (let* ((before (gnus-list-of-unread-articles group))
+             (number (car before))
+             (unread (cl-find-if-not
+                      (lambda (file) (string-match-p ":2,[A-Z]*[SF]" file))
+                      (mailsync-gnus-test--files "folder000")))
+             (times 0))
+        (advice-add 'mailsync-gnus--answered-flags :filter-return
+                    (lambda (flags)
+                      (cl-incf times)
+                      (when (= times 1)
+                        ;; As by a Summary that was left; elsewhere it is marked as
+                        ;; unread again.
+                        (mailsync-gnus--add-read info (list number))
+                        (setf (alist-get number
+                                         (alist-get "folder000" flags nil nil
+                                                    #'equal))
+                              nil))
+                      flags)
+                    '((name . meanwhile)))
+        (unwind-protect
+            (progn
+              (should unread)
+              ;; So that the server has something to say.
+              (rename-file unread (expand-file-name
+                                   (concat "../cur/"
+                                           (car (split-string
+                                                 (file-name-nondirectory unread)
+                                                 ":"))
+                                           ":2,R")
+                                   (file-name-directory unread)))
+              (funcall check)
+              (mailsync-gnus-test--wait
+               (and (= times 2)
+                    (zerop (plist-get (mailsync-gnus-status) :pending)))))
+          (advice-remove 'mailsync-gnus--answered-flags 'meanwhile))
+        (should-not (gethash group mailsync-gnus--flags-open))
+        (should (equal before (gnus-list-of-unread-articles group)))))))
+
 (ert-deftest mailsync-gnus-test-no-change-is-lost-at-once ()
   "The same where the check waits, as Gnus's command does."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")

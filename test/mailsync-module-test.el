@@ -36,6 +36,9 @@ The environment has the directory of the module in MODULE_DIR."
           (should (string-match-p
                    "nil .*0\\.0\\.1.*want.*M-x mailsync-module-compile"
                    (module-test-error)))
+          (write-region "99.0.0\n" nil version nil 'silent)
+          (should (string-match-p "nil .*99\\.0\\.0.*want.*upgraded.*restart it"
+                                  (module-test-error)))
           (write-region (concat mailsync-module--version-wanted "\n") nil version
                         nil 'silent)
           (should (string-match-p
@@ -69,6 +72,89 @@ The environment has the directory of the module in MODULE_DIR."
                 "--eval" "(princ (list (featurep 'gnus) (fboundp 'mailsync-module--version)
                               (equal before (list kill-emacs-hook timer-list (process-list)))))")
     (should (equal (buffer-string) "(nil nil t)"))))
+
+(ert-deftest mailsync-module-loading-the-lisp-brings-little ()
+  "Requiring mailsync loads seq, subr-x and its own files, nothing else.
+Anything of Emacs's may take longer to load than all of them."
+  (with-temp-buffer
+    (test-emacs "--eval" "(progn (require 'seq) (require 'subr-x)
+                              (setq before features)
+                              (require 'mailsync)
+                              (dolist (feature features)
+                                (unless (or (memq feature before)
+                                            (string-prefix-p \"mailsync\" (symbol-name feature)))
+                                  (princ feature))))")
+    (should (equal (buffer-string) ""))))
+
+(defun module-test-upgrade (&rest forms)
+  "What FORMS print in an Emacs that watches, with a module in a directory of its own.
+There they may call (replace), which puts another file in the module's place,
+as an upgrade does, and (said), the value of which is what the log has said of
+restarting Emacs, as a list of lines."
+  (let ((directory (make-temp-file "mailsync-module" t)))
+    (unwind-protect
+        (with-temp-buffer
+          (dolist (suffix (list module-file-suffix ".version"))
+            (copy-file (mailsync-module--file suffix)
+                       (expand-file-name (concat "mailsync-engine" suffix) directory)))
+          (make-directory (expand-file-name "home/Maildir" directory) t)
+          (let ((process-environment (append (list (concat "HOME=" directory "/home")
+                                                   (concat "MODULE_DIR=" directory))
+                                             process-environment)))
+            (apply #'test-emacs
+                   "--eval" "(require 'mailsync)"
+                   "--eval" "(setq mailsync-module-directory (getenv \"MODULE_DIR\")
+                                   inhibit-message t)"
+                   "--eval" "(defun replace ()
+                               (let* ((file (mailsync-module--file))
+                                      (new (concat file \".new\")))
+                                 (copy-file file new)
+                                 (rename-file new file t)))"
+                   "--eval" "(defun said ()
+                               (with-current-buffer (mailsync-log--get)
+                                 (seq-filter (lambda (line) (string-match-p \"restart Emacs\" line))
+                                             (split-string (buffer-string) \"\n\"))))"
+                   "--eval" "(setq mailsync-accounts '((\"mail\" :maildir \"~/Maildir\")))"
+                   "--eval" "(mailsync-mode 1)"
+                   (mapcan (lambda (form) (list "--eval" (prin1-to-string form)))
+                           forms)))
+          (buffer-string))
+      (delete-directory directory t))))
+
+(ert-deftest mailsync-module-upgrade-is-noticed ()
+  "A module that was replaced is said once, and the one that is loaded goes on."
+  (should (equal (module-test-upgrade
+                  '(princ (list (mailsync-module-outdated) (said)))
+                  '(progn (mailsync-restart) (mailsync-stop) (mailsync-start))
+                  '(princ (list (mailsync-module-outdated) (said))))
+                 "(nil nil)(nil nil)"))
+  (should (string-match-p
+           "\\`another module was put in the place of the loaded one t 1 1 2\\'"
+           (module-test-upgrade
+            '(replace)
+            '(mailsync-restart)
+            '(princ (format "%s %s %s" (mailsync-module-outdated)
+                            (and mailsync-mode (process-live-p mailsync--pipe) t)
+                            (length (said))))
+            '(progn (mailsync-stop) (mailsync-start)
+                    (princ (format " %s" (length (said)))))
+            '(replace)
+            '(progn (mailsync-restart)
+                    (princ (format " %s" (length (said)))))))))
+
+(ert-deftest mailsync-module-newer-lisp-is-noticed ()
+  "Lisp of another version than the loaded module's says so, and breaks nothing.
+That is what a package manager leaves that loads an upgrade at once."
+  (let ((said (module-test-upgrade
+               '(setq mailsync-module--version-wanted "99.0.0")
+               '(condition-case err (mailsync-restart)
+                  (error (princ (format "%s %s %s" mailsync-mode
+                                        (and (process-live-p mailsync--pipe) t)
+                                        (error-message-string err)))))
+               '(progn (mailsync--engine-ended "a test")
+                       (princ (format " | %S" mailsync--troubles))))))
+    (should (string-match-p "\\`t t .*want 99\\.0\\.0; restart Emacs" said))
+    (should (string-match-p "| .*the engine ended (a test): .*99\\.0\\.0; restart Emacs\"" said))))
 
 (provide 'mailsync-module-test)
 ;;; mailsync-module-test.el ends here

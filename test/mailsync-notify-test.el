@@ -11,7 +11,7 @@
 ;;; Code:
 
 (require 'mailsync-gnus-test-helper)
-(require 'mailsync-notify)
+(require 'mailsync-notify-desktop)
 (require 'nnvirtual)
 
 ;;;; What is news: a table of events
@@ -694,12 +694,16 @@ function that looks at it.")
 
 (ert-deftest mailsync-notify-test-echo ()
   "The echo area is used when nobody else uses it."
-  (let ((shown nil) (said nil) (mailsync-notify-delay 0))
+  (let ((shown nil) (said nil) (logged nil) (mailsync-notify-delay 0))
     (cl-letf (((symbol-function 'current-message) (lambda () shown))
               ((symbol-function 'message)
                (lambda (format &rest args)
-                 (setq shown (apply #'format-message format args))
-                 (push shown said)))
+                 (let ((text (apply #'format-message format args)))
+                   (when message-log-max
+                     (push text logged))
+                   (unless inhibit-message
+                     (setq shown text)
+                     (push text said)))))
               ((symbol-function 'mailsync-notify--put-off)
                (lambda (_ digest seconds &optional tries)
                  (setq mailsync-notify--waiting (list digest seconds tries)))))
@@ -721,6 +725,20 @@ function that looks at it.")
                 ;; Our own message is added to.
                 (echo (change "b" 2))
                 (should (equal (car said) "Mail: a: Jane, 100%s, b (2)"))
+                (should (equal logged '("Mail: b (2)" "Mail: a: Jane, 100%s")))
+                ;; What comes into an open Summary is seen there.
+                (let ((mailsync-gnus-update-summary 'insert)
+                      (buffer (get-buffer-create (gnus-summary-buffer-name "s"))))
+                  (save-window-excursion
+                    (pop-to-buffer buffer)
+                    (echo (change "s" 1))
+                    (should (= 2 (length said)))
+                    (let ((mailsync-gnus-update-summary nil))
+                      (echo (change "s" 1))
+                      (should (equal (car said)
+                                     "Mail: a: Jane, 100%s, b (2), s"))))
+                  (kill-buffer buffer)
+                  (pop said))
                 ;; Another one is left alone, for a moment.
                 (setq shown "Wrote file")
                 (echo (change "c" 1))
@@ -1093,7 +1111,7 @@ second one types a string."
          (library (file-name-directory (locate-library "mailsync-notify")))
          (process nil))
     (with-temp-file init
-      (dolist (form `((require 'mailsync-notify)
+      (dolist (form `((require 'mailsync-notify-desktop)
                       (defvar terminal-opened nil)
                       (defun terminal-poll ()
                         (when (file-exists-p ,command)

@@ -34,7 +34,7 @@
 
 (defconst pipe-test-stream
   (concat (pipe-test-frame 3 1 "state\0w\0watching\0\0log\0info\0hello\0")
-          (pipe-test-frame 3 2 "change\0w\0a\377\n b\0/m/\e[1m\r\0\0nf\0l\0007\0")
+          (pipe-test-frame 3 2 "change\0w\0a\377\n b\0/m/\e[1m\r\0\0nf\0l\0007\000250\0")
           (pipe-test-frame 3 3 "")
           (pipe-test-frame 3 4 "answer\0s\0007\0000\0001\0004\0/a\0/b\0/c\0/d\0bye\0x\0"))
   "Four frames with every kind of record.")
@@ -47,7 +47,7 @@
      (should-not broken)
      (should (equal (nreverse records)
                     '(("state" "w" "watching" "") ("log" "info" "hello")
-                      ("change" "w" "a\377\n b" "/m/\e[1m\r" "" "nf" "l" "7")
+                      ("change" "w" "a\377\n b" "/m/\e[1m\r" "" "nf" "l" "7" "250")
                       ("answer" "s" "7" "0" "1" "4" "/a" "/b" "/c" "/d")
                       ("bye" "x"))))
      ;; Each is acknowledged before its own records are handed over.

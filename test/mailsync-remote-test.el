@@ -58,6 +58,35 @@ ACCOUNT is \"w\", and NUMBER 0, if they are nil."
     (should (equal (mailsync-mode-line--summary) '("watching")))
     (should-not said)))
 
+(ert-deftest remote-test-starting ()
+  "The first connection may take a while, in which nothing is watched."
+  (remote-test-with
+    (remote-test-notice "starting" "")
+    (should (equal (mailsync-mode-line--summary) '("starting")))
+    (remote-test-notice "connected" "")
+    (should (equal (mailsync-mode-line--summary) '("watching")))
+    ;; As after a sleep, when it takes a moment.
+    (remote-test-notice "starting" "")
+    (should (equal (mailsync-mode-line--summary) '("watching")))))
+
+(ert-deftest remote-test-nothing-here ()
+  "An account without a maildir is what its stores are."
+  (let ((table '(("starting" . "starting") ("connected" . "watching")
+                 ("waiting" . "offline") ("paused" . "paused"))))
+    (pcase-dolist (`(,state . ,word) table)
+      (remote-test-with
+        (cl-letf (((symbol-function 'mailsync-module--status)
+                   (lambda () '(:accounts ((:name "w" :state watching :pending 0))))))
+          (remote-test-notice state "x")
+          (should (string-prefix-p (concat "w: " word)
+                                   (mailsync-mode-line--tooltip)))
+          (should (string-match-p (concat "^w: " word "$")
+                                  (mailsync-status--text)))
+          (let ((mailsync-accounts--valid
+                 '(("w" :maildir ("/x") :remote (watcher "x")))))
+            (should (string-prefix-p "w: watching"
+                                     (mailsync-mode-line--tooltip)))))))))
+
 (ert-deftest remote-test-paused ()
   "What waits for the user is said, once, with what to do."
   (remote-test-with
@@ -79,6 +108,13 @@ ACCOUNT is \"w\", and NUMBER 0, if they are nil."
         (should-error (mailsync-pause "w") :type 'user-error)
         (remote-test-notice "connected" "")
         (should-error (mailsync-resume "w") :type 'user-error)))))
+
+(ert-deftest remote-test-sentence ()
+  "What a server says may be a sentence, after which ours goes on."
+  (remote-test-with
+    (remote-test-notice "paused" "Authentication failed.")
+    (should (string-search "Authentication failed; then M-x mailsync-resume"
+                           (car said)))))
 
 (ert-deftest remote-test-gone ()
   "What is configured no longer is forgotten, and what comes late is nobody's."

@@ -8,7 +8,8 @@
 
 (defconst syncers-test--fields
   '(kind program all target config args search environment directory input
-         success naming separator prefix pulls-only per-run per-folder)
+         success naming separator prefix pulls-only per-run per-folder worker
+         idle quit)
   "What the elements of the module's vector are.")
 
 (defun syncers-test-describe (syncer &rest fields)
@@ -58,6 +59,31 @@
   (should (eql (cdr (mailsync-syncers-describe
                      "w" '(mailsync-command "p" :timeout 2.5)))
                2.5)))
+
+(ert-deftest syncers-test-workers ()
+  "A worker goes alone, or with what is run where it fails."
+  (pcase-dolist
+      (`(,syncer . ,expected)
+       `(((mailsync-worker "w" "Ü" :idle 5 :naming imap)
+          "worker" ("worker") ("w" "\303\234") 5.0 1800.0 "imap")
+         ((mailsync-worker "/opt/w" :quit 60 :command ("p" "%f"))
+          "command" ("p" "%f") ("/opt/w") 300.0 60.0 "utf-8")
+         ((mailsync-worker "w" :program mbsync :target "work")
+          "mbsync" ("mbsync") ("w") 300.0 1800.0 "utf-8")
+         ((mailsync-offlineimap "Home" :persistent t :config "/x/rc"
+                                :args ("-k" "a:b=c"))
+          "offlineimap" ("offlineimap")
+          ("python3" ,(expand-file-name "mailsync-offlineimap-worker.py"
+                                        mailsync-syncers--directory)
+           "Home" "-k" "a:b=c" "-c" "/x/rc")
+          300.0 1800.0 "imap")
+         ((mailsync-offlineimap "Home" :persistent nil)
+          "offlineimap" ("offlineimap") nil 300.0 1800.0 "utf-8")))
+    (should (equal (syncers-test-describe syncer 'kind 'program 'worker 'idle
+                                          'quit 'naming)
+                   expected)))
+  (should (file-exists-p (expand-file-name "mailsync-offlineimap-worker.py"
+                                           mailsync-syncers--directory))))
 
 (ert-deftest syncers-test-before-a-run ()
   "The function is told the folders; what it returns is for that run."
@@ -138,7 +164,11 @@
          ((mailsync-command "/ssh:host.invalid:~/p") ":command is")
          ((mailsync-mbsync "a" "b") "one channel or group")
          ((mailsync-offlineimap) "the name of one account")
-         ((mailsync-offlineimap "Home" :persistent t) ":persistent")))
+         ((mailsync-offlineimap "Home" :persistent 3) ":persistent is 3")
+         ((mailsync-worker) ":command is missing")
+         ((mailsync-worker "p" :idle 0) ":idle is 0")
+         ((mailsync-worker "/ssh:host.invalid:~/p") ":worker is")
+         ((mailsync-worker "p" :per-run t) ":worker and :per-run")))
     (let ((err (should-error (mailsync-syncers-describe "w" syncer)
                              :type 'mailsync-syncer-error)))
       (should (string-match-p (regexp-quote text) (cadr err)))
@@ -200,7 +230,7 @@
                    '((no-such-function "‘no-such-function’")
                      ((mailsync-mbsync "a" "b") "‘mailsync-mbsync’")
                      ((mailsync-offlineimap) "‘mailsync-offlineimap’")
-                     ((mailsync-offlineimap "a" :persistent t) ": :persistent is")
+                     ((mailsync-offlineimap "a" :persistent 3) ": :persistent is")
                      ((mailsync-command "p" :naming latin)
                       ":naming is latin, but has to be ‘utf-8’ or ‘imap’")))
       (let ((err (should-error (mailsync-syncers-describe "w" syncer)

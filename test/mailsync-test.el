@@ -108,12 +108,13 @@
                  ((folder-deleted) (folder-created new) (unknown folder-created new))))
     (let ((merged (mailsync-change-merge
                    (list :folder "a" :kinds (nth 0 row) :origins '(local)
-                         :serial 3)
+                         :serial 3 :seen 10.5)
                    (list :folder "a" :kinds (nth 1 row) :origins '(sync)
-                         :serial 4))))
+                         :serial 4 :seen 11.0))))
       (should (equal (plist-get merged :kinds) (nth 2 row)))
       (should (equal (plist-get merged :origins) '(local sync)))
-      (should (= (plist-get merged :serial) 4)))))
+      (should (= (plist-get merged :serial) 4))
+      (should (= (plist-get merged :seen) 10.5)))))
 
 ;;;; Accounts
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # `make test'.  Every part runs, whatever the others say; the last line counts what passed.
-# Give the names of parts to run only these: build lint cargo ert e2e
+# Give the names of parts to run only these: build lint cargo ert package e2e
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=test/lib.sh
@@ -45,16 +45,26 @@ if part cargo "$@"; then
     export -f cargo_tests
     export cargo
     check 'cargo test' timeout -k 10 900 bash -c cargo_tests
+    check 'cargo test, what other systems have' \
+        timeout -k 10 600 "$cargo" test --locked --lib --features portable
     check 'cargo test --doc' timeout -k 10 300 "$cargo" test --locked --doc
 fi
 # What mostly waits, several at once; not what measures how long the user would have to.
 BESIDE=4
+if part package "$@"; then
+    begin 'versions that do not agree are seen' timeout -k 10 60 test/versions.sh
+    begin 'what goes into a tarball' timeout -k 10 60 test/dist-check.sh
+    begin 'package-vc' timeout -k 10 300 test/package-vc.sh
+fi
 for program in "${emacsen[@]}"; do
     name=$(emacs_name "$program")
     if part ert "$@"; then
         for file in "${ert_files[@]}"; do
             begin "${file#test/}, $name" env EMACS="$program" test/ert.sh "$file"
         done
+    fi
+    if part package "$@"; then
+        begin "what a package archive makes of it, $name" env EMACS="$program" timeout -k 10 120 test/recipe.sh
     fi
     if part e2e "$@"; then
         for backend in nnmaildir nnimap nnml; do
@@ -67,8 +77,11 @@ for program in "${emacsen[@]}"; do
             begin "the Emacs on the server splits first, $backend, $name" \
                 env EMACS="$program" timeout -k 10 120 test/listen.sh "$backend"
         done
+        begin "the status on the screen, $name" env EMACS="$program" timeout -k 10 120 test/screens.sh
         begin "several frames, topics, a new folder, $name" \
             env EMACS="$program" timeout -k 10 120 test/e2e.sh nnmaildir frames
+        begin "the screen of the doctor, $name" \
+            env EMACS="$program" timeout -k 10 120 test/doctor.sh
     fi
 done
 settle
@@ -90,8 +103,14 @@ for program in "${emacsen[@]}"; do
         # What happens on the server, and in Gnus, does not depend on who syncs.
         runs+=('mbsync verbatim batch split-local' 'mbsync verbatim batch split-local-imap')
         runs+=('mbsync verbatim batch attach')
-        if [ "$program" = "$emacs" ]; then mode='batch'; else mode='tmux'; fi
-        runs+=("mbsync verbatim $mode imap")
+        if [ "$program" = "$emacs" ]; then
+            # That waits the longest, and for nothing but time.
+            runs=('mbsync verbatim tmux line' "${runs[@]}")
+            runs+=('mbsync verbatim batch imap' 'mbsync verbatim batch modes' 'offlineimap slash batch worker')
+        else
+            runs+=('mbsync verbatim tmux imap' 'mbsync verbatim tmux tunnel' 'mbsync verbatim batch logins')
+            runs+=('mbsync verbatim batch quickstart')
+        fi
         # They wait more than anything else here.
         BESIDE=8
         for run in "${runs[@]}"; do

@@ -10,7 +10,7 @@ mkdir -p test/.cache
 exec 9>"$stage.lock"
 ! command -v flock >/dev/null || flock 9
 shopt -s nullglob
-sources=(lisp/*.el lisp/mailsync-engine.*)
+sources=(lisp/*.el lisp/*.py lisp/mailsync-engine.*)
 wanted=$(cksum "${sources[@]}" | sort)
 if [ "$wanted" != "$(cat "$stage/sources" 2>/dev/null)" ]; then
     rm -rf "$stage"

@@ -113,8 +113,12 @@ What has PATTERN in its subject goes to the group TO."
 
 (defun sync-authinfo (port password)
   "Have auth-source know PASSWORD for the IMAP server at PORT, and that alone."
+  (sync-authinfo-of "127.0.0.1" port password))
+
+(defun sync-authinfo-of (host port password)
+  "Have auth-source know PASSWORD for the IMAP server of HOST at PORT, and that alone."
   (let ((file (concat e2e-work "authinfo")))
-    (write-region (format "machine 127.0.0.1 port %s login alice password \"%s\"\n" port password)
+    (write-region (format "machine %s port %s login alice password \"%s\"\n" host port password)
                   nil file nil 'silent)
     (setq auth-sources (list file))))
 

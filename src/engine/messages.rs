@@ -40,6 +40,18 @@ pub enum Input {
     Acknowledge(i64, u64),
     /// Lisp wants every folder of an account (all accounts), or of one root of it, checked.
     Check(Option<String>, Option<PathBuf>),
+    /// Lisp wants to know of the folders of an account (`None`: of all accounts): of all of them, or of
+    /// those with which something is the matter.
+    Folders {
+        /// Whose.
+        account: Option<String>,
+        /// All of them.
+        all: bool,
+        /// The answer carries this, and the number.
+        slot: String,
+        /// As in `Sync`.
+        request: i64,
+    },
     /// Gnus has checked folders of an account, by truename, as of these serial numbers.
     Checked(String, Vec<(PathBuf, u64)>),
     /// The user wants an account (`None`: all) synced now: these folders (`None`: everything); a
@@ -113,9 +125,11 @@ pub enum Action {
     Look(AccountId, Look, Box<Order>, Vec<Arc<Folder>>),
     /// End a run.
     EndSync(RunId, End),
+    /// End an account's worker, when its run is over.
+    EndWorker(AccountId),
     /// Seek the lock of an account, instead of one that it had, and say who has it.
     SeekLock(AccountId, Key),
-    /// Give it up.
+    /// Give it up, and the account's worker with it.
     DropLock(AccountId),
     /// Run a program that watches a remote store.
     Connect(RemoteId, Box<connection::Order>),

@@ -1,6 +1,7 @@
 //! The snapshot of the engine that Lisp reads: plain data, made when something changed.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::remote::attempts::Stand;
 use crate::schedule::SyncState;
@@ -55,6 +56,8 @@ pub struct RootStatus {
     pub directory: PathBuf,
     /// As in the account.
     pub state: &'static str,
+    /// Since when.
+    pub since: Option<Instant>,
     /// What a user should know.
     pub text: String,
     /// `kernel`: watched by it; `poll`: looked at from time to time; `mixed`: some of it; `both`:

@@ -5,70 +5,28 @@
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use crossbeam_channel::{bounded, unbounded};
 
+use super::patience::ask;
 use crate::engine::actor::MakeFs;
-use crate::threads;
-
-/// Threads for one request.
-const THREADS: usize = 4;
-
-/// Threads in all that may wait for file systems that do not answer.
-const STUCK: usize = 16;
-
-/// How long an answer waits for such a name.  Lisp waits a second longer.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-static AT_WORK: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts a thread while it lives.
-struct AtWork;
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        AT_WORK.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Names and their truenames, in turn, of those that exist and can be resolved in time.
 ///
 /// # Errors
 /// When the system gives no thread.
 pub fn resolve(names: Vec<PathBuf>, fs: &MakeFs) -> Result<Vec<Vec<u8>>> {
-    let count = names.len();
-    let (ask, asked) = bounded(count);
-    let (tell, told) = unbounded();
-    for name in names {
-        ask.send(name)?;
-    }
-    drop(ask);
-    for _ in 0..THREADS.min(count) {
-        if AT_WORK.fetch_add(1, Ordering::Relaxed) >= STUCK {
-            AT_WORK.fetch_sub(1, Ordering::Relaxed);
-            break;
+    let make = fs.clone();
+    let asked = ask(names, move |name: PathBuf, tell| {
+        if let Ok(real) = make().canonicalize(&name) {
+            tell([name, real]);
         }
-        let at_work = AtWork;
-        let (asked, tell, fs) = (asked.clone(), tell.clone(), fs());
-        let work = move || {
-            let _at_work = at_work;
-            for name in asked {
-                let real = fs.canonicalize(&name).ok();
-                if tell.send((name, real)).is_err() {
-                    // Nobody waits any more.
-                    return;
-                }
-            }
-        };
-        threads::spawn("mailsync-name", work, |_| {})?;
-    }
-    drop(tell);
-    let end = Instant::now() + PATIENCE;
-    let answers = std::iter::from_fn(|| told.recv_deadline(end).ok());
-    let real = answers.filter_map(|(name, real)| Some([name, real?]));
-    let real = real.flatten().map(|it| it.into_os_string().into_vec());
+    })?;
+    let real = asked
+        .answers()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|it| it.into_os_string().into_vec());
     Ok(real.collect())
 }

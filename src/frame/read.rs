@@ -110,7 +110,8 @@ fn records(payload: &[u8]) -> Result<Vec<Record>> {
         records.push(match name {
             b"change" => {
                 let [_account, name, directory] = [field()?, field()?, field()?];
-                let [_real, letters, _origins, _serial] = [field()?, field()?, field()?, field()?];
+                let [_real, letters, _origins] = [field()?, field()?, field()?];
+                let [_serial, _seen] = [field()?, field()?];
                 Record::Change {
                     name: name.to_vec(),
                     directory: path(directory),
@@ -145,6 +146,7 @@ mod tests {
     use crate::change::testing::change;
     use crate::frame::Payload;
     use std::path::Path;
+    use std::time::Instant;
 
     fn all(bytes: &[u8], piece: usize) -> Result<Vec<Frame>> {
         let mut frames = Frames::default();
@@ -164,7 +166,7 @@ mod tests {
         first.state("w", "waiting", "no\nsuch directory");
         first.ready("w", Path::new("/m/\u{e9}"));
         first.log("warning", "careful");
-        first.change("w", &change("a\nb", Kinds::all()));
+        first.change("w", &change("a\nb", Kinds::all()), Instant::now());
         let mut last = Payload::new();
         last.bye("stopped");
         let bytes = [first.frame(1, 7), last.frame(1, 0)].concat();

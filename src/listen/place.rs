@@ -312,7 +312,10 @@ fn connect(address: &Path) -> Result<UnixStream> {
 }
 
 /// A socket that does not wait, and that no child inherits.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(feature = "portable")
+))]
 fn socket() -> rustix::io::Result<OwnedFd> {
     use rustix::net::{SocketFlags, socket_with};
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -320,7 +323,10 @@ fn socket() -> rustix::io::Result<OwnedFd> {
 }
 
 /// A socket that does not wait, and that no child inherits, but for one that is forked just now.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(any(
+    not(any(target_os = "linux", target_os = "android")),
+    feature = "portable"
+))]
 fn socket() -> rustix::io::Result<OwnedFd> {
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
@@ -384,12 +390,18 @@ fn peer(stream: impl AsFd) -> Option<u32> {
 /// The number of the process at the other end, where the system says it.
 #[must_use]
 pub fn process(stream: impl AsFd) -> Option<u32> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(all(
+        any(target_os = "linux", target_os = "android"),
+        not(feature = "portable")
+    ))]
     {
         let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
         u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
     }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[cfg(any(
+        not(any(target_os = "linux", target_os = "android")),
+        feature = "portable"
+    ))]
     {
         let _ = stream;
         None
@@ -457,7 +469,11 @@ mod tests {
         assert!(home.has(&made));
         let stream = find(&bench.place("s")).unwrap();
         assert!(is_ours(&stream));
-        assert_eq!(process(&stream), Some(std::process::id()));
+        let told = cfg!(all(
+            any(target_os = "linux", target_os = "android"),
+            not(feature = "portable")
+        ));
+        assert_eq!(process(&stream), told.then(std::process::id));
         home.remove(&made, bench.stop.as_fd());
         drop(listener);
         assert_eq!(bench.names(), 0);

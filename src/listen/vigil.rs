@@ -18,10 +18,10 @@ pub fn pause(stop: BorrowedFd<'_>, most: Duration) {
     let _ = ready::wait([(Some(stop), PollFlags::IN)], Some(most));
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 pub use linux::Vigil;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod linux {
     use super::*;
     use std::mem::MaybeUninit;
@@ -139,10 +139,10 @@ mod linux {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 pub use portable::Vigil;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 mod portable {
     use super::*;
 

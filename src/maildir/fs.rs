@@ -169,14 +169,14 @@ impl Fs for DiskFs {
         std::fs::read_link(path)
     }
 
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     fn remote(&self, path: &Path) -> io::Result<bool> {
         let kind = rustix::fs::statfs(path)?.f_type;
         // A signed or an unsigned word, and a long one or not: the magic number is its last half.
         Ok(REMOTE.contains(&(kind as u32)))
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(any(not(target_os = "linux"), feature = "portable"))]
     fn remote(&self, _path: &Path) -> io::Result<bool> {
         // What does not tell its changes there can be given a `:poll`.
         Ok(false)
@@ -189,7 +189,7 @@ impl Fs for DiskFs {
 
 /// File systems on which others can write behind this kernel's back, by the magic numbers of
 /// statfs(2) and `linux/magic.h`.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 const REMOTE: [u32; 14] = [
     0x0000_6969, // NFS
     0x0000_517b, // SMB

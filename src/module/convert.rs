@@ -17,6 +17,7 @@ use crate::remote::attempts::Retry;
 use crate::remote::names::Naming;
 use crate::remote::watcher;
 use crate::schedule::{Glob, SyncState, Timing};
+use crate::syncer::worker::Worker;
 use crate::syncer::{self, Command, Program, Syncer};
 
 pub(super) fn accounts(accounts: Vector<'_>) -> Result<Vec<AccountConfig>> {
@@ -147,6 +148,11 @@ pub(super) fn syncer(syncer: Vector<'_>) -> Result<Syncer> {
         let words = bytes_of(syncer.get(at)?)?;
         Ok(words.into_iter().map(OsString::from_vec).collect())
     };
+    let naming = || match syncer.get::<String>(11)?.as_str() {
+        "utf-8" => Ok(syncer::Naming::Utf8),
+        "imap" => Ok(syncer::Naming::Imap),
+        other => bail!("unknown naming {other}"),
+    };
     let kind: String = syncer.get(0)?;
     let mut program = words(1)?;
     let only = program.first().cloned().context("no program")?;
@@ -157,11 +163,7 @@ pub(super) fn syncer(syncer: Vector<'_>) -> Result<Syncer> {
                 Some(_) => Some(words(2)?),
                 None => None,
             },
-            naming: match syncer.get::<String>(11)?.as_str() {
-                "utf-8" => syncer::Naming::Utf8,
-                "imap" => syncer::Naming::Imap,
-                other => bail!("unknown naming {other}"),
-            },
+            naming: naming()?,
             separator: text(12)?,
             prefix: text(13)?,
             per_folder: truth(syncer, 16)?,
@@ -178,12 +180,27 @@ pub(super) fn syncer(syncer: Vector<'_>) -> Result<Syncer> {
             config: path(4)?,
             args: words(5)?,
         },
+        "worker" => Program::OnlyWorker,
         other => bail!("unknown kind of syncer {other}"),
+    };
+    let offlineimap = matches!(program, Program::OfflineImap { .. });
+    let worker = match syncer.get::<Option<Vector<'_>>>(17)? {
+        Some(_) => Some(Worker {
+            words: words(17)?,
+            naming: naming()?,
+            // The worker for OfflineIMAP wants them as an IMAP server has them.
+            separator: text(12)?.filter(|_| !offlineimap),
+            prefix: text(13)?.filter(|_| !offlineimap),
+            idle: seconds(syncer.get(18)?).context(":idle")?,
+            quit: seconds(syncer.get(19)?).context(":quit")?,
+        }),
+        None => None,
     };
     let success: Vector<'_> = syncer.get(10)?;
     let success = (0..success.len()).map(|at| Ok(i32::try_from(success.get::<i64>(at)?)?));
     Ok(Syncer {
         program,
+        worker,
         search: words(6)?.into_iter().map(PathBuf::from).collect(),
         environment: words(7)?,
         directory: path(8)?,
@@ -234,6 +251,15 @@ pub(super) fn paths(names: Vector<'_>) -> Result<Vec<PathBuf>> {
     (0..names.len())
         .map(|number| Ok(super::path(names.get(number)?)))
         .collect()
+}
+
+/// A vector of [NAME DIRECTORY].
+pub(super) fn places(places: Vector<'_>) -> Result<Vec<(String, PathBuf)>> {
+    let place = |at| {
+        let pair: Vector<'_> = places.get(at)?;
+        Ok((super::text(pair.get(0)?), super::path(pair.get(1)?)))
+    };
+    (0..places.len()).map(place).collect()
 }
 
 pub(super) fn status<'e>(env: &'e Env, status: &Status) -> Result<Value<'e>> {
@@ -333,6 +359,10 @@ fn root_status<'e>(env: &'e Env, status: &RootStatus) -> Result<Value<'e>> {
         .problems
         .iter()
         .map(|text| bytes(env, text.as_bytes()));
+    let since = match status.since {
+        Some(at) => at.elapsed().as_secs_f64().into_lisp(env)?,
+        None => env.intern("nil")?,
+    };
     plist(
         env,
         [
@@ -341,6 +371,7 @@ fn root_status<'e>(env: &'e Env, status: &RootStatus) -> Result<Value<'e>> {
                 bytes(env, status.directory.as_os_str().as_bytes())?,
             ),
             (":state", env.intern(status.state)?),
+            (":since", since),
             (":text", bytes(env, status.text.as_bytes())?),
             (":how", env.intern(status.how)?),
             (":folders", i64::try_from(status.folders)?.into_lisp(env)?),

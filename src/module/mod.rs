@@ -5,6 +5,7 @@
 //! as unibyte strings: Lisp encodes and decodes them, in one place (`mailsync-pipe.el`).
 
 mod convert;
+mod examine;
 #[cfg(feature = "imap")]
 mod imap;
 mod listening;
@@ -22,6 +23,7 @@ use crate::engine::actor::Handle;
 use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
 use crate::errand::Errand;
+use crate::errand::discover::Question;
 use crate::listen::place::Place;
 use crate::threads;
 #[cfg(feature = "imap")]
@@ -169,10 +171,55 @@ fn resolve(slot: Vec<u8>, request: i64, names: Vector<'_>) -> Result<Option<bool
     engine(|handle| handle.errand(text(slot), request, Errand::Resolve(names)))
 }
 
+/// Find out what accounts there could be, in the configurations of syncers and on the disk.
+/// The answer comes through the pipe and carries SLOT, a string, and REQUEST, a number.  ENVIRONMENT
+/// is a vector of \"NAME=VALUE\", in which syncers would run; GNUS a vector of [SERVER DIRECTORY], what
+/// Gnus itself shows; UNTOLD non-nil looks at ~/Maildir, too, though nobody names that.  All are
+/// unibyte strings.  `src/errand/discover' says what the answer looks like.
+/// Return t, or nil if no engine runs.
+#[defun]
+fn discover(
+    slot: Vec<u8>,
+    request: i64,
+    environment: Vector<'_>,
+    gnus: Vector<'_>,
+    untold: Value<'_>,
+) -> Result<Option<bool>> {
+    let question = Question {
+        environment: whole(convert::words_of(environment))?,
+        gnus: whole(convert::places(gnus))?,
+        untold: untold.is_not_nil(),
+    };
+    engine(|handle| handle.errand(text(slot), request, Errand::Discover(question)))
+}
+
+/// Have the folders of ACCOUNT, or of all accounts if it is nil, told.
+/// Unless ALL is non-nil, those are left out with which all is well.
+/// The answer comes through the pipe, and carries SLOT, a string, and REQUEST, a number.  It has seven
+/// fields for each: account, canonical name, directory, truename (empty: as directory), letters, how
+/// many milliseconds ago it was synced last (or nothing), and why syncs leave it alone (or nothing).
+/// The letters are `w' (it waits to be synced), `r' (it is being synced) and `u' (it has something to
+/// push).  Return t, or nil if no engine runs.
+#[defun]
+fn folders(
+    slot: Vec<u8>,
+    request: i64,
+    account: Option<Vec<u8>>,
+    all: Value<'_>,
+) -> Result<Option<bool>> {
+    let input = Input::Folders {
+        account: account.map(text),
+        all: all.is_not_nil(),
+        slot: text(slot),
+        request,
+    };
+    engine(|handle| handle.input(input))
+}
+
 /// Return the engine's last snapshot as a plist, or nil if no engine runs.
 /// Its keys: `:accounts' `:in-flight' `:delivered' `:held' `:threads' `:dead'.  An account is a
 /// plist of `:name' `:state' `:text' `:pending' `:roots' `:sync' `:remotes', a root one of `:directory' `:state'
-/// `:text' `:how' `:folders' `:watches' `:unwatched' `:problems'.  An account that is synced has
+/// `:since' (for how many seconds, or nil) `:text' `:how' `:folders' `:watches' `:unwatched' `:problems'.  An account that is synced has
 /// `:sync', a plist of `:last-ok' and `:next': how many seconds ago its last success was, and in how
 /// many the next sync may start (nil: none).  A remote store is a plist of `:what' `:state' `:text'
 /// `:since' `:news' `:next': for how many seconds it has been so, how many ago something was heard of

@@ -9,6 +9,7 @@ mod notice;
 mod queue;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::change::{AccountId, Change, Folder};
 use crate::frame::Payload;
@@ -208,7 +209,7 @@ impl Notifier {
     }
 
     /// The next frame to write, if one may go now.
-    pub fn frame(&mut self) -> Option<Vec<u8>> {
+    pub fn frame(&mut self, now: Instant) -> Option<Vec<u8>> {
         if !self.attached || self.flight.is_some() {
             return None;
         }
@@ -227,7 +228,7 @@ impl Notifier {
         }
         while let Some(change) = self.changes.first() {
             let mut record = Payload::new();
-            record.change(self.name(change.folder.account), change);
+            record.change(self.name(change.folder.account), change, now);
             if !fill(&mut payload, self.limit, record) {
                 break;
             }

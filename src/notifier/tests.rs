@@ -41,7 +41,7 @@ fn short(frame: Option<Vec<u8>>) -> String {
     while let Some(record) = fields.next() {
         let mut take = |count| (0..count).map(|_| fields.next().unwrap()).collect();
         let fields: Vec<&str> = match record {
-            "change" => take(7),
+            "change" => take(8),
             "state" => take(3),
             "log" | "ready" => take(2),
             "answer" => take(5),
@@ -66,8 +66,8 @@ fn one_frame_is_in_flight_and_the_rest_is_merged() {
         state,
         text: String::new(),
     };
-    // "change\0" "work\0" "a\0" "a\0" "\0" "n\0" "l\0"
-    const ONE: usize = 23;
+    // "change\0" "work\0" "a\0" "a\0" "\0" "n\0" "l\0" "0\0" "\0"
+    const ONE: usize = 24;
     let table: Vec<(&str, Vec<Do>)> = vec![
         ("nothing to say", vec![Attach(1, MUCH), Frame("-")]),
         (
@@ -246,7 +246,7 @@ fn one_frame_is_in_flight_and_the_rest_is_merged() {
                     assert_eq!(was, ours, "{what}, step {number}");
                 }
                 Frame(expected) => {
-                    let frame = short(notifier.frame());
+                    let frame = short(notifier.frame(Instant::now()));
                     assert_eq!(frame, expected, "{what}, step {number}");
                 }
             }
@@ -262,7 +262,7 @@ fn memory_is_bounded_by_folders_and_by_some_lines() {
     for i in 0..10_000 {
         notifier.change(change(&format!("f{}", i % 10), Kinds::NEW));
         notifier.notice(log(&format!("line {i}")));
-        notifier.frame();
+        notifier.frame(Instant::now());
     }
     assert!(notifier.len() <= 2 * (10 + MOST_LOG_LINES));
     assert_eq!(notifier.pending(AccountId(1)), 0);
@@ -270,7 +270,7 @@ fn memory_is_bounded_by_folders_and_by_some_lines() {
     assert!((10..=20).contains(&notifier.pending(AccountId(0))));
     while let Some(flight) = notifier.flight.as_ref().map(|flight| flight.sequence) {
         assert!(notifier.acknowledge(1, flight));
-        notifier.frame();
+        notifier.frame(Instant::now());
     }
     assert!(notifier.is_empty());
 }

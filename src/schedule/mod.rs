@@ -47,7 +47,7 @@ use pending::{Pending, Queue};
 use record::Records;
 use review::Review;
 use run::{Run, Stage, Whole};
-pub use state::{Phase, SyncState};
+pub use state::{FolderState, Phase, SyncState};
 pub use timing::{Glob, Timing};
 
 /// Without any inter-delay, what another process holds is asked for this often.

@@ -178,6 +178,17 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Whether a folder waits.
+    pub(super) fn waits(&self, real: &Path) -> bool {
+        self.waiting.contains_key(real)
+    }
+
+    /// When a folder was synced last.
+    pub(super) fn synced_at(&self, real: &Path) -> Option<Instant> {
+        let own = self.synced.get(real).map(|(_, at)| *at);
+        own.max(self.all_synced)
+    }
+
     /// The last moment.
     pub(super) fn moment(&self) -> u64 {
         self.moments
@@ -197,8 +208,7 @@ impl Queue {
         if let Some((_, at)) = self.synced.remove(by_name(folder)) {
             (self.synced).insert(folder.real.clone(), (folder.clone(), at));
         }
-        let own = self.synced.get(&folder.real).map(|(_, at)| *at);
-        let synced = own.max(self.all_synced);
+        let synced = self.synced_at(&folder.real);
         let entry = self.waiting.entry(folder.real.clone());
         let pending = entry.or_insert_with(|| Pending::new(now, folder.clone(), timing));
         pending.folder = folder.clone();

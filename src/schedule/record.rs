@@ -151,6 +151,11 @@ impl Records {
         self.complete.then(|| open.count())
     }
 
+    /// Whether a folder has something to push, as of the last look.
+    pub(super) fn is_open(&self, real: &Path) -> bool {
+        self.folders.get(real).is_some_and(|it| !it.pushed)
+    }
+
     pub(super) fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
         self.folders.retain(|_, it| !these(&it.folder));
     }

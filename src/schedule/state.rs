@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::run::Stage;
 use super::{Lock, Pause, Scheduler};
+use crate::syncer::Scope;
 
 /// What syncing an account is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,46 @@ pub struct SyncState {
     pub unpushed: Option<usize>,
 }
 
+/// How a folder stands with syncs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FolderState<'a> {
+    /// It waits to be synced.
+    pub waits: bool,
+    /// It is being synced, and not only since everything is.
+    pub runs: bool,
+    /// It has something to push, as far as that was looked at.
+    pub open: bool,
+    /// When it was synced last.
+    pub synced: Option<Instant>,
+    /// Why it is left alone: it has failed while others did not.
+    pub aside: Option<&'a str>,
+}
+
+impl FolderState<'_> {
+    /// Whether it waits, or something is not well with it.
+    #[must_use]
+    pub fn matters(&self) -> bool {
+        self.waits || self.runs || self.open || self.aside.is_some()
+    }
+}
+
 impl Scheduler {
+    /// How a folder stands.
+    #[must_use]
+    pub fn folder(&self, real: &Path) -> FolderState<'_> {
+        let run = self.run.as_ref();
+        let taken = run.is_some_and(|run| run.folders.contains_key(real));
+        let everything = run.is_some_and(|run| matches!(run.scope, Scope::Everything));
+        let runs = self.is_at(real) && (taken || !everything);
+        FolderState {
+            waits: self.queue.waits(real) || taken && !runs,
+            runs,
+            open: self.timing.records && self.records.is_open(real),
+            synced: self.queue.synced_at(real),
+            aside: self.aside.get(real).map(|(_, why)| &**why),
+        }
+    }
+
     /// How it stands.
     #[must_use]
     pub fn state(&self) -> SyncState {

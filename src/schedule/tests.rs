@@ -126,6 +126,7 @@ impl Bench {
             origins,
             serial: self.serial,
             quiet: false,
+            seen: None,
         };
         self.scheduler.changed(now, &change);
     }
@@ -864,6 +865,7 @@ fn a_folder_that_is_asked_for_before_it_is_known() {
         origins: Origins::LOCAL,
         serial: 1,
         quiet: false,
+        seen: None,
     };
     let mut bench = Bench::new(timing());
     let epoch = bench.epoch;

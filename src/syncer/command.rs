@@ -141,18 +141,29 @@ fn for_folders<'a>(
 
 /// What the command calls a folder.
 fn called(command: &Command, folder: &Folder) -> Vec<u8> {
+    spelled(
+        (command.naming, &command.separator, &command.prefix),
+        folder,
+    )
+}
+
+/// A folder's name as these say: how letters are written, what stands between levels, what before.
+pub(super) fn spelled(
+    (naming, separator, prefix): (Naming, &Option<String>, &Option<String>),
+    folder: &Folder,
+) -> Vec<u8> {
     // It is the same everywhere, outside any prefix.
     if &*folder.name == INBOX {
         return folder.name.to_vec();
     }
-    let separator = command.separator.as_deref().unwrap_or("/");
+    let separator = separator.as_deref().unwrap_or("/");
     let levels = folder.name.split(|byte| *byte == b'/');
-    let levels = levels.map(|level| match command.naming {
+    let levels = levels.map(|level| match naming {
         Naming::Imap => utf7::spell(level),
         Naming::Utf8 => level.to_vec(),
     });
     let levels: Vec<Vec<u8>> = levels.collect();
-    let prefix = command.prefix.as_deref().unwrap_or_default();
+    let prefix = prefix.as_deref().unwrap_or_default();
     [prefix.as_bytes(), &levels.join(separator.as_bytes())].concat()
 }
 
@@ -204,6 +215,17 @@ fn fill(word: &[u8], fillings: &[(u8, &[u8])]) -> OsString {
 pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict {
     let program =
         words(order).map_or_else(String::new, |(program, _)| program.display().to_string());
+    by_code(order, plan, (&program, "exited with"), exit, output)
+}
+
+/// What the code means that a command exits with, and a worker says.
+pub(super) fn by_code(
+    order: &Order,
+    plan: &Plan,
+    (program, says): (&str, &str),
+    exit: Exit,
+    output: &Output,
+) -> Verdict {
     let (outcome, advice) = match exit {
         Exit::Signal(_) => (Outcome::Interrupted, "it is run again"),
         Exit::Code(code) if code == 0 || order.syncer.success.contains(&code) => (Outcome::Ok, ""),
@@ -223,7 +245,7 @@ pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict
         Exit::Code(_) => (Outcome::Transient, ""),
     };
     let what = match exit {
-        Exit::Code(code) => format!("{program} exited with {code}"),
+        Exit::Code(code) => format!("{program} {says} {code}"),
         Exit::Signal(signal) => format!("{program} was ended by signal {signal}"),
     };
     let line = match exit {

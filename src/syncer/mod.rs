@@ -2,11 +2,12 @@
 //!
 //! [`plan`] makes a command line of an [`Order`], with the readers of the syncers' own
 //! configuration ([`mbsync`], [`offlineimap`]) and of placeholders ([`command`]); [`run`] starts
-//! the process, watches over it and ends it; [`outcome`] reads from exit code and output how it
-//! went; [`lock`] keeps two instances of Emacs from syncing the same maildirs.  All of it runs on
+//! the process, watches over it and ends it; [`worker`] is one that lasts for many runs; [`outcome`]
+//! reads from exit code and output how it went; [`lock`] keeps two instances of Emacs from syncing the same maildirs.  All of it runs on
 //! threads of its own and may wait for disks; when to sync is `schedule`'s business.
 
 pub mod command;
+pub mod inspect;
 pub mod lock;
 pub mod mbsync;
 pub mod offlineimap;
@@ -14,10 +15,12 @@ pub mod outcome;
 mod paths;
 pub mod plan;
 pub mod run;
-mod surroundings;
+pub(crate) mod surroundings;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 pub mod unpushed;
+pub mod worker;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -26,12 +29,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::change::Folder;
+use worker::Worker;
 
 /// A syncer, as a function in Lisp describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Syncer {
     /// What is run.
     pub program: Program,
+    /// What does the same without being started each time; `program` is for when it cannot.
+    pub worker: Option<Worker>,
     /// Where programs are looked for (Lisp's exec-path).
     pub search: Vec<PathBuf>,
     /// The whole environment, as `NAME=VALUE`.
@@ -50,6 +56,7 @@ impl Syncer {
     pub fn new(program: Program) -> Self {
         Syncer {
             program,
+            worker: None,
             search: Vec::new(),
             environment: Vec::new(),
             directory: None,
@@ -70,7 +77,7 @@ impl Program {
     #[must_use]
     pub fn keeps_record(&self) -> bool {
         match self {
-            Program::Command(_) => false,
+            Program::Command(_) | Program::OnlyWorker => false,
             Program::Mbsync { .. } => true,
             Program::OfflineImap { .. } => cfg!(feature = "offlineimap-state"),
         }
@@ -104,6 +111,8 @@ pub enum Program {
         /// Further options.
         args: Vec<OsString>,
     },
+    /// Nothing besides its worker.
+    OnlyWorker,
 }
 
 /// A command with placeholders.  Elements with `%f` become one argument a folder, those with `%d`
@@ -298,7 +307,8 @@ pub struct Output {
     pub last: Vec<u8>,
 }
 
-/// What a runner tells, in this order: `Began` (unless it never came to that), signs, `Ended`.
+/// What a runner tells, in this order: `Began` (unless it never came to that; once more where a
+/// command has to do what a worker began), signs, `Ended`.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The process runs.
@@ -312,6 +322,13 @@ pub enum Event {
     Sign {
         /// Which.
         run: RunId,
+    },
+    /// Something about how it is run that the user should know once.
+    Said {
+        /// Which.
+        run: RunId,
+        /// That, in one line.
+        text: String,
     },
     /// It never began, since another Emacs has got the account's lock; `Ended` follows at once.
     Robbed {

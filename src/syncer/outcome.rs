@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::plan::Plan;
-use super::{Memory, Order, Outcome, Output, Program, command, mbsync, offlineimap};
+use super::{Memory, Order, Outcome, Output, Program, command, mbsync, offlineimap, worker};
 
 /// The most letters of a program's line that are shown.
 const SHOWN: usize = 240;
@@ -41,6 +41,7 @@ pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict
         Program::Command(_) => command::judge(order, plan, exit, output),
         Program::Mbsync { .. } => mbsync::judge(order, plan, exit, output),
         Program::OfflineImap { .. } => offlineimap::judge(order, plan, exit, output),
+        Program::OnlyWorker => worker::judge(order, plan, exit, output),
     }
 }
 

@@ -59,7 +59,6 @@ pub(super) fn expand(path: &[u8], home: Option<&OsStr>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::FileType;
 
     #[test]
     fn what_has_no_end_is_no_configuration() {
@@ -71,8 +70,7 @@ mod tests {
         assert_eq!(read(&path("empty")).unwrap(), b"");
         let long = File::create(path("long")).unwrap();
         long.set_len(LONGEST + 1).unwrap();
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), FileType::Fifo, mode, 0).unwrap();
+        super::super::testing::pipe(&path("pipe")).unwrap();
         let table = [
             (path("none"), "No such file"),
             (top.path().to_owned(), "Is a directory"),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Access, access};
 
-use super::{Memory, Order, Outcome, Program, Scope, command, mbsync, offlineimap};
+use super::{Memory, Order, Outcome, Program, Scope, command, mbsync, offlineimap, worker};
 use crate::change::{AccountId, Folder};
 use crate::maildir::{DiskFs, FoundFolder, Layout, discover};
 
@@ -58,6 +58,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         Program::Command(_) => command::plan(order),
         Program::Mbsync { .. } => mbsync::plan(order),
         Program::OfflineImap { .. } => offlineimap::plan(order),
+        Program::OnlyWorker => Ok(worker::plan(order)),
     }
 }
 

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use super::{Order, plan};
 
 /// The surroundings of a run.
-pub(super) struct Surroundings {
+pub(crate) struct Surroundings {
     /// As `NAME=VALUE`.
-    pub(super) environment: Vec<OsString>,
+    pub(crate) environment: Vec<OsString>,
     /// For paths that are relative.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 impl Surroundings {
@@ -35,12 +35,12 @@ impl Surroundings {
     }
 
     /// The value of a variable that says something.
-    pub(super) fn set(&self, name: &[u8]) -> Option<&OsStr> {
+    pub(crate) fn set(&self, name: &[u8]) -> Option<&OsStr> {
         self.variable(name).filter(|value| !value.is_empty())
     }
 
     /// An absolute path; a slash at its end is kept.
-    pub(super) fn absolute(&self, path: Vec<u8>) -> PathBuf {
+    pub(crate) fn absolute(&self, path: Vec<u8>) -> PathBuf {
         self.directory.join(OsString::from_vec(path))
     }
 }

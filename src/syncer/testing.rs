@@ -4,11 +4,21 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use super::plan::Plan;
 use super::{Program, Syncer};
 use crate::change::{AccountId, Folder};
+
+/// Make a named pipe, by the program: mknod(2) is not everywhere.
+pub(super) fn pipe(path: &Path) -> std::io::Result<()> {
+    let status = Command::new("mkfifo").arg(path).status()?;
+    status
+        .success()
+        .then_some(())
+        .ok_or_else(|| std::io::Error::other(status.to_string()))
+}
 
 /// A home directory, which is where programs are looked for, too.
 pub(super) struct Home {

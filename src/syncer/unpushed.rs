@@ -90,7 +90,9 @@ pub fn look(order: &Order, folders: &[Arc<Folder>]) -> Vec<Unpushed> {
         Program::OfflineImap { .. } => {
             offlineimap::unpushed(order, folders).map_err(|refused| refused.text)
         }
-        Program::Command(_) => Err("a command keeps no record that is known".to_owned()),
+        Program::Command(_) | Program::OnlyWorker => {
+            Err("a command keeps no record that is known".to_owned())
+        }
     };
     looked.unwrap_or_else(|text| vec![Unpushed::Unknown(text); folders.len()])
 }

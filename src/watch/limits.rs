@@ -16,6 +16,15 @@ const SYSTEM_FILES: u64 = 1_048_576;
 /// Open files of a process.
 const FILES: u64 = 4096;
 
+/// What inotify limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inotify {
+    /// Watched directories of a user.
+    Watches,
+    /// Those who watch.
+    Instances,
+}
+
 /// The kernel refused a watch (inotify_add_watch(2), ENOSPC).
 pub fn no_watch() -> String {
     let limit = "the kernel's limit of watched directories is reached, the rest is looked at \
@@ -68,6 +77,24 @@ pub fn no_descriptor() -> String {
     )
 }
 
+/// How to raise a limit of inotify's.
+#[must_use]
+pub fn raise_inotify(which: Inotify) -> String {
+    match which {
+        Inotify::Watches => raise("fs.inotify.max_user_watches", WATCHES),
+        Inotify::Instances => raise("fs.inotify.max_user_instances", INSTANCES),
+    }
+}
+
+/// How to raise the limit of open files, which is so now.
+#[must_use]
+pub fn raise_files(now: u64) -> String {
+    format!(
+        "ulimit -n {} in the shell that starts Emacs raises it",
+        more(now, FILES)
+    )
+}
+
 /// How to raise a limit.
 fn raise(sysctl: &str, enough: u64) -> String {
     let file = format!("/proc/sys/{}", sysctl.replace('.', "/"));
@@ -83,7 +110,9 @@ fn more(now: u64, enough: u64) -> u64 {
     twice.unwrap_or(now).max(enough)
 }
 
-fn limit_of_files() -> Option<u64> {
+/// How many files the process may have open, if that has an end.
+#[must_use]
+pub fn limit_of_files() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 

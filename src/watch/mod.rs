@@ -10,7 +10,7 @@ pub mod inbox;
 #[cfg(target_os = "linux")]
 pub mod inotify;
 pub mod job;
-mod limits;
+pub mod limits;
 pub mod portable;
 pub mod spot;
 pub mod trail;
@@ -58,8 +58,8 @@ pub type MakeBackend = Arc<dyn Fn(Arc<Inbox>) -> anyhow::Result<Box<dyn Backend>
 
 /// The kernel's notification, by the best means there are.
 pub fn kernel() -> MakeBackend {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     return Arc::new(inotify::Inotify::start);
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(any(not(target_os = "linux"), feature = "portable"))]
     return Arc::new(portable::Portable::start);
 }

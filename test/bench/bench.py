@@ -17,15 +17,19 @@ import traceback
 import harness
 
 PARTS = {
+    "load": "Loading mailsync",
     "arrival": "A message arrives",
     "watching": "Watching many folders",
+    "discovery": "Finding out what accounts there are",
     "gnus": "Checking groups of Gnus",
     "keys": "Typing while mail arrives",
     "sync": "Syncing",
+    "worker": "A syncer that goes on running",
     "changes": "How many syncs a change takes",
     "program": "The program for servers",
     "far": "From a server to the screen",
     "imap": "A message on an IMAP server",
+    "status": "The status of many folders",
 }
 
 

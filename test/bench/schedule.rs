@@ -20,6 +20,7 @@ fn change(name: &str, serial: u64) -> Change {
         origins: Origins::LOCAL,
         serial,
         quiet: false,
+        seen: None,
     }
 }
 

@@ -17,5 +17,14 @@ for page; do
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
     grep -q "^\.TH .*\"mailsync $version\"" "$page" || { echo "$page is not of version $version"; status=1; }
 done
+# The options of mailsync-watch are those of its help, in the manual page and in README.org.
+names() { grep -oE -- '--[a-z]+' | grep -vxE -- '--(version|help)' | sort -u; }
+help=$(sed -n '/const HELP:/,/";/s/^ .*\(--[a-z]*\).*/\1/p' src/far/options.rs | names)
+page=$(sed -n 's/\\-/-/g; /^\.BR\{0,1\} .*--/p' doc/mailsync-watch.1 | names)
+readme=$(sed -n '/^| =-.*=--\|^| =--/p' README.org | names)
+if [ -z "$help" ] || [ "$help" != "$page" ] || [ "$help" != "$readme" ]; then
+    printf 'options of mailsync-watch: its help has\n%s\nthe page\n%s\nREADME.org\n%s\n' "$help" "$page" "$readme"
+    status=1
+fi
 [ -n "$seen" ] || echo 'skip  neither mandoc nor groff'
 exit $status

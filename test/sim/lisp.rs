@@ -125,6 +125,10 @@ fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
                 let (directory, real) = (field()?, field()?);
                 let (kinds, origins) = (text(field()?)?, text(field()?)?);
                 let serial = number(text(field()?)?)?;
+                let seen = text(field()?)?;
+                if !seen.is_empty() {
+                    number(seen)?;
+                }
                 let real = if real.is_empty() {
                     directory.clone()
                 } else {

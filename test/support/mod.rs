@@ -178,7 +178,8 @@ impl Told {
                 b"" => break,
                 b"change" => {
                     let (_account, _name, directory, real) = (next(), next(), next(), next());
-                    let (kinds, _origins, _serial) = (text(next()), next(), next());
+                    let (kinds, _origins) = (text(next()), next());
+                    let (_serial, _seen) = (next(), next());
                     let real = path(if real.is_empty() { directory } else { real });
                     if kinds.contains('c') {
                         self.alive.insert(real.clone());

@@ -11,6 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use std::{env, fs, io};
 
 use mailsync_module::change::{AccountId, Folder};
@@ -18,7 +19,8 @@ use mailsync_module::maildir::{DiskFs, Layout, directory, discover};
 use mailsync_module::syncer::outcome::{Exit, Verdict, judge};
 use mailsync_module::syncer::plan::{Plan, plan};
 use mailsync_module::syncer::unpushed::{self, Unpushed};
-use mailsync_module::syncer::{Order, Output, Program, Scope, Syncer};
+use mailsync_module::syncer::worker::Worker;
+use mailsync_module::syncer::{Naming, Order, Output, Program, Scope, Syncer};
 use tempfile::TempDir;
 
 pub type Tested = Result<(), Box<dyn Error>>;
@@ -237,6 +239,26 @@ impl Home {
         }
         Ok(flagged)
     }
+}
+
+/// Have OfflineIMAP's worker do what an order says.
+pub fn by_worker(order: &mut Order, config: &Path) {
+    let mut syncer = Syncer::clone(&order.syncer);
+    let Program::OfflineImap { account, .. } = &syncer.program else {
+        panic!("not OfflineIMAP");
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lisp/mailsync-offlineimap-worker.py");
+    let words = ["python3".into(), script.into_os_string(), account.into()];
+    let options = ["-c".into(), config.as_os_str().to_owned()];
+    syncer.worker = Some(Worker {
+        words: [&words[..], &options].concat(),
+        naming: Naming::Imap,
+        separator: None,
+        prefix: None,
+        idle: Duration::from_secs(300),
+        quit: Duration::from_secs(1800),
+    });
+    order.syncer = Arc::new(syncer);
 }
 
 /// Flag a message of a local folder.

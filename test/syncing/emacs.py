@@ -32,10 +32,13 @@ class Emacs:
         self.work, self.mode = work, mode
         self.facts_file = os.path.join(work, "facts")
         self.mark, self.process, self.pid = 0, None, None
+        # Columns and lines of the terminal.
+        self.size = (120, 40)
         os.makedirs(os.path.join(work, "home"))
 
-    def start(self, init, runtime):
-        """Start it, with the Lisp `init`; `runtime` is where the locks are."""
+    def start(self, init, runtime, driver="sync.el", within=(), **more):
+        """Start it, with the Lisp `init`; `runtime` is where the locks are, `driver` what it loads, `within` words
+        before its own, `more` of its environment."""
         name = self.work + "/init.el"
         with open(name, "w", encoding="utf-8") as file:
             file.write(init + "\n")
@@ -46,18 +49,19 @@ class Emacs:
                        "SYNC_INIT": name, "LC_ALL": "C.UTF-8", "XDG_RUNTIME_DIR": runtime}
         for name in ("MAILDIR", "MAIL", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
             environment.pop(name, None)
+        environment.update(more)
         quiet = "(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)"
-        args = [emacs, "-Q", "--eval", quiet, "-L", staged, "-l", os.path.join(HERE, "sync.el")]
+        args = [emacs, "-Q", "--eval", quiet, "-L", staged, "-l", os.path.join(HERE, driver)]
         if self.mode == "batch":
             args[2:2] = ["--batch", "--module-assertions"]
             out = open(self.work + "/said", "w", encoding="utf-8")
-            self.process = subprocess.Popen(args, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen([*within, *args], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         else:
             args.insert(1, "-nw")
-            command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in args)
-            subprocess.run(["tmux", "-S", self.work + "/tmux", "-f", "/dev/null", "new-session", "-d", "-x", "120",
-                            "-y", "40", command], check=True, env=environment)
-        self.pid = int(self.wait_fact("started")[0].split("\t")[1])
+            command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in [*within, *args])
+            subprocess.run(["tmux", "-S", self.work + "/tmux", "-f", "/dev/null", "new-session", "-d", "-x", str(self.size[0]),
+                            "-y", str(self.size[1]), command], check=True, env=environment)
+        self.pid = int(self.wait_fact("started", 90)[0].split("\t")[1])
 
     def stop(self):
         open(self.work + "/stop", "w").close()

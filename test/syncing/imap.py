@@ -22,10 +22,13 @@ REST = 1.7
 
 
 class Imap(World):
+    # More of Dovecot's configuration, and what Emacs is told first.
+    extra, delays = DOVECOT, DELAYS
+
     # The server
 
     def dovecot(self, command):
-        extra = {"DOVECOT_EXTRA": DOVECOT, "DOVECOT_PASSWORD": self.password}
+        extra = {"DOVECOT_EXTRA": self.extra, "DOVECOT_PASSWORD": self.password}
         if command == "stop":
             # The sessions take their time, otherwise.
             with open(self.dir + "/dovecot/run/master.pid", encoding="utf-8") as file:
@@ -34,7 +37,7 @@ class Imap(World):
                        check=True, env={**os.environ, **extra})
 
     def start_server(self):
-        os.environ["DOVECOT_EXTRA"] = DOVECOT
+        os.environ["DOVECOT_EXTRA"] = self.extra
         super().start_server()
         self.remote_store = '(imap :host "127.0.0.1" :port %d :user "alice" :tls none)' % self.port
         self.authinfo = "(sync-authinfo %d %s)" % (self.port, lisp(self.password))
@@ -98,7 +101,7 @@ class Imap(World):
 
     def first_sync(self):
         self.account = ":remote " + self.remote_store
-        self.emacs = self.launch(more=DELAYS + self.authinfo)
+        self.emacs = self.launch(more=self.delays + self.authinfo)
         self.wait_far_end("connected")
         self.emacs.wait_fact("ends\tok", 60)
         self.gnus(REST)
@@ -144,7 +147,7 @@ class Imap(World):
     def account_alone(self):
         self.emacs.stop()
         self.emacs = self.launch_with("%s %s (setq mailsync-accounts '((\"w\" :remote %s)))"
-                                      % (DELAYS, self.authinfo, self.remote_store))
+                                      % (self.delays, self.authinfo, self.remote_store))
         self.wait_far_end("connected")
         self.read_nnimap()
         self.arrives("alone", "INBOX", "Entwürfe", "a/b")
@@ -188,7 +191,7 @@ class Imap(World):
 
     def option_alone(self):
         self.emacs.stop()
-        self.emacs = self.launch_with(DELAYS + "(setq mailsync-gnus-watch-nnimap t)")
+        self.emacs = self.launch_with(self.delays + "(setq mailsync-gnus-watch-nnimap t)")
         self.wait_mode_line("no server")
         self.read_nnimap()
         self.wait_far_end("connected")

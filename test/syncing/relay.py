@@ -16,7 +16,8 @@ class Relay:
     says after so many bytes waits for another mode; `held` tells that it does).
     """
 
-    def __init__(self, real):
+    def __init__(self, real, host="127.0.0.1"):
+        self.host = host
         self.real, self.mode, self.budget = real, "pass", 0
         self.held, self.go_on = threading.Event(), threading.Event()
         self.port, self.listener, self.open = free_port(), None, []
@@ -34,7 +35,7 @@ class Relay:
                 self.listener.close()
                 self.listener = None
         elif self.listener is None:
-            self.listener = socket.create_server(("127.0.0.1", self.port), backlog=50)
+            self.listener = socket.create_server((self.host, self.port), backlog=50)
             threading.Thread(target=self.serve, args=(self.listener,), daemon=True).start()
         if mode not in ("pass", "hold"):
             for end in self.open:
@@ -53,7 +54,7 @@ class Relay:
             self.open.append(near)
             if self.mode == "silent":
                 continue
-            far = socket.create_connection(("127.0.0.1", self.real))
+            far = socket.create_connection((self.host, self.real))
             self.open.append(far)
             for source, sink, counts in ((near, far, False), (far, near, self.mode == "cut")):
                 threading.Thread(target=self.pump, args=(source, sink, counts), daemon=True).start()

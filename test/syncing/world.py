@@ -31,6 +31,9 @@ def subject(text):
 class World:
     """The base of the tests.  Everything lies below a temporary directory."""
 
+    # More keys of the syncer.
+    keys = ""
+
     def __init__(self, syncer, layout, mode):
         self.syncer, self.layout, self.mode = syncer, layout, mode
         self.dir = tempfile.mkdtemp(prefix="mailsync sync.")
@@ -42,8 +45,12 @@ class World:
         self.emacs, self.emacsen, self.count = None, [], 0
         self.boxes = dict(FOLDERS)
         self.password = "secret"
+        # The server's port for TLS, if it is to have one.
+        self.tls = 0
         # More keys of the account.
         self.account = ""
+        # The words of a program that runs each Emacs somewhere else.
+        self.within = []
         self.local = os.path.join(self.config, "local", layout if syncer == "mbsync" else "o-" + layout)
 
     # The server
@@ -194,8 +201,8 @@ class World:
 
     def start_server(self):
         self.port = free_port()
-        subprocess.run([os.path.join(FIXTURES, "sync-dovecot.sh"), "start", self.dir + "/dovecot", str(self.port)],
-                       check=True)
+        subprocess.run([os.path.join(FIXTURES, "sync-dovecot.sh"), "start", self.dir + "/dovecot", str(self.port),
+                        str(self.tls)], check=True)
         self.relay = Relay(self.port)
         extra = {"MBSYNC_ACCOUNT": "Timeout 20"}
         subprocess.run([os.path.join(FIXTURES, "sync-config.sh"), self.config, str(self.relay.port), "alice"],
@@ -210,17 +217,17 @@ class World:
 
     def launch(self, mode=None, more=""):
         """Another Emacs that syncs the account."""
-        syncer = {"mbsync": '(mailsync-mbsync "%s" :config "%s/mbsyncrc")',
-                  "offlineimap": '(mailsync-offlineimap "%s" :config "%s/offlineimaprc")'}[self.syncer]
+        syncer = {"mbsync": '(mailsync-mbsync "%s" :config "%s/mbsyncrc" %s)',
+                  "offlineimap": '(mailsync-offlineimap "%s" :config "%s/offlineimaprc" %s)'}[self.syncer]
         return self.launch_with("(setq mailsync-accounts '((\"w\" :maildir %s :syncer %s %s)) mailsync-inter-delay 1 "
                                 "mailsync-base-delay 1 mailsync-gnus-max-wait 2)\n%s"
-                                % (lisp(self.local), syncer % (self.layout, self.config), self.account, more), mode)
+                                % (lisp(self.local), syncer % (self.layout, self.config, self.keys), self.account, more), mode)
 
     def launch_with(self, init, mode=None):
         """Another Emacs, which is told so much."""
         emacs = Emacs(os.path.join(self.dir, "emacs-%d" % len(self.emacsen)), mode or self.mode)
         self.emacsen.append(emacs)
-        emacs.start(init, self.runtime)
+        emacs.start(init, self.runtime, self.within)
         return emacs
 
     def gnus(self, rest=3.0):

@@ -40,6 +40,7 @@ use crate::remote::watcher::Over;
 use crate::schedule::Look;
 use crate::syncer::lock::Holder;
 use crate::syncer::run::Running;
+use crate::syncer::run::keeper::Keeper;
 use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Event, RunId};
 use crate::threads;
@@ -173,6 +174,8 @@ struct Actor {
     locks: HashMap<AccountId, LockEnd>,
     locks_sought: u64,
     runs: HashMap<RunId, Running>,
+    /// The workers of accounts.
+    keepers: HashMap<AccountId, Keeper>,
     /// The programs that watch remote stores, until they are over.
     remotes: HashMap<RemoteId, Connection>,
     /// The connections to IMAP servers, until they are over.
@@ -209,6 +212,7 @@ impl Actor {
             locks: HashMap::new(),
             locks_sought: 0,
             runs: HashMap::new(),
+            keepers: HashMap::new(),
             remotes: HashMap::new(),
             #[cfg(feature = "imap")]
             lines: HashMap::new(),
@@ -374,8 +378,12 @@ impl Actor {
                     }
                 }
                 Action::SeekLock(id, key) => self.seek_lock(id, key),
-                // A run that lasts keeps it for so long.
-                Action::DropLock(id) => drop(self.locks.remove(&id)),
+                // A run that lasts keeps both for so long.
+                Action::EndWorker(id) => drop(self.keepers.remove(&id)),
+                Action::DropLock(id) => {
+                    self.keepers.remove(&id);
+                    self.locks.remove(&id);
+                }
                 Action::Connect(id, order) => self.connect(id, *order),
                 Action::Disconnect(id) => self.disconnect(id),
                 #[cfg(feature = "imap")]

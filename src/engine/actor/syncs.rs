@@ -1,7 +1,9 @@
 //! Runs of syncers, their locks, and looks at what is to be pushed: a thread each.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use anyhow::Result;
 use crossbeam_channel::Receiver;
 
 use super::{Actor, Message};
@@ -9,7 +11,8 @@ use crate::change::{AccountId, Folder};
 use crate::engine::core::Input;
 use crate::schedule::{Lock, Look};
 use crate::syncer::lock::{Held, Holder, Key, Seeker};
-use crate::syncer::run;
+use crate::syncer::run::keeper::{Keeper, Patience};
+use crate::syncer::run::{self, Running};
 use crate::syncer::unpushed::{self, Unpushed};
 use crate::syncer::{End, Ended, Event, Order, Outcome};
 use crate::threads;
@@ -71,7 +74,12 @@ impl Actor {
             // Nobody may be left to hear it.
             let _ = messages.send(Message::Input(Input::Ran(id, event)));
         };
-        match run::start(order, held, tell) {
+        let started = if order.syncer.worker.is_some() {
+            self.by_worker(id, order, held, tell)
+        } else {
+            run::start(order, held, tell)
+        };
+        match started {
             Ok(running) => drop(self.runs.insert(run, running)),
             Err(error) => {
                 let ended = Box::new(Ended::never_began(
@@ -85,8 +93,29 @@ impl Actor {
         }
     }
 
+    /// Start a run by the account's worker.
+    fn by_worker(
+        &mut self,
+        id: AccountId,
+        order: Order,
+        held: Option<Arc<Held>>,
+        tell: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Running> {
+        let keeper = match self.keepers.entry(id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Keeper::start(Patience::default())?),
+        };
+        let started = keeper.run(order, held, tell);
+        if started.is_err() {
+            // Another thread may do better.
+            self.keepers.remove(&id);
+        }
+        started
+    }
+
     /// Have all runs end; each of what is returned ends when one was told.
     pub(super) fn end_all(&mut self, why: End) -> Vec<Receiver<()>> {
+        self.keepers.values().for_each(Keeper::farewell);
         let runs = self.runs.values();
         let told = runs.map(|running| {
             running.end(why);

@@ -158,12 +158,23 @@ impl Syncs {
         }
     }
 
-    pub(super) fn reconfigure(&mut self, now: Instant, config: SyncConfig) {
+    /// Go over to another configuration; what is to be done about its worker.
+    pub(super) fn reconfigure(&mut self, now: Instant, config: SyncConfig) -> Option<Action> {
         self.scheduler.retime(now, config.timing);
-        if *self.syncer != config.syncer {
+        let other = *self.syncer != config.syncer;
+        if other {
             self.scheduler.forget_records();
         }
+        let had_worker = self.syncer.worker.is_some();
         self.syncer = Arc::new(config.syncer);
+        (other && had_worker).then_some(Action::EndWorker(self.account))
+    }
+
+    /// Nothing is synced for some time: its worker can rest.
+    pub(super) fn pause(&mut self) -> Option<Action> {
+        self.scheduler.pause();
+        let has_worker = self.syncer.worker.is_some();
+        has_worker.then_some(Action::EndWorker(self.account))
     }
 
     /// It is synced no longer: whoever waits for something is told.
@@ -246,7 +257,11 @@ impl Syncs {
                 self.scheduler.sign(now, 0);
             }
             Event::Robbed { run } if self.scheduler.running() == Some(run) => self.robbed = true,
-            Event::Began { .. } | Event::Sign { .. } | Event::Robbed { .. } => {}
+            // `Said` is the core's business.
+            Event::Began { .. }
+            | Event::Sign { .. }
+            | Event::Robbed { .. }
+            | Event::Said { .. } => {}
             Event::Ended { run, ended } => return self.ended(now, run, *ended, notifier),
         }
         None

@@ -4,13 +4,14 @@
 //! workers their jobs.  It does no I/O and reads no clock, so that the simulator can run it as it
 //! is.  [`configure`] goes over to other accounts, [`watching`] takes in what happens in the roots,
 //! [`remotes`] what happens in stores on other machines, [`syncing`] has accounts synced,
-//! [`listening`] tells other programs, [`kept`] is what waits for that; [`account`] and [`root`] are
-//! single ones.
+//! [`listening`] tells other programs, [`kept`] is what waits for that, [`listing`] names all folders;
+//! [`account`] and [`root`] are single ones.
 
 mod account;
 mod configure;
 mod kept;
 mod listening;
+mod listing;
 mod remotes;
 mod root;
 mod syncing;
@@ -91,14 +92,23 @@ impl<C: Coalesce> Core<C> {
             Input::Dirty(id, dirty) => self.dirty(now, id, dirty),
             Input::Report(id, report) => self.report(now, id, report),
             Input::WorkerDied(id, text) => self.worker_died(id, &text),
-            Input::Attach(generation, limit) => self.attach(generation, limit),
+            Input::Attach(generation, limit) => self.attach(now, generation, limit),
             Input::Retry => self.each_remote(now, None, Stir::Resume, &mut actions),
             Input::Detach => self.notifier.detach(),
             Input::Acknowledge(generation, sequence) => {
                 self.notifier.acknowledge(generation, sequence);
             }
             Input::Check(account, directory) => {
-                self.doubt(account.as_deref(), directory.as_deref());
+                self.doubt(now, account.as_deref(), directory.as_deref());
+            }
+            Input::Folders {
+                account,
+                all,
+                slot,
+                request,
+            } => {
+                let fields = self.list(now, account.as_deref(), all);
+                self.answer(slot, request, fields);
             }
             Input::Answer(slot, request, fields) => self.answer(slot, request, fields),
             Input::Log(level, text) => self.notifier.notice(Notice::Log { level, text }),
@@ -145,7 +155,7 @@ impl<C: Coalesce> Core<C> {
             Input::Pause(account, pause) => {
                 for id in self.named(account.as_deref()) {
                     match self.syncs(id) {
-                        Some(syncs) if pause => syncs.scheduler.pause(),
+                        Some(syncs) if pause => actions.extend(syncs.pause()),
                         Some(syncs) => syncs.scheduler.resume(),
                         None => {}
                     }
@@ -199,11 +209,11 @@ impl<C: Coalesce> Core<C> {
     }
 
     /// There is a pipe to Lisp, or another one.
-    fn attach(&mut self, generation: i64, limit: usize) {
+    fn attach(&mut self, now: Instant, generation: i64, limit: usize) {
         // Whatever an earlier pipe carried (the first has generation 1) may be lost: everything
         // is in doubt.
         if generation > 1 {
-            self.doubt(None, None);
+            self.doubt(now, None, None);
         }
         for account in &mut self.accounts {
             account.told = None;
@@ -276,6 +286,7 @@ impl<C: Coalesce> Core<C> {
                 actions.push(Action::Take(id));
             }
             root.tick(now);
+            root.stand(now);
             if let Some(job) = root.begin(now) {
                 let exclude = self.inner(id);
                 actions.push(Action::Run(id, Job { exclude, ..job }));
@@ -298,7 +309,7 @@ impl<C: Coalesce> Core<C> {
         self.tell_states();
         self.tell_remotes();
         self.sync(now, actions);
-        actions.extend(self.notifier.frame().map(Action::Send));
+        actions.extend(self.notifier.frame(now).map(Action::Send));
     }
 
     /// The roots of an account, in its order.

@@ -311,8 +311,10 @@ impl<C: Coalesce> Core<C> {
         };
         let account = remote.account;
         let server = server.clone();
+        let notified = machine.mode() == Some(Mode::Notify);
         let acts = machine.handle(now, event);
         remote.watched |= machine.mode().is_some();
+        let caught_up = !notified && machine.mode() == Some(Mode::Notify);
         for act in acts {
             match act {
                 keeper::Act::Start(number, snapshot) => {
@@ -342,6 +344,11 @@ impl<C: Coalesce> Core<C> {
                 keeper::Act::Everything => self.everything_there(now, account),
                 keeper::Act::Changes(changes) => self.changed_there(now, id, changes),
             }
+        }
+        let account = &mut self.accounts[account.0];
+        if caught_up && account.syncs.is_none() {
+            // All that was missed has been told, and from now on the server merges.
+            account.coalescer.hasten(now, None);
         }
     }
 
@@ -413,13 +420,13 @@ impl<C: Coalesce> Core<C> {
             let account = &mut self.accounts[id.0];
             if account.doubt.take_if(|at| *at <= now).is_some() {
                 account.doubted = Some(now);
-                self.check_everything(id, Origins::REMOTE);
+                self.check_everything(now, id, Origins::REMOTE);
             }
         }
     }
 
     /// Have all folders of an account checked.
-    pub(super) fn check_everything(&mut self, id: AccountId, origins: Origins) {
+    pub(super) fn check_everything(&mut self, now: Instant, id: AccountId, origins: Origins) {
         let account = &self.accounts[id.0];
         if account.roots.is_empty() {
             // Which folders there are, only Gnus knows.
@@ -435,6 +442,7 @@ impl<C: Coalesce> Core<C> {
                 origins,
                 serial: self.serial,
                 quiet: false,
+                seen: Some(now),
             });
         }
     }
@@ -468,6 +476,7 @@ impl<C: Coalesce> Core<C> {
                     origins: Origins::REMOTE,
                     serial: self.serial,
                     quiet: false,
+                    seen: Some(now),
                 };
                 let account = &mut self.accounts[account.0];
                 match &mut account.syncs {
@@ -513,7 +522,7 @@ impl<C: Coalesce> Core<C> {
     /// What a sync has brought here where no maildir shows it, Gnus has to see.
     pub(super) fn check_synced(&mut self, now: Instant, id: AccountId, names: Vec<Arc<[u8]>>) {
         if names.is_empty() {
-            self.check_everything(id, Origins::SYNC);
+            self.check_everything(now, id, Origins::SYNC);
             return;
         }
         for name in names {
@@ -524,6 +533,7 @@ impl<C: Coalesce> Core<C> {
                 origins: Origins::SYNC,
                 serial: self.serial,
                 quiet: false,
+                seen: Some(now),
             };
             self.accounts[id.0].coalescer.add(now, change);
         }

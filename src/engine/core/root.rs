@@ -63,6 +63,8 @@ pub(super) struct Happened {
     pub open: Kinds,
     /// A syncer did some of it.
     pub synced: bool,
+    /// When the first of it was noticed; `None`: now.
+    pub seen: Option<Instant>,
 }
 
 impl Happened {
@@ -72,6 +74,7 @@ impl Happened {
             kinds,
             open: kinds,
             synced: false,
+            seen: None,
         }
     }
 }
@@ -81,6 +84,8 @@ pub(super) struct Root {
     pub account: AccountId,
     pub config: RootConfig,
     phase: Phase,
+    /// The phase when it was looked at last, and since when.
+    stood: Option<(Phase, Instant)>,
     text: String,
     /// It has no worker any more.
     pub closed: bool,
@@ -125,6 +130,7 @@ impl Root {
             account,
             config,
             phase: Phase::Starting,
+            stood: None,
             text: String::new(),
             closed: false,
             real: None,
@@ -242,6 +248,14 @@ impl Root {
         self.rest.take_if(|at| *at <= now);
         if let Some(work) = &mut self.work {
             work.silent = work.silent || work.since + SILENCE <= now;
+        }
+    }
+
+    /// Note since when it is as it is.
+    pub(super) fn stand(&mut self, now: Instant) {
+        let phase = self.phase();
+        if self.stood.is_none_or(|(stood, _)| stood != phase) {
+            self.stood = Some((phase, now));
         }
     }
 
@@ -475,6 +489,7 @@ impl Root {
         RootStatus {
             directory: self.config.directory.clone(),
             state: self.phase().name(),
+            since: self.stood.map(|(_, since)| since),
             text: self.text(),
             how: self.how(),
             folders: self.folders.len(),

@@ -11,6 +11,7 @@ use super::{Action, Core};
 use crate::change::{AccountId, Folder};
 use crate::coalesce::Coalesce;
 use crate::engine::config::SyncConfig;
+use crate::notifier::Notice;
 use crate::schedule::{Act, Look};
 use crate::syncer::lock::Key;
 use crate::syncer::unpushed::Unpushed;
@@ -44,7 +45,7 @@ impl<C: Coalesce> Core<C> {
         match (&mut account.syncs, config) {
             (Some(syncs), Some(config)) => {
                 syncs.once = false;
-                syncs.reconfigure(now, config);
+                actions.extend(syncs.reconfigure(now, config));
                 actions.extend(syncs.relock(key));
             }
             (None, Some(config)) => {
@@ -208,6 +209,11 @@ impl<C: Coalesce> Core<C> {
         let Some(account) = self.accounts.get_mut(id.0) else {
             return;
         };
+        if let Event::Said { text, .. } = &event {
+            let text = format!("account {}: {text}", account.name);
+            let level = "warning";
+            self.notifier.notice(Notice::Log { level, text });
+        }
         let alone = account.roots.is_empty() && !account.remotes.is_empty();
         let ended = matches!(event, Event::Ended { .. });
         let syncs = account.syncs.as_mut();

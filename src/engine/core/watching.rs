@@ -55,6 +55,7 @@ impl<C: Coalesce> Core<C> {
             life |= synced || !believed || !(kinds - Kinds::NEW).is_empty();
             let happened = root.limbo.entry(directory).or_default();
             happened.kinds |= kinds;
+            happened.seen.get_or_insert(now);
             happened.open |= open;
             happened.synced |= synced;
         }
@@ -245,11 +246,11 @@ impl<C: Coalesce> Core<C> {
     }
 
     /// Everything (of one account, of one root of it) may have changed.
-    pub(super) fn doubt(&mut self, account: Option<&str>, directory: Option<&Path>) {
+    pub(super) fn doubt(&mut self, now: Instant, account: Option<&str>, directory: Option<&Path>) {
         for id in self.named(account) {
             let it = &self.accounts[id.0];
             if directory.is_none() && it.roots.is_empty() && !it.remotes.is_empty() {
-                self.check_everything(id, Origins::REMOTE);
+                self.check_everything(now, id, Origins::REMOTE);
             }
         }
         for root in self.roots.values() {
@@ -263,6 +264,7 @@ impl<C: Coalesce> Core<C> {
                         origins: Origins::LOCAL,
                         serial: self.serial,
                         quiet: false,
+                        seen: Some(now),
                     });
                 }
             }
@@ -307,6 +309,7 @@ fn tell<C: Coalesce>(
         kinds,
         open,
         synced,
+        seen,
     } = happened;
     let quiet = open.is_empty() && !synced;
     if quiet && !account.quiet {
@@ -320,6 +323,7 @@ fn tell<C: Coalesce>(
         origins: Origins::empty(),
         serial: *serial,
         quiet,
+        seen: seen.or(Some(now)),
     };
     change.origins.set(Origins::LOCAL, local);
     change.origins.set(Origins::SYNC, synced);

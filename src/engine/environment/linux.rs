@@ -15,8 +15,8 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
-use super::News;
 use super::mounts::Mounts;
+use super::{News, Support, Told};
 use crate::ready;
 use crate::threads;
 
@@ -54,6 +54,24 @@ pub fn start(tell: impl Fn(News) -> bool + Send + Sync + 'static) -> Result<Ends
         last(News::Ended(text));
     })?;
     Ok(Ends { _stop: stop })
+}
+
+/// What of the machine can be told here: each is tried, and given back.
+#[must_use]
+pub fn support() -> Vec<Support> {
+    use rustix::time::{DynamicClockId, clock_gettime_dynamic};
+    let boot = clock_gettime_dynamic(DynamicClockId::Boottime);
+    let tried = [
+        (Told::Sleep, boot.map(drop).context("clock_gettime")),
+        (Told::Clock, clock().map(drop)),
+        (Told::Network, network().map(drop)),
+        (Told::Mounts, Mounts::open().map(drop)),
+    ];
+    let support = |(what, tried): (Told, Result<()>)| Support {
+        what,
+        refused: tried.err().map(|error| format!("{error:#}")),
+    };
+    tried.map(support).into()
 }
 
 struct Sources {

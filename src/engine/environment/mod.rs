@@ -5,16 +5,18 @@
 //! What follows from its news is the core's business.  Elsewhere than on Linux there is no such
 //! thread: nobody notices a sleep there, and what is mounted is looked for.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod linux;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod mounts;
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+pub use linux::support;
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 use linux::{Ends, start};
 
 /// What happened.
@@ -30,6 +32,28 @@ pub enum News {
     Network,
     /// Nothing comes any more, for this reason.
     Ended(String),
+}
+
+/// Something of the machine that mailsync wants to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// That it slept.
+    Sleep,
+    /// That its clock was set.
+    Clock,
+    /// That its network changed.
+    Network,
+    /// That something was mounted.
+    Mounts,
+}
+
+/// Whether that can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Support {
+    /// What.
+    pub what: Told,
+    /// What the system says where it cannot.
+    pub refused: Option<String>,
 }
 
 /// The thread, which ends when this is dropped.
@@ -48,7 +72,7 @@ impl Environment {
 }
 
 /// For how long this machine has slept since it was started; what counts is that it grows.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 #[must_use]
 pub fn slept() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
@@ -61,16 +85,28 @@ pub fn slept() -> Duration {
 }
 
 /// Nobody knows.
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 #[must_use]
 pub fn slept() -> Duration {
     Duration::ZERO
 }
 
-#[cfg(not(target_os = "linux"))]
+/// Nothing is told.
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
+#[must_use]
+pub fn support() -> Vec<Support> {
+    let what = [Told::Sleep, Told::Clock, Told::Network, Told::Mounts];
+    let told = what.map(|what| Support {
+        what,
+        refused: Some("this system does not tell it".to_owned()),
+    });
+    told.into()
+}
+
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 struct Ends;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
 fn start(_: impl Fn(News) -> bool + Send + Sync + 'static) -> Result<Ends> {
     Ok(Ends)
 }

@@ -35,6 +35,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// When the kernel asks whether the other end lives, in seconds: after so long without a word, so often,
 /// so many times.  That also keeps the ways through routers open.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 const IDLE: Duration = Duration::from_secs(75);
 const INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;

@@ -102,6 +102,39 @@ pub(crate) fn directory(candidates: &[Candidate]) -> Result<Directory> {
     last
 }
 
+/// Where the directory of the locks is, or would be made, and what keeps it from the places before
+/// that.  Makes nothing.
+pub(crate) fn sought(candidates: &[Candidate]) -> (Option<PathBuf>, Vec<String>) {
+    let mut refused = Vec::new();
+    for candidate in candidates {
+        let ours = candidate.path.join("mailsync");
+        let seen = match (usable(&candidate.path), candidate.ours) {
+            // To be made.
+            (Err(error), true) if is_missing(&error) => Ok(()),
+            (Ok(()), _) => match usable(&ours) {
+                Err(error) if is_missing(&error) => Ok(()),
+                other => other,
+            },
+            (Err(error), _) => Err(error),
+        };
+        match seen {
+            Ok(()) => return (Some(ours), refused),
+            Err(error) => refused.push(format!("{error:#}")),
+        }
+    }
+    (None, refused)
+}
+
+fn usable(path: &Path) -> Result<()> {
+    let found = open(path, DIRECTORY, Mode::empty());
+    let found = found.with_context(|| path.display().to_string())?;
+    verified(found, path).map(drop)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Errno>() == Some(&Errno::NOENT)
+}
+
 /// Whether nothing can be made in a directory.
 fn is_refused(error: &anyhow::Error) -> bool {
     let refusals = [

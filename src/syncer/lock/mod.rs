@@ -10,6 +10,7 @@
 
 pub(crate) mod directory;
 mod key;
+pub mod look;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -130,6 +131,36 @@ impl Held {
         }
         Ok(RunLock(files))
     }
+
+    /// The same for a run of a process that has inherited the lock of an earlier one; false if that
+    /// is not where others look any more.  May wait for a disk.
+    ///
+    /// # Errors
+    /// When somebody else has it.
+    pub fn again(&self, lock: &RunLock) -> Result<bool, Taken> {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.follow(&self.candidates).map_err(Taken::Account)?;
+        let names = self.names.iter().map(|name| run_file(name));
+        let mut pairs = names.zip(&lock.0);
+        let there = |(name, locked): (String, &Locked)| {
+            place.directory.names(&locked.0, &name).unwrap_or(false)
+        };
+        if lock.0.len() != self.names.len() || !pairs.all(there) {
+            return Ok(false);
+        }
+        for locked in &lock.0 {
+            match flock(&locked.0, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => search::unsign(&locked.0),
+                Err(Errno::WOULDBLOCK) => {
+                    let holder = search::holder(&locked.0);
+                    lock.release();
+                    return Err(Taken::Run(holder));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// The lock of one run; free when this is dropped, or, if Emacs ends before, when the processes
@@ -141,6 +172,13 @@ impl RunLock {
     /// What the run's process is to inherit.
     pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.0.iter().map(|locked| locked.0.as_fd())
+    }
+
+    /// It is free from now on, but may be had again.
+    pub fn release(&self) {
+        for locked in &self.0 {
+            let _ = flock(&locked.0, FlockOperation::Unlock);
+        }
     }
 
     /// Say whose it is.

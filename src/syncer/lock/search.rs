@@ -170,7 +170,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     fn start(path: &Path) -> Self {
         use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
         let start = || {
@@ -183,7 +183,7 @@ impl Watch {
         }
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(any(not(target_os = "linux"), feature = "portable"))]
     fn start(_path: &Path) -> Self {
         Watch { inotify: None }
     }

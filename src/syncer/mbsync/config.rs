@@ -21,6 +21,8 @@ pub struct Config {
     pub pathed: Vec<(Vec<u8>, Vec<u8>)>,
     /// What stands for `/` in a remote store, where it has that (`Flatten`).
     pub flattened: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The servers, and the remote stores as far as they say how to get there.
+    pub servers: Vec<Remote>,
     /// The channels.
     pub channels: Vec<Channel>,
     /// The groups.
@@ -29,6 +31,8 @@ pub struct Config {
     pub state: Option<Vec<u8>>,
     /// What stands for the colon in names of files (`FieldDelimiter`), where stores do not say it.
     pub field_delimiter: Option<Vec<u8>>,
+    /// The lines in whose place mbsync reads what a program prints (`IncludeCmd`).
+    pub commands: Vec<usize>,
 }
 
 /// A local store (`MaildirStore`).
@@ -36,6 +40,8 @@ pub struct Config {
 pub struct Store {
     /// Its name.
     pub name: Vec<u8>,
+    /// The line on which it begins, counted from 1.
+    pub line: usize,
     /// What goes before the name of a box, which need not end with a slash.
     pub path: Option<Vec<u8>>,
     /// The directory of INBOX; `None`: `~/Maildir`.
@@ -66,11 +72,38 @@ pub enum Style {
     PlusPlus,
 }
 
+/// A server (`IMAPAccount`), or a remote store (`IMAPStore`), which names one or is its own.
+///
+/// How somebody is let in there is nobody's business here: what is secret is not even kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// It is a store.
+    pub store: bool,
+    /// The server that a store names.
+    pub account: Option<Vec<u8>>,
+    /// Its host.
+    pub host: Option<Vec<u8>>,
+    /// Its port.
+    pub port: Option<Vec<u8>>,
+    /// Who the user is there.
+    pub user: Option<Vec<u8>>,
+    /// How the connection is secured (`TLSType`, once `SSLType`), in small letters.
+    pub security: Option<Vec<u8>>,
+    /// A program makes the connection (`Tunnel`).
+    pub tunnel: bool,
+    /// How long to wait for it (`Timeout`).
+    pub timeout: Option<Vec<u8>>,
+}
+
 /// A channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Channel {
     /// Its name.
     pub name: Vec<u8>,
+    /// The line on which it begins, counted from 1.
+    pub line: usize,
     /// The far store, and what goes before the names of boxes there.
     pub far: (Vec<u8>, Vec<u8>),
     /// The same of the near store.
@@ -86,6 +119,8 @@ pub struct Channel {
 pub struct Group {
     /// Its name.
     pub name: Vec<u8>,
+    /// The line on which it begins, counted from 1.
+    pub line: usize,
     /// Its channels, each perhaps with boxes (`channel:box,box`).
     pub members: Vec<Vec<u8>>,
 }
@@ -105,9 +140,7 @@ enum Section {
     Store,
     Channel,
     Group,
-    /// A remote store, with its name.
-    Remote(Vec<u8>),
-    Other,
+    Remote,
 }
 
 impl Config {
@@ -125,7 +158,7 @@ impl Config {
                 Line::Comment => {}
                 Line::Words(words) => {
                     if let Some((key, values)) = words.split_first() {
-                        config.line(&mut section, &key.to_ascii_lowercase(), values);
+                        config.line(&mut section, at + 1, &key.to_ascii_lowercase(), values);
                     }
                 }
             }
@@ -133,10 +166,14 @@ impl Config {
         Ok(config)
     }
 
-    fn line(&mut self, section: &mut Section, key: &[u8], values: &[Vec<u8>]) {
+    fn line(&mut self, section: &mut Section, at: usize, key: &[u8], values: &[Vec<u8>]) {
         let Some(value) = values.first() else { return };
+        if key == b"includecmd" {
+            self.commands.push(at);
+            return;
+        }
         match section {
-            Section::None => *section = self.begin(key, value, values),
+            Section::None => *section = self.begin(at, key, value, values),
             Section::Store => {
                 if let Some(store) = self.stores.last_mut() {
                     store.option(key, value);
@@ -152,25 +189,27 @@ impl Config {
                     group.members.extend_from_slice(values);
                 }
             }
-            Section::Remote(name) => {
-                let pair = (name.clone(), value.clone());
-                match key {
-                    b"path" => self.pathed.push(pair),
-                    b"flatten" => self.flattened.push(pair),
-                    _ => {}
+            Section::Remote => {
+                if let Some(remote) = self.servers.last_mut() {
+                    let pair = (remote.name.clone(), value.clone());
+                    match key {
+                        b"path" if remote.store => self.pathed.push(pair),
+                        b"flatten" if remote.store => self.flattened.push(pair),
+                        _ => remote.option(key, value),
+                    }
                 }
             }
-            Section::Other => {}
         }
     }
 
     /// A line outside of sections begins one, or is about everything.
-    fn begin(&mut self, key: &[u8], name: &[u8], values: &[Vec<u8>]) -> Section {
+    fn begin(&mut self, line: usize, key: &[u8], name: &[u8], values: &[Vec<u8>]) -> Section {
         let name = name.to_vec();
         match key {
             b"maildirstore" => {
                 self.stores.push(Store {
                     name,
+                    line,
                     ..Store::default()
                 });
                 Section::Store
@@ -178,6 +217,7 @@ impl Config {
             b"channel" => {
                 self.channels.push(Channel {
                     name,
+                    line,
                     ..Channel::default()
                 });
                 Section::Channel
@@ -185,12 +225,19 @@ impl Config {
             b"group" => {
                 self.groups.push(Group {
                     name,
+                    line,
                     members: values.get(1..).unwrap_or_default().to_vec(),
                 });
                 Section::Group
             }
-            b"imapstore" => Section::Remote(name),
-            b"imapaccount" => Section::Other,
+            b"imapstore" | b"imapaccount" => {
+                self.servers.push(Remote {
+                    name,
+                    store: key == b"imapstore",
+                    ..Remote::default()
+                });
+                Section::Remote
+            }
             b"syncstate" => {
                 self.state = Some(name);
                 Section::None
@@ -235,6 +282,22 @@ impl Store {
                     _ => Style::Unset,
                 }
             }
+            _ => {}
+        }
+    }
+}
+
+impl Remote {
+    fn option(&mut self, key: &[u8], value: &[u8]) {
+        let value = value.to_vec();
+        match key {
+            b"account" => self.account = Some(value),
+            b"host" => self.host = Some(value),
+            b"port" => self.port = Some(value),
+            b"user" => self.user = Some(value),
+            b"tlstype" | b"ssltype" => self.security = Some(value.to_ascii_lowercase()),
+            b"tunnel" => self.tunnel = true,
+            b"timeout" => self.timeout = Some(value),
             _ => {}
         }
     }
@@ -345,6 +408,11 @@ pub fn find(around: &Surroundings, given: Option<&Path>) -> PathBuf {
     if newer.exists() {
         return newer;
     }
+    older(around)
+}
+
+/// The only configuration file of mbsync before 1.5.
+pub fn older(around: &Surroundings) -> PathBuf {
     file(around, b"~/.mbsyncrc")
 }
 
@@ -416,6 +484,7 @@ MaildirStore near
 path "~/my mail/"
 INBOX ~/my\ mail/Inbox
 # in the midst
+IncludeCmd x
 SubFolders verbatim
 NoSuchOption x
 Flatten .
@@ -428,6 +497,11 @@ Flatten -
 
 IMAPStore plain
 Account acc
+Timeout 60
+
+IMAPAccount acc
+Timeout 0
+Host h
 
 MaildirStore old
 SubFolders Maildir++
@@ -456,6 +530,7 @@ Path outside
             stores: vec![
                 Store {
                     name: b"near".to_vec(),
+                    line: 4,
                     path: Some(b"~/my mail/".to_vec()),
                     inbox: Some(b"~/my mail/Inbox".to_vec()),
                     style: Style::Verbatim,
@@ -466,6 +541,7 @@ Path outside
                 },
                 Store {
                     name: b"old".to_vec(),
+                    line: 27,
                     style: Style::PlusPlus,
                     map_inbox: Some(b"in".to_vec()),
                     ..Store::default()
@@ -473,9 +549,30 @@ Path outside
             ],
             pathed: vec![(b"far".to_vec(), b"x".to_vec())],
             flattened: vec![(b"far".to_vec(), b"-".to_vec())],
+            servers: vec![
+                Remote {
+                    name: b"far".to_vec(),
+                    store: true,
+                    ..Remote::default()
+                },
+                Remote {
+                    name: b"plain".to_vec(),
+                    store: true,
+                    account: Some(b"acc".to_vec()),
+                    timeout: Some(b"60".to_vec()),
+                    ..Remote::default()
+                },
+                Remote {
+                    name: b"acc".to_vec(),
+                    host: Some(b"h".to_vec()),
+                    timeout: Some(b"0".to_vec()),
+                    ..Remote::default()
+                },
+            ],
             channels: vec![
                 Channel {
                     name: b"c".to_vec(),
+                    line: 31,
                     far: (b"far".to_vec(), far),
                     near: (b"near".to_vec(), Vec::new()),
                     patterns: Some(list(&["a b", "!c", "%"])),
@@ -483,6 +580,7 @@ Path outside
                 },
                 Channel {
                     name: b"d".to_vec(),
+                    line: 39,
                     far: (b"far".to_vec(), b"box:x".to_vec()),
                     near: (b"old".to_vec(), Vec::new()),
                     ..Channel::default()
@@ -490,15 +588,42 @@ Path outside
             ],
             groups: vec![Group {
                 name: b"g".to_vec(),
+                line: 43,
                 members: list(&["c", "d", "e:a b,c", "f", "g"]),
             }],
             state: Some(b"*".to_vec()),
             field_delimiter: Some(b";".to_vec()),
+            commands: vec![8],
         };
         assert_eq!(Config::parse(text), Ok(expected));
         let bytes = Config::parse(b"Channel \xe9\nNear :\xff:\xfe").expect("a configuration");
         assert_eq!(bytes.channels[0].name, b"\xe9");
         assert_eq!(bytes.channels[0].near, (b"\xff".to_vec(), b"\xfe".to_vec()));
+    }
+
+    #[test]
+    fn servers_are_named_and_secrets_not_kept() {
+        let text = b"IMAPAccount acc\nHost imap.example.org\nPort 143\nUser \"me too\"\n\
+            Pass geheim\nPassCmd \"echo geheim\"\nSSLType StartTLS\nPath x\n\n\
+            IMAPStore far\nTunnel \"ssh -q host imapd geheim\"\n";
+        let config = Config::parse(text).expect("a configuration");
+        let server = Remote {
+            name: b"acc".to_vec(),
+            host: Some(b"imap.example.org".to_vec()),
+            port: Some(b"143".to_vec()),
+            user: Some(b"me too".to_vec()),
+            security: Some(b"starttls".to_vec()),
+            ..Remote::default()
+        };
+        let store = Remote {
+            name: b"far".to_vec(),
+            store: true,
+            tunnel: true,
+            ..Remote::default()
+        };
+        assert_eq!(config.servers, [server, store]);
+        assert!(config.pathed.is_empty());
+        assert!(!format!("{config:?}").contains("geheim"));
     }
 
     #[test]

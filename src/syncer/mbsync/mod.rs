@@ -8,15 +8,19 @@
 //! - `config`: what the configuration says.
 //! - `boxes`: what a directory is to a store, and patterns.
 //! - `judge`: what mbsync's messages mean.
+//! - `survey`: what there is to be synced.
 //! - `records`, `state`: where its record of a box is, and what that says.
+//! - `inspect`: what somebody wants to know who looks for a fault.
 //!
 //! Processes are `run`'s business.  Measured with mbsync 1.4.4.
 
 mod boxes;
 mod config;
+mod inspect;
 mod judge;
 mod records;
 mod state;
+mod survey;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -36,7 +40,9 @@ use boxes::{Found, INBOX, Place, View, is_inbox};
 use config::{Channel, Config, Store};
 use records::{Column, Records};
 
+pub use inspect::inspect;
 pub use judge::judge;
+pub(crate) use survey::survey;
 
 /// Make a plan.
 ///
@@ -209,6 +215,8 @@ fn members<'a>(
 /// One end of a channel that is a local store.
 struct Side {
     place: Arc<Place>,
+    /// The name of the store.
+    store: Vec<u8>,
     /// What goes before the names of boxes here, and at the other end.
     prefix: Vec<u8>,
     other: Vec<u8>,
@@ -257,6 +265,7 @@ impl<'a> Atlas<'a> {
                     column,
                     unreadable: here.and_then(|it| it.unreadable(config)),
                     place: places.get(store.as_slice())?.clone(),
+                    store: store.clone(),
                     prefix: prefix.clone(),
                     other: other.clone(),
                     beyond: path.map(|(_, path)| path.clone()).unwrap_or_default(),

@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -13,6 +14,7 @@ use std::time::SystemTime;
 use super::super::paths::{self, expand};
 use super::super::plan::Refused;
 use super::super::surroundings::Surroundings;
+use super::super::survey::{Place, Security, Server, Survey, Unit};
 use super::super::{Order, Outcome, Program};
 use super::ini::Ini;
 
@@ -41,6 +43,10 @@ pub struct Setup {
     pub utf8: bool,
     /// The password comes from a program, a function or a file.
     pub asks_for_password: bool,
+    /// How long it waits for a server that says nothing (seconds; 0: for ever).
+    pub timeout: u64,
+    /// How many connections it makes to the server at a time.
+    pub connections: u64,
 }
 
 impl Setup {
@@ -66,15 +72,58 @@ impl Setup {
                 file.display()
             ))
         })?;
-        let ini = Ini::parse(&String::from_utf8_lossy(&text));
         Reading {
-            ini,
-            file,
-            paths,
+            ini: &Ini::parse(&String::from_utf8_lossy(&text)),
+            file: &file,
+            paths: &paths,
             account,
         }
         .setup()
     }
+}
+
+/// What there is to be synced: the accounts that `[general]` names.  `None` where there is no
+/// configuration.  Reads that file; asks nobody for a password, and reads none.
+///
+/// # Errors
+/// With why it cannot be read.
+pub fn survey(around: Surroundings) -> Option<Result<Survey, String>> {
+    let paths = Paths(around);
+    let file = paths.file(None);
+    let text = match paths::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            let text = format!("OfflineIMAP's {} cannot be read: {error}", file.display());
+            return Some(Err(text));
+        }
+    };
+    let ini = Ini::parse(&String::from_utf8_lossy(&text));
+    let mut survey = Survey::new(file.clone());
+    let listed = ini.get("general", "accounts").unwrap_or_default();
+    let listed = listed.split(',').map(str::trim);
+    let listed: Vec<&str> = listed.filter(|name| !name.is_empty()).collect();
+    for (at, &account) in listed.iter().enumerate() {
+        if listed.iter().position(|name| *name == account) != Some(at) {
+            continue;
+        }
+        let reading = Reading {
+            ini: &ini,
+            file: &file,
+            paths: &paths,
+            account,
+        };
+        match reading.unit() {
+            Ok(unit) => survey.units.push(unit),
+            Err(refused) => survey.remarks.push(refused.text),
+        }
+    }
+    let others = ini.named("Account ").into_iter();
+    let others = others.filter(|name| !listed.contains(name));
+    survey.remarks.extend(others.map(|name| {
+        format!("OfflineIMAP's account {name} is left out: accounts of [general] does not name it")
+    }));
+    Some(Ok(survey))
 }
 
 /// A refusal for the user to mend.
@@ -86,15 +135,16 @@ pub fn refused(text: &str) -> Refused {
 }
 
 /// A configuration while it is looked through.
+#[derive(Clone, Copy)]
 struct Reading<'a> {
-    ini: Ini,
-    file: PathBuf,
-    paths: Paths,
+    ini: &'a Ini,
+    file: &'a Path,
+    paths: &'a Paths,
     account: &'a str,
 }
 
 impl Reading<'_> {
-    fn setup(self) -> Result<Setup, Refused> {
+    fn setup(&self) -> Result<Setup, Refused> {
         // OfflineIMAP takes a comma in `-a` for the next account.
         if self.account.contains(',') {
             return Err(refused(&format!(
@@ -146,7 +196,66 @@ impl Reading<'_> {
             translated: expressed || self.yes(&remote, "decodefoldernames"),
             utf8: self.yes(&account, "utf8foldernames"),
             asks_for_password: password.iter().any(|key| self.has(&remote, key)),
-            file: self.file,
+            timeout: self.number("general", "socktimeout").unwrap_or(0),
+            connections: self.number(&remote, "maxconnections").unwrap_or(1),
+            file: self.file.to_path_buf(),
+        })
+    }
+
+    /// The account as something that can be synced.
+    fn unit(&self) -> Result<Unit, Refused> {
+        let setup = self.setup()?;
+        let section = format!("Account {}", self.account);
+        let local = self.repository(&section, "localrepository")?;
+        let remote = self.repository(&section, "remoterepository")?;
+        let Some(directory) = setup.local else {
+            return Err(refused(&format!(
+                "OfflineIMAP's account {} is left out: [{local}] keeps no Maildir",
+                self.account
+            )));
+        };
+        let mut remarks = Vec::new();
+        if setup.translated {
+            let text = "Python says how its folders are called (nametrans, folderfilter): \
+                        mailsync learns that from the first sync";
+            remarks.push(text.to_owned());
+        }
+        Ok(Unit {
+            name: self.account.as_bytes().to_vec(),
+            line: self.ini.line(&section),
+            nameable: true,
+            roots: vec![Place {
+                directory,
+                line: self.ini.line(&local),
+                what: format!("localfolders of [{local}]"),
+            }],
+            server: self.server(&remote),
+            used: setup.metadata.exists(),
+            remarks,
+        })
+    }
+
+    /// Where the server is, as far as no Python says it.
+    fn server(&self, remote: &str) -> Option<Server> {
+        let tunnel = ["preauthtunnel", "transporttunnel"];
+        if tunnel.iter().any(|key| self.has(remote, key)) {
+            return None;
+        }
+        let gmail = self.word(remote, "type").as_deref() == Some("Gmail");
+        let host = self.word(remote, "remotehost");
+        let no = |key| self.has(remote, key) && !self.yes(remote, key);
+        let security = match (no("ssl"), no("starttls")) {
+            (false, _) => Security::Tls,
+            (true, false) => Security::StartTls,
+            (true, true) => Security::Nothing,
+        };
+        Some(Server {
+            host: host.or_else(|| gmail.then(|| "imap.gmail.com".to_owned()))?,
+            port: self
+                .word(remote, "remoteport")
+                .and_then(|port| port.parse().ok()),
+            user: self.word(remote, "remoteuser"),
+            security,
         })
     }
 
@@ -183,6 +292,10 @@ impl Reading<'_> {
         Some(value.trim().to_owned())
     }
 
+    fn number(&self, section: &str, key: &str) -> Option<u64> {
+        self.word(section, key)?.parse().ok()
+    }
+
     fn yes(&self, section: &str, key: &str) -> bool {
         let value = self.ini.get(section, key).unwrap_or_default();
         matches!(value.to_lowercase().as_str(), "1" | "yes" | "true" | "on")
@@ -192,7 +305,7 @@ impl Reading<'_> {
     fn changed(&self) -> Option<SystemTime> {
         let python = self.python();
         let when = |file: &Path| fs::metadata(file).and_then(|stat| stat.modified()).ok();
-        let own = when(&self.file);
+        let own = when(self.file);
         own.max(python.as_deref().and_then(when))
     }
 }

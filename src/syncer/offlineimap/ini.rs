@@ -16,6 +16,8 @@ const DEEPEST: usize = 10;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ini {
     sections: HashMap<String, HashMap<String, String>>,
+    /// The line on which each section begins first.
+    lines: HashMap<String, usize>,
 }
 
 impl Ini {
@@ -23,8 +25,8 @@ impl Ini {
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut reader = Reader::default();
-        for line in text.lines() {
-            reader.line(line);
+        for (at, line) in text.lines().enumerate() {
+            reader.line(at + 1, line);
         }
         reader.ini
     }
@@ -33,6 +35,22 @@ impl Ini {
     #[must_use]
     pub fn has(&self, section: &str) -> bool {
         section != DEFAULT && self.sections.contains_key(section)
+    }
+
+    /// The line on which a section begins, counted from 1.
+    #[must_use]
+    pub fn line(&self, section: &str) -> usize {
+        self.lines.get(section).copied().unwrap_or_default()
+    }
+
+    /// The sections that begin with a word, in the order in which they stand there: what follows it.
+    #[must_use]
+    pub fn named<'a>(&'a self, word: &str) -> Vec<&'a str> {
+        let sections = self.lines.iter();
+        let named = sections.filter_map(|(name, line)| Some((line, name.strip_prefix(word)?)));
+        let mut named: Vec<_> = named.collect();
+        named.sort_unstable();
+        named.into_iter().map(|(_, name)| name).collect()
     }
 
     /// The value of a key (in small letters) in a section, references resolved.  One whose
@@ -86,7 +104,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn line(&mut self, line: &str) {
+    fn line(&mut self, at: usize, line: &str) {
         let text = line.trim();
         if text.starts_with(['#', ';']) {
             return;
@@ -108,6 +126,7 @@ impl Reader {
         if let Some((name, _)) = header.filter(|(name, _)| !name.is_empty()) {
             self.key = None;
             self.ini.sections.entry(name.to_owned()).or_default();
+            self.ini.lines.entry(name.to_owned()).or_insert(at);
             self.section = Some(name.to_owned());
         } else if let Some((key, value)) = text.split_once(['=', ':']) {
             let key = key.trim_end().to_lowercase();
@@ -217,5 +236,10 @@ host : example.org
         for (section, exists) in table {
             assert_eq!(ini.has(section), exists, "{section}");
         }
+        assert_eq!(ini.line("general"), 4);
+        assert_eq!(ini.line("Account x"), 26);
+        assert_eq!(ini.line("none"), 0);
+        assert_eq!(ini.named("Account "), ["x"]);
+        assert_eq!(ini.named("Repository "), ["a [b]"]);
     }
 }

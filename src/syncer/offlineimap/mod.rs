@@ -32,12 +32,15 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
+use super::inspect::{Inspection, Wait};
 use super::plan::{self, LONGEST, OTHERWISE, Plan, Refused};
 use super::unpushed::Unpushed;
 use super::{Memory, Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
 use config::{Setup, refused};
+
+pub(crate) use config::survey;
 
 pub use judge::judge;
 
@@ -138,6 +141,34 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>,
         Some(holder) => Err(locked(&setup, holder)),
         None => Ok(each),
     }
+}
+
+/// What the configuration says to somebody who looks for a fault: see [`super::inspect::inspect`].
+///
+/// # Errors
+/// When OfflineIMAP would refuse to run, but for its lock.
+pub fn inspect(order: &Order, folders: &[Arc<Folder>]) -> Result<Inspection, Refused> {
+    let setup = Setup::load(order)?;
+    let local_name = local_names(&setup);
+    let unsynced = folders.iter().filter(|it| local_name(it).is_none());
+    let unsynced: Vec<_> = unsynced.map(|folder| folder.name.to_vec()).collect();
+    let place = setup.local.iter().map(|local| {
+        let called = format!("localfolders of account {}", setup.account);
+        (called, super::paths::truename(local))
+    });
+    Ok(Inspection {
+        synced: folders.len() - unsynced.len(),
+        unsynced,
+        filtered: setup.translated,
+        places: place.collect(),
+        waits: vec![Wait {
+            of: "socktimeout".to_owned(),
+            seconds: setup.timeout,
+        }],
+        connections: Some(setup.connections),
+        lock: holder(&setup.lock),
+        file: setup.file.clone(),
+    })
 }
 
 /// Without a reader nothing is known.

@@ -95,8 +95,7 @@ fn read(file: &Path) -> Result<Agreed> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-
+    use super::super::super::testing;
     use super::*;
 
     #[test]
@@ -189,9 +188,8 @@ mod tests {
         let write =
             |bytes: &'static [u8]| move |dir: &Path| fs::write(dir.join("a.b"), bytes).unwrap();
         let pipe = |dir: &Path| {
-            let mode = Mode::RUSR | Mode::WUSR;
             fs::remove_file(dir.join("a.b")).unwrap();
-            mknodat(CWD, dir.join("a.b"), FileType::Fifo, mode, 0).unwrap();
+            testing::pipe(&dir.join("a.b")).unwrap();
         };
         let circle = |dir: &Path| {
             fs::remove_file(dir.join("a.b")).unwrap();

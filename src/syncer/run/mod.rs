@@ -4,10 +4,14 @@
 //! asked to, and has it judged.  What is to be executed is `plan`'s business, how it went
 //! `outcome`'s; when to run and for how long to wait is decided by whoever starts it.
 //!
+//! Where the syncer has a worker, [`keeper`] has a thread of its own, on which all of this happens,
+//! with the worker's process at hand.
+//!
 //! The end of a run is the end of the process that was started, never the end of its output: a
 //! daemon that it leaves behind may hold that for hours.
 
 mod capture;
+pub mod keeper;
 pub mod process;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -31,10 +35,12 @@ use rustix::process::{Pid, Signal};
 use super::lock::{Held, RunLock, Taken};
 use super::outcome::{Exit, Verdict, judge};
 use super::plan::{Plan, Refused, plan};
+use super::worker::{self, Wish};
 use super::{End, Ended, Event, Memory, Order, Outcome, Output, Program, RunId};
 use crate::ready;
 use crate::threads;
 use capture::Capture;
+use keeper::{Hand, Served};
 use process::{Pipes, Process, Recipe};
 
 /// In the environment of what we start, with the number of the run: by it, processes that have
@@ -90,19 +96,7 @@ pub fn start(
     held: Option<Arc<Held>>,
     tell: impl Fn(Event) + Send + Sync + 'static,
 ) -> Result<Running> {
-    let order = Arc::new(order);
-    let planned = order.clone();
-    let judged = order.clone();
-    let job = Job {
-        run: order.run,
-        directory: order.syncer.directory.clone(),
-        input: order.syncer.input.clone(),
-        ladder: Ladder::of(&order.syncer.program),
-        memory: order.memory.clone(),
-        plan: Box::new(move || plan(&planned)),
-        judge: Box::new(move |plan, exit, output| judge(&judged, plan, exit, output)),
-    };
-    begin(job, held, tell)
+    begin(Job::of(order), held, tell)
 }
 
 /// All that a run needs to know.
@@ -112,8 +106,28 @@ struct Job {
     input: Vec<u8>,
     ladder: Ladder,
     memory: Memory,
+    /// What is asked of a worker, where there is one.
+    wish: Option<Wish>,
     plan: Box<dyn FnOnce() -> Result<Plan, Refused> + Send>,
     judge: Box<Judge>,
+}
+
+impl Job {
+    fn of(order: Order) -> Self {
+        let order = Arc::new(order);
+        let planned = order.clone();
+        let judged = order.clone();
+        Job {
+            run: order.run,
+            directory: order.syncer.directory.clone(),
+            input: order.syncer.input.clone(),
+            ladder: Ladder::of(&order.syncer.program),
+            memory: order.memory.clone(),
+            wish: Wish::of(&order),
+            plan: Box::new(move || plan(&planned)),
+            judge: Box::new(move |plan, exit, output| judge(&judged, plan, exit, output)),
+        }
+    }
 }
 
 type Judge = dyn FnOnce(&Plan, Exit, &Output) -> Verdict + Send;
@@ -123,6 +137,23 @@ fn begin(
     held: Option<Arc<Held>>,
     tell: impl Fn(Event) + Send + Sync + 'static,
 ) -> Result<Running> {
+    let name = format!("mailsync-sync{}", job.run.0 % 100);
+    let (running, work, panicked) = prepare(job, held, tell)?;
+    threads::spawn(&name, move || work(None), panicked)?;
+    Ok(running)
+}
+
+/// A run that is ready to be done, by the worker at hand if there is one.
+type Work = Box<dyn FnOnce(Option<&mut Hand>) + Send>;
+
+/// What is to be done when that panics.
+type Panicked = Box<dyn FnOnce(String) + Send>;
+
+fn prepare(
+    job: Job,
+    held: Option<Arc<Held>>,
+    tell: impl Fn(Event) + Send + Sync + 'static,
+) -> Result<(Running, Work, Panicked)> {
     let (woken, wake) = io::pipe().context("a pipe to wake a run by")?;
     let woken = process::waits_not(woken.into()).context("a pipe to wake a run by")?;
     let shared = Arc::new(Shared {
@@ -147,12 +178,15 @@ fn begin(
             teller.ended(ended);
         }
     };
-    let name = format!("mailsync-sync{}", job.run.0 % 100);
     let at_work = shared.clone();
-    let body = move || {
+    let work = move |hand: Option<&mut Hand>| {
         let (mut ended, mut robbed) = (blank(), false);
-        let held_lock = held.as_deref();
-        let performed = perform(job, held_lock, &at_work, &teller, &mut ended, &mut robbed);
+        let scene = Scene {
+            held: held.as_deref(),
+            shared: &at_work,
+            teller: &teller,
+        };
+        let performed = perform(job, &scene, hand, &mut ended, &mut robbed);
         if let Err(refused) = performed {
             ended.outcome = refused.outcome;
             ended.text = refused.text;
@@ -166,8 +200,15 @@ fn begin(
         }
         teller.ended(ended);
     };
-    threads::spawn(&name, body, panicked)?;
-    Ok(Running { shared, wake })
+    let running = Running { shared, wake };
+    Ok((running, Box::new(work), Box::new(panicked)))
+}
+
+/// Whom a run has to do with.
+struct Scene<'a> {
+    held: Option<&'a Held>,
+    shared: &'a Shared,
+    teller: &'a Teller,
 }
 
 /// The end of a run of which nothing is known yet.
@@ -192,23 +233,42 @@ fn line(text: &str) -> String {
 /// Plan, run and judge, and write down how it went.
 fn perform(
     job: Job,
-    held: Option<&Held>,
-    shared: &Shared,
-    teller: &Teller,
+    scene: &Scene,
+    hand: Option<&mut Hand>,
     ended: &mut Ended,
     robbed: &mut bool,
 ) -> Result<(), Refused> {
+    let Scene { shared, teller, .. } = *scene;
     let plan = (job.plan)()?;
     ended.everything = plan.everything;
     ended.memory.clone_from(&plan.memory);
     if let Some(why) = shared.starting() {
-        return Err(by_us(why, &plan));
+        return Err(by_us(why, &name(&plan)));
     }
-    let lock = held.map_or_else(|| Ok(RunLock::default()), Held::run);
-    let lock = lock.map_err(|taken| {
+    let mut taken = |taken: Taken| {
         *robbed = matches!(taken, Taken::Account(_));
         beside(&taken)
-    })?;
+    };
+    if let (Some(hand), Some(wish)) = (hand, &job.wish) {
+        match hand.serve(wish, &plan, &job.ladder, scene, &mut taken)? {
+            Served::Done(done, output) => {
+                ended.everything = wish.request.folders.is_none();
+                ended.exit = Some(done.code);
+                let plan = Plan {
+                    everything: ended.everything,
+                    ..plan
+                };
+                let output = keeper::with_reason(output, &done);
+                let verdict = (job.judge)(&plan, Exit::Code(done.code), &output);
+                ended.output = keeper::with_summary(output, &done);
+                ended.pass(worker::weigh(verdict, &wish.request, &done.answers));
+                return Ok(());
+            }
+            Served::NotAtAll => {}
+        }
+    }
+    let lock = scene.held.map_or_else(|| Ok(RunLock::default()), Held::run);
+    let lock = lock.map_err(taken)?;
     let keeps: Vec<_> = lock.files().collect();
     let process = process::spawn(&Recipe {
         argv: &plan.argv,
@@ -235,7 +295,7 @@ fn perform(
     ended.output = rest.output();
     ended.exit = exit.map(code);
     if let Some(why) = shared.asked() {
-        return Err(by_us(why, &plan));
+        return Err(by_us(why, &name(&plan)));
     }
     let exit = exit.ok_or_else(|| Refused {
         outcome: Outcome::Transient,
@@ -245,11 +305,17 @@ fn perform(
         ),
     })?;
     let verdict = (job.judge)(&plan, exit, &ended.output);
-    ended.outcome = verdict.outcome;
-    ended.text = verdict.text;
-    ended.failed = verdict.failed;
-    ended.memory = verdict.memory;
+    ended.pass(verdict);
     Ok(())
+}
+
+impl Ended {
+    fn pass(&mut self, verdict: Verdict) {
+        self.outcome = verdict.outcome;
+        self.text = verdict.text;
+        self.failed = verdict.failed;
+        self.memory = verdict.memory;
+    }
 }
 
 /// Somebody else has the lock, of whom nobody knew.
@@ -271,8 +337,7 @@ fn beside(taken: &Taken) -> Refused {
 }
 
 /// The outcome of a run that we ended, or never let start.
-fn by_us(why: End, plan: &Plan) -> Refused {
-    let name = name(plan);
+fn by_us(why: End, name: &str) -> Refused {
     match why {
         End::Timeout => Refused {
             outcome: Outcome::Timeout,
@@ -288,9 +353,10 @@ fn by_us(why: End, plan: &Plan) -> Refused {
     }
 }
 
-fn name(plan: &Plan) -> std::path::Display<'_> {
+fn name(plan: &Plan) -> String {
     let program = plan.argv.first().map(OsString::as_os_str);
-    Path::new(program.unwrap_or_default()).display()
+    let program = Path::new(program.unwrap_or_default());
+    program.display().to_string()
 }
 
 fn code(exit: Exit) -> i32 {
@@ -312,6 +378,7 @@ fn marked(environment: &[OsString], run: RunId) -> Vec<OsString> {
 }
 
 /// Which signals, each so long after the one before.
+#[derive(Clone)]
 struct Ladder(Vec<(Duration, Signal)>);
 
 impl Ladder {
@@ -325,7 +392,9 @@ impl Ladder {
                 (after(200), Signal::TERM),
                 (after(5000), Signal::KILL),
             ],
-            Program::Mbsync { .. } | Program::Command(_) => vec![(after(2000), Signal::KILL)],
+            Program::Mbsync { .. } | Program::Command(_) | Program::OnlyWorker => {
+                vec![(after(2000), Signal::KILL)]
+            }
         })
     }
 }
@@ -342,12 +411,26 @@ impl Teller {
         (self.tell)(Event::Began { run: self.run, pid });
     }
 
+    fn said(&self, text: String) {
+        let run = self.run;
+        (self.tell)(Event::Said { run, text });
+    }
+
     fn robbed(&self) {
         (self.tell)(Event::Robbed { run: self.run });
     }
 
     fn sign(&self) {
         (self.tell)(Event::Sign { run: self.run });
+    }
+
+    /// A sign, unless that was told just now.
+    fn sign_now_and_then(&self, told: &mut Option<Instant>) {
+        let now = Instant::now();
+        if told.is_none_or(|told| now - told >= SIGNS) {
+            *told = Some(now);
+            self.sign();
+        }
     }
 
     fn ended(&self, ended: Ended) {
@@ -450,6 +533,23 @@ impl Shared {
         state.waiting.clear();
     }
 
+    /// Somebody has woken us; false when nobody can any more.
+    fn hear_wake(&self) -> bool {
+        let read = rustix::io::read(&self.woken, &mut [0; 16]);
+        matches!(read, Ok(1..) | Err(Errno::AGAIN | Errno::INTR))
+    }
+
+    /// The run is in the hands of this process, which lives longer than it.
+    fn lend(&self, pid: Pid) -> Lent<'_> {
+        let mut state = self.lock();
+        state.phase = Phase::Runs(pid);
+        if state.end.is_some() {
+            process::kill(pid, Signal::TERM);
+        }
+        state.waiting.clear();
+        Lent(self)
+    }
+
     /// Send a signal, if there is still whom to.
     fn kill(&self, signal: Signal) {
         if let Phase::Runs(pid) = self.lock().phase {
@@ -463,6 +563,16 @@ struct Child<'a> {
     /// Goes first, also when we panic.
     number: Number<'a>,
     process: Process,
+}
+
+/// While this lives, others may use the number of a worker's process.
+struct Lent<'a>(&'a Shared);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        // There may be another one.
+        self.0.lock().phase = Phase::Starting;
+    }
 }
 
 /// While this lives, others may use the number of the process.
@@ -582,18 +692,11 @@ impl<'a> Watch<'a> {
     }
 
     fn woken(&mut self) {
-        match rustix::io::read(&self.shared.woken, &mut [0; 16]) {
-            Ok(1..) | Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok(0) | Err(_) => self.wakes = false,
-        }
+        self.wakes = self.shared.hear_wake();
     }
 
     fn sign(&mut self) {
-        let now = Instant::now();
-        if self.told.is_none_or(|told| now - told >= SIGNS) {
-            self.told = Some(now);
-            self.teller.sign();
-        }
+        self.teller.sign_now_and_then(&mut self.told);
     }
 }
 

@@ -157,7 +157,7 @@ fn reap(pid: Pid) -> Option<Exit> {
 /// A descriptor that is ready when the child has ended.
 fn end_of(pid: Pid) -> Result<OwnedFd> {
     // Older kernels and some sandboxes have none.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     if let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         return Ok(fd);
     }

@@ -37,6 +37,7 @@ fn job(argv: &[&str]) -> Job {
         input: Vec::new(),
         ladder: Ladder(vec![(LONG, Signal::KILL)]),
         memory: Memory::default(),
+        wish: None,
         plan: Box::new(move || Ok(plan)),
         judge: Box::new(|plan, exit, _| Verdict {
             outcome: if exit == Exit::Code(0) {
@@ -97,7 +98,7 @@ impl Bench {
         let mut signs = 0;
         loop {
             match self.next() {
-                (Event::Began { .. } | Event::Robbed { .. }, _) => {}
+                (Event::Began { .. } | Event::Robbed { .. } | Event::Said { .. }, _) => {}
                 (Event::Sign { .. }, _) => signs += 1,
                 (Event::Ended { ended, .. }, spent) => {
                     // Nothing after it.

@@ -1,6 +1,7 @@
 //! The core's decisions, one by one.  What must hold whatever happens is `test/sim`'s business.
 
 mod listening;
+mod listing;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::engine::config::{AccountConfig, RemoteId, RootConfig, RootId, SyncCon
 use crate::maildir::{FileId, FoundFolder, Layout, Stamp, Wall};
 use crate::schedule::{Lock, Timing};
 use crate::syncer::lock::Key;
+use crate::syncer::worker::Worker;
 use crate::syncer::{
     Command, Ended, Event, Memory, Naming, Outcome, Program, RunId, Scope, Syncer,
 };
@@ -41,6 +43,8 @@ struct Bench {
     locks: Vec<Key>,
     /// Changes are told by name and with their origins.
     origins: bool,
+    /// Changes are told with how long ago they were noticed.
+    seen: bool,
     closed: Vec<usize>,
     /// What was done with watcher programs.
     programs: Vec<String>,
@@ -114,6 +118,7 @@ impl Bench {
             runs: Vec::new(),
             locks: Vec::new(),
             origins: false,
+            seen: false,
             closed: Vec::new(),
             programs: Vec::new(),
             passed_on: Vec::new(),
@@ -141,6 +146,7 @@ impl Bench {
                 Action::Close(RootId(root)) => self.closed.push(root),
                 Action::SeekLock(_, key) => self.locks.push(key),
                 Action::Take(_) | Action::DropLock(_) => {}
+                Action::EndWorker(AccountId(id)) => self.programs.push(format!("rest {id}")),
                 Action::Tell(told) => self.passed_on.extend(told),
                 Action::Sync(_, order) => self.runs.push(scope(&order.scope)),
                 Action::Connect(RemoteId(remote), order) => {
@@ -175,18 +181,23 @@ impl Bench {
         while let Some(record) = fields.next() {
             let mut take = |count| (0..count).map(|_| fields.next().unwrap()).collect();
             let fields: Vec<&str> = match record {
-                "change" => take(7),
+                "change" => take(8),
                 "state" => take(3),
                 "sync" => take(6),
                 "remote" => take(5),
-                "syncing" | "synced" => {
-                    let fixed: Vec<&str> = take(if record == "syncing" { 4 } else { 13 });
+                "syncing" | "synced" | "answer" => {
+                    let fixed: Vec<&str> = take(match record {
+                        "syncing" => 4,
+                        "answer" => 5,
+                        _ => 13,
+                    });
                     let count = fixed[fixed.len() - 1].parse().unwrap();
                     [fixed, (0..count).map(|_| fields.next().unwrap()).collect()].concat()
                 }
                 _ => take(2),
             };
             self.told.push(match record {
+                "change" if self.seen => format!("{} {}", fields[2], fields[7]),
                 "change" if self.origins => {
                     format!("{} {} {} {}", fields[0], fields[1], fields[4], fields[5])
                 }
@@ -197,6 +208,7 @@ impl Bench {
                 "remote" => format!("{} remote {} {}", fields[0], fields[1], fields[3]),
                 "syncing" => format!("syncing {}", fields[4..].join(" ")),
                 "synced" => format!("{} for {:?}", fields[2], fields[6]),
+                "answer" => format!("answer {}", fields.join(",")),
                 _ => fields.join(" "),
             });
         }
@@ -1284,4 +1296,54 @@ fn a_wish_before_a_first_look_is_not_the_sync_after_it() {
         bench.pass(20);
         assert_eq!(bench.runs, ["*", "*"], "{real}");
     }
+}
+
+#[test]
+fn a_worker_rests_when_its_account_does() {
+    let worker = || Worker {
+        words: vec!["/bin/true".into()],
+        naming: Naming::Utf8,
+        separator: None,
+        prefix: None,
+        idle: QUIET,
+        quit: QUIET,
+    };
+    let configured = |worker: Option<Worker>, paused: f32| {
+        let mut configured = accounts(&[("work", &["/m"])]);
+        let mut sync = sync();
+        sync.timing.base = Duration::from_secs_f32(paused);
+        sync.syncer.worker = worker;
+        configured[0].sync = Some(sync);
+        Input::Configure(configured)
+    };
+    let mut bench = synced(&["in"]);
+    let mut rests = |input, expected: &[&str]| {
+        bench.programs.clear();
+        bench.give(input);
+        assert_eq!(bench.programs, expected);
+    };
+    // Without one there is none to end.
+    rests(Input::Pause(None, true), &[]);
+    rests(configured(Some(worker()), 1.0), &[]);
+    rests(Input::Pause(None, true), &["rest 0"]);
+    rests(Input::Pause(None, false), &[]);
+    // When to sync is not the worker's business.
+    rests(configured(Some(worker()), 2.0), &[]);
+    let mut other = worker();
+    other.words.push("x".into());
+    rests(configured(Some(other), 2.0), &["rest 0"]);
+    rests(configured(None, 2.0), &["rest 0"]);
+}
+
+#[test]
+fn what_a_runner_says_is_logged() {
+    let mut bench = synced(&["in"]);
+    let text = "no worker".to_owned();
+    bench.ran(Event::Said {
+        run: RunId(1),
+        text,
+    });
+    let told = bench.told();
+    let said = "warning account work: no worker";
+    assert!(told.iter().any(|it| it.ends_with(said)), "{told:?}");
 }

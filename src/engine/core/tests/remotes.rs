@@ -331,26 +331,44 @@ mod imap {
         }
     }
 
-    fn hears(bench: &mut Bench, watching: Option<Mode>, name: &str) {
+    fn hears(bench: &mut Bench, watching: Option<Mode>, names: &[&str]) {
+        let changes = names.iter().map(|name| ((*name).into(), Kinds::NEW));
         let heard = keeper::Heard {
             watching,
-            changes: HashMap::from([(name.into(), Kinds::NEW)]),
+            changes: changes.collect(),
             ..keeper::Heard::default()
         };
         bench.give(Input::Imap(RemoteId(0), Happens::Heard(1, heard)));
     }
 
+    fn watched_by_imap() -> Bench {
+        let mut bench = Bench::new(&[]);
+        let mut accounts = config(&[], false, &["watch"]);
+        accounts[0].remotes[0].store = RemoteStore::Imap(Box::new(server()));
+        bench.give(Input::Configure(accounts));
+        bench
+    }
+
     #[test]
     fn what_a_server_has_merged_does_not_wait_again() {
         for (mode, waits) in [(Mode::Notify, QUIET / 10), (Mode::Idle, QUIET)] {
-            let mut bench = Bench::new(&[]);
-            let mut accounts = config(&[], false, &["watch"]);
-            accounts[0].remotes[0].store = RemoteStore::Imap(Box::new(server()));
-            bench.give(Input::Configure(accounts));
-            hears(&mut bench, Some(mode), "a");
+            let mut bench = watched_by_imap();
+            hears(&mut bench, Some(mode), &["a"]);
             let begun = bench.now;
             let due = bench.core.deadline().expect("a change that waits");
             assert_eq!(due - begun, waits, "{mode:?}");
         }
+    }
+
+    #[test]
+    fn what_was_missed_does_not_wait_for_more() {
+        let mut bench = watched_by_imap();
+        // As the first look comes in.
+        hears(&mut bench, None, &["a"]);
+        hears(&mut bench, None, &["b"]);
+        let begun = bench.now;
+        assert_eq!(bench.core.deadline(), Some(begun + QUIET));
+        hears(&mut bench, Some(Mode::Notify), &[]);
+        assert_eq!(bench.core.deadline(), Some(begun + QUIET / 10));
     }
 }

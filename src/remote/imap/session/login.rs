@@ -128,7 +128,11 @@ impl Session {
             "PRIVACYREQUIRED" => Why::Config,
             _ => Why::Refused,
         };
-        let said = [remark.text.as_str(), login.explained.as_str()];
+        let mut text = remark.text.as_str();
+        if !login.explained.is_empty() {
+            text = text.trim_end_matches('.');
+        }
+        let said = [text, login.explained.as_str()];
         let said: Vec<&str> = said.into_iter().filter(|it| !it.is_empty()).collect();
         let user = super::super::response::shown(&self.settings.user);
         let said = said.join(": ");

@@ -704,7 +704,7 @@ fn logins_with_a_token() {
             "C a1 AUTHENTICATE XOAUTH2 dXNlcj1tZQFhdXRoPUJlYXJlciB0AQE=\n\
              S + eyJzdGF0dXMiOiI0MDEifQ==\n\
              C \n\
-             S a1 NO [AUTHENTICATIONFAILED] Invalid\n\
+             S a1 NO [AUTHENTICATIONFAILED] Invalid.\n\
              = Refused: the server does not let me in: Invalid: {\"status\":\"401\"}\n",
         ),
         (

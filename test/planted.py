@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Plant bugs in the pure machines, one at a time, and let the simulator find them.
+
+    test/planted.py [NAME...]        (default: all)
+
+Each is a piece of the sources that is replaced in a copy of the tree.  The simulator has to fail
+within SEEDS seeds (default 1000), and without any bug it must not.  The last line counts; the
+exit code is not 0 if a bug was not found.  That takes a build for each: `make torture'.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+COPY = TOP / "target" / "planted"
+SEEDS = os.environ.get("SEEDS", "1000")
+
+# What the bug is, where, what is replaced, and by what.
+BUGS = {
+    # changes, on their way to Lisp
+    "a folder that is never quiet is never told": (
+        "src/coalesce.rs",
+        "held.due = (now + quiet).min(held.first + longest);",
+        "held.due = now + quiet;",
+    ),
+    "kinds of a folder do not add up": (
+        "src/coalesce.rs",
+        "held.change.absorb(change);",
+        "held.change = change;",
+    ),
+    "a folder that goes along loses its change": (
+        "src/coalesce.rs",
+        "due.extend(held.map(|held| held.change));",
+        "due.extend(held.filter(|held| held.due <= now).map(|held| held.change));",
+    ),
+    "what was in flight when the pipe broke is forgotten": (
+        "src/notifier/mod.rs",
+        "self.changes.insert(place(&change.folder), change);\n        }\n        // Before",
+        "drop(change);\n        }\n        // Before",
+    ),
+    "any acknowledgement will do": (
+        "src/notifier/mod.rs",
+        "let ours = generation == self.generation\n            && (",
+        "let ours = self.attached\n            || (",
+    ),
+    "a change that waits is replaced by a later one": (
+        "src/notifier/mod.rs",
+        "Some(waiting) => waiting.absorb(change),",
+        "Some(waiting) => *waiting = change,",
+    ),
+    "a new pipe does not put everything in doubt": (
+        "src/engine/core/mod.rs",
+        "if generation > 1 {\n            self.doubt(None, None);\n        }",
+        "let _ = generation > 1;",
+    ),
+    "nobody looks after a sleep": (
+        "src/engine/core/mod.rs",
+        "self.rouse(Depth::Everything, |_| true);",
+        "",
+    ),
+    # when an account is synced
+    "a change during a run is taken for done": (
+        "src/schedule/pending.rs",
+        "self.waiting.retain(|_, it| it.last > moment);",
+        "self.waiting.clear();",
+    ),
+    "what a failed run was to sync is forgotten": (
+        "src/schedule/outcome.rs",
+        "self.queue.again(run.folders, &self.timing);",
+        "drop(run.folders);",
+    ),
+    "a whole run that fails is not repeated": (
+        "src/schedule/outcome.rs",
+        "if let Some(whole) = run.whole {\n            self.whole",
+        "if let Some(whole) = run.whole.filter(|_| false) {\n            self.whole",
+    ),
+    "a folder that failed alone counts as pushed": (
+        "src/schedule/outcome.rs",
+        "for real in &ended.failed {\n            self.records.fail_alone(real);\n        }",
+        "",
+    ),
+    "a sync does not wait for the check": (
+        "src/schedule/next.rs",
+        "let checked = checked.map(|first| first.min(wanted) + self.timing.check);",
+        "let checked = checked.map(|_| wanted);",
+    ),
+    "a silent Lisp is waited for without end": (
+        "src/schedule/next.rs",
+        "let checked = checked.map(|first| first.min(wanted) + self.timing.check);",
+        "let checked = checked.map(|_| now + self.timing.check);",
+    ),
+    "a run starts without the lock": (
+        "src/schedule/mod.rs",
+        "self.begun && self.pause.is_none() && self.lock == Lock::Ours",
+        "self.begun && self.pause.is_none()",
+    ),
+    "a run starts during a pause": (
+        "src/schedule/mod.rs",
+        "self.begun && self.pause.is_none() && self.lock == Lock::Ours",
+        "self.begun && self.lock == Lock::Ours",
+    ),
+    "a silent run is never ended": (
+        "src/schedule/mod.rs",
+        "Stage::Running(sign) if silence.is_some_and(|silence| sign + silence <= now) => {",
+        "Stage::Running(sign) if silence.is_some_and(|_| sign > now) => {",
+    ),
+    "a run that slept is not ended": (
+        "src/schedule/mod.rs",
+        "run.stage = Stage::Slept;",
+        "",
+    ),
+    "a second refusal does not pause": (
+        "src/schedule/outcome.rs",
+        "if self.refusals > 1 && self.pause.is_none() {",
+        "if self.refusals > 1_000_000 && self.pause.is_none() {",
+    ),
+    "failures do not back off": (
+        "src/schedule/outcome.rs",
+        "Some(now + self.backoff())",
+        "Some(now)",
+    ),
+    "folders made or removed are synced by name": (
+        "src/schedule/pending.rs",
+        "pending.whole.get_or_insert(moment);\n            pending.made",
+        "pending.made",
+    ),
+    # what is not pushed yet
+    "one look is enough for a residue": (
+        "src/schedule/record.rs",
+        "let again = differences.are_among(&record.refused) && differences.are_among(&given);",
+        "let again = true;",
+    ),
+    "a look that was disturbed counts": (
+        "src/schedule/review.rs",
+        "let disturbed = self.queue.is_local(&folder.real);",
+        "let disturbed = false;",
+    ),
+    "what a look finds is not pushed": (
+        "src/schedule/review.rs",
+        "self.queue.open(now, folder, &self.timing);",
+        "let _ = now;",
+    ),
+    "a residue that is gone is remembered": (
+        "src/schedule/record.rs",
+        "known.retain(differences);",
+        "let _ = &known;",
+    ),
+    # who has written it
+    "any process is ours": (
+        "src/echo.rs",
+        "if ours(*pid) {",
+        "if ours(*pid) || *pid > 0 {",
+    ),
+    "flags of a reader are taken for a look": (
+        "src/echo.rs",
+        "if !old.has_the_letters_of(&new) {\n        return Claim::Nothing;\n    }",
+        "",
+    ),
+}
+
+
+def run(args, **more):
+    return subprocess.run(args, cwd=COPY, capture_output=True, text=True, errors="replace", **more)
+
+
+def copy():
+    """The tree as git knows it, with what was built of it before."""
+    COPY.mkdir(parents=True, exist_ok=True)
+    names = subprocess.run(
+        ["git", "ls-files", "Cargo.toml", "Cargo.lock", "src", "test", "rust-toolchain*", ".cargo"],
+        cwd=TOP, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()
+    shutil.rmtree(COPY / "src", ignore_errors=True)
+    for name in names:
+        to = COPY / name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if not to.exists() or to.read_bytes() != (TOP / name).read_bytes():
+            shutil.copy2(TOP / name, to)
+
+
+def simulate():
+    """Build and run; what cargo printed, and whether all was well."""
+    environment = dict(
+        os.environ,
+        SEEDS=SEEDS,
+        CARGO_TARGET_DIR=str(COPY / "target"),
+        CARGO_PROFILE_TEST_OPT_LEVEL="1",
+        CARGO_PROFILE_TEST_DEBUG="0",
+        RUSTFLAGS="-A warnings",
+    )
+    cargo = [os.environ.get("CARGO", "cargo"), "test", "--locked", "--test", "sim"]
+    built = run(cargo + ["--no-run"], env=environment)
+    if built.returncode:
+        sys.exit(f"does not build:\n{built.stderr[-3000:]}")
+    ran = run(cargo + ["--", "seeds", "--skip", "replayed", "--nocapture"], env=environment)
+    return ran.stdout + ran.stderr, ran.returncode == 0
+
+
+def main():
+    wanted = sys.argv[1:] or list(BUGS)
+    copy()
+    text, well = simulate()
+    if not well:
+        sys.exit(f"fails without any bug:\n{text[-3000:]}")
+    print(f"without any bug: {SEEDS} seeds of each kind are fine", flush=True)
+    missed = []
+    for name in wanted:
+        file, old, new = BUGS[name]
+        path = COPY / file
+        source = path.read_text()
+        if source.count(old) != 1:
+            sys.exit(f"{name}: {file} has this {source.count(old)} times:\n{old}")
+        began = time.monotonic()
+        path.write_text(source.replace(old, new))
+        try:
+            text, well = simulate()
+        finally:
+            path.write_text(source)
+        found = re.search(r"SEED=(\d+): (.*)", text)
+        if well or not found:
+            missed.append(name)
+            print(f"MISSED  {name}", flush=True)
+        else:
+            took = time.monotonic() - began
+            print(f"found   {name}: seed {found[1]}, {found[2][:100]} ({took:.0f} s)", flush=True)
+    print(f"{len(wanted) - len(missed)} of {len(wanted)} planted bugs found")
+    sys.exit(bool(missed))
+
+
+main()
