@@ -351,6 +351,7 @@ impl World {
                         self.stats.refusals += 1;
                         self.rules.refused(self.now)?;
                     }
+                    self.loses(conn, true, &end.text)?;
                     return self.finishes(why, &end.text);
                 }
                 Act::End(end) => return self.drops(conn, &end),
@@ -369,6 +370,9 @@ impl World {
                     }
                     self.say(format!("connection {conn} watches: {mode:?}"));
                     if main {
+                        if self.mode == Some(Mode::Idle) && mode == Mode::Sweep {
+                            self.unwatched("INBOX");
+                        }
                         match mode {
                             Mode::Notify => self.stats.notify += 1,
                             Mode::Idle => self.stats.idle += 1,
@@ -473,6 +477,9 @@ impl World {
             return Ok(());
         };
         let talk = line.talks.remove(at);
+        if talk.watches {
+            self.loses(conn, false, &end.text)?;
+        }
         self.leaves(conn);
         let Some(one) = talk.one else {
             return Ok(());
@@ -486,6 +493,7 @@ impl World {
         if talk.watches && !quietly {
             if let Some(name) = self.named(&one.canonical) {
                 self.rules.credit(name, 2);
+                self.unwatched(name);
             }
             self.change_heard(one.canonical.clone(), Kinds::UNKNOWN);
         }
