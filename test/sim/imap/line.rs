@@ -80,6 +80,11 @@ impl Line {
         self.talks.iter().any(its)
     }
 
+    /// It is about to be told that nobody says the secret.
+    pub fn goes_without(&self) -> bool {
+        !self.over && matches!(self.given, Some(Err(_)))
+    }
+
     /// What the first session knows, at the end of a life.
     pub fn into_snapshot(mut self) -> Option<Snapshot> {
         let all = self.talks.iter().position(|it| it.one.is_none())?;
@@ -546,7 +551,7 @@ impl World {
         let forgets = self.sabotage == Sabotage::ForgetsHeard && ends;
         if heard != Heard::default() && !forgets {
             if heard.watching.is_some() {
-                self.rules.well();
+                self.rules.well(0);
             }
             self.handle(Told::Imap(id, Event::Heard(number, heard)))?;
         }

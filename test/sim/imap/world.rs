@@ -14,7 +14,7 @@ use mailsync_module::engine::config::{RemoteId, RootId};
 use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::{FileId, FoundFolder, Stamp, Wall};
 use mailsync_module::remote::imap::keeper::Event as Keeps;
-use mailsync_module::remote::imap::session::{Mode, Name};
+use mailsync_module::remote::imap::session::{Mode, Name, Why};
 use mailsync_module::remote::imap::snapshot::Snapshot;
 use mailsync_module::schedule::Lock;
 use mailsync_module::syncer::{Ended, Event as Ran, Memory, Outcome, RunId, Scope};
@@ -344,7 +344,9 @@ impl World {
         if !self.rested || doomed || of_no_use {
             return Ok(());
         }
-        Err(format!("I8: connection {conn} ends, and nothing was wrong: {text}"))
+        Err(format!(
+            "I8: connection {conn} ends, and nothing was wrong: {text}"
+        ))
     }
 
     /// What told of a folder at once does so no longer: what it has told, a sweep may tell once more.
@@ -469,7 +471,8 @@ impl World {
                     self.rules.unchecked.clear();
                     if alone {
                         self.stats.told_all += 1;
-                        self.rules.all_told(written)?;
+                        let boxes = &self.server.boxes;
+                        (self.rules).all_told(written, |name| boxes.contains_key(name))?;
                     }
                 }
                 Record::Ready { directory, .. } => {
@@ -592,6 +595,18 @@ impl World {
     fn reaches(&mut self, conn: u64, bytes: &[u8]) {
         if self.links.get(&conn).is_some_and(|it| !it.dead) && self.server.receive(conn, bytes) {
             self.will_execute(conn);
+        }
+    }
+
+    fn stalls_no_more(&mut self) {
+        self.stalled = self.now;
+        let late = (self.now + self.setup.slow, u64::MAX);
+        let (waits, rest): (BTreeMap<_, _>, _) = std::mem::take(&mut self.agenda)
+            .into_iter()
+            .partition(|(at, it)| *at > late && matches!(it, Happens::Executes(_)));
+        self.agenda = rest;
+        for it in waits.into_values() {
+            self.later(self.setup.slow, it);
         }
     }
 
@@ -777,10 +792,22 @@ impl World {
         }
     }
 
+    /// What is on its way when the user does something comes all the same.
     fn is_mended(&mut self) {
-        self.rules.well();
-        self.declined = false;
+        self.rules.well(u32::from(self.is_ending(Why::Refused)));
+        self.declined = self.is_declining();
         self.resumed = self.now;
+    }
+
+    /// The engine will hear that a connection has ended so.
+    fn is_ending(&self, why: Why) -> bool {
+        let mut all = self.agenda.values();
+        all.any(|it| matches!(it, Happens::News(_, News::Over(end, _)) if end.why == why))
+    }
+
+    /// Nobody has said the secret, which will pause the store.
+    fn is_declining(&self) -> bool {
+        self.line.as_ref().is_some_and(Line::goes_without) || self.is_ending(Why::Config)
     }
 
     fn wakes(&mut self, slept: bool) {
@@ -1069,8 +1096,11 @@ impl World {
         self.reachable = true;
         self.up = true;
         self.server.unavailable = false;
-        self.stalled = self.now;
+        self.stalls_no_more();
         self.lisp_busy = self.now;
+        while self.is_declining() {
+            self.step()?;
+        }
         let wrong = self.password != self.server.password;
         self.password = self.server.password;
         if wrong || self.state == "paused" || self.declined || self.rng.once_in(2) {
@@ -1153,7 +1183,10 @@ impl World {
             let (told, runs) = (now - told, self.stats.runs - runs);
             let doubts = self.setup.features.rubbish > 0;
             let after = self.times_unwatched(name);
-            let most = (1 + after.0 - unwatched.0, 1 + after.1 - unwatched.1);
+            let (others, its) = (after.0 - unwatched.0, after.1 - unwatched.1);
+            // That its own connection is lost is told, too.
+            let its = if name == "INBOX" { its } else { 2 * its };
+            let most = (1 + others + its, 1 + its);
             if !doubts && (runs > most.0 || told > most.1 || self.stats.told_all > all) {
                 return Err(format!(
                     "I3: one message in {name} is told {told} times and synced {runs} times"

@@ -71,6 +71,10 @@ impl Session {
     pub(super) fn sweep(&mut self, now: Instant) {
         self.due = None;
         self.sweep = Some(Sweep::default());
+        if self.selected.is_some() && !self.idles {
+            // Flags there may show in no number, and nobody is obliged to tell of them but now.
+            self.command(now, What::Noop, b"NOOP");
+        }
         let command = if self.list_status {
             format!("LIST \"\" \"*\" RETURN (STATUS {})", self.items())
         } else {

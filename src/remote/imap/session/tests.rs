@@ -484,7 +484,21 @@ fn what_a_server_does_not_know_is_done_without() {
         S a4 NO not today
         = watching by Sweep
         T 300
-        C a5 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        C a5 NOOP
+        C a6 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * 2 FETCH (FLAGS (\Flagged))
+        = INBOX flags
+        S * 4 EXISTS
+        S * 1 EXPUNGE
+        S a5 OK
+        S * LIST () "/" INBOX
+        S * STATUS INBOX (MESSAGES 3 UIDNEXT 5 UIDVALIDITY 1 UNSEEN 1 HIGHESTMODSEQ 11)
+        = INBOX new gone
+        S * LIST () "/" a
+        S a6 OK
+        T 300
+        C a7 NOOP
+        C a8 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
     "#;
     converse(&settings(), &all(), &[&head, rest].concat());
 }
@@ -571,7 +585,10 @@ fn what_crosses_a_sweep() {
         S a6 NO not today
         = watching by Sweep
         T 300
-        C a7 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        C a7 NOOP
+        C a8 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * 5 EXISTS
+        S a7 OK
         S * LIST () "/" INBOX
         S * STATUS INBOX (MESSAGES 5 UIDNEXT 6 UIDVALIDITY 1 UNSEEN 2 HIGHESTMODSEQ 11)
         = INBOX new
