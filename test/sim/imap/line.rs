@@ -85,6 +85,12 @@ impl Line {
         !self.over && matches!(self.given, Some(Err(_)))
     }
 
+    /// A connection that watches a mailbox of its own.
+    pub fn an_own(&self) -> Option<(u64, &[u8])> {
+        let mut talks = self.talks.iter().filter(|it| it.watches);
+        talks.find_map(|it| Some((it.conn, &it.one.as_ref()?.canonical[..])))
+    }
+
     /// What the first session knows, at the end of a life.
     pub fn into_snapshot(mut self) -> Option<Snapshot> {
         let all = self.talks.iter().position(|it| it.one.is_none())?;

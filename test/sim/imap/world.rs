@@ -598,6 +598,12 @@ impl World {
         }
     }
 
+    /// A connection of a mailbox's own, and that.
+    fn an_own(&self) -> Option<(u64, &'static str)> {
+        let (conn, name) = self.line.as_ref()?.an_own()?;
+        Some((conn, self.named(name)?))
+    }
+
     fn stalls_no_more(&mut self) {
         self.stalled = self.now;
         let late = (self.now + self.setup.slow, u64::MAX);
@@ -740,7 +746,8 @@ impl World {
                 self.setup.refresh += ms(1);
                 self.say("another configuration");
                 self.rules.forget();
-                self.is_mended();
+                self.rules.well(0);
+                (self.declined, self.resumed) = (false, self.now);
                 self.handle(Input::Configure(vec![self.setup.account()]))?;
             }
             12 if self.asleep.is_none() => {
@@ -1098,6 +1105,14 @@ impl World {
         self.server.unavailable = false;
         self.stalls_no_more();
         self.lisp_busy = self.now;
+        if let Some((conn, name)) = self.an_own()
+            && self.rng.once_in(2)
+        {
+            // What it was about to tell may show nowhere else.
+            self.happens_in(name, Event::Flagged);
+            self.say(format!("connection {conn} is cut"));
+            self.hangs(conn);
+        }
         while self.is_declining() {
             self.step()?;
         }
