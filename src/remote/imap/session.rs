@@ -694,7 +694,8 @@ impl Session {
             } else if !self.notifies {
                 self.mode = Some(Mode::Sweep);
                 self.acts.push(Act::Watching(Mode::Sweep));
-                if let Some((name, _)) = self.selected.take() {
+                // It stays selected: flags may show nowhere else.  Its numbers are for sweeps to see.
+                if let Some((name, _)) = self.selected.clone() {
                     self.untold(&name);
                 }
             }
@@ -936,10 +937,14 @@ impl Session {
         if self.examining() {
             return;
         }
-        if let Some((name, _)) = &self.selected {
-            let name = name.clone();
+        let Some((name, _)) = self.selected.clone() else {
+            return;
+        };
+        if self.idles {
             self.was_told(&name, kinds);
-            self.acts.push(Act::Change(name, kinds));
+            self.tell(&name, kinds);
+        } else {
+            self.tell(&name, kinds & Kinds::FLAGS);
         }
     }
 }

@@ -80,6 +80,17 @@ impl Line {
         self.talks.iter().any(its)
     }
 
+    /// It is about to be told that nobody says the secret.
+    pub fn goes_without(&self) -> bool {
+        !self.over && matches!(self.given, Some(Err(_)))
+    }
+
+    /// A connection that watches a mailbox of its own.
+    pub fn an_own(&self) -> Option<(u64, &[u8])> {
+        let mut talks = self.talks.iter().filter(|it| it.watches);
+        talks.find_map(|it| Some((it.conn, &it.one.as_ref()?.canonical[..])))
+    }
+
     /// What the first session knows, at the end of a life.
     pub fn into_snapshot(mut self) -> Option<Snapshot> {
         let all = self.talks.iter().position(|it| it.one.is_none())?;
@@ -351,6 +362,7 @@ impl World {
                         self.stats.refusals += 1;
                         self.rules.refused(self.now)?;
                     }
+                    self.loses(conn, true, &end.text)?;
                     return self.finishes(why, &end.text);
                 }
                 Act::End(end) => return self.drops(conn, &end),
@@ -369,6 +381,9 @@ impl World {
                     }
                     self.say(format!("connection {conn} watches: {mode:?}"));
                     if main {
+                        if self.mode == Some(Mode::Idle) && mode == Mode::Sweep {
+                            self.unwatched("INBOX");
+                        }
                         match mode {
                             Mode::Notify => self.stats.notify += 1,
                             Mode::Idle => self.stats.idle += 1,
@@ -473,6 +488,9 @@ impl World {
             return Ok(());
         };
         let talk = line.talks.remove(at);
+        if talk.watches {
+            self.loses(conn, false, &end.text)?;
+        }
         self.leaves(conn);
         let Some(one) = talk.one else {
             return Ok(());
@@ -486,6 +504,7 @@ impl World {
         if talk.watches && !quietly {
             if let Some(name) = self.named(&one.canonical) {
                 self.rules.credit(name, 2);
+                self.unwatched(name);
             }
             self.change_heard(one.canonical.clone(), Kinds::UNKNOWN);
         }
@@ -538,7 +557,7 @@ impl World {
         let forgets = self.sabotage == Sabotage::ForgetsHeard && ends;
         if heard != Heard::default() && !forgets {
             if heard.watching.is_some() {
-                self.rules.well();
+                self.rules.well(0);
             }
             self.handle(Told::Imap(id, Event::Heard(number, heard)))?;
         }

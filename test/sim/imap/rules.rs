@@ -132,8 +132,9 @@ impl Rules {
         Ok(())
     }
 
-    /// Everything is checked.
-    pub fn all_told(&mut self, written: Duration) -> Verdict {
+    /// Everything is checked, and so it is known which folders are `there`.
+    pub fn all_told(&mut self, written: Duration, there: impl Fn(&str) -> bool) -> Verdict {
+        self.known.retain(|name| there(name));
         self.everything = (self.everything.checked_sub(1))
             .ok_or("I3: everything is checked, and nothing was in doubt")?;
         let left = |(at, _): &(Duration, Kinds)| *at > written;
@@ -208,8 +209,8 @@ impl Rules {
         Ok(())
     }
 
-    /// It let somebody in, or the user has done something.
-    pub fn well(&mut self) {
-        self.refusals = 0;
+    /// It let somebody in, or the user has done something, of which these refusals know nothing yet.
+    pub fn well(&mut self, refusals: u32) {
+        self.refusals = refusals;
     }
 }

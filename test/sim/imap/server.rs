@@ -138,6 +138,7 @@ pub struct Conn {
     partial: Option<String>,
     listing: Option<Listing>,
     idling: Option<String>,
+    refused_idle: bool,
     notify: bool,
     noted: Vec<Push>,
     selected: Option<Selected>,
@@ -434,6 +435,10 @@ impl Server {
         conns.map(|(id, _)| *id).collect()
     }
 
+    pub fn has_refused_idle(&self, id: u64) -> bool {
+        self.conns.get(&id).is_some_and(|it| it.refused_idle)
+    }
+
     pub fn bye(&mut self, id: u64) {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.say("* BYE see you later");
@@ -714,6 +719,7 @@ impl Server {
             "IDLE" if self.features.idle => {
                 let refuses = self.features.refuses_idle;
                 if refuses > 0 && rng.once_in(refuses) {
+                    conn.refused_idle = true;
                     conn.finish(tag, "NO not now", rng);
                 } else {
                     self.idled += 1;

@@ -14,7 +14,7 @@ use mailsync_module::engine::config::{RemoteId, RootId};
 use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::{FileId, FoundFolder, Stamp, Wall};
 use mailsync_module::remote::imap::keeper::Event as Keeps;
-use mailsync_module::remote::imap::session::{Mode, Name};
+use mailsync_module::remote::imap::session::{Mode, Name, Why};
 use mailsync_module::remote::imap::snapshot::Snapshot;
 use mailsync_module::schedule::Lock;
 use mailsync_module::syncer::{Ended, Event as Ran, Memory, Outcome, RunId, Scope};
@@ -112,6 +112,8 @@ struct Link {
     there: Duration,
     /// Nothing arrives any more, and nobody says so.
     dead: bool,
+    /// It is dead, or this end will hear that the other one is no more.
+    doomed: bool,
     /// Bytes come so many at a time.
     piece: usize,
 }
@@ -157,7 +159,11 @@ pub struct World {
     resumed: Duration,
     /// So often each folder was told, and everything.
     told: BTreeMap<&'static str, u64>,
+    /// So often each folder lost what watched it.
+    unwatched: BTreeMap<&'static str, u64>,
     pub calm: bool,
+    /// It has come to rest in the calm: everything is known, and every line is alive.
+    rested: bool,
     ticks: u64,
 }
 
@@ -195,7 +201,9 @@ impl World {
             state: String::new(),
             resumed: Duration::ZERO,
             told: BTreeMap::new(),
+            unwatched: BTreeMap::new(),
             calm: true,
+            rested: false,
             ticks: 0,
             setup,
             rng,
@@ -252,6 +260,7 @@ impl World {
             here: self.now,
             there: self.now,
             dead: false,
+            doomed: false,
             piece,
         };
         self.links.insert(conn, link);
@@ -303,6 +312,7 @@ impl World {
     fn hangs(&mut self, conn: u64) {
         self.server.conns.remove(&conn);
         if let Some(link) = self.links.get_mut(&conn) {
+            link.doomed = true;
             link.here = link.here.max(self.now);
             let at = link.here;
             self.then(at, Happens::HangsUp(conn));
@@ -318,11 +328,38 @@ impl World {
     /// The line is dead, which the kernel may find out some time.
     fn dies(&mut self, conn: u64) {
         if let Some(link) = self.links.get_mut(&conn) {
-            link.dead = true;
+            (link.dead, link.doomed) = (true, true);
         }
         if self.setup.keepalive {
             self.soon(seconds(135), Happens::HangsUp(conn));
         }
+    }
+
+    /// A connection is lost, as far as this end can say.  When all has come to rest, that needs a reason:
+    /// what was wrong before the calm has been noticed by then, and only one for a single mailbox is of no
+    /// use without IDLE.
+    pub fn loses(&self, conn: u64, main: bool, text: &str) -> Verdict {
+        let doomed = self.links.get(&conn).is_none_or(|it| it.doomed);
+        let of_no_use = !main && self.server.has_refused_idle(conn);
+        if !self.rested || doomed || of_no_use {
+            return Ok(());
+        }
+        Err(format!(
+            "I8: connection {conn} ends, and nothing was wrong: {text}"
+        ))
+    }
+
+    /// What told of a folder at once does so no longer: what it has told, a sweep may tell once more.
+    pub fn unwatched(&mut self, name: &'static str) {
+        if self.setup.hears(name) {
+            *self.unwatched.entry(name).or_default() += 1;
+        }
+    }
+
+    /// How often that was so, and of this folder.
+    fn times_unwatched(&self, name: &str) -> (u64, u64) {
+        let its = self.unwatched.get(name).copied();
+        (self.unwatched.values().sum(), its.unwrap_or_default())
     }
 
     pub fn tells(&mut self, number: u64, news: News) {
@@ -434,7 +471,8 @@ impl World {
                     self.rules.unchecked.clear();
                     if alone {
                         self.stats.told_all += 1;
-                        self.rules.all_told(written)?;
+                        let boxes = &self.server.boxes;
+                        (self.rules).all_told(written, |name| boxes.contains_key(name))?;
                     }
                 }
                 Record::Ready { directory, .. } => {
@@ -557,6 +595,24 @@ impl World {
     fn reaches(&mut self, conn: u64, bytes: &[u8]) {
         if self.links.get(&conn).is_some_and(|it| !it.dead) && self.server.receive(conn, bytes) {
             self.will_execute(conn);
+        }
+    }
+
+    /// A connection of a mailbox's own, and that.
+    fn an_own(&self) -> Option<(u64, &'static str)> {
+        let (conn, name) = self.line.as_ref()?.an_own()?;
+        Some((conn, self.named(name)?))
+    }
+
+    fn stalls_no_more(&mut self) {
+        self.stalled = self.now;
+        let late = (self.now + self.setup.slow, u64::MAX);
+        let (waits, rest): (BTreeMap<_, _>, _) = std::mem::take(&mut self.agenda)
+            .into_iter()
+            .partition(|(at, it)| *at > late && matches!(it, Happens::Executes(_)));
+        self.agenda = rest;
+        for it in waits.into_values() {
+            self.later(self.setup.slow, it);
         }
     }
 
@@ -690,7 +746,8 @@ impl World {
                 self.setup.refresh += ms(1);
                 self.say("another configuration");
                 self.rules.forget();
-                self.is_mended();
+                self.rules.well(0);
+                (self.declined, self.resumed) = (false, self.now);
                 self.handle(Input::Configure(vec![self.setup.account()]))?;
             }
             12 if self.asleep.is_none() => {
@@ -742,10 +799,22 @@ impl World {
         }
     }
 
+    /// What is on its way when the user does something comes all the same.
     fn is_mended(&mut self) {
-        self.rules.well();
-        self.declined = false;
+        self.rules.well(u32::from(self.is_ending(Why::Refused)));
+        self.declined = self.is_declining();
         self.resumed = self.now;
+    }
+
+    /// The engine will hear that a connection has ended so.
+    fn is_ending(&self, why: Why) -> bool {
+        let mut all = self.agenda.values();
+        all.any(|it| matches!(it, Happens::News(_, News::Over(end, _)) if end.why == why))
+    }
+
+    /// Nobody has said the secret, which will pause the store.
+    fn is_declining(&self) -> bool {
+        self.line.as_ref().is_some_and(Line::goes_without) || self.is_ending(Why::Config)
     }
 
     fn wakes(&mut self, slept: bool) {
@@ -972,6 +1041,7 @@ impl World {
             && self.pipe.is_none()
             && self.state == "connected"
             && self.line.as_ref().is_some_and(Line::watches)
+            && !self.links.values().any(|it| it.doomed)
     }
 
     /// Nothing waits to be told.
@@ -1019,6 +1089,12 @@ impl World {
     fn rest(&mut self) -> Verdict {
         self.agenda
             .retain(|_, it| !matches!(it, Happens::Change | Happens::Fault));
+        for what in self.agenda.values_mut() {
+            // Whoever is being asked says it from now on.
+            if let Happens::Answers(.., gives) = what {
+                *gives = true;
+            }
+        }
         while self.asleep.is_some() {
             self.step()?;
         }
@@ -1027,15 +1103,28 @@ impl World {
         self.reachable = true;
         self.up = true;
         self.server.unavailable = false;
-        self.stalled = self.now;
+        self.stalls_no_more();
         self.lisp_busy = self.now;
+        if let Some((conn, name)) = self.an_own()
+            && self.rng.once_in(2)
+        {
+            // What it was about to tell may show nowhere else.
+            self.happens_in(name, Event::Flagged);
+            self.say(format!("connection {conn} is cut"));
+            self.hangs(conn);
+        }
+        while self.is_declining() {
+            self.step()?;
+        }
         let wrong = self.password != self.server.password;
         self.password = self.server.password;
         if wrong || self.state == "paused" || self.declined || self.rng.once_in(2) {
             self.notice(Notice::Retry)?;
         }
         let most = self.setup.refresh + self.setup.poll + seconds(600);
-        self.until(most, "I1: it does not come to rest", Self::settled)
+        self.until(most, "I1: it does not come to rest", Self::settled)?;
+        self.rested = true;
+        Ok(())
     }
 
     /// Nothing happens for hours: nobody wakes up but to show that somebody is there (I8), and nothing
@@ -1044,16 +1133,13 @@ impl World {
         // Sweeps may tell once more of what was told by name, and what was lost is made anew.
         self.pass(self.setup.poll * 2 + seconds(200))?;
         self.until(seconds(600), "it does not settle", Self::settled)?;
-        let (told, runs, ticks) = (
-            self.stats.told + self.stats.told_all,
-            self.stats.runs,
-            self.ticks,
-        );
+        let all_told = |it: &Self| it.stats.told + it.stats.told_all + it.stats.runs;
+        let (told, ticks, (unwatched, _)) = (all_told(self), self.ticks, self.times_unwatched(""));
         let hours = seconds(3_600);
         self.pass(hours)?;
-        let features = &self.setup.features;
-        let doubts = features.rubbish > 0 || features.refuses_idle > 0;
-        if !doubts && (told, runs) != (self.stats.told + self.stats.told_all, self.stats.runs) {
+        let doubts = self.setup.features.rubbish > 0;
+        let unwatched = self.times_unwatched("").0 - unwatched;
+        if !doubts && all_told(self) - told > unwatched {
             return Err("I3: nothing happens, and something is told or synced".to_owned());
         }
         let one = |every: Duration| hours.as_secs() / every.as_secs() + 1;
@@ -1093,17 +1179,30 @@ impl World {
                 self.stats.told_all,
                 self.stats.runs,
             );
+            let unwatched = self.times_unwatched(name);
             self.happens_in(name, Event::New);
-            self.until(most, "I1: it is not told in time", |it| {
+            let (late, owed) = ("I1: it is not told in time", |it: &Self| {
                 it.rules.owed.is_empty()
-            })?;
+            });
+            let outcome = self.until(most, late, owed);
+            if outcome.is_err() && self.times_unwatched(name).1 > unwatched.1 {
+                // Then it is for a sweep to see.
+                self.until(self.setup.poll, late, owed)?;
+            } else {
+                outcome?;
+            }
             self.until(seconds(60), "it does not settle", Self::settled)?;
             // A sweep that crosses it may tell once more.
             self.pass(self.setup.poll + seconds(30))?;
             let now = self.told.get(name).copied().unwrap_or_default();
             let (told, runs) = (now - told, self.stats.runs - runs);
             let doubts = self.setup.features.rubbish > 0;
-            if !doubts && (told > 1 || runs > 1 || self.stats.told_all > all) {
+            let after = self.times_unwatched(name);
+            let (others, its) = (after.0 - unwatched.0, after.1 - unwatched.1);
+            // That its own connection is lost is told, too.
+            let its = if name == "INBOX" { its } else { 2 * its };
+            let most = (1 + others + its, 1 + its);
+            if !doubts && (runs > most.0 || told > most.1 || self.stats.told_all > all) {
                 return Err(format!(
                     "I3: one message in {name} is told {told} times and synced {runs} times"
                 ));

@@ -71,6 +71,10 @@ impl Session {
     pub(super) fn sweep(&mut self, now: Instant) {
         self.due = None;
         self.sweep = Some(Sweep::default());
+        if self.selected.is_some() && !self.idles {
+            // Flags there may show in no number, and nobody is obliged to tell of them but now.
+            self.command(now, What::Noop, b"NOOP");
+        }
         let command = if self.list_status {
             format!("LIST \"\" \"*\" RETURN (STATUS {})", self.items())
         } else {
@@ -131,15 +135,21 @@ impl Session {
             return;
         };
         let first = !self.snapshot.is_complete();
-        if !sweep.too_many {
-            for name in self
-                .snapshot
-                .completed(|name| sweep.seen.contains_key(name))
-            {
-                self.acts.push(Act::Change(name, Kinds::DELETED));
-            }
-        }
+        let gone = if sweep.too_many {
+            Vec::new()
+        } else {
+            let there = |name: &[u8]| sweep.seen.contains_key(name);
+            self.snapshot.completed(there)
+        };
         let exact = self.snapshot.is_exact();
+        // The first look on a connection has to see all that was missed.
+        if sweep.too_many || (self.mode.is_none() && (first || !exact)) {
+            self.acts.push(Act::Everything);
+        }
+        // Last: of what was told of them before, something may still be on its way to the user.
+        for name in gone {
+            self.acts.push(Act::Change(name, Kinds::DELETED));
+        }
         if self.notifies {
             // One that was made behind our look is told by its name alone.
             let mut unknown = sweep.seen;
@@ -150,10 +160,6 @@ impl Session {
             }
         }
         self.told = sweep.told;
-        // The first look on a connection has to see all that was missed.
-        if sweep.too_many || (self.mode.is_none() && (first || !exact)) {
-            self.acts.push(Act::Everything);
-        }
         if !self.notifies {
             self.due = Some(now + self.settings.poll);
         }

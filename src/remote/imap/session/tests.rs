@@ -238,7 +238,22 @@ fn without_modseq_a_reconnection_doubts_everything() {
     let session = converse(&settings(), &all(), first);
     let again = first.replace("UIDNEXT 4", "UIDNEXT 5");
     let again = again.replace("S a2 OK", "= INBOX new,gone\nS a2 OK");
-    converse(&settings(), &Role::All(session.into_snapshot()), &again);
+    let session = converse(&settings(), &Role::All(session.into_snapshot()), &again);
+    // What is gone is told last: of what was told of it before, something may still be on its way.
+    let gone = r#"
+        S * PREAUTH [CAPABILITY IMAP4rev1] hello
+        C a1 LIST "" "*"
+        S * LIST () "/" "a b"
+        S a1 OK
+        C a2 STATUS "a b" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)
+        S * STATUS "a b" (MESSAGES 0 UIDNEXT 1 UIDVALIDITY 2 UNSEEN 0)
+        = a b folder-created
+        S a2 OK
+        = everything
+        = INBOX folder-deleted
+        = watching by Sweep
+    "#;
+    converse(&settings(), &Role::All(session.into_snapshot()), gone);
 }
 
 #[test]
@@ -484,7 +499,21 @@ fn what_a_server_does_not_know_is_done_without() {
         S a4 NO not today
         = watching by Sweep
         T 300
-        C a5 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        C a5 NOOP
+        C a6 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * 2 FETCH (FLAGS (\Flagged))
+        = INBOX flags
+        S * 4 EXISTS
+        S * 1 EXPUNGE
+        S a5 OK
+        S * LIST () "/" INBOX
+        S * STATUS INBOX (MESSAGES 3 UIDNEXT 5 UIDVALIDITY 1 UNSEEN 1 HIGHESTMODSEQ 11)
+        = INBOX new,gone
+        S * LIST () "/" a
+        S a6 OK
+        T 300
+        C a7 NOOP
+        C a8 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
     "#;
     converse(&settings(), &all(), &[&head, rest].concat());
 }
@@ -571,7 +600,10 @@ fn what_crosses_a_sweep() {
         S a6 NO not today
         = watching by Sweep
         T 300
-        C a7 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        C a7 NOOP
+        C a8 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * 5 EXISTS
+        S a7 OK
         S * LIST () "/" INBOX
         S * STATUS INBOX (MESSAGES 5 UIDNEXT 6 UIDVALIDITY 1 UNSEEN 2 HIGHESTMODSEQ 11)
         = INBOX new
@@ -877,8 +909,8 @@ fn what_the_server_wants_people_to_see_is_shown_once() {
 fn a_rename_behind_a_look() {
     // The old name was seen before, the new one would have come before it.
     let script = NOTIFY.replace("lists/a", "b").replace(
-        "S a3 OK",
-        "S * LIST () \"/\" a (\"OLDNAME\" (b))\nS * STATUS a (MESSAGES 0)\nS a3 OK\n= b folder-deleted",
+        "S a3 OK\n    = everything",
+        "S * LIST () \"/\" a (\"OLDNAME\" (b))\nS * STATUS a (MESSAGES 0)\nS a3 OK\n= everything\n= b folder-deleted",
     );
     let session = converse(&settings(), &all(), &script);
     assert!(session.snapshot.knows(b"a") && !session.snapshot.knows(b"b"));
