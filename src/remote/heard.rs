@@ -2,7 +2,7 @@
 //!
 //! Bounded, whatever is said: names beyond a number that no store has are everything.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::names::Naming;
 use super::protocol::{Dialect, Said};
@@ -24,7 +24,7 @@ pub struct Heard {
     /// Anything may have changed.  The first time, the store is being watched from now on.
     pub everything: bool,
     /// Changes after that, by canonical names.
-    pub changes: HashMap<Vec<u8>, Kinds>,
+    pub changes: BTreeMap<Vec<u8>, Kinds>,
     /// Bytes of their names.
     pub bytes: usize,
 }

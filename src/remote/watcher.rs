@@ -19,7 +19,7 @@
 //!   protocol, or a greeting that never comes) is asked once more, without.
 //! - One program at a time: the next one waits until the last has been waited for.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -159,7 +159,7 @@ pub enum Act {
     /// Anything may have changed in the store.
     Everything,
     /// Something changed in these folders (canonical names).
-    Changes(HashMap<Vec<u8>, Kinds>),
+    Changes(BTreeMap<Vec<u8>, Kinds>),
 }
 
 /// The watcher of one store.

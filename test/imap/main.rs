@@ -16,7 +16,7 @@ mod support;
 #[path = "../support/syncing.rs"]
 mod syncing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::sync::mpsc::{Receiver, channel};
@@ -191,7 +191,7 @@ impl Watch {
     }
 }
 
-fn words(changes: HashMap<Vec<u8>, mailsync_module::change::Kinds>) -> BTreeMap<String, String> {
+fn words(changes: BTreeMap<Vec<u8>, mailsync_module::change::Kinds>) -> BTreeMap<String, String> {
     let words = changes.into_iter().map(|(name, kinds)| {
         let name = String::from_utf8_lossy(&name).into_owned();
         (name, mailsync_module::line::words(kinds))

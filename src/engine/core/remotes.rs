@@ -4,7 +4,7 @@
 //! is; an account without a syncer has it checked.  Where anything may have changed, everything is
 //! synced, or checked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -447,7 +447,7 @@ impl<C: Coalesce> Core<C> {
         }
     }
 
-    fn changed_there(&mut self, now: Instant, id: RemoteId, changes: HashMap<Vec<u8>, Kinds>) {
+    fn changed_there(&mut self, now: Instant, id: RemoteId, changes: BTreeMap<Vec<u8>, Kinds>) {
         let Some(remote) = self.remotes.get(&id) else {
             return;
         };

@@ -13,7 +13,7 @@
 //! - A secret from Emacs is kept, and asked for anew when the server refuses it.  A second refusal in a
 //!   row, or a mistake that only the user can mend, pauses the store until the user does something.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::secret::Secret;
@@ -61,7 +61,7 @@ pub struct Heard {
     /// Anything may have changed.
     pub everything: bool,
     /// Changes after that, by canonical names.
-    pub changes: HashMap<Vec<u8>, Kinds>,
+    pub changes: BTreeMap<Vec<u8>, Kinds>,
 }
 
 /// What is to be done.
@@ -80,7 +80,7 @@ pub enum Act {
     /// Anything may have changed in the store.
     Everything,
     /// Something changed in these folders (canonical names).
-    Changes(HashMap<Vec<u8>, Kinds>),
+    Changes(BTreeMap<Vec<u8>, Kinds>),
 }
 
 /// Keeps one store watched.

@@ -15,7 +15,7 @@
 mod login;
 mod sweep;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::frame::Framer;
@@ -234,7 +234,7 @@ pub struct Session {
     login: Option<Login>,
     naming: Naming,
     /// Canonical names by those of the server, in each of its spellings.
-    names: HashMap<Vec<u8>, Vec<u8>>,
+    names: BTreeMap<Vec<u8>, Vec<u8>>,
     room: Room,
     /// What the server wanted people to see.
     alerts: Vec<String>,
@@ -245,7 +245,7 @@ pub struct Session {
     /// The next sweep, if one is to come.
     due: Option<Instant>,
     /// What was told of mailboxes that are being watched, since the last sweep began.
-    told: HashMap<Vec<u8>, Kinds>,
+    told: BTreeMap<Vec<u8>, Kinds>,
     /// Mailboxes with all mail.
     all: Option<Vec<u8>>,
     notifies: bool,
@@ -287,14 +287,14 @@ impl Session {
             capabilities: None,
             secured: false,
             login: None,
-            names: HashMap::new(),
+            names: BTreeMap::new(),
             room: Room::default(),
             alerts: Vec::new(),
             one,
             snapshot,
             sweep: None,
             due: None,
-            told: HashMap::new(),
+            told: BTreeMap::new(),
             all: None,
             notifies: false,
             list_status: false,

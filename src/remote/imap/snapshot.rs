@@ -4,7 +4,7 @@
 //! modification sequences (RFC 7162) nothing is missed; without, a change of a flag that is not `\Seen`
 //! does not show, and the store has to be taken for changed as a whole.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::change::Kinds;
 
@@ -124,7 +124,7 @@ impl Numbers {
 /// What is known of the mailboxes of a server, by their canonical names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    mailboxes: HashMap<Vec<u8>, Numbers>,
+    mailboxes: BTreeMap<Vec<u8>, Numbers>,
     room: Room,
     /// All of them were seen, and are in it.
     complete: bool,
@@ -187,9 +187,10 @@ impl Snapshot {
     /// All mailboxes were seen, and there was room for them: `there` says which.  Gives those that are
     /// not there any more.
     pub fn completed(&mut self, there: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-        let gone = self.mailboxes.extract_if(|name, _| !there(name));
-        let gone: Vec<Vec<u8>> = gone.map(|(name, _)| name).collect();
+        let gone = self.mailboxes.keys().filter(|name| !there(name));
+        let gone: Vec<Vec<u8>> = gone.cloned().collect();
         for name in &gone {
+            self.mailboxes.remove(name);
             self.room.leave(name.len());
         }
         self.complete = true;

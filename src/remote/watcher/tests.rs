@@ -57,7 +57,7 @@ fn event(words: &[&str], number: u64) -> Event {
             ..nothing
         }),
         ["says", name] => heard(Heard {
-            changes: HashMap::from([(name.into(), Kinds::NEW)]),
+            changes: BTreeMap::from([(name.into(), Kinds::NEW)]),
             ..nothing
         }),
         _ => panic!("no event: {words:?}"),

@@ -2,7 +2,7 @@
 //! `remote::imap::line` and the way through the engine's channel, played step by step.  It decides
 //! nothing, as these do not.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mailsync_module::change::Kinds;
@@ -420,7 +420,7 @@ impl World {
         self.say("anything may have changed");
         self.add(|heard| {
             heard.everything |= everything;
-            heard.changes = HashMap::new();
+            heard.changes = BTreeMap::new();
         });
     }
 

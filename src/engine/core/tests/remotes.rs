@@ -215,7 +215,7 @@ fn two_accounts_may_have_a_folder_of_one_name() {
     for id in [0, 1] {
         let heard = Heard {
             everything: true,
-            changes: HashMap::from([(b"INBOX".to_vec(), Kinds::NEW)]),
+            changes: BTreeMap::from([(b"INBOX".to_vec(), Kinds::NEW)]),
             ..Heard::default()
         };
         bench.give(Input::Heard(RemoteId(id), 1, heard));

@@ -27,7 +27,7 @@ fn event(words: &[&str], number: u64) -> Event {
             ..Heard::default()
         }),
         ["says", name] => heard(Heard {
-            changes: HashMap::from([(name.into(), Kinds::NEW)]),
+            changes: BTreeMap::from([(name.into(), Kinds::NEW)]),
             ..Heard::default()
         }),
         _ => panic!("no event: {words:?}"),

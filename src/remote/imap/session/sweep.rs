@@ -1,6 +1,6 @@
 //! A look at all mailboxes: which there are, and their numbers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::super::response::Remark;
@@ -15,7 +15,7 @@ const WINDOW: usize = 50;
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     /// Canonical names, and whether the numbers were asked for.
-    seen: HashMap<Vec<u8>, bool>,
+    seen: BTreeMap<Vec<u8>, bool>,
     room: Room,
     /// There are more of them than are kept.
     too_many: bool,
@@ -24,7 +24,7 @@ pub(super) struct Sweep {
     /// Questions that are not answered.
     asked: usize,
     /// What was told meanwhile of mailboxes that are being watched: perhaps only the next sweep sees it.
-    told: HashMap<Vec<u8>, Kinds>,
+    told: BTreeMap<Vec<u8>, Kinds>,
 }
 
 impl Sweep {

@@ -1,7 +1,7 @@
 //! The played watcher of the server: a program that tells, sometimes late, what happens there, and that
 //! ends at any time.  What happens while nobody watches it does not tell.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use mailsync_module::change::Kinds;
 use mailsync_module::engine::config::{RemoteConfig, RemoteId, RemoteStore};
@@ -131,7 +131,7 @@ impl World {
         let changes = folder.iter().map(|it| (it.as_bytes().to_vec(), kinds));
         let heard = Heard {
             everything: folder.is_none(),
-            changes: changes.collect::<HashMap<_, _>>(),
+            changes: changes.collect::<BTreeMap<_, _>>(),
             ..Heard::default()
         };
         match self.watching.id {
