@@ -233,8 +233,11 @@ An account of which nothing lies on this machine is so, too."
                (mailsync-log-time (time-subtract nil (plist-get status key))))))
     (insert "  server, by "
             (let ((what (mailsync-pipe-decode-text (plist-get status :what))))
-              (propertize (mailsync-log-shorten what mailsync-remote--what-width)
-                          'help-echo what))
+              (propertize
+               ;; How a mailbox is watched is at the end of what is said of IMAP.
+               (if (string-prefix-p "IMAP" what) what
+                 (mailsync-log-shorten what mailsync-remote--what-width))
+               'help-echo what))
             ": "
             (propertize (mailsync-remote--word state)
                         'face (and (memq state '(waiting paused))

@@ -1,5 +1,7 @@
 //! Stores on other machines.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::engine::config::{RemoteConfig, RemoteStore};
 use crate::remote::attempts::Retry;
