@@ -3,18 +3,22 @@
 //! Pure: bytes in, what they mean out.  Names are bytes; those that would end a word or a line, and `%`,
 //! are written as `%XX` ([`crate::line`]).  We say:
 //!
-//!     hello 1 idle=SECONDS quit=SECONDS
-//!     sync RUN all|some [quick]
-//!     folder NAME [DIRECTORY]
-//!     go
+//! ```text
+//! hello 1 idle=SECONDS quit=SECONDS
+//! sync RUN all|some [quick]
+//! folder NAME [DIRECTORY]
+//! go
+//! ```
 //!
 //! and it says:
 //!
-//!     hello 1 ANYTHING
-//!     begin RUN
-//!     folder NAME ok|failed [WORD=NUMBER ...]
-//!     alive
-//!     end RUN CODE [TEXT]
+//! ```text
+//! hello 1 ANYTHING
+//! begin RUN
+//! folder NAME ok|failed [WORD=NUMBER ...]
+//! alive
+//! end RUN CODE [TEXT]
+//! ```
 //!
 //! A worker that says anything else, or this out of turn, is of no use any more.
 
