@@ -2,10 +2,9 @@
 
 use emacs::{Result, Vector, defun};
 
-use super::{convert, engine, path, text, whole};
+use super::{convert, engine, listening, path, text, whole};
 use crate::errand::Errand;
 use crate::errand::examine::Examine;
-use crate::listen::place::Place;
 
 /// Examine ACCOUNTS, a vector as for `mailsync-module--start'.
 /// RUNTIME is a directory for locks as unibyte string, or nil.  Nothing is changed.  The answer
@@ -44,10 +43,7 @@ fn examine_machine(
     runtime: Option<Vec<u8>>,
 ) -> Result<Option<bool>> {
     let runtime = runtime.map(path);
-    let listen = listen.map(|file| match file.is_empty() {
-        true => Place::Runtime(runtime.clone()),
-        false => Place::File(path(file)),
-    });
+    let listen = listen.map(|file| listening::place(file, runtime.clone()));
     ask(
         slot,
         request,

@@ -2,6 +2,7 @@
 //! gap for the programs that are attached to it.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -20,6 +21,14 @@ const MOST_FAREWELL: Duration = Duration::from_millis(100);
 thread_local! {
     /// What is served, and whether it still is.
     static SERVED: RefCell<Option<(Place, Arc<AtomicBool>)>> = const { RefCell::new(None) };
+}
+
+/// The socket that Lisp means by `file`: where that is empty the default one, which `runtime` says.
+pub(super) fn place(file: Vec<u8>, runtime: Option<PathBuf>) -> Place {
+    match file.is_empty() {
+        true => Place::Runtime(runtime),
+        false => Place::File(super::path(file)),
+    }
 }
 
 /// Have this engine serve the socket there from now on, or none.

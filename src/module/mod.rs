@@ -24,7 +24,6 @@ use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
 use crate::errand::Errand;
 use crate::errand::discover::Question;
-use crate::listen::place::Place;
 use crate::threads;
 #[cfg(feature = "imap")]
 use crate::{
@@ -139,10 +138,7 @@ fn attach(env: &Env, process: Value<'_>, generation: i64) -> Result<Option<bool>
 /// Return t, or nil if no engine runs.
 #[defun]
 fn listen(file: Option<Vec<u8>>, runtime: Option<Vec<u8>>, timeout: f64) -> Result<Option<bool>> {
-    let place = file.map(|file| match file.is_empty() {
-        true => Place::Runtime(runtime.map(path)),
-        false => Place::File(path(file)),
-    });
+    let place = file.map(|file| listening::place(file, runtime.map(path)));
     let timeout = whole(convert::seconds(timeout))?;
     engine(|handle| listening::listen(handle, place, timeout))
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::{Order, plan};
 
 /// The surroundings of a run.
+#[derive(Clone)]
 pub(crate) struct Surroundings {
     /// As `NAME=VALUE`.
     pub(crate) environment: Vec<OsString>,

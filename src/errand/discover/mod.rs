@@ -46,11 +46,10 @@ pub fn discover(question: Question, fs: &MakeFs) -> Result<Vec<Vec<u8>>> {
 }
 
 fn report(question: Question, fs: &MakeFs) -> Result<Report> {
-    let around = |environment| Surroundings {
-        environment,
+    let surroundings = Surroundings {
+        environment: question.environment,
         directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
     };
-    let surroundings = around(question.environment.clone());
     let home = surroundings.set(b"HOME").map(PathBuf::from);
     let mut findings = Findings {
         home: home.clone(),
@@ -58,10 +57,7 @@ fn report(question: Question, fs: &MakeFs) -> Result<Report> {
     };
     let surveys = [
         (Tool::Mbsync, mbsync::survey(&surroundings)),
-        (
-            Tool::OfflineImap,
-            offlineimap::survey(around(question.environment)),
-        ),
+        (Tool::OfflineImap, offlineimap::survey(surroundings.clone())),
     ];
     for (tool, survey) in surveys {
         match survey {

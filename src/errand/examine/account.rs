@@ -76,7 +76,6 @@ pub fn examine(
             Some((sync, order, folders(facts), key(facts)))
         })
         .collect();
-    let asked: Vec<bool> = questions.iter().map(Option::is_some).collect();
     let runtime = runtime.cloned();
     let syncers = ask(questions, move |question, tell| {
         if let Some((sync, order, folders, key)) = question {
@@ -85,14 +84,10 @@ pub fn examine(
             tell((lock, Some(syncer(&sync, &order, &folders))));
         }
     })?;
-    let syncers = syncers.answers().into_iter().zip(asked);
-    for ((facts, account), (answer, asked)) in facts.iter_mut().zip(accounts).zip(syncers) {
+    for ((facts, account), answer) in facts.iter_mut().zip(accounts).zip(syncers.answers()) {
         let (lock, syncer) = answer.unwrap_or_default();
         facts.lock = lock;
-        facts.syncer = syncer.or_else(|| {
-            let sync = account.sync.as_ref().filter(|_| asked)?;
-            Some(hung(&sync.syncer))
-        });
+        facts.syncer = syncer.or_else(|| Some(hung(&account.sync.as_ref()?.syncer)));
     }
     let findings = facts.iter().flat_map(findings::account).collect();
     let mut answer = fields(findings);
