@@ -759,16 +759,17 @@ While it is shown it is kept up to date."
 
 (defun mailsync-folders--shown ()
   "The buffers among mailsync's lists that a window shows."
-  (seq-filter (lambda (name) (get-buffer-window name 'visible))
-              (list mailsync-folders--buffer mailsync-folders--history)))
+  ;; This comes with each batch of changes.
+  (let ((shown nil))
+    (dolist (name (list mailsync-folders--history mailsync-folders--buffer))
+      (when (get-buffer-window name 'visible)
+        (push name shown)))
+    shown))
 
 (defun mailsync-folders-refresh-soon (&optional seconds)
   "Bring the lists up to date in a moment, those that a window shows.
 That is in SECONDS, or as soon as they may be."
-  (when (and (not mailsync-folders--timer)
-             ;; This comes with each batch of changes.
-             (or (get-buffer-window mailsync-folders--buffer 'visible)
-                 (get-buffer-window mailsync-folders--history 'visible)))
+  (when (and (not mailsync-folders--timer) (mailsync-folders--shown))
     (setq mailsync-folders--timer
           (run-at-time (or seconds mailsync-folders--period) nil
                        #'mailsync-folders--refresh))))

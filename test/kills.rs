@@ -664,88 +664,45 @@ fn offlineimap(config: PathBuf) -> Program {
     }
 }
 
-#[test]
-fn offlineimap_is_ended() -> Tested {
+/// OfflineIMAP dies, by KILL if that is `hard`, by itself or as a worker.
+fn offlineimap_dies(name: &str, hard: bool, worker: bool) -> Tested {
     let style = Style {
-        hard: false,
+        hard,
         calm: false,
-        careless: false,
+        careless: hard,
         pace: 300,
         batch: 15,
-        worker: false,
+        worker,
     };
     let server = syncing::server("offlineimap");
     kill(
         server,
-        "ended",
+        name,
         "offlineimaprc",
         "o-slash",
         offlineimap,
         &style,
     )
+}
+
+#[test]
+fn offlineimap_is_ended() -> Tested {
+    offlineimap_dies("ended", false, false)
 }
 
 #[test]
 fn offlineimap_is_killed() -> Tested {
-    let style = Style {
-        hard: true,
-        calm: false,
-        careless: true,
-        pace: 300,
-        batch: 15,
-        worker: false,
-    };
-    let server = syncing::server("offlineimap");
-    kill(
-        server,
-        "killed",
-        "offlineimaprc",
-        "o-slash",
-        offlineimap,
-        &style,
-    )
+    offlineimap_dies("killed", true, false)
 }
 
 #[test]
 fn offlineimaps_worker_is_ended() -> Tested {
-    let style = Style {
-        hard: false,
-        calm: false,
-        careless: false,
-        pace: 300,
-        batch: 15,
-        worker: true,
-    };
-    let server = syncing::server("offlineimap");
-    kill(
-        server,
-        "wended",
-        "offlineimaprc",
-        "o-slash",
-        offlineimap,
-        &style,
-    )
+    offlineimap_dies("wended", false, true)
 }
 
 #[test]
 fn offlineimaps_worker_is_killed() -> Tested {
-    let style = Style {
-        hard: true,
-        calm: false,
-        careless: true,
-        pace: 300,
-        batch: 15,
-        worker: true,
-    };
-    let server = syncing::server("offlineimap");
-    kill(
-        server,
-        "wkilled",
-        "offlineimaprc",
-        "o-slash",
-        offlineimap,
-        &style,
-    )
+    offlineimap_dies("wkilled", true, true)
 }
 
 /// What a file is called before its flags, and those that syncers know.

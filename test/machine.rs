@@ -469,12 +469,11 @@ impl Fs for Hanging {
     }
 }
 
-/// One line of the doctor's report says so, the rest of it is as ever.
-#[test]
-fn a_hung_file_system_is_a_finding() {
-    let top = tempfile::tempdir().unwrap();
-    let top = fs::canonicalize(top.path()).unwrap();
-    let roots = ["here", "far"].map(|name| top.join(name));
+const NAMES: [&str; 2] = ["here", "far"];
+
+/// Maildirs of those names below `top`, the second of which hangs, and a world in which that is so.
+fn one_hangs(top: &Path) -> ([PathBuf; 2], Hanging, World) {
+    let roots = NAMES.map(|name| top.join(name));
     roots.iter().for_each(|root| maildir(root));
     let hanging = Hanging {
         hangs: Arc::new(AtomicBool::new(true)),
@@ -486,7 +485,16 @@ fn a_hung_file_system_is_a_finding() {
         fs: Arc::new(move || Box::new(fs.clone())),
         ..World::real()
     };
-    let accounts = ["here", "far"].map(|name| account(name, &top.join(name), DELAYS));
+    (roots, hanging, world)
+}
+
+/// One line of the doctor's report says so, the rest of it is as ever.
+#[test]
+fn a_hung_file_system_is_a_finding() {
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let (roots, hanging, world) = one_hangs(&top);
+    let accounts = NAMES.map(|name| account(name, &top.join(name), DELAYS));
     let engine = Engine::start_in(world, Vec::new(), Duration::ZERO);
     engine.with(|handle| {
         let examine = Examine::Accounts {
@@ -510,19 +518,8 @@ fn a_hung_file_system_is_a_finding() {
 fn a_hung_file_system_holds_up_only_its_own_root() {
     let top = tempfile::tempdir().unwrap();
     let top = fs::canonicalize(top.path()).unwrap();
-    let roots = ["here", "far"].map(|name| top.join(name));
-    roots.iter().for_each(|root| maildir(root));
-    let hanging = Hanging {
-        hangs: Arc::new(AtomicBool::new(true)),
-        below: roots[1].clone(),
-        ..Hanging::default()
-    };
-    let fs = hanging.clone();
-    let world = World {
-        fs: Arc::new(move || Box::new(fs.clone())),
-        ..World::real()
-    };
-    let accounts = ["here", "far"].map(|name| account(name, &top.join(name), DELAYS));
+    let (roots, hanging, world) = one_hangs(&top);
+    let accounts = NAMES.map(|name| account(name, &top.join(name), DELAYS));
     let engine = Engine::start_in(world, accounts.to_vec(), Duration::ZERO);
     engine.wait("the other", LONG, |told| told.count_ready == 1);
     tells(&engine, &roots[0], "1");
