@@ -20,7 +20,7 @@ use mailsync_module::syncer::{End, Event, Memory, Order, Outcome, Program, Scope
 
 #[path = "support/imap.rs"]
 mod imap;
-#[path = "sim/rng.rs"]
+#[path = "support/rng.rs"]
 #[allow(dead_code)]
 mod rng;
 #[path = "support/syncing.rs"]

@@ -6,6 +6,7 @@
 Each is a piece of the sources that is replaced in a copy of the tree.  The simulator has to fail
 within SEEDS seeds (default 1000), and without any bug it must not.  The last line counts; the
 exit code is not 0 if a bug was not found.  That takes a build for each: `make torture'.
+With KEEP=1 the shortest life that shows a bug becomes a case of the simulator's (test/sim/cases).
 """
 
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 COPY = TOP / "target" / "planted"
 SEEDS = os.environ.get("SEEDS", "1000")
+KEEP = os.environ.get("KEEP") == "1"
 
 # What the bug is, where, what is replaced, and by what.
 BUGS = {
@@ -201,6 +203,16 @@ def simulate():
     return ran.stdout + ran.stderr, ran.returncode == 0
 
 
+def keep(text, name):
+    """Make a case of what was left of a failure: the shortest, if there are several."""
+    left = re.findall(r"^in (\d+) steps, left as (.*):$", text, re.MULTILINE)
+    _, path = min((int(steps), path) for steps, path in left)
+    kind = os.path.basename(path).split("-")[0]
+    case = TOP / "test" / "sim" / "cases" / f"{kind}-{name.replace(' ', '-')}"
+    with open(path, encoding="utf-8") as file, open(case, "w", encoding="utf-8") as to:
+        to.write(f"# A planted bug: {name}\n" + file.read())
+
+
 def main():
     wanted = sys.argv[1:] or list(BUGS)
     copy()
@@ -227,7 +239,10 @@ def main():
             print(f"MISSED  {name}", flush=True)
         else:
             took = time.monotonic() - began
-            print(f"found   {name}: seed {found[1]}, {found[2][:100]} ({took:.0f} s)", flush=True)
+            steps = min(map(int, re.findall(r"^in (\d+) steps", text, re.MULTILINE)), default=0)
+            print(f"found   {name}: seed {found[1]}, in {steps} steps, {found[2][:100]} ({took:.0f} s)", flush=True)
+            if KEEP:
+                keep(text, name)
     print(f"{len(wanted) - len(missed)} of {len(wanted)} planted bugs found")
     sys.exit(bool(missed))
 

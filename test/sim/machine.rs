@@ -20,20 +20,22 @@ use crate::kernel::LimitReached;
 use crate::rng::Rng;
 use crate::users::Users;
 
-/// The last steps, for the text of a failure.
+/// The last steps, for the text of a failure, or all of them.
 #[derive(Default)]
 pub struct Trace {
     lines: VecDeque<String>,
     aloud: bool,
+    whole: bool,
 }
 
 const TRACE_LINES: usize = 40;
 
 impl Trace {
-    pub fn new(aloud: bool) -> Self {
+    pub fn new(aloud: bool, whole: bool) -> Self {
         Trace {
             lines: VecDeque::new(),
             aloud,
+            whole,
         }
     }
 
@@ -42,7 +44,7 @@ impl Trace {
         if self.aloud {
             eprintln!("{line}");
         }
-        if self.lines.len() == TRACE_LINES {
+        if !self.whole && self.lines.len() == TRACE_LINES {
             self.lines.pop_front();
         }
         self.lines.push_back(line);
@@ -51,6 +53,11 @@ impl Trace {
     pub fn text(&self) -> String {
         let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
         lines.join("\n")
+    }
+
+    /// The steps that are kept.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.iter().cloned().collect()
     }
 }
 

@@ -3,15 +3,21 @@
 //!
 //! `SEEDS=100000 cargo test --release --test sim` looks longer, `FIRST=100000` with it at others,
 //! `ENOUGH=20` until so many have failed; `SEED=42 cargo test --test sim seeds -- --nocapture`
-//! tells the story of one world aloud.
+//! tells the story of one world aloud.  What fails is told in as few steps as it takes ([`shrink`]) and
+//! left as a file that makes a case ([`cases`]).
 
+mod cases;
 mod disk;
 #[cfg(feature = "imap")]
 mod imap;
 mod kernel;
 mod lisp;
 mod machine;
+#[path = "../support/rng.rs"]
+#[allow(dead_code)]
+mod plain;
 mod rng;
+mod shrink;
 mod stories;
 mod syncs;
 mod users;
@@ -42,9 +48,8 @@ fn from_environment(name: &str) -> Option<u64> {
     )
 }
 
-/// Live through one world; a failure is told with its last steps.
-fn live<C: Coalesce>(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
-    let mut rng = Rng::new(seed);
+/// Live through one world.
+fn live<C: Coalesce>(mut rng: Rng, sabotage: Sabotage, aloud: bool) -> Result<Stats, Failure> {
     let setup = Setup::random(&mut rng);
     let mut world = World::<C>::new(rng, setup, sabotage, aloud);
     let outcome = caught(|| world.run());
@@ -52,9 +57,10 @@ fn live<C: Coalesce>(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats
     let mut stats = world.stats;
     stats.operations = machine.disk.time;
     stats.overflows = machine.disk.kernel.overflows;
-    outcome.map(|()| stats).map_err(|text| {
-        let (setup, steps) = (&world.setup, machine.trace.text());
-        format!("SEED={seed}: {text}\n{setup:?}\nthe last steps:\n{steps}")
+    outcome.map(|()| stats).map_err(|text| Failure {
+        text,
+        setup: format!("{:?}", world.setup),
+        steps: machine.trace.lines(),
     })
 }
 
@@ -63,9 +69,44 @@ fn live_many<C: Coalesce>(
     seeds: u64,
     sabotage: Sabotage,
     enough: u64,
-) -> (Option<String>, u64, Stats) {
-    let live = |seed| live::<C>(seed, sabotage, false);
+) -> (Option<Found>, u64, Stats) {
+    let live = |rng| live::<C>(rng, sabotage, false);
     many(seeds, enough, live, Stats::add)
+}
+
+/// How a life failed.
+#[derive(Clone, Debug)]
+struct Failure {
+    text: String,
+    setup: String,
+    /// What happened: all of it where there is a tape, else the last steps.
+    steps: Vec<String>,
+}
+
+impl Failure {
+    /// What was asserted.
+    fn title(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
+    }
+
+    /// That, and how it came to it.
+    fn told(&self) -> String {
+        let (setup, steps) = (&self.setup, self.steps.join("\n"));
+        format!("{}\n{setup}\n{steps}", self.text)
+    }
+}
+
+/// The first seed with which a life failed.
+#[derive(Debug)]
+struct Found {
+    seed: u64,
+    failure: Failure,
+}
+
+impl Found {
+    fn title(&self) -> String {
+        format!("SEED={}: {}", self.seed, self.failure.title())
+    }
 }
 
 /// A life; a panic in it is a failure.
@@ -82,32 +123,33 @@ fn caught(life: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
 fn many<S: Default + Send>(
     seeds: u64,
     enough: u64,
-    live: impl Fn(u64) -> Result<S, String> + Sync,
+    live: impl Fn(Rng) -> Result<S, Failure> + Sync,
     add: impl Fn(&mut S, S) + Sync,
-) -> (Option<String>, u64, S) {
+) -> (Option<Found>, u64, S) {
     let total = Mutex::new(S::default());
     let from = from_environment("FIRST").unwrap_or(0);
     let (next, failures) = (AtomicU64::new(from), AtomicU64::new(0));
-    let first = Mutex::new(None::<(u64, String)>);
+    let first = Mutex::new(None::<Found>);
     let work = || {
         while failures.load(Ordering::Relaxed) < enough {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= from + seeds {
                 return;
             }
-            match live(seed) {
+            match live(Rng::new(seed)) {
                 Ok(stats) => add(
                     &mut total.lock().unwrap_or_else(PoisonError::into_inner),
                     stats,
                 ),
-                Err(text) => {
+                Err(failure) => {
                     failures.fetch_add(1, Ordering::Relaxed);
+                    let found = Found { seed, failure };
                     if enough > 1 {
-                        eprintln!("{}", text.lines().next().unwrap_or_default());
+                        eprintln!("{}", found.title());
                     }
                     let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                    if first.as_ref().is_none_or(|(known, _)| seed < *known) {
-                        *first = Some((seed, text));
+                    if first.as_ref().is_none_or(|known| seed < known.seed) {
+                        *first = Some(found);
                     }
                 }
             }
@@ -120,37 +162,47 @@ fn many<S: Default + Send>(
     });
     let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
     let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (first.map(|(_, text)| text), failures.into_inner(), total)
+    (first, failures.into_inner(), total)
 }
 
-/// What SEED and SEEDS ask for: one life aloud, or many, of which none may fail.  How many were
-/// lived, and what they were counted to, if they were many.
-fn asked<S: Debug>(
+/// What SEED and SEEDS ask for: one life aloud, or many, of which none may fail.  A failure is told in as
+/// few steps as it takes, and left as a case of this kind.  How many were lived, and what they were counted
+/// to, if they were many.
+fn asked<S: Debug + Default + Send>(
+    kind: &str,
     seeds: u64,
-    aloud: impl Fn(u64) -> Result<S, String>,
-    many: impl Fn(u64, u64) -> (Option<String>, u64, S),
+    live: impl Fn(Rng, bool) -> Result<S, Failure> + Sync,
+    add: impl Fn(&mut S, S) + Sync,
 ) -> Option<(u64, S)> {
     if let Some(seed) = from_environment("SEED") {
-        let outcome = aloud(seed);
-        eprintln!("{:?}", outcome.unwrap_or_else(|text| panic!("{text}")));
+        let outcome = live(Rng::new(seed), true);
+        let outcome = outcome.unwrap_or_else(|failure| panic!("{}", failure.told()));
+        eprintln!("{outcome:?}");
         return None;
     }
     let seeds = from_environment("SEEDS").unwrap_or(seeds);
     let began = Instant::now();
     let enough = from_environment("ENOUGH").unwrap_or(1);
-    let (failure, count, stats) = many(seeds, enough);
+    let quietly = |rng| live(rng, false);
+    let (found, count, stats) = many(seeds, enough, quietly, add);
     eprintln!("{seeds} seeds in {:.1?}: {stats:?}", began.elapsed());
-    if let Some(text) = failure {
-        panic!("{count} of {seeds} seeds fail, among them\n{text}");
+    if let Some(found) = found {
+        let title = found.title();
+        let (case, failure) = shrink::shortest(found.seed, |rng| live(rng, false).map(drop));
+        let place = cases::leave(kind, found.seed, &case, &failure);
+        panic!(
+            "{count} of {seeds} seeds fail, among them\n{title}\nin {} steps, {place}:\n{}",
+            failure.steps.len(),
+            failure.told()
+        );
     }
     Some((seeds, stats))
 }
 
 #[test]
 fn seeds() {
-    let aloud = |seed| live::<Coalescer>(seed, Sabotage::default(), true);
-    let many = |seeds, enough| live_many::<Coalescer>(seeds, Sabotage::default(), enough);
-    let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
+    let live = |rng, aloud| live::<Coalescer>(rng, Sabotage::default(), aloud);
+    let Some((seeds, stats)) = asked("maildirs", SEEDS, live, Stats::add) else {
         return;
     };
     let counts = [
@@ -185,9 +237,9 @@ fn seeds_can_be_replayed() {
 // Tests of the test: whatever is broken on purpose must be found.
 
 fn found_out<C: Coalesce>(what: &str, sabotage: Sabotage) {
-    let (failure, ..) = live_many::<C>(SEEDS, sabotage, 1);
-    let text = failure.unwrap_or_else(|| panic!("{what}: nobody noticed"));
-    eprintln!("{what}: {}", text.lines().next().unwrap_or_default());
+    let (found, ..) = live_many::<C>(SEEDS, sabotage, 1);
+    let found = found.unwrap_or_else(|| panic!("{what}: nobody noticed"));
+    eprintln!("{what}: {}", found.title());
 }
 
 /// A coalescer with a defect.

@@ -311,11 +311,12 @@ impl<C: Coalesce> World<C> {
         disk.far_looks_near = sabotage.far_looks_near;
         disk.truth.returns_are_seen = setup.all_events_come();
         furnish(&mut disk, setup.furnished, &mut rng);
+        let taped = rng.is_taped();
         let machine = Shared::new(Machine {
             disk,
             users: Users::new(setup.habit, setup.mounts_are_told),
             rng: rng.fork(),
-            trace: Trace::new(aloud),
+            trace: Trace::new(aloud, taped),
             meddling: setup.meddling,
             scanning: false,
         });
@@ -349,12 +350,17 @@ impl<C: Coalesce> World<C> {
             self.rest()?;
             self.audit()?;
         }
-        for _ in 0..3 {
+        for unrest in ["unrest1", "unrest2", "unrest3"] {
+            self.rng.begin("phase");
             let appetite = self.rng.below(30) as u32 + 1;
             self.machine.lock().users.appetite = appetite;
             for _ in 0..self.rng.below(400) {
+                if !self.rng.begin(unrest) {
+                    break;
+                }
                 self.step(true)?;
             }
+            self.rng.begin("rest");
             self.rest()?;
             self.audit()?;
         }

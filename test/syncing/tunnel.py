@@ -43,14 +43,17 @@ class Tunnel(Imap):
         self.wait_same()
 
     def refused(self):
-        """A server that knows our key no longer says so, and what is there counts when it does again."""
+        """A server that knows our key no longer is asked three times; what is there counts when the user says
+        so."""
         before = self.unread("INBOX")
         os.rename(self.sshd.dir + "/me.pub", self.sshd.dir + "/elsewhere")
         self.sshd.cut()
-        self.wait_status("offline", "the tunnel ended", "Permission denied", "next try")
-        self.wait_mode_line("offline")
+        self.emacs.wait_fact("state\tpaused", 60)
+        self.wait_mode_line("paused")
+        self.wait_status("not watched until M-x mailsync-resume", "Permission denied", "logs in by itself")
         self.append("INBOX", "while it was refused")
         os.rename(self.sshd.dir + "/elsewhere", self.sshd.dir + "/me.pub")
+        self.emacs.do("(mailsync-resume)")
         self.wait_far_end("connected")
         self.wait_mode_line("watching")
         self.emacs.wait("it in *Group*", lambda: self.unread("INBOX") == before + 1, 60)

@@ -7,7 +7,7 @@
 //! that many.  `--nocapture` shows the longest time that anything waited to be told.
 
 #[allow(dead_code)]
-#[path = "../sim/rng.rs"]
+#[path = "../support/rng.rs"]
 mod rng;
 #[path = "../support/mod.rs"]
 mod support;

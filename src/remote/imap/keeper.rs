@@ -11,7 +11,8 @@
 //!   stands has to prove that it lives.
 //! - What was missed meanwhile shows by the snapshot, which goes from one connection to the next.
 //! - A secret from Emacs is kept, and asked for anew when the server refuses it.  A second refusal in a
-//!   row, or a mistake that only the user can mend, pauses the store until the user does something.
+//!   row, or a mistake that only the user can mend, pauses the store until the user does something; so does
+//!   a third time that a tunnel is refused.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// So many refusals in a row pause the store.
 const MOST_REFUSALS: u32 = 2;
+
+/// And so many where nobody came as far as the server, as with the programs that `watcher` runs.
+const MOST_DENIALS: u32 = 3;
 
 /// Emacs has so long to give a secret: somebody may have to type it.
 pub const SECRET_PATIENCE: Duration = Duration::from_secs(300);
@@ -90,6 +94,8 @@ pub struct Keeper {
     tries: Attempts,
     mode: Option<Mode>,
     refusals: u32,
+    /// Tunnels that were refused, in a row.
+    denials: u32,
     /// While no connection has it.
     snapshot: Snapshot,
     secret: Option<Secret>,
@@ -109,6 +115,7 @@ impl Keeper {
             tries: Attempts::new(now, seed),
             mode: None,
             refusals: 0,
+            denials: 0,
             snapshot: Snapshot::default(),
             secret: None,
             asked: None,
@@ -174,6 +181,7 @@ impl Keeper {
             }
             Event::Resume => {
                 self.refusals = 0;
+                self.denials = 0;
                 self.tries.resume(now);
                 self.hurry(now);
             }
@@ -204,8 +212,19 @@ impl Keeper {
     fn over(&mut self, now: Instant, end: End) {
         let tries = &mut self.tries;
         let lasted = now.saturating_duration_since(tries.since);
-        let well = tries.state == State::Connected && lasted >= GOOD;
-        tries.went_wrong(now, end.text);
+        let connected = tries.state == State::Connected;
+        let well = connected && lasted >= GOOD;
+        let denied = end.why == Why::Denied && !connected;
+        self.denials = if denied { self.denials + 1 } else { 0 };
+        let text = if denied {
+            format!(
+                "{}; see that the tunnel's command logs in by itself, from a terminal",
+                end.text
+            )
+        } else {
+            end.text
+        };
+        tries.went_wrong(now, text);
         match end.why {
             Why::Config => {
                 self.refused = true;
@@ -221,11 +240,12 @@ impl Keeper {
                     tries.wait(now, now + self.retry.inter.max(AT_MOST));
                 }
             }
-            Why::Lost if well => {
+            Why::Denied if self.denials >= MOST_DENIALS => tries.pause(now),
+            Why::Lost | Why::Denied if well => {
                 tries.failures = 0;
                 tries.again(now);
             }
-            Why::Lost => {
+            Why::Lost | Why::Denied => {
                 tries.failures = tries.failures.saturating_add(1);
                 tries.back_off(now, FIRST, LONGEST.min(self.retry.max.max(FIRST)));
             }

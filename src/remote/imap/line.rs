@@ -478,7 +478,11 @@ impl Talks<'_> {
                 }
                 Ok(Got::End) => {
                     let text = talk.wire.farewell();
-                    self.close(at, text);
+                    if talk.wire.is_denied() {
+                        self.input(at, Input::Denied(text));
+                    } else {
+                        self.close(at, text);
+                    }
                     return;
                 }
                 Err(error) => {
@@ -626,7 +630,7 @@ impl Talks<'_> {
             self.add(Act::Change(one.canonical.clone(), Kinds::UNKNOWN));
         }
         match end.why {
-            Why::Lost => self.later(one, &end.text),
+            Why::Lost | Why::Denied => self.later(one, &end.text),
             // The sweep is what is left.
             Why::Refused | Why::Config => self.say_lost(&one, &end.text),
         }

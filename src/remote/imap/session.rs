@@ -106,6 +106,8 @@ pub enum Input<'a> {
     Untold(&'a [u8]),
     /// The connection is over.
     Closed(String),
+    /// So is it, since the program that leads there was refused.
+    Denied(String),
     /// Only time has passed.
     Tick,
 }
@@ -170,6 +172,8 @@ pub struct End {
 pub enum Why {
     /// It may go better the next time.
     Lost,
+    /// The way to the server is refused, or would have to ask: it may go better, but hardly.
+    Denied,
     /// The server does not take the secret.
     Refused,
     /// It will not go better before the user has done something.
@@ -325,6 +329,7 @@ impl Session {
                 Input::Told(name, kinds) => self.was_told(name, kinds),
                 Input::Untold(name) => self.untold(name),
                 Input::Closed(text) => self.end(Why::Lost, text),
+                Input::Denied(text) => self.end(Why::Denied, text),
                 Input::Poke => self.poke(now),
                 Input::Tick => {}
             }

@@ -298,6 +298,12 @@ impl Wire {
         }
     }
 
+    /// Whether the program that leads there was refused, or would have had to ask.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Wire::Tunnel(tunnel) if tunnel.complaints.denied())
+    }
+
     /// What became of it, for the user, after it has ended.
     pub fn farewell(&mut self) -> String {
         let Wire::Tunnel(tunnel) = self else {

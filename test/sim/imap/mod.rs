@@ -21,7 +21,7 @@ mod stats;
 mod world;
 
 use crate::rng::Rng;
-use crate::{asked, caught, from_environment, many};
+use crate::{Failure, Found, asked, caught, from_environment, many};
 use setup::{Sabotage, Setup};
 use stats::{FAULTS, Stats};
 use world::{Trouble, World};
@@ -30,28 +30,31 @@ const SEEDS: u64 = 250;
 /// Whatever is broken on purpose is found in so many.
 const FOUND_IN: u64 = 1_000;
 
-/// Live through one world; a failure is told with its last steps.
-fn live(seed: u64, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
-    let mut rng = Rng::new(seed);
+/// Live through one world.
+fn live(mut rng: Rng, sabotage: Sabotage, aloud: bool) -> Result<Stats, Failure> {
     let setup = Setup::random(&mut rng);
     let mut world = World::new(rng, setup, sabotage, aloud);
     let outcome = caught(|| world.run());
-    outcome.map(|()| world.counted()).map_err(|text| {
-        let (setup, steps) = (&world.setup, world.trace.text());
-        format!("SEED={seed}: {text}\n{setup:?}\nthe last steps:\n{steps}")
+    outcome.map(|()| world.counted()).map_err(|text| Failure {
+        text,
+        setup: format!("{:?}", world.setup),
+        steps: world.trace.lines(),
     })
 }
 
-fn live_many(seeds: u64, sabotage: Sabotage, enough: u64) -> (Option<String>, u64, Stats) {
-    let live = |seed| live(seed, sabotage, false);
+fn live_many(seeds: u64, sabotage: Sabotage, enough: u64) -> (Option<Found>, u64, Stats) {
+    let live = |rng| live(rng, sabotage, false);
     many(seeds, enough, live, Stats::add)
+}
+
+/// A life without any sabotage.
+pub fn plain(rng: Rng, aloud: bool) -> Result<Stats, Failure> {
+    live(rng, Sabotage::None, aloud)
 }
 
 #[test]
 fn seeds() {
-    let aloud = |seed| live(seed, Sabotage::None, true);
-    let many = |seeds, enough| live_many(seeds, Sabotage::None, enough);
-    let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
+    let Some((seeds, stats)) = asked("imap", SEEDS, plain, Stats::add) else {
         return;
     };
     let counts = [
@@ -160,12 +163,11 @@ fn a_world_that_is_not_as_it_says_is_found_out() {
     let mut missed = Vec::new();
     for (sabotage, expected) in table {
         let seeds = from_environment("SEEDS").unwrap_or(FOUND_IN);
-        let (failure, ..) = live_many(seeds, sabotage, 1);
-        let text = failure.unwrap_or_else(|| "nobody noticed".to_owned());
-        let line = text.lines().next().unwrap_or_default();
+        let (found, ..) = live_many(seeds, sabotage, 1);
+        let line = found.map_or_else(|| "nobody noticed".to_owned(), |it| it.title());
         eprintln!("{sabotage:?}: {line}");
         if !line.contains("SEED") || !line.contains(expected) {
-            missed.push((sabotage, line.to_owned()));
+            missed.push((sabotage, line));
         }
     }
     assert!(missed.is_empty(), "{missed:?}");

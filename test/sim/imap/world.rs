@@ -173,7 +173,7 @@ impl World {
         server.silent = sabotage == Sabotage::Silent;
         World {
             stats: Stats::default(),
-            trace: Trace::new(aloud),
+            trace: Trace::new(aloud, rng.is_taped()),
             sabotage,
             epoch: Instant::now() + seconds(1_000_000),
             now: Duration::ZERO,
@@ -872,6 +872,14 @@ impl World {
     }
 
     fn happens(&mut self, what: Happens) -> Verdict {
+        let label = match what {
+            Happens::Change => Some("change"),
+            Happens::Fault => Some("fault"),
+            _ => None,
+        };
+        if !self.rng.begin(label.unwrap_or("rest")) && label.is_some() {
+            return Ok(());
+        }
         match what {
             Happens::Change => {
                 self.later(self.setup.pace * 2, Happens::Change);

@@ -20,7 +20,7 @@ mod rules;
 mod world;
 
 use crate::rng::Rng;
-use crate::{asked, caught, from_environment, many};
+use crate::{Failure, Found, asked, caught, from_environment, many};
 use world::{Sabotage, Setup, Stats, World};
 
 const SEEDS: u64 = 400;
@@ -28,15 +28,15 @@ const SEEDS: u64 = 400;
 /// What the circumstances of a life are drawn from.
 type Kind = fn(&mut Rng) -> Setup;
 
-/// Live through one world; a failure is told with its last steps.
-fn live(seed: u64, kind: Kind, sabotage: Sabotage, aloud: bool) -> Result<Stats, String> {
-    let mut rng = Rng::new(seed);
+/// Live through one world.
+fn live(mut rng: Rng, kind: Kind, sabotage: Sabotage, aloud: bool) -> Result<Stats, Failure> {
     let setup = kind(&mut rng);
     let mut world = World::new(rng, setup, sabotage, aloud);
     let outcome = caught(|| world.run());
-    outcome.map(|()| world.stats).map_err(|text| {
-        let (setup, steps) = (&world.setup, world.trace.text());
-        format!("SEED={seed}: {text}\n{setup:?}\nthe last steps:\n{steps}")
+    outcome.map(|()| world.stats).map_err(|text| Failure {
+        text,
+        setup: format!("{:?}", world.setup),
+        steps: world.trace.lines(),
     })
 }
 
@@ -45,16 +45,24 @@ fn live_many(
     kind: Kind,
     sabotage: Sabotage,
     enough: u64,
-) -> (Option<String>, u64, Stats) {
-    let live = |seed| live(seed, kind, sabotage, false);
+) -> (Option<Found>, u64, Stats) {
+    let live = |rng| live(rng, kind, sabotage, false);
     many(seeds, enough, live, Stats::add)
+}
+
+/// A life of this kind without any sabotage.
+pub fn plain(rng: Rng, aloud: bool) -> Result<Stats, Failure> {
+    live(rng, Setup::random, Sabotage::None, aloud)
+}
+
+/// As above.
+pub fn looked_at(rng: Rng, aloud: bool) -> Result<Stats, Failure> {
+    live(rng, Setup::looked_at, Sabotage::None, aloud)
 }
 
 #[test]
 fn seeds() {
-    let aloud = |seed| live(seed, Setup::random, Sabotage::None, true);
-    let many = |seeds, enough| live_many(seeds, Setup::random, Sabotage::None, enough);
-    let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
+    let Some((seeds, stats)) = asked("syncs", SEEDS, plain, Stats::add) else {
         return;
     };
     let counts = [
@@ -85,9 +93,7 @@ fn seeds() {
 /// Those in which most depends on what looks see.
 #[test]
 fn seeds_that_are_looked_at() {
-    let aloud = |seed| live(seed, Setup::looked_at, Sabotage::None, true);
-    let many = |seeds, enough| live_many(seeds, Setup::looked_at, Sabotage::None, enough);
-    let Some((seeds, stats)) = asked(SEEDS, aloud, many) else {
+    let Some((seeds, stats)) = asked("looks", SEEDS, looked_at, Stats::add) else {
         return;
     };
     let crashed = [stats.crashed_runs, stats.crashed_looks].map(|count| count * 10);
@@ -121,11 +127,11 @@ fn found_out(what: &str, sabotage: Sabotage, expected: &str) {
 
 fn found_out_in(kind: Kind, most: u64, what: &str, sabotage: Sabotage, expected: &str) {
     let seeds = from_environment("SEEDS").unwrap_or(most);
-    let (failure, ..) = live_many(seeds, kind, sabotage, 1);
-    let text = failure.unwrap_or_else(|| panic!("{what}: nobody noticed"));
-    let line = text.lines().next().unwrap_or_default();
+    let (found, ..) = live_many(seeds, kind, sabotage, 1);
+    let found = found.unwrap_or_else(|| panic!("{what}: nobody noticed"));
+    let line = found.title();
     eprintln!("{sabotage:?}: {line}");
-    assert!(line.contains(expected), "{what}: {text}");
+    assert!(line.contains(expected), "{what}: {}", found.failure.told());
 }
 
 #[test]
@@ -162,9 +168,9 @@ fn harmless(sabotage: Sabotage) -> Stats {
 
 fn harmless_in(kind: Kind, sabotage: Sabotage) -> Stats {
     let seeds = from_environment("SEEDS").unwrap_or(SEEDS / 4);
-    let (failure, _, stats) = live_many(seeds, kind, sabotage, 1);
-    if let Some(text) = failure {
-        panic!("{sabotage:?}: {text}");
+    let (found, _, stats) = live_many(seeds, kind, sabotage, 1);
+    if let Some(found) = found {
+        panic!("{sabotage:?}: {}\n{}", found.title(), found.failure.told());
     }
     stats
 }

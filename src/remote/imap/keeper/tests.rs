@@ -18,6 +18,7 @@ fn event(words: &[&str], number: u64) -> Event {
         ["lost"] => over(Why::Lost),
         ["refused"] => over(Why::Refused),
         ["mistake"] => over(Why::Config),
+        ["denied"] => over(Why::Denied),
         ["asked"] => Event::Asked(number),
         ["secret"] => Event::Secret(number, Ok(Secret::new(b"geheim".to_vec()))),
         ["none"] => Event::Secret(number, Err("none".to_owned())),
@@ -217,6 +218,23 @@ fn scripts() {
          12 asked -> ask-anew : waiting 312
          13 secret -> give : waiting
          14 refused -> : paused",
+    );
+    play(
+        "a tunnel that is refused",
+        "0 tick -> start : starting
+         0 denied -> : waiting 2
+         2 tick -> start : waiting
+         2 denied -> : waiting 6
+         6 tick -> start : waiting
+         6 denied -> : paused
+         9 network -> : paused
+         10 resume -> start : starting
+         10 denied -> : waiting 12
+         12 tick -> start : waiting
+         12 lost -> : waiting 16
+         16 tick -> start : waiting
+         17 watched -> all : connected
+         18 denied -> : waiting 26",
     );
     play(
         "one that is being ended is heard to its end, and asks and watches no more",

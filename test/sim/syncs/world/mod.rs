@@ -152,7 +152,7 @@ impl World {
         let timing = setup.timing.clone();
         World {
             stats: Stats::default(),
-            trace: Trace::new(aloud),
+            trace: Trace::new(aloud, rng.is_taped()),
             mail: Mail::new(&FOLDERS, &PASSING),
             sabotage,
             epoch: Instant::now() + seconds(1_000_000),
@@ -293,6 +293,16 @@ impl World {
     }
 
     fn happens(&mut self, what: Happens) -> Verdict {
+        let label = match what {
+            Happens::User => Some("user"),
+            Happens::Far => Some("far"),
+            Happens::Fault => Some("fault"),
+            Happens::ByHand => Some("hand"),
+            _ => None,
+        };
+        if !self.rng.begin(label.unwrap_or("rest")) && label.is_some() {
+            return Ok(());
+        }
         match what {
             Happens::User => {
                 self.later(self.setup.pace * 2, Happens::User);

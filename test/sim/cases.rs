@@ -1,0 +1,74 @@
+//! Lives that failed once, as files: `cases/KIND-NAME` is the tape of a life, below its story.
+//!
+//! They are lived again by each run.  Those that are there show bugs which `test/planted.py` plants, each
+//! in few steps; the file of a life that fails by itself is left below the build's temporary directory, and
+//! is moved here with a name that says what was wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mailsync_module::coalesce::Coalescer;
+
+use crate::rng::{Rng, Tape};
+use crate::world::Sabotage;
+use crate::{Failure, live, syncs};
+
+/// Where cases are kept.
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/test/sim/cases");
+
+/// Write down what failed; says where.
+pub fn leave(kind: &str, seed: u64, tape: &Tape, failure: &Failure) -> String {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{kind}-{seed}"));
+    match fs::write(&place, text(tape, failure)) {
+        Ok(()) => format!("left as {}", place.display()),
+        Err(error) => format!("not left as {}: {error}", place.display()),
+    }
+}
+
+/// A case: its story, which nothing reads again, and the tape.
+fn text(tape: &Tape, failure: &Failure) -> String {
+    let told = failure.told();
+    let story = told.lines().map(|line| format!("# {line}\n"));
+    story.collect::<String>() + &tape.text()
+}
+
+/// Live through a case of this kind.
+fn again(kind: &str, tape: Tape) -> Result<(), Failure> {
+    let rng = Rng::taped(0, Some(tape));
+    match kind {
+        "maildirs" => live::<Coalescer>(rng, Sabotage::default(), false).map(drop),
+        "syncs" => syncs::plain(rng, false).map(drop),
+        "looks" => syncs::looked_at(rng, false).map(drop),
+        #[cfg(feature = "imap")]
+        "imap" => crate::imap::plain(rng, false).map(drop),
+        #[cfg(not(feature = "imap"))]
+        "imap" => Ok(()),
+        _ => panic!("no kind of life: {kind}"),
+    }
+}
+
+fn kept() -> Vec<PathBuf> {
+    let entries = fs::read_dir(KEPT).expect(KEPT);
+    let mut paths: Vec<PathBuf> = entries.map(|it| it.expect(KEPT).path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn what_failed_once_does_not_fail() {
+    let cases = kept();
+    assert!(!cases.is_empty(), "no cases in {KEPT}");
+    for path in cases {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let (kind, _) = name.split_once('-').expect(&name);
+        let text = fs::read_to_string(&path).expect(&name);
+        let tape = Tape::read(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Err(failure) = again(kind, tape) {
+            panic!("{name} fails: {}", failure.told());
+        }
+    }
+}
