@@ -131,3 +131,36 @@ fn cost((tape, failure): &(Tape, Failure)) -> (usize, usize, u128) {
     let decisions = spans().flatten().map(|it| u128::from(*it));
     (failure.steps.len(), spans().count(), decisions.sum())
 }
+
+#[cfg(test)]
+mod tests {
+    use mailsync_module::coalesce::Coalescer;
+
+    use super::*;
+    use crate::live;
+    use crate::world::Sabotage;
+
+    /// A life that fails becomes much shorter, fails in the same way, and does so from its text.
+    #[test]
+    fn a_failure_becomes_short() {
+        let sabotage = Sabotage {
+            lisp_acknowledges_unread: true,
+            ..Sabotage::default()
+        };
+        let live = |rng| live::<Coalescer>(rng, sabotage, false).map(drop);
+        let seed = (0..).find(|seed| live(Rng::new(*seed)).is_err());
+        let seed = seed.expect("a seed that fails");
+        let whole = live(Rng::taped(seed, None)).expect_err("it fails");
+        let (tape, failure) = shortest(seed, live);
+        let (long, short) = (whole.steps.len(), failure.steps.len());
+        eprintln!(
+            "seed {seed}: {long} steps, then {short}\n{}",
+            failure.told()
+        );
+        assert_eq!(sort(&failure), sort(&whole));
+        assert!(short * 5 < long, "{long} steps are still {short}");
+        let tape = Tape::read(&tape.text()).expect("a tape");
+        let again = live(Rng::taped(0, Some(tape))).expect_err("it fails again");
+        assert_eq!(again.steps, failure.steps);
+    }
+}
