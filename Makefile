@@ -150,7 +150,8 @@ bench:	## measure, next to the alternatives
 
 .PHONY: torture
 torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000
-	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
+	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim seeds -- --nocapture
+	test/planted.py
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
 	test/lint/macos.sh
 	"$(CARGO)" test --locked --lib --features portable

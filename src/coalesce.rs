@@ -25,6 +25,12 @@ impl Delays {
     fn company(self) -> Duration {
         self.quiet / 10
     }
+
+    /// How long the last of something may still be on its way when its end is known: the kernel has told
+    /// of all that a process did by the time it is over, and who reads that is hardly later.
+    fn moment(self) -> Duration {
+        self.quiet / 20
+    }
 }
 
 /// What the engine needs of a coalescer; a trait so that the simulator can plant a broken one.
@@ -98,7 +104,7 @@ impl Coalesce for Coalescer {
     }
 
     fn hasten(&mut self, now: Instant, only: Option<&Path>) {
-        let soon = now + self.delays.company();
+        let soon = now + self.delays.moment();
         let Coalescer { held, schedule, .. } = self;
         let mut hasten = |it: &mut Held| {
             if !it.change.origins.contains(Origins::LOCAL) && it.due > soon {
@@ -163,10 +169,10 @@ mod tests {
         };
         // Who has changed the folder, and when it is due.
         let table = [
-            (vec![Origins::SYNC], None, 70),
-            (vec![Origins::SYNC], Some("a"), 70),
+            (vec![Origins::SYNC], None, 60),
+            (vec![Origins::SYNC], Some("a"), 60),
             (vec![Origins::SYNC], Some("b"), 200),
-            (vec![Origins::REMOTE], Some("a"), 70),
+            (vec![Origins::REMOTE], Some("a"), 60),
             (vec![Origins::LOCAL], None, 200),
             (vec![Origins::SYNC, Origins::LOCAL], None, 200),
             (vec![Origins::SYNC | Origins::LOCAL], Some("a"), 200),

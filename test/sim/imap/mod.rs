@@ -26,7 +26,7 @@ use setup::{Sabotage, Setup};
 use stats::{FAULTS, Stats};
 use world::{Trouble, World};
 
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 2_000;
 /// Whatever is broken on purpose is found in so many.
 const FOUND_IN: u64 = 1_000;
 

@@ -23,7 +23,10 @@ use crate::rng::Rng;
 use crate::{Failure, Found, asked, caught, from_environment, many};
 use world::{Sabotage, Setup, Stats, World};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2_000;
+const SEEDS_LOOKED_AT: u64 = 1_000;
+/// Whatever is broken on purpose is found in so many.
+const FOUND_IN: u64 = 400;
 
 /// What the circumstances of a life are drawn from.
 type Kind = fn(&mut Rng) -> Setup;
@@ -93,7 +96,7 @@ fn seeds() {
 /// Those in which most depends on what looks see.
 #[test]
 fn seeds_that_are_looked_at() {
-    let Some((seeds, stats)) = asked("looks", SEEDS, looked_at, Stats::add) else {
+    let Some((seeds, stats)) = asked("looks", SEEDS_LOOKED_AT, looked_at, Stats::add) else {
         return;
     };
     let crashed = [stats.crashed_runs, stats.crashed_looks].map(|count| count * 10);
@@ -122,7 +125,7 @@ fn seeds_can_be_replayed() {
 // Tests of the test: whatever is broken on purpose must be found.
 
 fn found_out(what: &str, sabotage: Sabotage, expected: &str) {
-    found_out_in(Setup::random, SEEDS, what, sabotage, expected);
+    found_out_in(Setup::random, FOUND_IN, what, sabotage, expected);
 }
 
 fn found_out_in(kind: Kind, most: u64, what: &str, sabotage: Sabotage, expected: &str) {
@@ -155,7 +158,7 @@ fn a_world_that_is_not_as_it_says_is_found_out() {
     found_out("a residue that is no residue", ForgetsResidue, "I3");
     let found_out = |what, sabotage, expected| {
         // It takes a change at the right moment of a run by hand at the right moment of a look.
-        found_out_in(Setup::looked_at, 5 * SEEDS, what, sabotage, expected);
+        found_out_in(Setup::looked_at, 5 * FOUND_IN, what, sabotage, expected);
     };
     found_out("a look at what is being written", BelievesBusy, "I2");
     found_out("a look that somebody has disturbed", TellsLate, "I2");
@@ -167,7 +170,7 @@ fn harmless(sabotage: Sabotage) -> Stats {
 }
 
 fn harmless_in(kind: Kind, sabotage: Sabotage) -> Stats {
-    let seeds = from_environment("SEEDS").unwrap_or(SEEDS / 4);
+    let seeds = from_environment("SEEDS").unwrap_or(FOUND_IN / 4);
     let (found, _, stats) = live_many(seeds, kind, sabotage, 1);
     if let Some(found) = found {
         panic!("{sabotage:?}: {}\n{}", found.title(), found.failure.told());
@@ -194,7 +197,7 @@ fn echoes_are_harmless() {
 #[test]
 fn a_look_may_list_names_first() {
     let looks = harmless_in(Setup::looked_at, Sabotage::ListsFirst).looks;
-    assert!(looks > SEEDS, "it hardly looks: {looks}");
+    assert!(looks > FOUND_IN, "it hardly looks: {looks}");
 }
 
 /// What happens here is one sync, and so is what the user asks for: what the syncer and Gnus make of
