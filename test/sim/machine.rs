@@ -3,7 +3,6 @@
 //! The real worker sees it through its own two traits.  Between any two of its calls the users
 //! may do something.
 
-use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,44 +19,44 @@ use crate::kernel::LimitReached;
 use crate::rng::Rng;
 use crate::users::Users;
 
-/// The last steps, for the text of a failure, or all of them.
+/// What happened, where somebody wants to know: a life with a tape, or one that is told aloud.
 #[derive(Default)]
 pub struct Trace {
-    lines: VecDeque<String>,
+    lines: Vec<String>,
     aloud: bool,
-    whole: bool,
+    kept: bool,
 }
 
-const TRACE_LINES: usize = 40;
-
 impl Trace {
-    pub fn new(aloud: bool, whole: bool) -> Self {
+    pub fn new(aloud: bool, kept: bool) -> Self {
         Trace {
-            lines: VecDeque::new(),
+            lines: Vec::new(),
             aloud,
-            whole,
+            kept,
         }
+    }
+
+    /// Whether anybody wants to know.
+    pub fn is_wanted(&self) -> bool {
+        self.aloud || self.kept
     }
 
     pub fn add(&mut self, now: Duration, line: impl Display) {
-        let line = format!("{:9.3} {line}", now.as_secs_f64());
-        if self.aloud {
-            eprintln!("{line}");
+        if self.is_wanted() {
+            let line = format!("{:9.3} {line}", now.as_secs_f64());
+            if self.aloud {
+                eprintln!("{line}");
+            }
+            self.lines.push(line);
         }
-        if !self.whole && self.lines.len() == TRACE_LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line);
     }
 
     pub fn text(&self) -> String {
-        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
-        lines.join("\n")
+        self.lines.join("\n")
     }
 
-    /// The steps that are kept.
     pub fn lines(&self) -> Vec<String> {
-        self.lines.iter().cloned().collect()
+        self.lines.clone()
     }
 }
 

@@ -17,7 +17,7 @@ type Plain = World<Coalescer>;
 /// A world in which Lisp knows all there is.
 fn settled(layout: Layout, pipe_limit: usize) -> Plain {
     let setup = Setup::plain(layout, pipe_limit);
-    let mut world = World::new(Rng::new(1), setup, Sabotage::default(), false);
+    let mut world = World::new(Rng::taped(1, None), setup, Sabotage::default(), false);
     let outcome = (world.begin())
         .and_then(|()| world.rest())
         .and_then(|()| world.audit());

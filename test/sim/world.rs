@@ -470,6 +470,10 @@ impl<C: Coalesce> World<C> {
         self.machine.lock().disk.now
     }
 
+    fn is_traced(&self) -> bool {
+        self.machine.lock().trace.is_wanted()
+    }
+
     fn trace(&self, line: impl std::fmt::Display) {
         let mut machine = self.machine.lock();
         let now = machine.disk.now;
@@ -571,7 +575,7 @@ impl<C: Coalesce> World<C> {
                 if let Some(end) = self.ends.get_mut(&root) {
                     end.hangs_until = until;
                 }
-                self.trace(format!("worker {root}: hangs until {until:?}"));
+                self.trace(format_args!("worker {root}: hangs until {until:?}"));
                 Ok(())
             }
             Step::WatcherFails => {
@@ -660,7 +664,7 @@ impl<C: Coalesce> World<C> {
             seen.written = 0;
         }
         self.written.clear();
-        self.trace(format!(
+        self.trace(format_args!(
             "lisp: restarts, generation {}",
             self.lisp.generation
         ));
@@ -675,7 +679,7 @@ impl<C: Coalesce> World<C> {
                 break;
             };
             let now = machine.disk.now;
-            machine.trace.add(now, format!("kernel {id}: {event:?}"));
+            machine.trace.add(now, format_args!("kernel {id}: {event:?}"));
         }
         Ok(())
     }
@@ -712,21 +716,23 @@ impl<C: Coalesce> World<C> {
     }
 
     fn work(&mut self, root: usize) -> Outcome {
-        let Some(end) = self.ends.get_mut(&root) else {
-            return Ok(());
-        };
-        let Some(job) = end.job.take() else {
+        let Some(job) = self.ends.get_mut(&root).and_then(|it| it.job.take()) else {
             return Ok(());
         };
         self.stats.scans += 1;
-        let places = sorted(&job.places);
-        let text = format!("worker {root}: {:?} {places:?}", job.depth);
-        let now = self.machine.lock().disk.now;
-        self.machine.lock().trace.add(now, text);
+        if self.is_traced() {
+            let (depth, places) = (job.depth, sorted(&job.places));
+            self.trace(format_args!("worker {root}: {depth:?} {places:?}"));
+        }
+        let Some(end) = self.ends.get_mut(&root) else {
+            return Ok(());
+        };
         let depth = job.depth;
         let report = end.worker.work(job);
         self.machine.lock().scanning = false;
-        self.trace(format!("worker {root}: {}", brief(&report)));
+        if self.is_traced() {
+            self.trace(format_args!("worker {root}: {}", brief(&report)));
+        }
         if let Report::Scanned(scanned) = &report {
             self.stats.unfinished += u64::from(scanned.again);
         }
@@ -859,7 +865,7 @@ impl<C: Coalesce> World<C> {
         let time = self.machine.lock().disk.time;
         let key = (decoded.generation, decoded.sequence);
         self.written.insert(key, time);
-        self.trace(format!(
+        self.trace(format_args!(
             "engine: frame {} of {} records",
             key.1,
             decoded.records.len()
@@ -883,7 +889,9 @@ impl<C: Coalesce> World<C> {
 
     fn learn(&mut self, frame: Frame, written: u64) {
         for record in frame.records {
-            self.trace(format!("lisp: {}", line(&record)));
+            if self.is_traced() {
+                self.trace(format_args!("lisp: {}", line(&record)));
+            }
             match record {
                 Record::Change {
                     account,

@@ -137,7 +137,7 @@ impl World {
                 self.leaves(talk.conn);
             }
         }
-        self.say(format!("connection {} is made", order.number));
+        self.say(format_args!("connection {} is made", order.number));
         self.stats.connections += 1;
         self.rules.connects();
         let exact = self.server.is_exact() && self.swept == Some(id);
@@ -366,7 +366,7 @@ impl World {
                     return self.finishes(why, &end.text);
                 }
                 Act::End(end) => return self.drops(conn, &end),
-                Act::Log(_, text) => self.say(format!("log: {text}")),
+                Act::Log(_, text) => self.say(format_args!("log: {text}")),
                 Act::Others(others) => {
                     let now = self.now;
                     if let Some(line) = &mut self.line {
@@ -379,7 +379,7 @@ impl World {
                     {
                         line.talks[at].watches = true;
                     }
-                    self.say(format!("connection {conn} watches: {mode:?}"));
+                    self.say(format_args!("connection {conn} watches: {mode:?}"));
                     if main {
                         if self.mode == Some(Mode::Idle) && mode == Mode::Sweep {
                             self.unwatched("INBOX");
@@ -425,7 +425,7 @@ impl World {
     }
 
     fn change_heard(&mut self, name: Vec<u8>, kinds: Kinds) {
-        self.say(format!(
+        self.say(format_args!(
             "heard {kinds:?} of {}",
             String::from_utf8_lossy(&name)
         ));
@@ -495,7 +495,7 @@ impl World {
         let Some(one) = talk.one else {
             return Ok(());
         };
-        self.say(format!("connection {conn} is lost: {}", end.text));
+        self.say(format_args!("connection {conn} is lost: {}", end.text));
         self.stats.others_lost += 1;
         let quietly = self.sabotage == Sabotage::OthersEndQuietly;
         if self.sabotage != Sabotage::StaysTold {
@@ -523,7 +523,7 @@ impl World {
 
     /// The thread ends.
     fn finishes(&mut self, why: Why, text: &str) -> Verdict {
-        self.say(format!("it is over: {why:?}, {text}"));
+        self.say(format_args!("it is over: {why:?}, {text}"));
         self.mode = None;
         let Some(line) = &mut self.line else {
             return Ok(());

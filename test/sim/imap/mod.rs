@@ -92,7 +92,7 @@ fn seeds() {
 fn seeds_can_be_replayed() {
     for seed in 0..20 {
         let [one, two] = [(); 2].map(|()| {
-            let mut rng = Rng::new(seed);
+            let mut rng = Rng::taped(seed, None);
             let setup = Setup::random(&mut rng);
             let mut world = World::new(rng, setup, Sabotage::None, false);
             let outcome = world.run();
@@ -104,7 +104,7 @@ fn seeds_can_be_replayed() {
 
 /// A line that is dead, and nobody says so, is another one in time.
 fn notice(seed: u64, trouble: Trouble, sabotage: Sabotage) -> Result<(), String> {
-    let mut rng = Rng::new(seed);
+    let mut rng = Rng::taped(seed, None);
     let setup = Setup::quiet(&mut rng);
     let mut world = World::new(rng, setup, sabotage, false);
     let outcome = caught(|| world.noticed(trouble));

@@ -396,7 +396,7 @@ impl World {
                             )
                         }
                     };
-                    self.say(format!("run {} of {names:?}", order.run.0));
+                    self.say(format_args!("run {} of {names:?}", order.run.0));
                     self.stats.runs += 1;
                     let fails = self.setup.fails;
                     let well = self.calm || fails == 0 || !self.rng.once_in(fails);
@@ -457,7 +457,7 @@ impl World {
                     ..
                 } => {
                     let name = self.named(&name).ok_or("a folder that is none")?;
-                    self.say(format!("lisp reads {kinds:?} of {name} from {origins}"));
+                    self.say(format_args!("lisp reads {kinds:?} of {name} from {origins}"));
                     self.rules.unchecked.remove(name);
                     if alone {
                         self.stats.told += 1;
@@ -479,7 +479,7 @@ impl World {
                     self.handle(Input::Check(Some(ACCOUNT.to_owned()), Some(directory)))?;
                 }
                 Record::Remote { state, .. } => {
-                    self.say(format!("lisp reads that the server is {state}"));
+                    self.say(format_args!("lisp reads that the server is {state}"));
                     if state == "paused" {
                         self.stats.pauses += 1;
                         let old = written <= self.resumed;
@@ -511,7 +511,7 @@ impl World {
             return false;
         }
         self.stats.changes += 1;
-        self.say(format!("{event:?} in {name}"));
+        self.say(format_args!("{event:?} in {name}"));
         if self.setup.hears(name) {
             let features = &self.setup.features;
             let counts = features.condstore && !(features.one_without && name == "a");
@@ -573,7 +573,7 @@ impl World {
         };
         if gone.is_some() || made.is_some() {
             self.stats.folders += 1;
-            self.say(format!("{gone:?} is no more, {made:?} is there"));
+            self.say(format_args!("{gone:?} is no more, {made:?} is there"));
         }
         if let Some(gone) = gone {
             for conn in self.server.selecting(gone) {
@@ -668,13 +668,13 @@ impl World {
         match which {
             0 => {
                 if let Some(conn) = self.a_link() {
-                    self.say(format!("connection {conn} is cut"));
+                    self.say(format_args!("connection {conn} is cut"));
                     self.hangs(conn);
                 }
             }
             1 => {
                 if let Some(conn) = self.a_link() {
-                    self.say(format!("the server ends connection {conn}"));
+                    self.say(format_args!("the server ends connection {conn}"));
                     self.server.bye(conn);
                     self.carries(conn);
                 }
@@ -682,7 +682,7 @@ impl World {
             2 => self.restarts(),
             3 => {
                 let most = self.some(seconds(90));
-                self.say(format!("the server stalls for {most:?}"));
+                self.say(format_args!("the server stalls for {most:?}"));
                 self.stalled = self.now + most;
             }
             4 => {
@@ -703,14 +703,14 @@ impl World {
             }
             6 => {
                 if let Some(conn) = self.a_link() {
-                    self.say(format!("connection {conn} is dead"));
+                    self.say(format_args!("connection {conn} is dead"));
                     self.dies(conn);
                 }
             }
             7 if self.asleep.is_none() => {
                 let most = *self.rng.choose(&[3, 60, 4_000]);
                 let until = self.some(seconds(most));
-                self.say(format!("sleeps for {until:?}"));
+                self.say(format_args!("sleeps for {until:?}"));
                 self.asleep = Some((self.now, self.now + until));
                 self.soon(until, Happens::Wakes(true));
                 let links: Vec<u64> = self.links.keys().copied().collect();
@@ -725,7 +725,7 @@ impl World {
             8 => {
                 let tells = !self.rng.once_in(4);
                 let kills = !self.rng.once_in(3);
-                self.say(format!("another network; kills {kills}, is told {tells}"));
+                self.say(format_args!("another network; kills {kills}, is told {tells}"));
                 self.reachable = false;
                 self.later(seconds(30), Happens::NetworkReturns(tells));
                 let links: Vec<u64> = self.links.keys().copied().collect();
@@ -752,7 +752,7 @@ impl World {
             }
             12 if self.asleep.is_none() => {
                 let until = self.some(seconds(80));
-                self.say(format!("stands still for {until:?}"));
+                self.say(format_args!("stands still for {until:?}"));
                 self.asleep = Some((self.now, self.now + until));
                 self.soon(until, Happens::Wakes(false));
             }
@@ -778,7 +778,7 @@ impl World {
         let there: Vec<&'static str> = self.server.boxes.keys().copied().collect();
         let name = *self.rng.choose(&there);
         if self.rng.once_in(2) && self.server.rebuild(name) {
-            self.say(format!("{name} has another UIDVALIDITY"));
+            self.say(format_args!("{name} has another UIDVALIDITY"));
             self.stats.rebuilt += 1;
             if self.setup.hears(name) {
                 self.rules.happened(self.now, name, Kinds::UNKNOWN, true);
@@ -787,7 +787,7 @@ impl World {
     }
 
     fn notice(&mut self, notice: Notice) -> Verdict {
-        self.say(format!("{notice:?}"));
+        self.say(format_args!("{notice:?}"));
         match notice {
             Notice::Woke(slept) => self.handle(Input::Woke(slept)),
             Notice::Network => self.handle(Input::NetworkChanged),
@@ -966,7 +966,7 @@ impl World {
     }
 
     fn run_ends(&mut self, run: RunId, well: bool) -> Verdict {
-        self.say(format!("run {} ends: {well}", run.0));
+        self.say(format_args!("run {} ends: {well}", run.0));
         let outcome = if well {
             Outcome::Ok
         } else {
@@ -1118,7 +1118,7 @@ impl World {
         {
             // What it was about to tell may show nowhere else.
             self.happens_in(name, Event::Flagged);
-            self.say(format!("connection {conn} is cut"));
+            self.say(format_args!("connection {conn} is cut"));
             self.hangs(conn);
         }
         while self.is_declining() {

@@ -51,7 +51,7 @@ impl World {
         if known && number <= self.watching.number {
             return Err("a program under an old number".to_owned());
         }
-        self.say(format!("watcher {number} starts"));
+        self.say(format_args!("watcher {number} starts"));
         self.stats.connections += 1;
         self.watching = Watching {
             id: Some(id),
@@ -94,7 +94,7 @@ impl World {
         self.watching.lives = false;
         self.watching.watches = false;
         let code = *self.rng.choose(&[0, 1, 2, 255]);
-        self.say(format!("watcher {number} ends with {code}"));
+        self.say(format_args!("watcher {number} ends with {code}"));
         let over = Over {
             how: How::Exit(Exit::Code(code)),
             denied: false,
@@ -126,7 +126,7 @@ impl World {
     }
 
     fn hears(&mut self, number: u64, folder: Option<&'static str>) -> Verdict {
-        self.say(format!("watcher {number} tells of {folder:?}"));
+        self.say(format_args!("watcher {number} tells of {folder:?}"));
         let kinds = *self.rng.choose(&[Kinds::UNKNOWN, Kinds::NEW, Kinds::FLAGS]);
         let changes = folder.iter().map(|it| (it.as_bytes().to_vec(), kinds));
         let heard = Heard {

@@ -34,7 +34,7 @@ impl World {
             }
             2 => {
                 let slept = seconds(self.rng.below(5_000));
-                self.say(format!("slept {slept:?}"));
+                self.say(format_args!("slept {slept:?}"));
                 self.rules.slept(slept);
                 self.handle(Input::Woke(slept))
             }
@@ -81,7 +81,7 @@ impl World {
                 let jump = seconds(self.rng.below(4_000));
                 self.now += jump;
                 self.rules.hindered(self.now);
-                self.say(format!("{jump:?} later"));
+                self.say(format_args!("{jump:?} later"));
                 self.handle(Input::Tick)
             }
             12 | 13 => {

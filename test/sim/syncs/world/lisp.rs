@@ -96,7 +96,7 @@ impl World {
     pub(super) fn check(&mut self, folder: &'static str, serial: u64) {
         let moment = self.rules.moment();
         self.stats.checks += 1;
-        self.say(format!("lisp checks {folder}"));
+        self.say(format_args!("lisp checks {folder}"));
         if self.mail.folders[folder].exists {
             for happening in self.mail.look(folder) {
                 self.put(happening);
@@ -109,7 +109,7 @@ impl World {
                 && let Some(happening) = self.mail.split(folder, to, &mut self.rng)
             {
                 self.stats.splits += 1;
-                self.say(format!("lisp splits from {folder} to {to}"));
+                self.say(format_args!("lisp splits from {folder} to {to}"));
                 self.put(happening);
             }
         }
@@ -123,7 +123,7 @@ impl World {
         serial: u64,
         moment: Option<u64>,
     ) -> Verdict {
-        self.say(format!("lisp has checked {folder}"));
+        self.say(format_args!("lisp has checked {folder}"));
         if self.there {
             self.rules.checked(folder, serial, moment);
         }

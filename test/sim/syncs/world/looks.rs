@@ -155,7 +155,7 @@ impl World {
             (*name, seen)
         });
         let seen: Vec<_> = seen.collect();
-        self.say(format!("{look:?}: {seen:?}"));
+        self.say(format_args!("{look:?}: {seen:?}"));
         self.rules.looked(self.now, look, moment, &seen);
         let folders = looking.folders.into_iter().map(|(_, folder)| folder);
         self.handle(Input::Looked(ID, look, folders.zip(found).collect()))

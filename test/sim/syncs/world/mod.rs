@@ -338,7 +338,7 @@ impl World {
                 let syncer = self.setup.account().sync.map(|it| Box::new(it.syncer));
                 let knows = self.calm || !self.rng.once_in(8);
                 let syncer = syncer.filter(|_| knows);
-                self.say(format!("lisp plans run {run}: {knows}"));
+                self.say(format_args!("lisp plans run {run}: {knows}"));
                 return self.handle(Input::Planned(ACCOUNT.to_owned(), run, syncer));
             }
             Happens::Look(looking) => return self.looks(*looking),

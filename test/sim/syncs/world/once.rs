@@ -122,7 +122,8 @@ impl World {
         self.requests += 1;
         let syncer = self.setup.syncer();
         let folder = self.rng.once_in(2).then(|| *self.rng.choose(&FOLDERS));
-        self.say(format!("once: {folder:?} is asked for, {}", self.requests));
+        let request = self.requests;
+        self.say(format_args!("once: {folder:?} is asked for, {request}"));
         let input = self.once.ask(syncer, folder, self.requests);
         self.handle(input)
     }
@@ -143,7 +144,7 @@ impl World {
     }
 
     pub(super) fn once_starts(&mut self, run: RunId) -> Verdict {
-        self.say(format!("once: run {}", run.0));
+        self.say(format_args!("once: run {}", run.0));
         self.once.starts(run)?;
         self.stats.once += 1;
         if let Some(outcome) = self.once.fate(&mut self.rng, self.calm) {
@@ -156,7 +157,7 @@ impl World {
         let Some(id) = self.once.id.filter(|_| self.once.ends(run)) else {
             return Ok(());
         };
-        self.say(format!("once: run {} ends: {outcome:?}", run.0));
+        self.say(format_args!("once: run {} ends: {outcome:?}", run.0));
         for _ in 0..=u8::from(self.sabotage == Sabotage::Repeats) {
             let ended = Ended::never_began(outcome, String::new(), Memory::default());
             let ended = Box::new(ended);

@@ -88,7 +88,7 @@ impl World {
         } else {
             Lock::Ours
         };
-        self.say(format!("the lock: {lock:?}"));
+        self.say(format_args!("the lock: {lock:?}"));
         self.handle(Input::Locked(ID, lock))
     }
 
@@ -125,7 +125,7 @@ impl World {
                 (Some(names.clone()), names)
             }
         };
-        self.say(format!("run {} of {scope:?}", order.run.0));
+        self.say(format_args!("run {} of {scope:?}", order.run.0));
         let all = scope.is_none();
         let by_hand = |it: &Process| it.whose == Whose::Users;
         if !self.processes.iter().all(by_hand) {
@@ -199,7 +199,7 @@ impl World {
         if teases {
             todo = vec![*self.rng.choose(&touched)];
         }
-        self.say(format!("the user syncs {todo:?} by hand"));
+        self.say(format_args!("the user syncs {todo:?} by hand"));
         let fate = if self.rng.once_in(2) {
             Fate::Is(Outcome::Interrupted)
         } else {
@@ -255,7 +255,7 @@ impl World {
             self.later(seconds(3), Happens::OnceEnds(run, outcome));
             return;
         }
-        self.say(format!("run {} is to end: {end:?}", run.0));
+        self.say(format_args!("run {} is to end: {end:?}", run.0));
         let known = |it: &&mut Process| {
             it.run == run && matches!(it.whose, Whose::Ours | Whose::Orphan) && it.cut.is_none()
         };
@@ -290,7 +290,7 @@ impl World {
             sent,
             unsigned,
         } = process.written;
-        self.say(format!(
+        self.say(format_args!(
             "run {} ends: {outcome:?} {:?}; {fetched} fetched, {sent} sent, {unsigned} flags",
             run.0, process.failing
         ));

@@ -32,7 +32,7 @@ impl World {
             _ => self.mail.delete(folder, &mut self.rng),
         };
         if let Some(happening) = happening {
-            self.say(format!("user: {:?}", happening.events.last()));
+            self.say(format_args!("user: {:?}", happening.events.last()));
             self.put(happening);
             self.may_regret();
         }
@@ -41,7 +41,7 @@ impl World {
     /// The user changes their mind about something, perhaps while it is being synced.
     pub(super) fn undoes(&mut self, touch: Touch) {
         if let Some(happening) = self.mail.undo(touch) {
-            self.say(format!("user, again: {:?}", happening.events.last()));
+            self.say(format_args!("user, again: {:?}", happening.events.last()));
             self.put(happening);
             if !self.processes.is_empty()
                 && let Some(touch) = self.mail.touched.clone()
@@ -119,7 +119,7 @@ impl World {
         if !self.there {
             return Ok(());
         }
-        self.say(format!("pause: {pause}"));
+        self.say(format_args!("pause: {pause}"));
         self.rules.pause(pause);
         self.handle(Input::Pause(None, pause))
     }
@@ -128,7 +128,8 @@ impl World {
     pub fn ask(&mut self, folder: Option<&'static str>) -> Verdict {
         self.requests += 1;
         self.stats.requests += 1;
-        self.say(format!("the user asks for {folder:?}, {}", self.requests));
+        let request = self.requests;
+        self.say(format_args!("the user asks for {folder:?}, {request}"));
         let wished = self.mail.last_far(folder.as_slice());
         self.wished.insert(self.requests, wished);
         let names = folder.map(|it| vec![it.to_owned()]);
