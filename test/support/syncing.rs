@@ -133,6 +133,28 @@ pub fn server(program: &str) -> Option<&'static Server> {
     Some(SERVER.get_or_init(|| Server::start().expect("a Dovecot")))
 }
 
+/// Names as Maildir++ spells them: an account whose INBOX is the root.
+const PLUS_PLUS: &str = "
+[Account plus]
+localrepository = plus-local
+remoterepository = plus-remote
+
+[Repository plus-local]
+type = Maildir
+localfolders = DIR/local/o-plus
+nametrans = lambda name: name[1:] or 'INBOX'
+
+[Repository plus-remote]
+type = IMAP
+remotehost = 127.0.0.1
+remoteport = PORT
+ssl = no
+starttls = no
+remoteuser = USER
+remotepass = secret
+nametrans = lambda name: {'INBOX': ''}.get(name, '.' + name)
+";
+
 /// A user of the server with two messages in each folder, and a home directory with configurations
 /// of both syncers.
 pub struct Home {
@@ -176,6 +198,16 @@ impl Home {
         let text = fs::read_to_string(self.config())?;
         assert!(text.contains(from), "{from} in {text}");
         fs::write(self.config(), text.replace(from, to))
+    }
+
+    /// One more account of OfflineIMAP's, `plus`.
+    pub fn plus(&self, server: &Server, name: &str) -> io::Result<()> {
+        let plus = PLUS_PLUS
+            .replace("DIR", &self.home.path().display().to_string())
+            .replace("PORT", &server.port.to_string())
+            .replace("USER", name);
+        fs::write(self.config(), fs::read_to_string(self.config())? + &plus)?;
+        fs::create_dir_all(self.tree("o-plus"))
     }
 
     /// Where a syncer puts its mail.
