@@ -216,28 +216,9 @@ impl Home {
     }
 
     pub fn order(&self, program: Program, root: PathBuf, scope: Scope) -> Order {
-        let variable = |name: &str, value: &OsStr| {
-            let mut variable = OsString::from(name);
-            variable.push("=");
-            variable.push(value);
-            variable
-        };
-        let path_of_ours = env::var_os("PATH").unwrap_or_default();
         Order {
             roots: vec![root],
-            ..Order::new(
-                "test",
-                Syncer {
-                    search: path(),
-                    environment: vec![
-                        variable("HOME", self.home.path().as_os_str()),
-                        variable("PATH", &path_of_ours),
-                        "LC_ALL=C.UTF-8".into(),
-                    ],
-                    ..Syncer::new(program)
-                },
-                scope,
-            )
+            ..Order::new("test", syncer(self.home.path(), program), scope)
         }
     }
 
@@ -270,6 +251,26 @@ impl Home {
             flagged += usize::from(flags.is_some_and(|flags| flags.contains(&b'F')));
         }
         Ok(flagged)
+    }
+}
+
+/// A syncer whose user has this home directory.
+pub fn syncer(home: &Path, program: Program) -> Syncer {
+    let variable = |name: &str, value: &OsStr| {
+        let mut variable = OsString::from(name);
+        variable.push("=");
+        variable.push(value);
+        variable
+    };
+    let path_of_ours = env::var_os("PATH").unwrap_or_default();
+    Syncer {
+        search: path(),
+        environment: vec![
+            variable("HOME", home.as_os_str()),
+            variable("PATH", &path_of_ours),
+            "LC_ALL=C.UTF-8".into(),
+        ],
+        ..Syncer::new(program)
     }
 }
 
