@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,9 +13,11 @@ use mailsync_module::schedule::Phase;
 use mailsync_module::syncer::Program;
 
 use super::imap::Imap;
-use super::support::{ACCOUNT, DELAYS, Engine, LONG, account, in_namespace, is_child};
+use super::support::{
+    ACCOUNT, DELAYS, Engine, LONG, account, deliver, in_namespace, is_child, maildir,
+};
 use super::syncing::{self, Home};
-use super::{is_well, stands, synced};
+use super::{is_well, noting, stands, synced};
 
 fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
@@ -295,4 +298,68 @@ fn offlineimap_and_a_disk_that_may_only_be_read() {
         &OFFLINEIMAP,
         "disk::offlineimap_and_a_disk_that_may_only_be_read",
     );
+}
+
+/// Where locks are there is no room for them: what has to be synced is, and the lock is had when
+/// there is.
+#[test]
+fn a_lock_for_which_there_is_no_room() {
+    if !in_namespace("disk::a_lock_for_which_there_is_no_room", "-Urm", "true") {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let (runtime, root) = (top.join("run"), top.join("Mail"));
+    maildir(&root);
+    fs::create_dir(&runtime).unwrap();
+    let options = "nr_inodes=20,mode=700";
+    let point = runtime.to_str().unwrap();
+    run("mount", &["-t", "tmpfs", "-o", options, "none", point]);
+    // It has been used before: others may have locks there.
+    let locks = runtime.join("mailsync");
+    fs::create_dir(&locks).unwrap();
+    fs::set_permissions(&locks, fs::Permissions::from_mode(0o700)).unwrap();
+    let fillers = (0..).map(|number| runtime.join(format!("{number}")));
+    let fillers: Vec<_> = fillers.take_while(|it| File::create(it).is_ok()).collect();
+
+    let log = top.join("log");
+    let runs = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    let start = || {
+        let world = World {
+            runtime: Some(runtime.clone()),
+            ..World::real()
+        };
+        let accounts = vec![synced(account(ACCOUNT, &root, DELAYS), noting(&log), false)];
+        Engine::start_in(world, accounts, Duration::ZERO)
+    };
+    let refused = "are not kept from syncing at the same time";
+    let said = |engine: &Engine| {
+        let told = engine.told();
+        let frames = told.frames.iter();
+        frames.filter(|it| it.text.contains(refused)).count()
+    };
+    let engine = start();
+    stands(&engine, is_well);
+    for number in ["1", "2"] {
+        let before = runs();
+        deliver(&root, number).unwrap();
+        engine.wait_status(|_| runs() > before);
+        stands(&engine, is_well);
+    }
+    assert_eq!(said(&engine), 1);
+    for filler in fillers {
+        fs::remove_file(filler).unwrap();
+    }
+    // The next run shows that there is room.
+    deliver(&root, "3").unwrap();
+    let is_lock = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|it| it == "lock");
+    let signed = |entry: fs::DirEntry| is_lock(&entry) && entry.metadata().unwrap().len() > 0;
+    engine.wait_status(|_| fs::read_dir(&locks).unwrap().any(|it| signed(it.unwrap())));
+    let other = start();
+    let pid = format!("synced by pid {}", std::process::id());
+    stands(&other, |state| {
+        state.phase == Phase::Elsewhere && state.text == pid
+    });
+    drop(engine);
+    stands(&other, is_well);
 }

@@ -16,11 +16,13 @@ mod syncing;
 
 mod disk;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use mailsync_module::engine::config::{AccountConfig, SyncConfig};
 use mailsync_module::schedule::{Phase, SyncState, Timing};
-use mailsync_module::syncer::Syncer;
+use mailsync_module::syncer::{Command, Naming, Program, Syncer};
 
 use support::Engine;
 
@@ -37,6 +39,24 @@ fn synced(account: AccountConfig, syncer: Syncer, records: bool) -> AccountConfi
         sync: Some(SyncConfig { timing, syncer }),
         ..account
     }
+}
+
+/// A syncer that is this script.
+fn script(script: &str) -> Syncer {
+    let words = ["/bin/sh", "-c", script];
+    Syncer::new(Program::Command(Command {
+        words: words.iter().map(OsString::from).collect(),
+        all: None,
+        naming: Naming::Utf8,
+        separator: None,
+        prefix: None,
+        per_folder: false,
+    }))
+}
+
+/// A syncer that writes a line at each of its runs.
+fn noting(log: &Path) -> Syncer {
+    script(&format!("echo run >>'{}'", log.display()))
 }
 
 /// Wait until the syncs of the only account stand so.
