@@ -36,28 +36,6 @@ const FOLDERS: [&str; 8] = [
     "com,ma",
 ];
 
-/// Names as Maildir++ spells them: an account whose INBOX is the root.
-const PLUS_PLUS: &str = "
-[Account plus]
-localrepository = plus-local
-remoterepository = plus-remote
-
-[Repository plus-local]
-type = Maildir
-localfolders = DIR/local/o-plus
-nametrans = lambda name: name[1:] or 'INBOX'
-
-[Repository plus-remote]
-type = IMAP
-remotehost = 127.0.0.1
-remoteport = PORT
-ssl = no
-starttls = no
-remoteuser = USER
-remotepass = secret
-nametrans = lambda name: {'INBOX': ''}.get(name, '.' + name)
-";
-
 fn server() -> Option<&'static Server> {
     syncing::server("offlineimap")
 }
@@ -76,12 +54,7 @@ impl Deref for User {
 impl User {
     fn new(server: &Server, name: &str) -> Result<Self, Box<dyn Error>> {
         let user = User(Home::new(server, name, &FOLDERS, "offlineimaprc")?);
-        let plus = PLUS_PLUS
-            .replace("DIR", &user.home.path().display().to_string())
-            .replace("PORT", &server.port.to_string())
-            .replace("USER", name);
-        fs::write(user.config(), fs::read_to_string(user.config())? + &plus)?;
-        fs::create_dir_all(user.local("plus"))?;
+        user.plus(server, name)?;
         Ok(user)
     }
 

@@ -12,6 +12,21 @@ use super::{Memory, Order, Outcome, Output, Program, command, mbsync, offlineima
 /// The most letters of a program's line that are shown.
 const SHOWN: usize = 240;
 
+/// What a disk refuses, in the system's words and in SQLite's; what is wrong then, and what to do.
+const DISKS: [(&str, &str, &str); 6] = [
+    ("No space left on device", FULL, ROOM),
+    ("Disk quota exceeded", FULL, ROOM),
+    (". Disk full?", FULL, ROOM),
+    ("database or disk is full", FULL, ROOM),
+    ("Read-only file system", READ_ONLY, MOUNT),
+    ("attempt to write a readonly database", READ_ONLY, MOUNT),
+];
+
+const FULL: &str = "the disk is full";
+const ROOM: &str = "make room";
+const READ_ONLY: &str = "the disk is mounted read-only";
+const MOUNT: &str = "have it mounted for writing";
+
 /// How the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -53,6 +68,17 @@ pub(super) fn lines(output: &Output) -> Vec<String> {
     let lines = text.split(|byte| *byte == b'\n' || *byte == b'\r');
     let lines = lines.map(|line| String::from_utf8_lossy(line).into_owned());
     lines.filter(|line| !line.trim().is_empty()).collect()
+}
+
+/// The first line in which a disk is full, or takes nothing; what is wrong, and what to do.
+pub(super) fn disk<'a>(
+    mut lines: impl Iterator<Item = &'a str>,
+) -> Option<(&'a str, &'static str, &'static str)> {
+    lines.find_map(|line| {
+        let mut known = DISKS.iter();
+        let (_, what, advice) = known.find(|(part, ..)| line.contains(part))?;
+        Some((line, *what, *advice))
+    })
 }
 
 /// One line for the user: what happened, the program's own words, what to do.

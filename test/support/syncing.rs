@@ -133,6 +133,28 @@ pub fn server(program: &str) -> Option<&'static Server> {
     Some(SERVER.get_or_init(|| Server::start().expect("a Dovecot")))
 }
 
+/// Names as Maildir++ spells them: an account whose INBOX is the root.
+const PLUS_PLUS: &str = "
+[Account plus]
+localrepository = plus-local
+remoterepository = plus-remote
+
+[Repository plus-local]
+type = Maildir
+localfolders = DIR/local/o-plus
+nametrans = lambda name: name[1:] or 'INBOX'
+
+[Repository plus-remote]
+type = IMAP
+remotehost = 127.0.0.1
+remoteport = PORT
+ssl = no
+starttls = no
+remoteuser = USER
+remotepass = secret
+nametrans = lambda name: {'INBOX': ''}.get(name, '.' + name)
+";
+
 /// A user of the server with two messages in each folder, and a home directory with configurations
 /// of both syncers.
 pub struct Home {
@@ -178,34 +200,25 @@ impl Home {
         fs::write(self.config(), text.replace(from, to))
     }
 
+    /// One more account of OfflineIMAP's, `plus`.
+    pub fn plus(&self, server: &Server, name: &str) -> io::Result<()> {
+        let plus = PLUS_PLUS
+            .replace("DIR", &self.home.path().display().to_string())
+            .replace("PORT", &server.port.to_string())
+            .replace("USER", name);
+        fs::write(self.config(), fs::read_to_string(self.config())? + &plus)?;
+        fs::create_dir_all(self.tree("o-plus"))
+    }
+
     /// Where a syncer puts its mail.
     pub fn tree(&self, name: &str) -> PathBuf {
         self.home.path().join("local").join(name)
     }
 
     pub fn order(&self, program: Program, root: PathBuf, scope: Scope) -> Order {
-        let variable = |name: &str, value: &OsStr| {
-            let mut variable = OsString::from(name);
-            variable.push("=");
-            variable.push(value);
-            variable
-        };
-        let path_of_ours = env::var_os("PATH").unwrap_or_default();
         Order {
             roots: vec![root],
-            ..Order::new(
-                "test",
-                Syncer {
-                    search: path(),
-                    environment: vec![
-                        variable("HOME", self.home.path().as_os_str()),
-                        variable("PATH", &path_of_ours),
-                        "LC_ALL=C.UTF-8".into(),
-                    ],
-                    ..Syncer::new(program)
-                },
-                scope,
-            )
+            ..Order::new("test", syncer(self.home.path(), program), scope)
         }
     }
 
@@ -238,6 +251,26 @@ impl Home {
             flagged += usize::from(flags.is_some_and(|flags| flags.contains(&b'F')));
         }
         Ok(flagged)
+    }
+}
+
+/// A syncer whose user has this home directory.
+pub fn syncer(home: &Path, program: Program) -> Syncer {
+    let variable = |name: &str, value: &OsStr| {
+        let mut variable = OsString::from(name);
+        variable.push("=");
+        variable.push(value);
+        variable
+    };
+    let path_of_ours = env::var_os("PATH").unwrap_or_default();
+    Syncer {
+        search: path(),
+        environment: vec![
+            variable("HOME", home.as_os_str()),
+            variable("PATH", &path_of_ours),
+            "LC_ALL=C.UTF-8".into(),
+        ],
+        ..Syncer::new(program)
     }
 }
 

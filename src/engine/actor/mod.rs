@@ -279,10 +279,15 @@ impl Actor {
             select! {
                 recv(self.inbox) -> message => match message {
                     Ok(Message::Input(input)) => {
-                        if let Input::Ran(_, Event::Ended { run, .. }) = &input {
-                            self.runs.remove(run);
-                        }
+                        let ended = match &input {
+                            Input::Ran(id, Event::Ended { run, .. }) => {
+                                self.runs.remove(run);
+                                Some(*id)
+                            }
+                            _ => None,
+                        };
                         self.input(input);
+                        ended.into_iter().for_each(|id| self.seek_again(id));
                     }
                     Ok(Message::Clock) => {
                         if !self.look_for_sleep() {

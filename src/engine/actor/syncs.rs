@@ -20,6 +20,11 @@ use crate::threads;
 /// What the actor has of an account's lock.
 pub(super) struct LockEnd {
     number: u64,
+    key: Key,
+    /// It cannot be had.
+    refused: bool,
+    /// Why not, as the user knows.
+    said: Option<String>,
     /// Its thread ends with it, or when it has found.
     _seeker: Option<Seeker>,
     held: Option<Arc<Held>>,
@@ -131,13 +136,14 @@ impl Actor {
             let _ = self.messages.send(Message::Input(input));
             return;
         }
+        let said = self.locks.get_mut(&id).and_then(|lock| lock.said.take());
         self.locks_sought += 1;
         let number = self.locks_sought;
         let messages = self.messages.clone();
         let tell = move |holder| {
             let _ = messages.send(Message::Holder(id, number, holder));
         };
-        let seeker = Seeker::start(key, self.world.runtime.as_deref(), tell);
+        let seeker = Seeker::start(key.clone(), self.world.runtime.as_deref(), tell);
         if let Err(error) = &seeker {
             let holder = Holder::Nobody(format!("{error:#}"));
             let _ = self.messages.send(Message::Holder(id, number, holder));
@@ -146,6 +152,9 @@ impl Actor {
             id,
             LockEnd {
                 number,
+                key,
+                refused: false,
+                said,
                 _seeker: seeker.ok(),
                 held: None,
             },
@@ -158,16 +167,29 @@ impl Actor {
         };
         let who = match holder {
             Holder::Us(held) => {
+                lock.said = None;
                 lock.held = Some(held);
                 Lock::Ours
             }
             Holder::Other(pid) => Lock::Other(pid),
             Holder::Orphan(pid) => Lock::Orphan(pid),
             Holder::Nobody(text) => {
-                self.input(Input::Log("warning", text));
+                lock.refused = true;
+                if lock.said.as_ref() != Some(&text) {
+                    lock.said = Some(text.clone());
+                    self.input(Input::Log("warning", text));
+                }
                 Lock::Ours
             }
         };
         self.input(Input::Locked(id, who));
+    }
+
+    /// A run is over.  A lock that could not be had may be there for the next one.
+    pub(super) fn seek_again(&mut self, id: AccountId) {
+        let lock = self.locks.get(&id).filter(|lock| lock.refused);
+        if let Some(key) = lock.map(|lock| lock.key.clone()) {
+            self.seek_lock(id, key);
+        }
     }
 }

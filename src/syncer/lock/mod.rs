@@ -207,7 +207,7 @@ pub enum Holder {
     Other(Option<u32>),
     /// A run does, with this number where it is known, whose Emacs is gone.
     Orphan(Option<u32>),
-    /// It cannot be had, in words for the user; syncing goes on without.
+    /// It cannot be had now, in words for the user; syncing goes on without.
     Nobody(String),
 }
 

@@ -497,17 +497,9 @@ impl<'a> Court<'a> {
     }
 
     fn disk(&self) -> Option<Finding> {
-        let full = [
-            "No space left on device",
-            "Disk quota exceeded",
-            ". Disk full?",
-        ];
-        let line = self
-            .lines
-            .iter()
-            .find(|line| full.iter().any(|part| line.contains(part)))?;
-        let what = format!("{}, the disk is full", self.cannot());
-        Some(tell(Outcome::Transient, &what, line, "make room"))
+        let (line, wrong, advice) = outcome::disk(self.lines.iter().copied())?;
+        let what = format!("{}, {wrong}", self.cannot());
+        Some(tell(Outcome::Transient, &what, line, advice))
     }
 
     fn passing(&self) -> Option<Finding> {

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::outcome::{Exit, Verdict, sentence, shown};
+use super::super::outcome::{Exit, Verdict, disk, sentence, shown};
 use super::super::plan::Plan;
 use super::super::{Memory, Order, Outcome, Output, Program, Scope};
 use super::TEACHING;
@@ -51,7 +51,7 @@ const CONFIG: [(&str, &str); 24] = [
 ];
 
 /// What in a reason may pass by itself, in small letters.
-const PASSES: [&str; 28] = [
+const PASSES: [&str; 27] = [
     "could not open socket",
     "can't open socket",
     "could not resolve name",
@@ -79,7 +79,6 @@ const PASSES: [&str; 28] = [
     "[inuse]",
     "[limit]",
     "too many simultaneous",
-    "no space left on device",
 ];
 
 /// What went wrong, before it is put into words.
@@ -176,6 +175,7 @@ impl Court<'_> {
             .or_else(|| self.misconfigured(&lines))
             .or_else(|| self.refused())
             .or_else(|| self.no_password(&lines))
+            .or_else(|| self.disk(&lines))
             .or_else(|| self.passing(&lines))
             .or_else(|| self.nothing_named(&lines))
             .or_else(|| self.folders())
@@ -295,6 +295,15 @@ impl Court<'_> {
             self.config()
         );
         Finding::new(Outcome::Config, &what, "", &advice)
+    }
+
+    fn disk(&self, lines: &[&str]) -> Option<Finding> {
+        let (line, wrong, advice) = disk(lines.iter().copied())?;
+        let what = format!(
+            "OfflineIMAP could not sync account {}, {wrong}",
+            self.account()
+        );
+        Some(Finding::new(Outcome::Transient, &what, line, advice))
     }
 
     fn passing(&self, lines: &[&str]) -> Option<Finding> {

@@ -1,8 +1,4 @@
-//! Runs that are killed at any moment, while mail comes, changes and goes on both sides: nothing is
-//! forgotten, nothing is lost, nothing is there twice, and no look takes what is unpushed for pushed.
-//!
-//! Both are killed by KILL, and by TERM, as runs end them; OfflineIMAP also only as runs end it, since
-//! after a KILL it may send a message once more, or take back a flag.  KILLS says how often, SEED makes it as it was.
+//! A user whose mail changes on both sides while a syncer runs, and what has to be true of it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,43 +6,42 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{env, fs, io};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use mailsync_module::change::Folder;
 use mailsync_module::syncer::run::keeper::{Keeper, Patience};
 use mailsync_module::syncer::{End, Event, Memory, Order, Outcome, Program, Scope, run};
-
-#[path = "support/imap.rs"]
-mod imap;
-#[path = "support/rng.rs"]
-#[allow(dead_code)]
-mod rng;
-#[path = "support/syncing.rs"]
-mod syncing;
-
-use imap::Imap;
-use rng::Rng;
 use rustix::process::{Pid, Signal, kill_process};
-use syncing::{Home, Server, Tested, by_worker, ended, planned, spawn, unpushed};
 
-const FOLDERS: [&str; 3] = ["INBOX", "lists", "a/b"];
+use super::imap::Imap;
+use super::rng::Rng;
+use super::syncing::{self, Home, Server, by_worker, ended, planned, spawn, unpushed};
+use super::{Figures, Layout, Style};
+
+/// The folders of every user, as the server calls them.
+pub const FOLDERS: [&str; 3] = ["INBOX", "lists", "a/b"];
 
 /// What has been done to the messages, by their subjects.  Only this side changes whether one is
 /// seen, only the other whether it is flagged.
 #[derive(Default)]
 struct Book {
-    /// All of them, by folder.
-    made: BTreeMap<String, &'static str>,
+    /// All of them.
+    made: BTreeMap<String, Made>,
     deleted_here: BTreeSet<String>,
     deleted_there: BTreeSet<String>,
     seen: Flags,
     flagged: Flags,
     /// Those that were on both sides at some look.
     synced: BTreeSet<String>,
-    /// Files that were renamed or deleted while they were uploaded.
-    pulled_away: BTreeSet<String>,
+    /// How often their files were renamed during a run that had not given them a number yet.
+    renamed: BTreeMap<String, usize>,
+}
+
+/// A message as it was made.
+struct Made {
+    folder: &'static str,
+    text: String,
 }
 
 /// What a flag of messages was made at last, and how often it was changed.
@@ -65,8 +60,16 @@ impl Book {
              Message-ID: <{subject}@example.invalid>\n\n{}",
             "What there is to say.\n".repeat(1 + rng.index(400))
         );
-        self.made.insert(subject, folder);
+        let made = Made {
+            folder,
+            text: without_marks(text.as_bytes()),
+        };
+        self.made.insert(subject, made);
         text
+    }
+
+    fn add(&mut self, (subject, _, text): (String, String, String), folder: &'static str) {
+        self.made.insert(subject, Made { folder, text });
     }
 
     fn is_deleted(&self, subject: &str) -> bool {
@@ -91,20 +94,78 @@ fn without_marks(text: &[u8]) -> String {
     format!("{}\n\n{}", head.join("\n"), body.trim_end())
 }
 
+/// How a run was ended.
+#[derive(Debug)]
+struct Death {
+    when: &'static str,
+    by: &'static str,
+}
+
+/// It had ended by itself.
+const TOO_LATE: &str = "too late";
+
 /// A user whose mail changes everywhere.
-struct World {
+pub struct World {
     home: Home,
     user: String,
     port: u16,
     tree: PathBuf,
+    /// Where below it the folders are.
+    places: [&'static str; FOLDERS.len()],
     program: Program,
     /// Runs are a worker's.
     worker: Option<Keeper>,
+    /// The user renames what a run has still to send.
+    rough: bool,
     memory: Mutex<Memory>,
     book: Mutex<Book>,
 }
 
 impl World {
+    /// A new user, whose mail has been synced once.
+    pub fn new(
+        server: &Server,
+        user: &str,
+        layout: &Layout,
+        style: &Style,
+        rough: bool,
+    ) -> Result<Self, Box<dyn Error>> {
+        let home = Home::new(server, user, &FOLDERS, layout.config)?;
+        if layout.config == "offlineimaprc" {
+            home.plus(server, user)?;
+        }
+        let world = World {
+            tree: home.tree(layout.tree),
+            places: layout.places,
+            program: layout.program(home.config()),
+            home,
+            user: user.to_owned(),
+            port: server.port,
+            worker: match style.worker {
+                true => Some(Keeper::start(Patience {
+                    // However often it is killed, the next run is its own.
+                    again: Duration::ZERO,
+                    ..Patience::default()
+                })?),
+                false => None,
+            },
+            rough,
+            memory: Mutex::default(),
+            book: Mutex::default(),
+        };
+        let (_, _, verdict) = syncing::run(&world.order())?;
+        assert_eq!(verdict.outcome, Outcome::Ok);
+        world.remember(verdict.memory);
+        assert!(world.look()?);
+        for folder in FOLDERS {
+            let there = world.there(folder)?;
+            assert!(!there.is_empty());
+            let mut book = world.book();
+            there.into_iter().for_each(|mail| book.add(mail, folder));
+        }
+        Ok(world)
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,15 +190,28 @@ impl World {
         order
     }
 
+    /// The directory of a folder here.
+    fn place(&self, folder: &str) -> PathBuf {
+        let at = FOLDERS.iter().position(|it| *it == folder);
+        self.tree.join(self.places[at.expect("a folder")])
+    }
+
+    /// The folders that mailsync finds, as `FOLDERS` has them.
     fn folders(&self) -> Result<Vec<Arc<Folder>>, Box<dyn Error>> {
-        self.home.found(&self.tree)
+        let found = self.home.found(&self.tree)?;
+        let one = |name: &&str| {
+            let place = self.place(name);
+            let folder = found.iter().find(|it| *it.directory == *place);
+            folder.cloned().ok_or_else(|| format!("no {name}").into())
+        };
+        FOLDERS.iter().map(one).collect()
     }
 
     /// Names of the files of a folder here.
     fn files(&self, folder: &str) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for part in ["new", "cur"] {
-            match fs::read_dir(self.tree.join(folder).join(part)) {
+            match fs::read_dir(self.place(folder).join(part)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 entries => {
                     for entry in entries? {
@@ -176,14 +250,14 @@ impl World {
         Ok(side)
     }
 
-    /// What the user does here.
-    fn change_here(&self, rng: &mut Rng) -> io::Result<()> {
+    /// What the user does here, while a run is under way or not.
+    fn change_here(&self, rng: &mut Rng, running: bool) -> io::Result<()> {
         let folder = *rng.choose(&FOLDERS);
         let mut book = self.book();
         if rng.once_in(3) {
             let text = book.new_message(rng, "here", folder);
             let name = format!("{}.P{}.here", rng.next(), std::process::id());
-            let place = self.tree.join(folder);
+            let place = self.place(folder);
             fs::write(place.join("tmp").join(&name), text)?;
             return fs::rename(place.join("tmp").join(&name), place.join("new").join(&name));
         }
@@ -213,20 +287,26 @@ impl World {
         }
         let letter = *rng.choose(&['S', 'S', 'R']);
         let (base, letters) = parts(file);
+        let awaited = running && !base.contains(",U=");
+        if awaited && !self.rough {
+            return Ok(());
+        }
         let set = !letters.contains(letter);
         let mut letters: Vec<_> = letters.chars().filter(|it| *it != letter).collect();
         letters.extend(set.then_some(letter));
         letters.sort_unstable();
         let letters: String = letters.into_iter().collect();
-        let new = self.tree.join(folder).join("cur");
-        match fs::rename(file, new.join(format!("{base}:2,{letters}"))) {
-            Ok(()) if letter == 'S' => {
-                note(&mut book.seen, subject, set);
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-            Err(error) => gone(error),
+        let new = self.place(folder).join("cur");
+        if let Err(error) = fs::rename(file, new.join(format!("{base}:2,{letters}"))) {
+            return gone(error);
         }
+        if awaited {
+            *book.renamed.entry(subject.clone()).or_default() += 1;
+        }
+        if letter == 'S' {
+            note(&mut book.seen, subject, set);
+        }
+        Ok(())
     }
 
     /// What others do there.
@@ -308,9 +388,8 @@ impl World {
     fn look(&self) -> Result<bool, Box<dyn Error>> {
         let folders = self.folders()?;
         let looked = unpushed(&self.order(), &folders);
-        for (folder, looked) in folders.iter().zip(&looked) {
-            let name = String::from_utf8_lossy(&folder.name);
-            let really = self.unpushed(&name)?;
+        for (name, looked) in FOLDERS.iter().zip(&looked) {
+            let really = self.unpushed(name)?;
             println!("{name}: looks like {looked}, really {}", really.len());
             // Nobody knows, or all that is there is seen, maybe with what the other side has by now.
             let known = usize::try_from(*looked).ok();
@@ -327,18 +406,6 @@ impl World {
         let files = self.files(folder)?;
         let bases = files.iter().map(|file| parts(file).0);
         Ok(bases.filter(|base| base.contains(",U=")).collect())
-    }
-
-    /// Note which files OfflineIMAP could not give their new names, since they got another one while
-    /// it uploaded them: it will upload them again.
-    fn pulled_away(&self, output: &str) {
-        let lines = output.lines();
-        let names = lines.filter_map(|line| {
-            let (_, names) = line.split_once("No such file or directory: ")?;
-            let (old, new) = names.split_once(" -> ")?;
-            (!old.contains(",U=") && new.contains(",U=")).then(|| old.to_owned())
-        });
-        self.book().pulled_away.extend(names);
     }
 
     /// Wait for the moment, at random or soon after the run has begun to write into some folder, or
@@ -364,30 +431,22 @@ impl World {
         if rng.once_in(4) {
             calm.store(false, Ordering::Relaxed);
             let late = pause(rng.below(2000))?;
-            return Ok(if late {
-                "too late"
-            } else {
-                "killed at any time"
-            });
+            return Ok(if late { TOO_LATE } else { "at any time" });
         }
         let folder = *rng.choose(&FOLDERS);
         let before = self.synced(folder)?;
         let end = Instant::now() + Duration::from_secs(8);
         while self.synced(folder)?.is_subset(&before) {
             if pause(1)? {
-                return Ok("too late");
+                return Ok(TOO_LATE);
             }
             if Instant::now() > end {
-                return Ok("killed before it wrote");
+                return Ok("before it wrote");
             }
         }
         calm.store(false, Ordering::Relaxed);
         let late = pause(rng.below(pace))?;
-        Ok(if late {
-            "too late"
-        } else {
-            "killed as it wrote"
-        })
+        Ok(if late { TOO_LATE } else { "as it wrote" })
     }
 
     /// Run, and kill it at some moment: so, or as runs are ended.
@@ -397,7 +456,7 @@ impl World {
         pace: u64,
         hard: bool,
         calm: &AtomicBool,
-    ) -> Result<&'static str, Box<dyn Error>> {
+    ) -> Result<Death, Box<dyn Error>> {
         let order = self.order();
         if hard && self.worker.is_none() {
             let plan = planned(&order)?;
@@ -406,7 +465,7 @@ impl World {
             child.kill()?;
             let (_, verdict) = ended(&order, &plan, child)?;
             self.remember(verdict.memory);
-            return Ok(when);
+            return Ok(Death { when, by: "KILL" });
         }
         let (tell, told) = mpsc::channel();
         let tell = move |event| drop(tell.send(event));
@@ -425,7 +484,8 @@ impl World {
             result.borrow().is_some()
         };
         let when = self.moment(rng, pace, calm, &mut || Ok(told.try_iter().any(over)))?;
-        match worker.get().filter(|_| hard) {
+        let killed = worker.get().filter(|_| hard);
+        match killed {
             // Its run is the plain command's then.
             Some(pid) => drop(kill_process(pid, Signal::KILL)),
             None => running.end(End::Interrupt),
@@ -434,18 +494,29 @@ impl World {
             over(told.recv_timeout(Duration::from_secs(60))?);
         }
         let ended = result.into_inner().ok_or("no end")?;
-        println!("{:?} {} {:?}", ended.outcome, ended.text, ended.took);
+        println!(
+            "{:?} {:?} {} {:?}",
+            ended.outcome, ended.exit, ended.text, ended.took
+        );
         let output = [ended.output.first, ended.output.last].concat();
-        let output = String::from_utf8_lossy(&output);
-        println!("{output}");
-        self.pulled_away(&output);
+        println!("{}", String::from_utf8_lossy(&output));
         self.remember(ended.memory);
-        Ok(when)
+        let by = match (killed, ended.exit) {
+            (Some(_), _) => "KILL",
+            // It had its time.
+            (None, Some(137)) => "TERM, KILL at last",
+            (None, _) => "TERM",
+        };
+        Ok(Death { when, by })
     }
 
     /// Sync until there is nothing to push; then both sides have to be the same, and as they were
-    /// made; nothing twice and no flag taken back, but by a careless syncer.
-    fn settle(&self, careless: bool) -> Tested {
+    /// made.  What is lost or there twice is counted; no flag may be taken back, but by a careless syncer.
+    fn settle(&self, style: &Style) -> Result<Figures, Box<dyn Error>> {
+        let mut figures = Figures {
+            series: 1,
+            ..Figures::default()
+        };
         let mut runs = 0;
         loop {
             // A directory that was changed just now is not taken for complete.
@@ -459,20 +530,30 @@ impl World {
             assert!(runs < 5, "{:?} {}", verdict.outcome, verdict.text);
         }
         let book = self.book();
-        let (mut back, mut undone, mut doubled, mut count) = (0, 0, 0, 0);
         for folder in FOLDERS {
             let (here, there) = (self.here(folder)?, self.there(folder)?);
-            assert_eq!(here, there, "{folder}: here and there");
-            count += here.len();
+            let (only_here, only_there) = (without(&here, &there), without(&there, &here));
+            assert!(
+                here == there,
+                "{folder}: only here {only_here:?}, only there {only_there:?}"
+            );
+            figures.compared += here.len();
             let mut times = BTreeMap::new();
-            for (subject, flags, _) in &here {
+            for (subject, ..) in &here {
                 *times.entry(subject.as_str()).or_insert(0) += 1;
-                if here.iter().filter(|it| it.0 == *subject).count() > 1 {
+            }
+            for (subject, flags, text) in &here {
+                let made = book.made.get(subject);
+                if made.is_none_or(|made| made.folder != folder || made.text != *text) {
+                    figures.changed += 1;
+                    println!("{folder}: {subject} is not as it was made: {text:?}");
+                }
+                if times[subject.as_str()] > 1 {
                     // What was done to one was not done to the other.
                     continue;
                 }
                 if book.is_deleted(subject) {
-                    back += 1;
+                    figures.back += 1;
                     println!("{folder}: {subject} was deleted, and is back");
                     continue;
                 }
@@ -485,36 +566,30 @@ impl World {
                     }
                     // When a run is cut off after it has told the other side, and the change is
                     // taken back then, no syncer can tell that from a change of the other side.
-                    let excused = careless || times > 1;
+                    let excused = style.careless || times > 1;
                     assert!(excused, "{folder}: {letter} of {subject} is not {set}");
                     println!("{folder}: {letter} of {subject} is not {set} ({times} changes)");
-                    undone += 1;
+                    figures.undone += 1;
                 }
             }
-            for (subject, _) in book.made.iter().filter(|(_, it)| **it == folder) {
+            for (subject, _) in book.made.iter().filter(|(_, it)| it.folder == folder) {
                 let found = times.get(subject.as_str()).copied().unwrap_or(0);
-                assert!(
-                    found > 0 || book.is_deleted(subject),
-                    "{folder}: {subject} is lost"
-                );
+                if found == 0 && !book.is_deleted(subject) {
+                    figures.lost += 1;
+                    println!("{folder}: {subject} is lost");
+                }
                 if found > 1 {
-                    println!("{folder}: {subject} is there {found} times");
-                    doubled += found - 1;
+                    let renamed = book.renamed.get(subject).filter(|_| style.resends);
+                    let renamed = renamed.copied().unwrap_or(0).min(found - 1);
+                    println!("{folder}: {subject} is there {found} times, renamed {renamed}");
+                    figures.renamed += renamed;
+                    figures.doubled += found - 1 - renamed;
                 }
             }
         }
-        let pulled_away = book.pulled_away.len();
-        assert!(
-            careless || doubled <= pulled_away,
-            "{doubled} are there twice"
-        );
-        println!(
-            "the same on both sides after {runs} runs: {count} messages of {} made, {back} back that \
-             were deleted, {undone} flags not as they were changed last, {doubled} doubled of \
-             {pulled_away} that were renamed while they were uploaded",
-            book.made.len()
-        );
-        Ok(())
+        figures.made = book.made.len();
+        println!("the same on both sides after {runs} runs");
+        Ok(figures)
     }
 
     fn changes(
@@ -528,7 +603,7 @@ impl World {
         let mut imap = Imap::open(self.port, &self.user, FOLDERS[0])?;
         let mut change = |rng: &mut Rng| match there {
             true => self.change_there(rng, &mut imap),
-            false => self.change_here(rng),
+            false => self.change_here(rng, !stop.load(Ordering::Relaxed)),
         };
         for _ in 0..batch {
             change(rng)?;
@@ -543,7 +618,7 @@ impl World {
     }
 
     /// Run, and kill it, while both sides change.
-    fn round(&self, rng: &mut Rng, style: &Style) -> Result<&'static str, Box<dyn Error>> {
+    fn round(&self, rng: &mut Rng, style: &Style) -> Result<Death, Box<dyn Error>> {
         let (mut here, mut there, mut moment) = (rng.fork(), rng.fork(), rng.fork());
         let (stop, calm, restless) = [true, style.calm, false].map(AtomicBool::new).into();
         self.changes(&mut here, &stop, &calm, style.batch, false)?;
@@ -562,147 +637,36 @@ impl World {
         })
     }
 
-    /// Kill so many runs.
-    fn torture(&self, rng: &mut Rng, style: &Style) -> Tested {
-        let kills = env::var("KILLS").ok().and_then(|it| it.parse().ok());
-        let mut tally = BTreeMap::new();
-        for round in 0..kills.unwrap_or(6) {
-            let when = self.round(rng, style)?;
-            println!("round {round}: {when}");
-            *tally.entry(when).or_insert(0) += 1;
+    /// Kill so many runs, and see what is left.
+    pub fn torture(
+        &self,
+        rng: &mut Rng,
+        style: &Style,
+        kills: usize,
+    ) -> Result<Figures, Box<dyn Error>> {
+        let (mut deaths, mut round) = (Vec::new(), 0);
+        while deaths.len() < kills {
+            let death = self.round(rng, style)?;
+            println!("round {round}: {death:?}");
             self.look()?;
+            round += 1;
+            assert!(round < 20 + 5 * kills, "it is always too late");
+            deaths.extend(Some(death).filter(|it| it.when != TOO_LATE));
         }
-        println!("{tally:?}");
-        self.settle(style.careless)
+        let mut figures = self.settle(style)?;
+        for Death { when, by } in deaths {
+            *figures.moments.entry(when).or_default() += 1;
+            *figures.signals.entry(by).or_default() += 1;
+        }
+        Ok(figures)
     }
 }
 
-/// How a syncer is treated.
-struct Style {
-    /// By KILL, every other time.
-    hard: bool,
-    /// Nothing changes here before it writes.
-    calm: bool,
-    /// A KILL may make it send a message once more, or take back a flag.
-    careless: bool,
-    /// Once it writes it is ended within so many milliseconds.
-    pace: u64,
-    /// So many changes on each side before each run.
-    batch: usize,
-    /// The runs are a worker's.
-    worker: bool,
-}
-
-/// Kill runs of a syncer; `test` is given where they sync to, and which they are.
-fn kill(
-    server: Option<&Server>,
-    user: &str,
-    config: &'static str,
-    tree: &str,
-    program: impl Fn(PathBuf) -> Program,
-    style: &Style,
-) -> Tested {
-    let Some(server) = server else {
-        return Ok(());
-    };
-    let seed = match env::var("SEED") {
-        Ok(seed) => seed.parse()?,
-        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
-    };
-    println!("SEED={seed}");
-    let home = Home::new(server, user, &FOLDERS, config)?;
-    let world = World {
-        tree: home.tree(tree),
-        program: program(home.config()),
-        home,
-        user: user.to_owned(),
-        port: server.port,
-        worker: match style.worker {
-            true => Some(Keeper::start(Patience {
-                // However often it is killed, the next run is its own.
-                again: Duration::ZERO,
-                ..Patience::default()
-            })?),
-            false => None,
-        },
-        memory: Mutex::default(),
-        book: Mutex::default(),
-    };
-    let (_, _, verdict) = syncing::run(&world.order())?;
-    assert_eq!(verdict.outcome, Outcome::Ok);
-    world.remember(verdict.memory);
-    assert!(world.look()?);
-    world.torture(&mut Rng::new(seed), style)
-}
-
-#[test]
-fn mbsync_is_killed() -> Tested {
-    let program = |config| Program::Mbsync {
-        program: "mbsync".into(),
-        target: Some("verbatim".to_owned()),
-        config: Some(config),
-        args: Vec::new(),
-    };
-    let style = Style {
-        hard: true,
-        calm: true,
-        careless: false,
-        pace: 40,
-        batch: 25,
-        worker: false,
-    };
-    let server = syncing::server("mbsync");
-    kill(server, "killed", "mbsyncrc", "verbatim", program, &style)
-}
-
-fn offlineimap(config: PathBuf) -> Program {
-    Program::OfflineImap {
-        program: "offlineimap".into(),
-        account: "slash".to_owned(),
-        config: Some(config),
-        args: Vec::new(),
-    }
-}
-
-/// OfflineIMAP dies, by KILL if that is `hard`, by itself or as a worker.
-fn offlineimap_dies(name: &str, hard: bool, worker: bool) -> Tested {
-    let style = Style {
-        hard,
-        calm: false,
-        careless: hard,
-        pace: 300,
-        batch: 15,
-        worker,
-    };
-    let server = syncing::server("offlineimap");
-    kill(
-        server,
-        name,
-        "offlineimaprc",
-        "o-slash",
-        offlineimap,
-        &style,
-    )
-}
-
-#[test]
-fn offlineimap_is_ended() -> Tested {
-    offlineimap_dies("ended", false, false)
-}
-
-#[test]
-fn offlineimap_is_killed() -> Tested {
-    offlineimap_dies("killed", true, false)
-}
-
-#[test]
-fn offlineimaps_worker_is_ended() -> Tested {
-    offlineimap_dies("wended", false, true)
-}
-
-#[test]
-fn offlineimaps_worker_is_killed() -> Tested {
-    offlineimap_dies("wkilled", true, true)
+/// The messages, with their flags, that are in one and not in the other.
+fn without<'a>(one: &'a Side, other: &Side) -> Vec<(&'a str, &'a str)> {
+    let only = one.iter().filter(|it| !other.contains(it));
+    only.map(|(subject, flags, _)| (&**subject, &**flags))
+        .collect()
 }
 
 /// What a file is called before its flags, and those that syncers know.
