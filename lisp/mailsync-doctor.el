@@ -100,6 +100,7 @@ once.  The symbol `unknown' for the former: nobody could look.")
 \\{mailsync-doctor-mode-map}"
   (buffer-disable-undo)
   (visual-line-mode)
+  (setq bidi-paragraph-direction 'left-to-right)
   (add-hook 'kill-buffer-hook #'mailsync-doctor--end nil t)
   (setq-local revert-buffer-function (lambda (&rest _) (mailsync-doctor--begin))))
 
@@ -186,10 +187,12 @@ passwords, \\[mailsync-doctor-copy] copies.")
               (start (point)))
     (insert (propertize (format "%-8s" level)
                         'face (alist-get level mailsync-doctor--levels))
-            " " subject (if (equal subject check) "" (concat ", " check))
-            ": " (mailsync-doctor--short text) "\n")
+            " " (mailsync-log-clean subject)
+            (if (equal subject check) "" (concat ", " (mailsync-log-clean check)))
+            ": " (mailsync-log-clean (mailsync-doctor--short text)) "\n")
     (unless (equal remedy "")
-      (insert (make-string 9 ?\s) "Do: " (mailsync-doctor--short remedy) "\n"))
+      (insert (make-string 9 ?\s) "Do: "
+              (mailsync-log-clean (mailsync-doctor--short remedy)) "\n"))
     (add-text-properties start (point)
                          (list 'mailsync-finding finding
                                'wrap-prefix (make-string 9 ?\s)))))

@@ -321,10 +321,13 @@ A folder that failed alone has nil for a time, where none is known."
                 "%s\n"))
   (tabulated-list-init-header))
 
+(defconst mailsync-folders--odd (concat "[\n\t]\\|" mailsync-log-unseen)
+  "What must not be in a column, a regular expression.")
+
 (defun mailsync-folders--fit (text width)
-  "TEXT without control characters, cut to WIDTH columns."
-  (when (string-match-p "[[:cntrl:]]" text)
-    (setq text (replace-regexp-in-string "[[:cntrl:]]" "?" text t t)))
+  "TEXT on one line as it may be shown, cut to WIDTH columns."
+  (when (string-match-p mailsync-folders--odd text)
+    (setq text (replace-regexp-in-string mailsync-folders--odd "?" text t t)))
   ;; Most are short, and this is done for thousands of them.
   (if (or (<= (string-bytes text) width) (<= (string-width text) width))
       text
@@ -370,9 +373,10 @@ A folder that failed alone has nil for a time, where none is known."
   (when (bufferp buffer)
     (with-current-buffer buffer
       (let ((id (get-text-property position 'tabulated-list-id)))
-        (if (consp id)
-            (mailsync-folders--say (gethash id mailsync-folders--rows))
-          (mailsync-history-tell id))))))
+        (mailsync-log-help
+         (if (consp id)
+             (mailsync-folders--say (gethash id mailsync-folders--rows))
+           (mailsync-history-tell id)))))))
 
 (defun mailsync-folders--imenu ()
   "An index of the lines of this buffer."

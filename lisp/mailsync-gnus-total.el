@@ -86,6 +86,7 @@ KEY is what `mailsync-gnus--total-key' said then.")
 (declare-function mailsync-gnus-ready-p "mailsync-gnus-moment" ())
 (declare-function mailsync-status-update "mailsync-status" ())
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
+(declare-function mailsync-log-help "mailsync-log" (text))
 
 ;;;; The sum
 
@@ -170,11 +171,12 @@ For `post-command-hook' in *Group*: to kill a group runs no hook."
        (string-replace "%" "%%"
                        (string-replace "%d" (number-to-string sum)
                                        mailsync-gnus-mode-line-total))
-       'help-echo (concat (format "%d unread" sum)
-                          (mapconcat (pcase-lambda (`(,group . ,unread))
-                                       (format "\n%d: %s" unread group))
-                                     (seq-take parts 20) "")
-                          (if (nthcdr 20 parts) "\n..." ""))))))
+       'help-echo (mailsync-log-help
+                   (concat (format "%d unread" sum)
+                           (mapconcat (pcase-lambda (`(,group . ,unread))
+                                        (format "\n%d: %s" unread group))
+                                      (seq-take parts 20) "")
+                           (if (nthcdr 20 parts) "\n..." "")))))))
 
 ;;;; Gnus comes and goes
 

@@ -320,8 +320,9 @@ PRECISELY adds milliseconds."
         (status (mailsync-history-story-status story)))
     (concat
      (mailsync-history-story-account story) ": "
-     (or (mailsync-history-story-folder story)
-         (mailsync-history-many (mailsync-history-story-count story)))
+     (if-let ((folder (mailsync-history-story-folder story)))
+         (mailsync-log-clean folder t)
+       (mailsync-history-many (mailsync-history-story-count story)))
      ": " (mailsync-history-kinds (mailsync-history-story-kinds story))
      " (" (mailsync-history-origins (mailsync-history-story-origins story))
      "), seen " (mailsync-history-clock (mailsync-history-story-seen story) t)

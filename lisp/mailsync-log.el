@@ -65,6 +65,13 @@
 (defconst mailsync-log--keys 500
   "How many keys of what was said are remembered.")
 
+(defconst mailsync-log-unseen
+  (rx (any (0 . 8) (11 . 31) (127 . 159) #x61c #x200e #x200f (#x2028 . #x202e)
+           (#x2066 . #x2069)))
+  "What changes how the text around it is shown, a regular expression.
+Control characters but line breaks and tabs, and characters that turn the
+direction of writing or break lines where Emacs does not.")
+
 (defvar mailsync--quiet nil
   "Non-nil while nobody wants to hear what `mailsync--once' has to say.
 For who reads the configuration only to find its faults.")
@@ -89,7 +96,8 @@ those of less importance, \\[mailsync-log-copy] copies
 all for a bug report.
 
 \\{mailsync-log-mode-map}"
-  (setq buffer-invisibility-spec nil)
+  (setq buffer-invisibility-spec nil
+        bidi-paragraph-direction 'left-to-right)
   (setq-local window-point-insertion-type t))
 
 (defun mailsync-log--symbol (level)
@@ -132,7 +140,7 @@ What is not kept at all, `mailsync-log-level' says."
 LEVEL is one of the symbols `debug', `info', `warning', `error'.  FORMAT is as
 for `format-message'."
   (when (memq level (memq mailsync-log-level mailsync-log--levels))
-    (let* ((text (apply #'format-message format args))
+    (let* ((text (mailsync-log-clean (apply #'format-message format args)))
            (line (concat (format-time-string "%F %T ")
                          (propertize (format "%-7s" level) 'face
                                      (alist-get level mailsync-log--faces))
@@ -150,6 +158,41 @@ for `format-message'."
               (delete-region (point-min) (point))))
           (when end
             (goto-char (point-max))))))))
+
+(defun mailsync-log--escape (text)
+  "How TEXT, of one character, is written where it must not have its effect."
+  (let ((char (aref text 0)))
+    (if (< char 32)
+        (format "^%c" (+ char 64))
+      (format (if (< char 256) "\\x%02x" "\\u%04x") char))))
+
+(defun mailsync-log-clean (text &optional line)
+  "TEXT, in which names and words of others may be, as it may be shown.
+What changes how the text around it is shown is escaped, with LINE line breaks
+and tabs, too: then it stays one line.  No text property is left."
+  (let ((clean (replace-regexp-in-string mailsync-log-unseen
+                                         #'mailsync-log--escape text t t)))
+    (substring-no-properties
+     (if line
+         (replace-regexp-in-string "[\n\t]" #'mailsync-log--escape clean t t)
+       clean))))
+
+(defun mailsync-log-clean-buffer ()
+  "Escape in this buffer what `mailsync-log-clean' does; keep text properties."
+  (save-excursion
+    (goto-char (point-min))
+    (while (re-search-forward mailsync-log-unseen nil t)
+      (let ((escaped (mailsync-log--escape (match-string 0)))
+            (start (match-beginning 0)))
+        (insert-and-inherit escaped)
+        (delete-region start (1+ start))))))
+
+(defun mailsync-log-help (text)
+  "TEXT, in which names and words of others may be, for a `help-echo'."
+  (propertize (mailsync-log-clean text)
+              ;; Where there is no such property, Emacs would look for names of
+              ;; commands and keymaps in it.
+              'help-echo-inhibit-substitution t))
 
 (defun mailsync-log-time (time)
   "TIME by the clock, with its date if that is not today.
@@ -185,7 +228,7 @@ With nil as LEVEL it is not logged.
 
 (defun mailsync--say (format &rest args)
   "Show FORMAT with ARGS in the echo area, without a line in the log."
-  (let ((text (apply #'format-message format args)))
+  (let ((text (mailsync-log-clean (apply #'format-message format args))))
     ;; A message would cover what the user is being asked or is typing.
     (if (or (minibufferp (window-buffer (selected-window)))
             (> (minibuffer-depth) 0))

@@ -235,8 +235,8 @@ or nil; the mode line shows nothing" mailsync-mode-line-format)
          (replace-regexp-in-string
           "%" "%%" (string-replace "%s" shown format) t t)
          'face (mailsync-mode-line--face kind)
-         'help-echo (concat "mailsync: " text "\n"
-                            (mailsync-mode-line--tooltip))
+         'help-echo (mailsync-log-help (concat "mailsync: " text "\n"
+                                               (mailsync-mode-line--tooltip)))
          'mouse-face 'mode-line-highlight
          'local-map mailsync-mode-line-map))
     ""))

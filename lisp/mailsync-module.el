@@ -24,7 +24,9 @@
 
 (defcustom mailsync-module-directory nil
   "Where the module is; nil means beside mailsync's Lisp files.
-Set it where those are in a directory that you cannot write."
+Set it where those are in a directory that you cannot write.  It has to be an
+absolute name, and nobody else may be able to write there: the module may do
+what Emacs may."
   :type '(choice (const :tag "Beside the Lisp files" nil) directory)
   :group 'mailsync
   :package-version '(mailsync . "0.1.0"))
@@ -78,6 +80,25 @@ Set it where those are in a directory that you cannot write."
   "Signal `mailsync-module-error' with FORMAT and ARGS."
   (signal 'mailsync-module-error (list (apply #'format format args))))
 
+(defun mailsync-module--check-directory ()
+  "Signal `mailsync-module-error' if somebody else may have put the module there.
+Where it is beside the Lisp files, which may do as much, nothing is asked."
+  (when mailsync-module-directory
+    (unless (and (stringp mailsync-module-directory)
+                 (file-name-absolute-p mailsync-module-directory)
+                 (not (file-remote-p mailsync-module-directory)))
+      ;; It would be somewhere else in each buffer.
+      (mailsync-module--fail "`mailsync-module-directory' is %S, \
+but has to be the absolute name of a directory on this machine"
+                             mailsync-module-directory))
+    (dolist (file (list (mailsync-module--file)
+                        (file-name-directory (mailsync-module--file))))
+      (let ((modes (file-modes file)))
+        (when (and modes (/= 0 (logand modes #o002)))
+          (mailsync-module--fail
+           "anybody may write to %s (chmod o-w forbids it), so the module \
+there may be anybody's" file))))))
+
 (defun mailsync-module-load ()
   "Load the module, unless it is loaded.
 Signal `mailsync-module-error', which says what to do, if that is impossible."
@@ -90,6 +111,7 @@ Signal `mailsync-module-error', which says what to do, if that is impossible."
         (mailsync-module--verify (mailsync-module--version)
                                  "restart Emacs to use the one that matches")
         (mailsync-module--tell-if-replaced))
+    (mailsync-module--check-directory)
     (let ((found (mailsync-module--version-found)))
       (mailsync-module--verify
        found

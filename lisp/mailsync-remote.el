@@ -237,7 +237,7 @@ An account of which nothing lies on this machine is so, too."
                ;; How a mailbox is watched is at the end of what is said of IMAP.
                (if (string-prefix-p "IMAP" what) what
                  (mailsync-log-shorten what mailsync-remote--what-width))
-               'help-echo what))
+               'help-echo (mailsync-log-help what)))
             ": "
             (propertize (mailsync-remote--word state)
                         'face (and (memq state '(waiting paused))

@@ -143,7 +143,8 @@ to replace that.")
   (dolist (line (split-string text "\n"))
     (insert (or indentation "") ";; "
             ;; What a file of others says must not end the comment.
-            (replace-regexp-in-string "[[:cntrl:]\u2028\u2029]" " " line) "\n")))
+            (replace-regexp-in-string (concat "\t\\|" mailsync-log-unseen) " " line)
+            "\n")))
 
 (defun mailsync-setup--print (value)
   "VALUE as text that Lisp reads, in one line.
@@ -153,9 +154,14 @@ Bytes that are no text are escaped, so that any file can hold them."
         (print-length nil)
         (print-level nil))
     (replace-regexp-in-string
-     (format "[%c-%c]" (unibyte-char-to-multibyte #x80) (unibyte-char-to-multibyte #xff))
-     (lambda (byte) (format "\\%o" (multibyte-char-to-unibyte (aref byte 0))))
-     (string-to-multibyte (prin1-to-string value)) t t)))
+     ;; What a line of this says must be what is read.
+     mailsync-log-unseen
+     (lambda (char) (format "\\u%04x" (aref char 0)))
+     (replace-regexp-in-string
+      (format "[%c-%c]" (unibyte-char-to-multibyte #x80) (unibyte-char-to-multibyte #xff))
+      (lambda (byte) (format "\\%o" (multibyte-char-to-unibyte (aref byte 0))))
+      (string-to-multibyte (prin1-to-string value)) t t)
+     t t)))
 
 ;;;; Keeping
 

@@ -97,6 +97,7 @@ opens a list.
 \\{mailsync-status-mode-map}"
   (buffer-disable-undo)
   (setq-local imenu-create-index-function #'mailsync-status--imenu)
+  (setq bidi-paragraph-direction 'left-to-right)
   ;; Long lines go on below their texts.
   (setq-local word-wrap t)
   (setq-local wrap-prefix "      ")
@@ -279,6 +280,7 @@ folder there, or nil."
                 "\ns syncs, c checks, p pauses, f lists folders, h changes, l log, \
 g anew, ? more\n"
               "\nl shows what happened, g brings this up to date, q leaves\n"))
+    (mailsync-log-clean-buffer)
     (buffer-string)))
 
 (defun mailsync-status--account (account)
@@ -424,8 +426,8 @@ A list of (ROW STORY), either of which may be nil."
                (directory (if row (mailsync-folders-row-directory row)
                             (mailsync-history-story-directory story))))
     (insert "    " (mailsync-status--item
-                    (mailsync-log-shorten name 40) 'folder
-                    "go to its group" name)
+                    (mailsync-log-shorten (mailsync-log-clean name t) 40)
+                    'folder "go to its group" name)
             ": "
             (string-join
              (delq nil
@@ -479,9 +481,10 @@ ROW is what the engine said of it, or nil."
   "TEXT as something of KIND that a key opens, which does WHAT.
 WHOLE is shown by the mouse, too, if it is given and TEXT is not all of it."
   (propertize text 'mailsync-item kind 'mouse-face 'highlight
-              'help-echo (concat (if (equal whole text) ""
-                                   (if whole (concat whole "\n") ""))
-                                 "RET, mouse-2: " what)))
+              'help-echo (mailsync-log-help
+                          (concat (if (equal whole text) ""
+                                    (if whole (concat whole "\n") ""))
+                                  "RET, mouse-2: " what))))
 
 (defun mailsync-status-next (&optional count)
   "Go to the next account, folder or list; to the one after COUNT.
@@ -572,8 +575,10 @@ a prefix argument, the group itself."
                accounts))
         ('folder
          (let ((folder (get-text-property place 'mailsync-folder)))
-           (push (cons (format "%s: %s" (plist-get folder :account)
-                               (plist-get folder :folder))
+           (push (cons (mailsync-log-clean
+                        (format "%s: %s" (plist-get folder :account)
+                                (plist-get folder :folder))
+                        t)
                        place)
                  folders)))))
     (append (nreverse accounts)
@@ -646,7 +651,8 @@ FOLDERS is nil where nobody knows."
     (unless (equal text "")
       (insert "    " text "\n")))
   (dolist (problem (plist-get root :problems))
-    (insert "    cannot be read: " (mailsync-pipe-decode problem) "\n")))
+    (insert "    cannot be read: "
+            (mailsync-log-clean (mailsync-pipe-decode problem) t) "\n")))
 
 (defun mailsync-status--how (root)
   "How one comes to know of changes in ROOT, a plist from the module, in words."

@@ -51,6 +51,7 @@ Meanwhile the state of its account may have said the same, and what to do.")
 (define-derived-mode mailsync-output-mode special-mode "Mailsync-Output"
   "Major mode of buffers that show what a syncer printed."
   (buffer-disable-undo)
+  (setq bidi-paragraph-direction 'left-to-right)
   (setq-local revert-buffer-function
               (lambda (&rest _) (mailsync-sync--output-note))))
 
@@ -139,6 +140,7 @@ between; RESULT is what became of it.  Return nil if there is nothing to show."
         (unless (equal dropped "0")
           (insert (format "\n[... %s bytes left out ...]\n" dropped)))
         (insert (mailsync-pipe-decode-text last))
+        (mailsync-log-clean-buffer)
         (goto-char (point-min)))
       (unless (mailsync-sync-state account)
         (mailsync-sync--keep-few (current-buffer)))

@@ -13,7 +13,7 @@
 //! or systemd may start a program so, and `watch_maildirs` never read its input.  (`ssh -n` makes a pipe
 //! at the other end that ends at once: that ends the program, as it ended inputkill.)
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
@@ -133,6 +133,24 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Print lines with names in them: on a terminal, where somebody tries it, without what a terminal would
+/// take for commands.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_names(lines: &[u8]) -> io::Result<()> {
+    if io::stdout().is_terminal() {
+        print(shown(lines).as_bytes())
+    } else {
+        print(lines)
+    }
+}
+
+fn shown(lines: &[u8]) -> String {
+    let text = String::from_utf8_lossy(lines);
+    text.replace(|it: char| it.is_control() && it != '\n', "?")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +175,19 @@ mod tests {
         let flags = OFlags::NOCTTY.bits().cast_signed();
         let program = File::options().read(true).custom_flags(flags).open(name);
         (user, program.unwrap())
+    }
+
+    // S17
+    #[test]
+    fn names_give_no_commands_to_a_terminal() {
+        let table: [(&[u8], &str); 3] = [
+            (b"a\n\nb/c\n", "a\n\nb/c\n"),
+            (b"\x1b]0;x\x07\n\x9b1m\n", "?]0;x?\n\u{fffd}1m\n"),
+            ("\u{9b}1m\r\né\n".as_bytes(), "?1m?\né\n"),
+        ];
+        for (lines, expected) in table {
+            assert_eq!(shown(lines), expected);
+        }
     }
 
     #[test]

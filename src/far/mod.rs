@@ -130,7 +130,8 @@ fn tell(text: &str) -> ExitCode {
 
 /// One line on standard error, if there is one.
 fn complain(text: &str) {
-    let line = format!("mailsync-watch: {}\n", text.replace('\n', " "));
+    // It may be a terminal that reads this, and names of directories be in it.
+    let line = format!("mailsync-watch: {}\n", text.replace(char::is_control, " "));
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
@@ -216,7 +217,7 @@ fn start(roots: &[PathBuf], options: Options, end: &Sender<Ended>) -> anyhow::Re
             &mut *source,
             &roots,
             &options,
-            connection::print,
+            connection::print_names,
             complain,
         ));
     };

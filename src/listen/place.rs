@@ -147,20 +147,28 @@ impl Home {
         })
     }
 
-    /// Nobody else may enter it.
-    fn verified(self) -> Result<Self> {
+    /// It is a directory of ours: somebody else could have put a link to another socket there.
+    fn owned(self) -> Result<Self> {
         let found = fstat(&self.fd)?;
-        let path = self.path.display();
         ensure!(
             found.st_uid == rustix::process::geteuid().as_raw(),
-            "{path} is not a directory of yours"
+            "{} is not a directory of yours",
+            self.path.display()
         );
+        Ok(self)
+    }
+
+    /// Nobody else may enter it.
+    fn verified(self) -> Result<Self> {
+        let home = self.owned()?;
+        let found = fstat(&home.fd)?;
+        let path = home.path.display();
         let others = Mode::RWXG | Mode::RWXO;
         ensure!(
             !Mode::from_raw_mode(found.st_mode).intersects(others),
             "others may enter {path} (chmod go-rwx forbids it)"
         );
-        Ok(self)
+        Ok(home)
     }
 
     /// The whole name of the socket.
@@ -349,9 +357,13 @@ pub const NO_SIGNAL: SendFlags = SendFlags::empty();
 pub fn find(place: &Place) -> Result<UnixStream, Missing> {
     let mut missing = Missing::Nobody;
     for file in place.files() {
-        let found = Home::at(&file).and_then(|home| home.connect());
+        let found = Home::at(&file).and_then(|home| Ok((home.connect()?, home)));
         match found {
-            Ok(stream) if is_ours(&stream) => return Ok(stream),
+            // Nothing was said to it yet.
+            Ok((stream, home)) if is_ours(&stream) => match home.owned() {
+                Ok(_) => return Ok(stream),
+                Err(error) => missing = Missing::Refused(error),
+            },
             Ok(_) => {
                 let error = anyhow!("{} is served by another user", file.display());
                 missing = Missing::Refused(error);
@@ -538,6 +550,16 @@ mod tests {
             std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
             let error = Home::made(&place).unwrap_err().to_string();
             assert!(error.contains("not a directory of yours"), "{error}");
+            // What a link of theirs leads to may be ours, and something else.
+            let (_listener, _made) = bench.serve(&bench.home("other"));
+            std::os::unix::fs::symlink(bench.directory.path().join("other"), path.join("s"))
+                .unwrap();
+            let found = find(&place);
+            assert!(
+                matches!(&found, Err(Missing::Refused(error))
+                    if error.to_string().contains("not a directory of yours")),
+                "{found:?}"
+            );
         }
     }
 

@@ -57,7 +57,11 @@ impl Heard {
 
     /// A change of the folder with this canonical name.
     pub(super) fn change(&mut self, name: Vec<u8>, kinds: Kinds) {
-        if let Some(before) = self.changes.get_mut(&name) {
+        // Syncers take a name that they are given for one of the user's, and make directories of it:
+        // that of a server must not lead out of the maildir.  None is called so.
+        if name.split(|byte| *byte == b'/').any(|level| level == b"..") {
+            self.all();
+        } else if let Some(before) = self.changes.get_mut(&name) {
             *before = before.then(kinds);
         } else if self.changes.len() >= MOST_NAMES || self.bytes + name.len() > MOST_BYTES {
             self.all();
@@ -105,12 +109,28 @@ mod tests {
 
     #[test]
     fn a_name_that_is_none_is_doubt() {
-        let mut heard = Heard::default();
-        let name = b"a\0b".to_vec();
-        let kinds = Kinds::NEW;
-        let said = Said::Change { name, kinds };
-        heard.add(said, Dialect::Plain, &Naming::default());
-        assert!(heard.everything && heard.changes.is_empty());
+        let heard = |name: &[u8], dialect| {
+            let (name, kinds) = (name.to_vec(), Kinds::NEW);
+            let mut heard = Heard::default();
+            heard.add(Said::Change { name, kinds }, dialect, &Naming::default());
+            heard
+        };
+        // And one that leads out of a maildir: S35, S43.
+        for name in [&b"a\0b"[..], b"..", b"../x", b"a/../../x", b"x/.."] {
+            let heard = heard(name, Dialect::Kinds);
+            assert!(heard.everything && heard.changes.is_empty(), "{name:?}");
+        }
+        let slashes = Naming {
+            separator: b"::".to_vec(),
+            ..Naming::default()
+        };
+        let mut by_slashes = Heard::default();
+        let (name, kinds) = (b"a/../b".to_vec(), Kinds::NEW);
+        by_slashes.add(Said::Change { name, kinds }, Dialect::Plain, &slashes);
+        assert!(by_slashes.everything && by_slashes.changes.is_empty());
+        for name in [&b"..."[..], b"a..b/.c", b".a"] {
+            assert!(!heard(name, Dialect::Kinds).everything, "{name:?}");
+        }
     }
 
     #[test]

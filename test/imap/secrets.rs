@@ -1,14 +1,22 @@
-//! Programs that should print a password, and do what programs do.
+//! Programs that should print a password, and do what programs do; what is left of one in memory.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::Instant;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use mailsync_module::remote::imap::command::Command;
 use mailsync_module::remote::imap::line::Source;
-use mailsync_module::remote::imap::session::Why;
+use mailsync_module::remote::imap::secret::Secret;
+use mailsync_module::remote::imap::session::{Mode, Why};
 
 use crate::dovecot::shared;
+use crate::scripted::{NOTIFY, Peer, serve};
 use crate::{MOMENT, Watch, environment, plain, syncing, wait};
 
 /// Such a program.
@@ -141,4 +149,123 @@ fn what_hangs_has_a_minute() {
     assert!(end.text.contains("within 60 s"), "{end:?}");
     assert!(began.elapsed().as_secs() >= 60);
     watch.gone();
+}
+
+/// A client in a process of its own, which says how far it is and waits for a word.
+struct Client {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Client {
+    fn start(mode: &str, port: u16, file: &Path) -> Self {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "--test-threads=1"])
+            .arg("secrets::a_client")
+            .env("MAILSYNC_TEST_MODE", mode)
+            .env("MAILSYNC_TEST_PORT", port.to_string())
+            .env("MAILSYNC_TEST_FILE", file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Client {
+            input: child.stdin.take().unwrap(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+
+    fn hear(&mut self, word: &str) {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            let read = self.output.read_line(&mut line).unwrap();
+            assert!(read > 0, "it never says {word}");
+        }
+    }
+
+    /// How often its memory has one of these in it.
+    fn holds(&self, needles: &[Vec<u8>]) -> usize {
+        let at = format!("/proc/{}", self.child.id());
+        let maps = fs::read_to_string(format!("{at}/maps")).unwrap();
+        let memory = File::open(format!("{at}/mem")).unwrap();
+        let mut found = 0;
+        for line in maps.lines().filter(|it| it.contains(" rw")) {
+            let (from, to) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let [from, to] = [from, to].map(|it| u64::from_str_radix(it, 16).unwrap());
+            let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+            // Some cannot be read by anybody.
+            if memory.read_exact_at(&mut bytes, from).is_ok() {
+                let counts = needles.iter();
+                found += counts
+                    .map(|needle| bytes.windows(needle.len()).filter(|it| it == needle).count())
+                    .sum::<usize>();
+            }
+        }
+        found
+    }
+}
+
+#[test]
+#[ignore = "another test runs it, in a process of its own"]
+fn a_client() {
+    let variable = |name: &str| std::env::var(format!("MAILSYNC_TEST_{name}"));
+    let Ok(mode) = variable("MODE") else {
+        return;
+    };
+    let file = variable("FILE").unwrap();
+    let mut config = plain(variable("PORT").unwrap().parse().unwrap(), "me");
+    if mode == "command" {
+        config.source = Source::Command(program(&["cat", &file]));
+    }
+    let mut watch = Watch::start(config);
+    if mode == "emacs" {
+        let mut bytes = vec![0; usize::try_from(fs::metadata(&file).unwrap().len()).unwrap()];
+        File::open(&file).unwrap().read_exact(&mut bytes).unwrap();
+        watch.password = Ok(Secret::new(bytes));
+    }
+    let say = |word: &str| {
+        println!("{word}");
+        std::io::stdin().read_exact(&mut [0]).unwrap();
+    };
+    watch.wait("watching", |it| it.watching == Some(Mode::Notify));
+    say("watching");
+    watch.end();
+    drop(watch);
+    say("ended");
+}
+
+/// S54: what a program prints is gone when the login is done, and what Emacs gave when its store is.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_was_used_is_not_in_memory() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("password");
+    // In no program's text.
+    let number = Instant::now();
+    let password = format!("canary-{:x}-{number:?}", std::process::id())
+        .replace(|it: char| !it.is_ascii_alphanumeric(), "-");
+    fs::write(&file, &password).unwrap();
+    let plain = format!("\0me\0{password}");
+    let said = STANDARD.encode(&plain);
+    let needles = [password.into_bytes(), said.clone().into_bytes()];
+    let script = NOTIFY.replace("AG1lAHNlY3JldA==", &said);
+    let port = serve(move |_, stream| {
+        let mut peer = Peer::new(stream);
+        assert!(peer.play(&script));
+        peer.gone();
+    });
+    for (mode, kept) in [("command", 0..=0), ("emacs", 1..=2)] {
+        let mut client = Client::start(mode, port, &file);
+        client.hear("watching");
+        let found = client.holds(&needles);
+        assert!(kept.contains(&found), "{mode}: {found}");
+        client.input.write_all(b"x").unwrap();
+        client.hear("ended");
+        assert_eq!(client.holds(&needles), 0, "{mode}");
+        client.input.write_all(b"x").unwrap();
+        client.child.wait().unwrap();
+    }
 }

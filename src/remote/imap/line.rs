@@ -374,6 +374,14 @@ impl Talks<'_> {
             }
         }
         self.open_others(now);
+        // Who connects later runs the program again, for what may be another token by then.  Emacs would
+        // have to be asked, which keeps its own.
+        if matches!(self.server.source, Source::Command(_))
+            && self.wanted.is_empty()
+            && self.talks.iter().all(|it| it.session.is_in())
+        {
+            self.secret = None;
+        }
         if self.end.is_none() && !self.talks.iter().any(|it| it.eager) {
             self.wait()?;
         }

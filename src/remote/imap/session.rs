@@ -762,6 +762,12 @@ impl Session {
         }
     }
 
+    /// Whether it is logged in, and has said what else it wants.
+    #[must_use]
+    pub fn is_in(&self) -> bool {
+        matches!(self.phase, Phase::Watching | Phase::Over)
+    }
+
     /// When to call `handle` with a `Tick` at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
