@@ -4,7 +4,6 @@
 //! `FUZZ=10000000` tries so many, `FUZZ_CASE=17` the one that failed.  For millions:
 //! `CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ=10000000 cargo test --release --test imap fuzz`.
 
-use std::env;
 use std::time::{Duration, Instant};
 
 use mailsync_module::remote::imap::frame::{Broken, Frame, Framer};
@@ -15,6 +14,7 @@ use mailsync_module::remote::imap::session::{Act, Input, Name, Role, Session, Se
 use mailsync_module::remote::imap::snapshot::Snapshot;
 use mailsync_module::remote::names::Naming;
 
+use crate::fuzzing::{Rng, Stock, each, literals, only};
 use crate::plain;
 
 /// So many each time that the tests run.
@@ -25,30 +25,6 @@ const SECRET: &str = "geheim";
 
 const CONVERSATIONS: &str = include_str!("../../src/remote/imap/session/tests.rs");
 const RESPONSES: &str = include_str!("../../src/remote/imap/response/tests.rs");
-
-/// A number that is not to be guessed, and always the same.
-struct Chance(u64);
-
-impl Chance {
-    fn of(case: u64) -> Self {
-        Chance(case.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % most.max(1) as u64) as usize
-    }
-
-    fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
 
 /// What happens to a session.
 #[derive(Clone, Debug)]
@@ -63,56 +39,22 @@ enum Event {
     Closed,
 }
 
-/// The texts of string literals in a program in Rust, as far as these have what is of use.
-fn literals(program: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut rest = program;
-    while let Some(at) = rest.find('"') {
-        let hashes = rest[..at].len() - rest[..at].trim_end_matches('#').len();
-        let raw = rest[..at - hashes].ends_with('r');
-        rest = &rest[at + 1..];
-        if raw {
-            let end = format!("\"{}", "#".repeat(hashes));
-            let Some((text, after)) = rest.split_once(&end) else {
-                break;
-            };
-            found.push(text.to_owned());
-            rest = after;
-            continue;
-        }
-        let mut text = String::new();
-        let mut chars = rest.char_indices();
-        while let Some((at, char)) = chars.next() {
-            match char {
-                '"' => {
-                    rest = &rest[at + 1..];
-                    break;
-                }
-                '\\' => match chars.next().map_or(' ', |it| it.1) {
-                    'n' => text.push('\n'),
-                    'r' => text.push('\r'),
-                    '\n' => {}
-                    other => text.push(other),
-                },
-                other => text.push(other),
-            }
-        }
-        found.push(text);
-    }
-    found
-}
-
 /// What inputs are made of.
 struct Seeds {
     conversations: Vec<Vec<Event>>,
-    lines: Vec<Vec<u8>>,
+    /// Responses, and words in them.
+    stock: Stock,
 }
 
 impl Seeds {
     fn new() -> Self {
+        let stock = Stock {
+            samples: Vec::new(),
+            words: &WORDS,
+        };
         let mut seeds = Seeds {
             conversations: Vec::new(),
-            lines: Vec::new(),
+            stock: stock.with_literals(RESPONSES),
         };
         for text in literals(CONVERSATIONS) {
             let events: Vec<Event> = text.lines().filter_map(|it| event(it.trim())).collect();
@@ -120,9 +62,7 @@ impl Seeds {
                 seeds.conversations.push(events);
             }
         }
-        let lines = literals(RESPONSES).into_iter().map(String::into_bytes);
-        seeds.lines.extend(lines.filter(|it| it.len() > 1));
-        assert!(seeds.conversations.len() > 40 && seeds.lines.len() > 100);
+        assert!(seeds.conversations.len() > 40 && seeds.stock.samples.len() > 100);
         seeds
     }
 
@@ -160,101 +100,62 @@ fn event(line: &str) -> Option<Event> {
     })
 }
 
-const WORDS: [&str; 40] = [
-    "* ",
-    "a1 ",
-    "a2 ",
-    "a3 ",
-    "a4 ",
-    "a5 ",
-    "a6 ",
-    "OK ",
-    "NO ",
-    "BAD ",
-    "BYE ",
-    "PREAUTH ",
-    "+ ",
-    "\r\n",
-    "\n",
-    "\r",
-    "{0}\r\n",
-    "{3}\r\nabc",
-    "{4294967296}\r\n",
-    "{5}",
-    "~{2+}\r\n",
-    "\"",
-    "\\",
-    "(",
-    ")",
-    "((((((((((((((((((((((((((((((((((",
-    "NIL ",
-    "LIST () \"/\" ",
-    "STATUS INBOX (",
-    "(\\NonExistent) ",
-    "(\"OLDNAME\" (a)) ",
-    "EXISTS\r\n",
-    "EXPUNGE\r\n",
-    "FETCH ()\r\n",
-    "[ALERT] ",
-    "[CAPABILITY IMAP4rev1 IDLE NOTIFY ENABLE CONDSTORE LIST-STATUS ID NAMESPACE STARTTLS AUTH=PLAIN SASL-IR] ",
-    "[NOTIFICATIONOVERFLOW] ",
-    "&AOk-",
-    "é",
-    "\0",
+const WORDS: [&[u8]; 40] = [
+    b"* ",
+    b"a1 ",
+    b"a2 ",
+    b"a3 ",
+    b"a4 ",
+    b"a5 ",
+    b"a6 ",
+    b"OK ",
+    b"NO ",
+    b"BAD ",
+    b"BYE ",
+    b"PREAUTH ",
+    b"+ ",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"{0}\r\n",
+    b"{3}\r\nabc",
+    b"{4294967296}\r\n",
+    b"{5}",
+    b"~{2+}\r\n",
+    b"\"",
+    b"\\",
+    b"(",
+    b")",
+    b"((((((((((((((((((((((((((((((((((",
+    b"NIL ",
+    b"LIST () \"/\" ",
+    b"STATUS INBOX (",
+    b"(\\NonExistent) ",
+    b"(\"OLDNAME\" (a)) ",
+    b"EXISTS\r\n",
+    b"EXPUNGE\r\n",
+    b"FETCH ()\r\n",
+    b"[ALERT] ",
+    b"[CAPABILITY IMAP4rev1 IDLE NOTIFY ENABLE CONDSTORE LIST-STATUS ID NAMESPACE STARTTLS AUTH=PLAIN SASL-IR] ",
+    b"[NOTIFICATIONOVERFLOW] ",
+    b"&AOk-",
+    "é".as_bytes(),
+    b"\0",
 ];
 
-const NUMBERS: [&str; 8] = [
-    "0",
-    "1",
-    "4",
-    "4294967295",
-    "9223372036854775807",
-    "18446744073709551615",
-    "18446744073709551616",
-    "00000000000000000000000000009",
-];
-
-fn damage(chance: &mut Chance, seeds: &Seeds, bytes: &mut Vec<u8>) {
-    let at = chance.below(bytes.len() + 1);
-    match chance.below(8) {
-        0 if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
-        1 if at < bytes.len() => bytes[at] = chance.below(256) as u8,
-        2 => bytes.truncate(at),
-        3 => {
-            let end = (at + 1 + chance.below(8)).min(bytes.len());
-            drop(bytes.drain(at..end));
-        }
-        4 => {
-            let digit = bytes.iter().position(u8::is_ascii_digit);
-            if let Some(from) = digit {
-                let more = bytes[from..].iter().take_while(|it| it.is_ascii_digit());
-                let until = from + more.count();
-                bytes.splice(from..until, chance.pick(&NUMBERS).bytes());
-            }
-        }
-        5 => {
-            let line = chance.pick(&seeds.lines).clone();
-            bytes.splice(at..at, line);
-        }
-        _ => {
-            bytes.splice(at..at, chance.pick(&WORDS).bytes());
-        }
-    }
-}
-
-fn anything(chance: &mut Chance, seeds: &Seeds) -> Event {
-    match chance.below(16) {
-        0 => Event::Passes([1, 9, 59, 60, 300, 540, 700][chance.below(7)]),
+fn anything(chance: &mut Rng, seeds: &Seeds) -> Event {
+    match chance.index(16) {
+        0 => Event::Passes([1, 9, 59, 60, 300, 540, 700][chance.index(7)]),
         1 => Event::Poke,
         2 => Event::Secured,
         3 => Event::Secret,
         4 => Event::Told(b"a".to_vec()),
         5 if chance.once_in(4) => Event::Closed,
         6 if chance.once_in(4) => Event::NoSecret,
-        7..10 => Event::Bytes([chance.pick(&seeds.lines), &b"\r\n"[..]].concat()),
+        7..10 => Event::Bytes([&chance.choose(&seeds.stock.samples)[..], b"\r\n"].concat()),
         _ => {
-            let conversation = chance.pick(&seeds.conversations);
-            chance.pick(conversation).clone()
+            let conversation = chance.choose(&seeds.conversations);
+            chance.choose(conversation).clone()
         }
     }
 }
@@ -266,17 +167,17 @@ struct Case {
     events: Vec<Event>,
 }
 
-fn case(chance: &mut Chance, seeds: &Seeds, beginnings: &[Vec<Event>]) -> Case {
-    let mut events = chance.pick(beginnings).clone();
-    for _ in 0..chance.below(3) {
-        events.extend(chance.pick(&seeds.conversations).iter().cloned());
+fn case(chance: &mut Rng, seeds: &Seeds, beginnings: &[Vec<Event>]) -> Case {
+    let mut events = chance.choose(beginnings).clone();
+    for _ in 0..chance.index(3) {
+        events.extend(chance.choose(&seeds.conversations).iter().cloned());
     }
-    for _ in 0..chance.below(6) {
-        let at = chance.below(events.len() + 1);
-        match chance.below(6) {
+    for _ in 0..chance.index(6) {
+        let at = chance.index(events.len() + 1);
+        match chance.index(6) {
             0 if at < events.len() => drop(events.remove(at)),
             1 if at < events.len() => {
-                let other = chance.below(events.len());
+                let other = chance.index(events.len());
                 events.swap(at, other);
             }
             2 if at < events.len() => {
@@ -286,7 +187,7 @@ fn case(chance: &mut Chance, seeds: &Seeds, beginnings: &[Vec<Event>]) -> Case {
             3 => events.insert(at, anything(chance, seeds)),
             _ => {
                 if let Some(Event::Bytes(bytes)) = events.get_mut(at) {
-                    damage(chance, seeds, bytes);
+                    seeds.stock.damage(chance, bytes);
                 }
             }
         }
@@ -295,7 +196,7 @@ fn case(chance: &mut Chance, seeds: &Seeds, beginnings: &[Vec<Event>]) -> Case {
     settings.starttls = chance.once_in(8);
     settings.token = chance.once_in(16);
     if chance.once_in(8) {
-        settings.mechanism = Some(*chance.pick(&[
+        settings.mechanism = Some(*chance.choose(&[
             Mechanism::Plain,
             Mechanism::Login,
             Mechanism::Xoauth2,
@@ -306,8 +207,8 @@ fn case(chance: &mut Chance, seeds: &Seeds, beginnings: &[Vec<Event>]) -> Case {
         settings.idle = Some(vec![b"a".to_vec(), b"b".to_vec(), b"lists/a".to_vec()]);
     }
     if chance.once_in(8) {
-        let separator = chance.pick(&[&b""[..], b".", b"/", b"::"]).to_vec();
-        let prefix = chance.pick(&[&b""[..], b"INBOX.", b"x/"]).to_vec();
+        let separator = chance.choose(&[&b""[..], b".", b"/", b"::"]).to_vec();
+        let prefix = chance.choose(&[&b""[..], b"INBOX.", b"x/"]).to_vec();
         settings.naming = Some(Naming { prefix, separator });
     }
     let role = if chance.once_in(6) {
@@ -446,22 +347,9 @@ fn frames(bytes: &[u8], sizes: Sizes) -> (Vec<Frame>, Option<Broken>) {
     (frames, None)
 }
 
-/// Says which case it is that fails.
-struct Told(u64);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("FUZZ_CASE={}", self.0);
-        }
-    }
-}
-
-fn try_it(number: u64, seeds: &Seeds, beginnings: &[Vec<Event>]) {
-    let _told = Told(number);
-    let mut chance = Chance::of(number);
-    let case = case(&mut chance, seeds, beginnings);
-    if env::var_os("FUZZ_CASE").is_some() {
+fn try_it(chance: &mut Rng, seeds: &Seeds, beginnings: &[Vec<Event>]) {
+    let case = case(chance, seeds, beginnings);
+    if only().is_some() {
         for event in &case.events {
             match event {
                 Event::Bytes(bytes) => println!("{}", bytes.escape_ascii()),
@@ -471,13 +359,13 @@ fn try_it(number: u64, seeds: &Seeds, beginnings: &[Vec<Event>]) {
     }
     let now = Instant::now();
     let (mut whole, mut cut) = (Held::new(now, &case), Held::new(now, &case));
-    let size = [1, 2, 3, 7, 40][chance.below(5)];
+    let size = [1, 2, 3, 7, 40][chance.index(5)];
     for event in &case.events {
         let (mut one, mut other) = (Vec::new(), Vec::new());
         whole.event(event, &mut a_line, &mut one);
         cut.event(
             event,
-            &mut |rest| a_line(rest).min(1 + chance.below(size)),
+            &mut |rest| a_line(rest).min(1 + chance.index(size)),
             &mut other,
         );
         one.sort_unstable();
@@ -494,7 +382,7 @@ fn try_it(number: u64, seeds: &Seeds, beginnings: &[Vec<Event>]) {
     });
     let bytes: Vec<u8> = bytes.flatten().copied().collect();
     let whole = frames(&bytes, &mut |_| usize::MAX);
-    assert_eq!(whole, frames(&bytes, &mut |_| 1 + chance.below(size)));
+    assert_eq!(whole, frames(&bytes, &mut |_| 1 + chance.index(size)));
     for frame in &whole.0 {
         let _ = response::read(frame);
     }
@@ -502,7 +390,6 @@ fn try_it(number: u64, seeds: &Seeds, beginnings: &[Vec<Event>]) {
 
 #[test]
 fn anything_at_all() {
-    let number = |name| env::var(name).ok().map(|it| it.parse::<u64>().expect(name));
     let seeds = Seeds::new();
     let beginnings = [
         seeds
@@ -522,14 +409,5 @@ fn anything_at_all() {
         ],
         Vec::new(),
     ];
-    if let Some(only) = number("FUZZ_CASE") {
-        return try_it(only, &seeds, &beginnings);
-    }
-    let began = Instant::now();
-    let count = number("FUZZ").unwrap_or(USUAL);
-    for case in 0..count {
-        try_it(case, &seeds, &beginnings);
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{count} cases in {seconds:.1} s");
+    each("imap", USUAL, |chance| try_it(chance, &seeds, &beginnings));
 }

@@ -6,6 +6,8 @@
 mod certificates;
 mod dovecot;
 mod fuzz;
+#[path = "../support/fuzz.rs"]
+mod fuzzing;
 #[path = "../support/imap.rs"]
 mod imap;
 mod memory;

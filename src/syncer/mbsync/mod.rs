@@ -37,11 +37,14 @@ use super::{Order, Outcome, Program, Scope};
 use crate::change::Folder;
 use crate::maildir::utf7;
 use boxes::{Found, INBOX, Place, View, is_inbox};
-use config::{Channel, Config, Store};
-use records::{Column, Records};
+use config::{Channel, Store};
+use records::Records;
 
+pub use config::{Config, Problem};
 pub use inspect::inspect;
 pub use judge::judge;
+pub use records::Column;
+pub use state::State;
 pub(crate) use survey::survey;
 
 /// Make a plan.

@@ -20,10 +20,11 @@ const BUSY: [&str; 3] = [".lock", ".journal", ".new"];
 
 /// What is said about a box.
 #[derive(Debug, PartialEq, Eq)]
-struct State {
+pub struct State {
     /// The UIDVALIDITY of the side that is here.
-    validity: u32,
-    agreed: Agreed,
+    pub validity: u32,
+    /// Its messages that are here.
+    pub agreed: Agreed,
 }
 
 /// Compare a folder with the state in this file.
@@ -56,7 +57,7 @@ fn look(folder: &Path, file: &Path, column: Column) -> Result<Unpushed, String> 
     busy()?;
     let before = stat()?;
     let text = read(file).map_err(|error| cannot(file, &error))?;
-    let state = parse(&text, column)
+    let state = State::parse(&text, column)
         .map_err(|line| format!("line {line} of {} is not understood", file.display()))?;
     match validity(folder) {
         Some(validity) if validity == state.validity => {}
@@ -84,79 +85,84 @@ pub fn highest(folder: &Path) -> Option<u32> {
     any_number(text.split(|byte| *byte == b'\n').nth(1)?)
 }
 
-/// Read a state; the number of the line that is not understood otherwise.
-fn parse(text: &[u8], column: Column) -> Result<State, usize> {
-    let mut lines = text.split(|byte| *byte == b'\n').zip(1..);
-    let mut validity = None;
-    loop {
-        let (line, at) = lines.next().ok_or(1_usize)?;
-        if line.is_empty() && at > 1 {
-            break;
-        }
-        let mut words = line.split(|byte| *byte == b' ');
-        let (name, value, end) = (words.next(), words.next(), words.next());
-        let value = value.and_then(any_number).filter(|_| end.is_none());
-        let value = value.ok_or(at)?;
-        match (name, column) {
-            (Some(b"FarUidValidity" | b"MasterUidValidity"), Column::Far)
-            | (Some(b"NearUidValidity" | b"SlaveUidValidity"), Column::Near) => {
-                validity = Some(value);
+impl State {
+    /// Read a state; `column` is the side that is here.
+    ///
+    /// # Errors
+    /// With the number of the line that is not understood.
+    pub fn parse(text: &[u8], column: Column) -> Result<Self, usize> {
+        let mut lines = text.split(|byte| *byte == b'\n').zip(1..);
+        let mut validity = None;
+        loop {
+            let (line, at) = lines.next().ok_or(1_usize)?;
+            if line.is_empty() && at > 1 {
+                break;
             }
-            (
-                Some(
-                    b"FarUidValidity"
-                    | b"MasterUidValidity"
-                    | b"NearUidValidity"
-                    | b"SlaveUidValidity"
-                    | b"MaxPulledUid"
-                    | b"MaxPushedUid"
-                    | b"MaxExpiredFarUid"
-                    | b"MaxExpiredMasterUid"
-                    | b"MaxExpiredSlaveUid",
-                ),
-                _,
-            ) => {}
-            _ => return Err(at),
+            let mut words = line.split(|byte| *byte == b' ');
+            let (name, value, end) = (words.next(), words.next(), words.next());
+            let value = value.and_then(any_number).filter(|_| end.is_none());
+            let value = value.ok_or(at)?;
+            match (name, column) {
+                (Some(b"FarUidValidity" | b"MasterUidValidity"), Column::Far)
+                | (Some(b"NearUidValidity" | b"SlaveUidValidity"), Column::Near) => {
+                    validity = Some(value);
+                }
+                (
+                    Some(
+                        b"FarUidValidity"
+                        | b"MasterUidValidity"
+                        | b"NearUidValidity"
+                        | b"SlaveUidValidity"
+                        | b"MaxPulledUid"
+                        | b"MaxPushedUid"
+                        | b"MaxExpiredFarUid"
+                        | b"MaxExpiredMasterUid"
+                        | b"MaxExpiredSlaveUid",
+                    ),
+                    _,
+                ) => {}
+                _ => return Err(at),
+            }
         }
+        let mut messages: Vec<(u32, Option<Flags>)> = Vec::new();
+        let mut ended = false;
+        for (line, at) in lines {
+            // Behind the last line break there is nothing; a line without one was cut off.
+            if line.is_empty() && !ended {
+                ended = true;
+                continue;
+            }
+            let mut words = line.splitn(3, |byte| *byte == b' ');
+            let mut uid = || words.next().and_then(any_number);
+            let (far, near) = (uid().ok_or(at)?, uid().ok_or(at)?);
+            let flags = words.next().filter(|_| !ended).ok_or(at)?;
+            if !flags.iter().all(|byte| byte.is_ascii_graphic()) {
+                return Err(at);
+            }
+            let (here, there) = match column {
+                Column::Far => (far, near),
+                Column::Near => (near, far),
+            };
+            let mut flags_here = Flags::of(flags);
+            // One that MaxMessages has let go of is marked here, and that is told to nobody.
+            if column == Column::Near && flags.starts_with(b"~") {
+                flags_here |= Flags::TRASHED;
+            }
+            // Of one that the other side has no more, nobody there wants to know.
+            let known = (there > 0).then_some(flags_here);
+            if here > 0 {
+                messages.push((here, known));
+            }
+        }
+        let validity = validity.filter(|_| ended).ok_or(1_usize)?;
+        let count = messages.len();
+        let agreed: Agreed = messages.into_iter().collect();
+        // A number for two is none for either.
+        if agreed.len() < count {
+            return Err(1);
+        }
+        Ok(State { validity, agreed })
     }
-    let mut messages: Vec<(u32, Option<Flags>)> = Vec::new();
-    let mut ended = false;
-    for (line, at) in lines {
-        // Behind the last line break there is nothing; a line without one was cut off.
-        if line.is_empty() && !ended {
-            ended = true;
-            continue;
-        }
-        let mut words = line.splitn(3, |byte| *byte == b' ');
-        let mut uid = || words.next().and_then(any_number);
-        let (far, near) = (uid().ok_or(at)?, uid().ok_or(at)?);
-        let flags = words.next().filter(|_| !ended).ok_or(at)?;
-        if !flags.iter().all(|byte| byte.is_ascii_graphic()) {
-            return Err(at);
-        }
-        let (here, there) = match column {
-            Column::Far => (far, near),
-            Column::Near => (near, far),
-        };
-        let mut flags_here = Flags::of(flags);
-        // One that MaxMessages has let go of is marked here, and that is told to nobody.
-        if column == Column::Near && flags.starts_with(b"~") {
-            flags_here |= Flags::TRASHED;
-        }
-        // Of one that the other side has no more, nobody there wants to know.
-        let known = (there > 0).then_some(flags_here);
-        if here > 0 {
-            messages.push((here, known));
-        }
-    }
-    let validity = validity.filter(|_| ended).ok_or(1_usize)?;
-    let count = messages.len();
-    let agreed: Agreed = messages.into_iter().collect();
-    // A number for two is none for either.
-    if agreed.len() < count {
-        return Err(1);
-    }
-    Ok(State { validity, agreed })
 }
 
 fn any_number(digits: &[u8]) -> Option<u32> {

@@ -42,7 +42,11 @@ use config::{Setup, refused};
 
 pub(crate) use config::survey;
 
+pub use ini::Ini;
 pub use judge::judge;
+pub use report::Report;
+#[cfg(feature = "offlineimap-state")]
+pub use status::read as read_record;
 
 /// The interface that reports each folder's remote and local name; the other is `quiet`.
 const TEACHING: &str = "machineui";

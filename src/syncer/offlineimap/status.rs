@@ -73,7 +73,11 @@ fn stat(file: &Path) -> Result<Stat> {
     }
 }
 
-fn read(file: &Path) -> Result<Agreed> {
+/// What is in the record of a folder.
+///
+/// # Errors
+/// When it is none that is understood, or somebody writes it.
+pub fn read(file: &Path) -> Result<Agreed> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(file, flags)?;
     database.busy_timeout(Duration::ZERO)?;

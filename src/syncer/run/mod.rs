@@ -10,7 +10,7 @@
 //! The end of a run is the end of the process that was started, never the end of its output: a
 //! daemon that it leaves behind may hold that for hours.
 
-mod capture;
+pub mod capture;
 pub mod keeper;
 pub mod process;
 #[cfg(all(test, target_os = "linux"))]

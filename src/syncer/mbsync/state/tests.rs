@@ -3,7 +3,7 @@ use super::*;
 const HEADER: &str = "FarUidValidity 7\nNearUidValidity 5\nMaxPulledUid 9\nMaxPushedUid 8\n\n";
 
 fn agreed(text: &str) -> String {
-    let state = match parse(text.as_bytes(), Column::Near) {
+    let state = match State::parse(text.as_bytes(), Column::Near) {
         Ok(state) => state,
         Err(line) => return format!("line {line}"),
     };
@@ -86,7 +86,7 @@ fn headers_are_known_or_not() {
 #[test]
 fn the_other_side_has_its_own_numbers() {
     let text = format!("{HEADER}1 2 S\n0 3 F\n4 0 D\n");
-    let state = parse(text.as_bytes(), Column::Far).unwrap();
+    let state = State::parse(text.as_bytes(), Column::Far).unwrap();
     let agreed = [(1, Some(Flags::SEEN)), (4, None)].into_iter().collect();
     assert_eq!(
         state,
