@@ -286,7 +286,7 @@ class Samples:
 
 @functools.cache
 def nnmaildir(count):
-    """`Samples' of a group with so many messages, and how long full looks later blocked, None if none was due.
+    """`Samples' of a group with so many messages, how long full looks later blocked, None if none was due, and its store.
 
     Measured once, for whoever wants to know; in all ways where there are goals."""
     progress(f"Gnus: {count:,} messages, nnmaildir")
@@ -295,7 +295,7 @@ def nnmaildir(count):
     samples = Samples(gnus, WAYS if goals else WAYS[:2])
     later = [gnus.catch_up() for _ in range(WARM + TICKED)] if goals else []
     gnus.emacs.stop()
-    return samples, later
+    return samples, later, gnus.store
 
 
 def main():
@@ -318,7 +318,7 @@ def main():
     gnus.emacs.stop()
 
     for count, limit in [(MIDDLE, 12), (BIG, 60)]:
-        samples, later = nnmaildir(count)
+        samples, later, _ = nnmaildir(count)
         samples.rows(table, f"nnmaildir, {count:,} messages",
                      lambda blocked, limit=limit: goal(f"< {limit} ms, 8 times",
                                                        blocked[0] < limit and blocked[1] >= 8 * blocked[0]))

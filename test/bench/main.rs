@@ -5,6 +5,7 @@
 //!     watching [ROOT [RUNS]]      what a root's worker takes to begin and to look again
 //!     schedule                    what the scheduler takes when thousands of folders wait
 //!     unpushed [COUNT...]         what it takes to see what of so many messages is not pushed
+//!     storm RATE COUNT            so many renames a second
 //!     guard [SCENARIO ROUNDS]     a hot path, so many times; without words the names of all
 //! ```
 //!
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 mod guard;
 mod schedule;
+mod storm;
 mod unpushed;
 mod watching;
 
@@ -30,8 +32,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["unpushed", counts @ ..] => unpushed::main(counts),
+        ["storm", rate, count] => storm::main(rate, count),
         ["guard", words @ ..] => guard::main(words),
-        _ => Err("watching, schedule, unpushed or guard".to_owned()),
+        _ => Err("watching, schedule, unpushed, storm or guard".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

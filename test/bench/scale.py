@@ -19,8 +19,8 @@ Messages.  A delivery into a folder with so many: how long a real Gnus, over nnm
 OfflineIMAP's, on a background thread (unpushed.rs); and a rescan of a store with such a folder.
 
 Events.  Messages in 100 folders change a flag, which is a rename within cur, so many times a second, evenly;
-at the end one message is delivered into each folder as fast as can be.  A folder whose last message was not
-told afterwards is stale: that change was lost.  What it cost is read once all is at rest.  mailsync merges as
+the last event in each folder is a message that is delivered.  A folder of which that was not told is stale:
+the change was lost.  What it cost is read once all is at rest.  mailsync merges as
 it does by default.  file-notify is in Lisp, on the main thread, and has no threads of its own.
 """
 import math
@@ -32,7 +32,7 @@ import time
 import arrival
 import gnus
 import watching
-from harness import QUICK, TOP, Delivery, met, number, progress, table
+from harness import QUICK, TOP, Delivery, Failed, met, number, progress, table
 from watching import FileNotify, MailsyncAtOnce
 
 MESSAGES = [20, 100, 300] if QUICK else [100, 1000, 10000, 50000]
@@ -59,16 +59,17 @@ def in_words(slope, what):
 class Against:
     """A table of costs against numbers of something."""
 
-    def __init__(self, what, numbers):
-        self.what, self.numbers = what, numbers
+    def __init__(self, what, numbers, reached=None):
+        """REACHED are the numbers that it came to."""
+        self.what, self.numbers = what, reached or numbers
         self.rows = [[f"against {what}", *(f"{n:,}" for n in numbers), "e", "so it is"]]
 
-    def row(self, what, costs, goal=""):
+    def row(self, what, costs):
         """COSTS are samples, whose medians count, or single numbers, or None."""
-        middle = [statistics.median(cost) if isinstance(cost, list) and cost else cost or None for cost in costs]
+        middle = [(statistics.median(cost) if cost else None) if isinstance(cost, list) else cost for cost in costs]
         slope = exponent(self.numbers, middle)
         words = "-" if slope is None else in_words(slope, WHAT[self.what])
-        self.rows.append([what, *map(number, middle), "-" if slope is None else f"{slope:.2f}", words + goal])
+        self.rows.append([what, *map(number, middle), "-" if slope is None else f"{slope:.2f}", words])
         if any(isinstance(cost, list) and len(cost) > 1 for cost in costs):
             self.rows.append(["  least and most", *(f"{number(min(cost))}-{number(max(cost))}"
                                                     if isinstance(cost, list) and cost else "" for cost in costs),
@@ -99,7 +100,7 @@ def folders():
     starts("memory over a bare Emacs, MB", "memory", 1e-6)
     for kind in kinds:
         rows.row(f"a delivery, until it is told, ms: {kind.name}",
-                 [statistics.median(size.cost[kind].latency) * 1e3 for size in sizes])
+                 [[latency * 1e3 for latency in size.cost[kind].latency] for size in sizes])
     rows.row("  CPU of mailsync's threads, us", [size.cost[MailsyncAtOnce].ours * 1e6 for size in sizes])
     for kind in kinds:
         rows.row(f"  CPU of the main thread, us: {kind.name}", [size.cost[kind].main * 1e6 for size in sizes])
@@ -114,21 +115,20 @@ def folders():
 
 
 class Stored:
-    """A store of generated mail, as watching.py has trees: one folder, and the root."""
+    """A store of gnus.py's, as watching.py has trees: one folder, and the root."""
 
     size = 1
 
-    def __init__(self, count):
-        self.root = gnus.Store({"big": count}).mail
-        self.made = time.monotonic()
+    def __init__(self, store):
+        self.root = store.mail
 
     def settle(self):
-        time.sleep(max(0, self.made + watching.SETTLED - time.monotonic()))
+        time.sleep(watching.SETTLED)
 
 
 def messages():
     os.chmod(TOP, 0o711)  # as for a store's
-    checks = [gnus.nnmaildir(count)[0] for count in MESSAGES]
+    checks, _, stores = zip(*map(gnus.nnmaildir, MESSAGES))
     rows = Against("messages", MESSAGES)
     for way, name in [(gnus.WAYS[0], "mailsync"), (gnus.WAYS[1], "Gnus's command")]:
         rows.row(f"a delivery, check by nnmaildir, Emacs is blocked, ms: {name}",
@@ -139,7 +139,7 @@ def messages():
     columns = list(zip(*([float(word) for word in line.split()[1:]] for line in said.splitlines())))
     for name, values in zip(["mbsync's record", "OfflineIMAP's record", "the names alone"], columns):
         rows.row(f"what is not pushed, ms: {name}", values)
-    rows.row("rescan, ms", [watching.worker(Stored(count))["rescan"].wall * 1e3 for count in MESSAGES])
+    rows.row("rescan, ms", [watching.worker(Stored(store))["rescan"].wall * 1e3 for store in stores])
     rows.print()
     print(f"{gnus.ROUNDS} deliveries a column and way.")
 
@@ -148,51 +148,45 @@ class Storm:
     """What so many events a second did to an Emacs."""
 
     def __init__(self, way, rate):
-        folders, names = way.folders, []
-        for folder in folders:
-            # A number less than that of any delivery.
-            base = os.path.join(folder, "cur", "1700000000.-1.bench:2,")
-            with open(base, "a"):
+        count = max(3, rate * STORM)
+        touched = way.folders[:count]
+        # A number less than that of any delivery.
+        names = [os.path.join(folder, "cur", "1700000000.-1.bench:2,") for folder in touched]
+        for name in names:
+            with open(name, "w"):
                 pass
-            names.append((base, base + "S"))
-        last = [Delivery(folder) for folder in folders]
+        last = [Delivery(folder) for folder in touched]
+        text = "".join(f"{name}\t{name}S\n" for name in names) + "\n" + "".join(
+            f"{delivery.tmp}\t{delivery.new}\n" for delivery in last)
         watching.rest(way.emacs)
         way.emacs.eval("(bench-begin nil)")
         watching.rest(way.emacs)
         ours = watching.ours(way.emacs)
-        count = max(3, rate * STORM)
-        every = max(1, rate // 1000)
-        main, threads, began = way.emacs.cpu(), watching.cpu(way.emacs, ours), time.monotonic()
-        for index in range(count):
-            if index % every == 0:
-                ahead = began + index / rate - time.monotonic()
-                if ahead > 0:
-                    time.sleep(ahead)
-            old, new = names[index % len(names)]
-            if index // len(names) % 2:
-                old, new = new, old
-            os.rename(old, new)
-        took = time.monotonic() - began
-        for delivery in last:
-            delivery.rename()
+        main, threads = way.emacs.cpu(), watching.cpu(way.emacs, ours)
+        storm = subprocess.run([os.environ["BENCH_MEASURE"], "storm", str(rate), str(count)], input=text,
+                               capture_output=True, text=True)
+        if storm.returncode:
+            raise Failed(storm.stderr)
+        took, *done = map(int, storm.stdout.split())
         time.sleep(0.5)
         watching.rest(way.emacs)
-        self.reached = count / took
+        self.reached = count / took * 1e9
         self.ours = (watching.cpu(way.emacs, ours) - threads) / 1e3 / count
-        self.main = (way.emacs.cpu() - main) / 1e3 / count
-        self.main_of_second = (way.emacs.cpu() - main) / 1e6 / max(took, 1)
+        main = way.emacs.cpu() - main
+        self.main, self.main_of_second = main / 1e3 / count, main / 1e6 / max(took / 1e9, 1)
         told, _ = way.told()
         self.calls = len(told)
         heard = {}
         for at, folder, delivered in told:
             heard[folder] = max(heard.get(folder, 0), at if delivered is None else delivered)
         # mailsync tells of folders, file-notify of messages.
-        wanted = [(it, it.after if told and told[0][2] is None else it.number) for it in last]
-        self.stale = sum(heard.get(it.folder, 0) < bound for it, bound in wanted)
-        for old, new in names:
-            for name in (old, new):
-                if os.path.exists(name):
-                    os.unlink(name)
+        by_time = not told or told[0][2] is None
+        self.stale = sum(heard.get(delivery.folder, 0) < (at if by_time else delivery.number)
+                         for delivery, at in zip(last, done))
+        for name in names:
+            for there in (name, name + "S"):
+                if os.path.exists(there):
+                    os.unlink(there)
         watching.rest(way.emacs)
 
 
@@ -206,7 +200,7 @@ def events():
             storms[kind].append(Storm(way, rate))
         way.stop()
     ours, theirs = storms.values()
-    rows = Against("events a second", RATES)
+    rows = Against("events a second", RATES, [storm.reached for storm in ours])
     rows.row("CPU of mailsync's threads, us an event", [storm.ours for storm in ours])
     for name, each in [("mailsync", ours), ("file-notify", theirs)]:
         rows.row(f"CPU of the main thread, us an event: {name}", [storm.main for storm in each])
