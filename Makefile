@@ -148,6 +148,11 @@ bench:	## measure, next to the alternatives
 	@$(MAKE) all watch
 	@test/bench/run.sh
 
+.PHONY: guard
+guard: toolchain	## do the hot paths need more instructions than they did? (UPDATE=1: note what they need)
+	@test/deps.sh guard
+	@UPDATE="$(UPDATE)" test/bench/guard.sh
+
 .PHONY: torture
 torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim seeds -- --nocapture

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make sure that the programs which a part of this project calls are there.
-#   test/deps.sh [build|demo|test|bench|info|screenshots]        (default: build)
+#   test/deps.sh [build|demo|test|bench|guard|info|screenshots]        (default: build)
 # On Debian and its relatives what is missing is installed, as root or through a sudo that does not
 # ask; anybody else gets the one line to run.  Rust is not looked at here: the Makefile does.
 # EMACS is the Emacs to use (default: emacs), DEMO_BACKEND the demo's back end.
@@ -26,9 +26,9 @@ has_package_lint() {
 }
 
 case $part in
-build | demo | test | bench | info | screenshots) ;;
+build | demo | test | bench | guard | info | screenshots) ;;
 *)
-    echo "usage: test/deps.sh [build|demo|test|bench|info|screenshots]" >&2
+    echo "usage: test/deps.sh [build|demo|test|bench|guard|info|screenshots]" >&2
     exit 2
     ;;
 esac
@@ -59,11 +59,17 @@ test)
     [ "$(uname)" != Linux ] || need bindfs bindfs
     # Networks of our own.
     [ "$(uname)" != Linux ] || need ip iproute2
+    # Counts instructions.
+    [ "$(uname)" != Linux ] || need valgrind valgrind
     need shellcheck shellcheck
     need makeinfo texinfo
     has_package_lint || missing package-lint elpa-package-lint
     ;;
 info) need makeinfo texinfo ;;
+guard)
+    need python3 python3
+    need valgrind valgrind
+    ;;
 screenshots)
     need python3 python3
     need mbsync isync

@@ -1,6 +1,6 @@
 #!/bin/bash
 # `make test'.  Every part runs, whatever the others say; the last line counts what passed.
-# Give the names of parts to run only these: build lint cargo ert package e2e
+# Give the names of parts to run only these: build lint cargo guard ert package e2e
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=test/lib.sh
@@ -46,6 +46,10 @@ if part cargo "$@"; then
     export cargo
     check 'cargo test' timeout -k 10 1800 bash -c cargo_tests
     check 'cargo test --doc' timeout -k 10 300 "$cargo" test --locked --doc
+fi
+if part guard "$@" && [ "$(uname)" = Linux ]; then
+    # What it runs was built for the tests above, but for one file.
+    check 'instructions of the hot paths' timeout -k 10 300 test/bench/guard.sh
 fi
 # What mostly waits, several at once; not what measures how long the user would have to.
 BESIDE=4

@@ -37,7 +37,7 @@ from harness import (CLIENT, QUICK, Delivery, Emacs, Failed, Table, awake, echo,
 
 FOLDERS = 100
 ROUNDS = 1 if QUICK else 3
-LATENCIES = 10 if QUICK else 105  # deliveries a round and way
+LATENCIES = 10 if QUICK else 70  # deliveries a round and way
 WARM = 5  # and these before them, not counted
 BURST = 1000 if QUICK else 10000
 FORKS = 100 if QUICK else 1000  # emacsclient's: a process for each message takes its time

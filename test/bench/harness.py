@@ -5,12 +5,14 @@ it measures and how.  It has one function, called once, with nothing, in one pro
 
     main()      measures, says on the way what it is at (`progress'), and prints its table and the
                 notes below it on stdout; no title, no empty lines around, and nothing about the
-                machine, which bench.py prints once.
+                machine, which bench.py prints.
 
 What a part may count on, and what it must keep to:
   - The table is a `Table': its first column is mailsync, the next ones the alternatives, measured in the
-    same run; the ratios follow by themselves.  A goal is told by `goal', met or not; it is never a
-    reason to give up.  `Failed' with a sentence is for a benchmark that does not work; the parts after it
+    same run; the ratios follow by themselves.  Of all numbers less is better.  A row of medians has one of
+    the least and the most below it (`Table.samples'), or says otherwise how far they spread.  A goal is told
+    by `goal', met or not; it is never a reason to give up.  `Failed' with a sentence is for a benchmark that
+    does not work, as is `TooSlow', which comes when the time that bench.py allows is over; the parts after it
     still run.
   - With QUICK, everything runs once and short, and goals say that these are too few to say.
   - Everything is written below TOP, in directories of names of its own (`new_name'), and stays until the
@@ -49,6 +51,10 @@ undo = []
 
 class Failed(Exception):
     """This part of the benchmark does not work; in words for the user."""
+
+
+class TooSlow(Failed):
+    """This part takes longer than it may."""
 
 
 def clean_up():
@@ -232,12 +238,22 @@ def table(rows):
             print("|-" + "-+-".join("-" * width for width in widths) + "-|")
 
 
+def spread(samples):
+    """The least and the most of them."""
+    return f"{number(min(samples))}-{number(max(samples))}"
+
+
+# What was found, for the summary: (what, [(way, value)...], goal) of each row of a `Table'.
+found = []
+
+
 class Table:
     """A row is what was measured, of mailsync and of the alternatives, their ratios, and the goal."""
 
     def __init__(self, *ways):
         self.ways = ways
         self.rows = [["", *ways, *(f"{way} : {ways[0]}" for way in ways[1:]), "goal"]]
+        self.topic = ""
 
     def row(self, what, values, goal="", ratios=True):
         """None among VALUES is a dash, a string is itself; RATIOS false leaves those out."""
@@ -246,6 +262,23 @@ class Table:
         compared = ["" if not ratios or isinstance(value, str) or isinstance(base, str) else ratio(value, base)
                     for value in values[1:]]
         self.rows.append([what, *cells, *compared, goal])
+        # A row that is set in says more about the one above it.
+        full = f"{self.topic}; {what.strip()}" if what.startswith(" ") else what
+        if full is what:
+            self.topic = what
+        of_ways = [(way, None if isinstance(value, str) or not ratios and way != self.ways[0] else value)
+                   for way, value in zip(self.ways, values)]
+        found.append((full, of_ways, goal))
+
+    def samples(self, what, samples, goal=lambda middle: ""):
+        """A row of medians, and one of the least and the most; None, or none, where nothing was measured.
+
+        GOAL is called with the median of mailsync and returns what `goal' does."""
+        middle = [statistics.median(each) if each else None for each in samples]
+        self.row(what, middle, "not measured" if middle[0] is None else goal(middle[0]))
+        inset = " " * (len(what) - len(what.lstrip()))
+        self.rows.append([f"{inset}  least and most", *(spread(each) if each else "-" for each in samples),
+                          *("" for _ in self.ways[1:]), ""])
 
     def print(self):
         table(self.rows)

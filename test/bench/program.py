@@ -15,7 +15,6 @@ A delivery: from the rename to the line, without a delay, one at a time.
 import os
 import random
 import select
-import statistics
 import subprocess
 import time
 
@@ -99,26 +98,34 @@ def inotifywait(tree):
     return Watcher(tree, command, errors=True, started=b"Watches established.\n")
 
 
-def measure(start, tree, idle):
-    """Took, memory, own memory, CPU of a delivery in us, latencies; and switches and CPU while idle."""
-    watcher = start(tree)
-    time.sleep(1)
-    memory = watcher.memory()
-    silence = None
-    if idle:
-        # Until what was begun at the start is over.
-        time.sleep(3)
-        switches, cpu = watcher.switches(), watcher.cpu()
-        time.sleep(IDLE)
-        silence = watcher.switches() - switches, (watcher.cpu() - cpu) / 1e6
+def silences(watchers):
+    """Of each of WATCHERS the context switches and the CPU time in ms while nothing happens."""
+    # Until what was begun at the start is over.
+    time.sleep(3)
+    before = [(watcher.switches(), watcher.cpu()) for watcher in watchers]
+    time.sleep(IDLE)
+    return [(watcher.switches() - switches, (watcher.cpu() - cpu) / 1e6)
+            for watcher, (switches, cpu) in zip(watchers, before)]
+
+
+def deliveries(watcher):
+    """The CPU time of a delivery in us, and all latencies in ms."""
     watcher.deliver()
     before, took = watcher.cpu(), []
     for _ in range(MESSAGES):
         time.sleep(random.uniform(0.010, 0.020))
         took.append(watcher.deliver())
-    cpu = (watcher.cpu() - before) / 1e3 / MESSAGES
+    return (watcher.cpu() - before) / 1e3 / MESSAGES, took
+
+
+def measure(start, tree):
+    """One after the other: took, memory, own memory, CPU of a delivery in us, and latencies in ms."""
+    watcher = start(tree)
+    time.sleep(1)
+    memory = watcher.memory()
+    found = watcher.took, *memory, *deliveries(watcher)
     watcher.stop()
-    return watcher.took, *memory, cpu, took, silence
+    return found
 
 
 def main():
@@ -130,17 +137,21 @@ def main():
         progress(f"mailsync-watch, {size} folders")
         tree = Tree(size)
         tree.settle()
-        both = [measure(start, tree, many) for start in (ours, inotifywait)]
-        took, memory, own, cpu, latencies, silences = zip(*both)
+        took, memory, own, cpu, latencies = zip(*(measure(start, tree) for start in (ours, inotifywait)))
         folders = f"{size:,} folders"
         result.row(f"until all is watched, {folders}, ms", took)
         result.row(f"  resident memory, {folders}, MB", [kb / 1e3 for kb in memory],
                    goal("< 6", memory[0] < 6e3) if many else "")
         result.row(f"    its own, {folders}, MB", [kb / 1e3 for kb in own])
         result.row(f"  a delivery, CPU of all threads, {folders}, us", cpu)
-        result.row(f"  a delivery, rename to line, {folders}, ms, median", [statistics.median(it) for it in latencies])
+        result.samples(f"  a delivery, rename to line, {folders}, ms, median", latencies)
         if many:
-            switches, spent = zip(*silences)
+            watchers = [start(tree) for start in (ours, inotifywait)]
+            switches, spent = zip(*silences(watchers))
+            for watcher in watchers:
+                # It was not deaf.
+                watcher.deliver()
+                watcher.stop()
             result.row(f"{IDLE} s idle, {folders}: context switches", switches, goal("0", switches[0] == 0))
             result.row("  CPU ms", spent)
     result.print()

@@ -8,7 +8,7 @@ use mailsync_module::change::{AccountId, Change, Folder, Kinds, Origins};
 use mailsync_module::schedule::{Lock, Scheduler, Timing};
 use mailsync_module::syncer::RunId;
 
-fn change(name: &str, serial: u64) -> Change {
+pub fn change(name: &str, serial: u64) -> Change {
     Change {
         folder: Arc::new(Folder {
             account: AccountId(0),
@@ -24,9 +24,8 @@ fn change(name: &str, serial: u64) -> Change {
     }
 }
 
-/// Milliseconds for one look at `count` waiting folders, and for starting a run over them.
-fn measure(count: u64) -> (f64, f64) {
-    let now = Instant::now();
+/// A scheduler in which `count` folders wait, and what they wait with.
+pub fn waiting(now: Instant, count: u64) -> (Scheduler, Vec<Change>) {
     let timing = Timing {
         base: Duration::from_secs(2),
         ..Timing::once()
@@ -42,6 +41,13 @@ fn measure(count: u64) -> (f64, f64) {
         scheduler.changed(now, it);
         scheduler.checked(&it.folder.real, it.serial);
     }
+    (scheduler, changes)
+}
+
+/// Milliseconds for one look at `count` waiting folders, and for starting a run over them.
+fn measure(count: u64) -> (f64, f64) {
+    let now = Instant::now();
+    let (mut scheduler, changes) = waiting(now, count);
     let mut next = || RunId(1);
     let began = Instant::now();
     // As after each event.
@@ -61,7 +67,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn main() {
+pub fn main() {
     let (looks, starts) = (0..51).map(|_| measure(3000)).unzip();
     println!("{:.4} {:.4}", median(looks), median(starts));
 }

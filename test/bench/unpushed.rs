@@ -1,6 +1,6 @@
 //! How long it takes to see what of a folder is not pushed: numbers for sync.py.
 //!
-//! For each count of messages, milliseconds: by mbsync's record, by OfflineIMAP's (0 where there is no
+//! For each COUNT of messages, milliseconds: by mbsync's record, by OfflineIMAP's (0 where there is no
 //! reader of that), and what listing the names alone takes.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ const TIMES: usize = 11;
 /// The MD5 of `f`, as OfflineIMAP marks that folder's files.
 const MARK: &str = "8fa14cdd754f91cc6554c9e71929cce7";
 
-fn folder(home: &Path, count: u32) -> io::Result<Arc<Folder>> {
+pub fn folder(home: &Path, count: u32) -> io::Result<Arc<Folder>> {
     let directory = home.join("mail/f");
     for part in ["new", "cur", "tmp"] {
         fs::create_dir_all(directory.join(part))?;
@@ -41,7 +41,7 @@ fn folder(home: &Path, count: u32) -> io::Result<Arc<Folder>> {
 }
 
 #[cfg_attr(not(feature = "offlineimap-state"), allow(unused_variables))]
-fn records(home: &Path, count: u32) -> Result<(), Box<dyn std::error::Error>> {
+pub fn records(home: &Path, count: u32) -> Result<(), Box<dyn std::error::Error>> {
     let root = home.display();
     fs::write(
         home.join(".mbsyncrc"),
@@ -92,51 +92,71 @@ fn median(mut act: impl FnMut()) -> f64 {
     times[TIMES / 2]
 }
 
-fn look(home: &Path, program: Program, folder: &Arc<Folder>) -> f64 {
+/// mbsync's channel of that configuration.
+pub fn mbsync() -> Program {
+    Program::Mbsync {
+        program: "mbsync".into(),
+        target: Some("c".to_owned()),
+        config: None,
+        args: Vec::new(),
+    }
+}
+
+/// What would be synced with that configuration.
+pub fn order(home: &Path, program: Program) -> Order {
     let syncer = Syncer {
         environment: vec![format!("HOME={}", home.display()).into()],
         ..Syncer::new(program)
     };
-    let order = Order::new("bench", syncer, Scope::Everything);
-    median(|| {
-        let found = unpushed::look(&order, std::slice::from_ref(folder));
-        match found.as_slice() {
-            [Unpushed::Known(differences)] => assert!(differences.is_empty(), "{differences:?}"),
-            other => panic!("{other:?}"),
-        }
-    })
+    Order::new("bench", syncer, Scope::Everything)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for count in COUNTS {
-        let home = tempfile::tempdir()?;
-        let home = home.path();
-        let folder = folder(home, count)?;
-        records(home, count)?;
-        let mbsync = Program::Mbsync {
-            program: "mbsync".into(),
-            target: Some("c".to_owned()),
-            config: None,
-            args: Vec::new(),
-        };
-        let offlineimap = Program::OfflineImap {
-            program: "offlineimap".into(),
-            account: "a".to_owned(),
-            config: None,
-            args: Vec::new(),
-        };
-        let readable = offlineimap.keeps_record();
-        let names = median(|| {
-            let names = unpushed::list(&folder.directory).expect("names");
-            assert!(names.iter().count() >= count as usize);
-        });
-        let offlineimap = if readable {
-            look(home, offlineimap, &folder)
-        } else {
-            0.0
-        };
-        let mbsync = look(home, mbsync, &folder);
-        println!("{count} {mbsync:.2} {offlineimap:.2} {names:.2}");
+/// Look, and find nothing.
+pub fn look(order: &Order, folder: &Arc<Folder>) {
+    let found = unpushed::look(order, std::slice::from_ref(folder));
+    match found.as_slice() {
+        [Unpushed::Known(differences)] => assert!(differences.is_empty(), "{differences:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn measure(count: u32) -> Result<(), Box<dyn std::error::Error>> {
+    let home = tempfile::tempdir()?;
+    let home = home.path();
+    let folder = folder(home, count)?;
+    records(home, count)?;
+    let offlineimap = Program::OfflineImap {
+        program: "offlineimap".into(),
+        account: "a".to_owned(),
+        config: None,
+        args: Vec::new(),
+    };
+    let readable = offlineimap.keeps_record();
+    let names = median(|| {
+        let names = unpushed::list(&folder.directory).expect("names");
+        assert!(names.iter().count() >= count as usize);
+    });
+    let timed = |program| {
+        let order = order(home, program);
+        median(|| look(&order, &folder))
+    };
+    let offlineimap = if readable { timed(offlineimap) } else { 0.0 };
+    let mbsync = timed(mbsync());
+    println!("{count} {mbsync:.3} {offlineimap:.3} {names:.3}");
+    Ok(())
+}
+
+pub fn main(counts: &[&str]) -> Result<(), String> {
+    let given = counts.iter().map(|count| count.parse());
+    let given: Result<Vec<u32>, _> = given.collect();
+    let given = given.map_err(|_| "COUNT is a number".to_owned())?;
+    let counts = if given.is_empty() {
+        &COUNTS
+    } else {
+        given.as_slice()
+    };
+    for count in counts {
+        measure(*count).map_err(|error| error.to_string())?;
     }
     Ok(())
 }

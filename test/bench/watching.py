@@ -1,4 +1,4 @@
-"""Many folders: to begin, to be idle, to look again, and what each folder costs.
+"""Many folders: to begin, to be idle, and to look again.
 
 The trees are Maildir++, warm (just made, and looked at), and hold no messages, which none of the ways
 lists.  `mailsync' and `file-notify' are each in an interactive Emacs as in arrival.py, one at a time.
@@ -32,10 +32,10 @@ and what of the module's file is mapped; less that of an Emacs with the same fil
 that watches nothing.  So mailsync's Lisp and module are in it.  Not Pss: Emacs's own files would count for
 less while another Emacs runs.  What the kernel keeps for each watch is not in it; it is the same for both.
 
-Against the number of folders: the same, and a message now and then, which mailsync tells without delay.
-`A folder more' is the slope between the two largest trees, the exponent that of n which fits those two.
+Against the number of folders: scale.py, which measures by what is here.
 """
 import collections
+import functools
 import math
 import os
 import random
@@ -46,22 +46,21 @@ import subprocess
 import time
 
 from harness import (QUICK, Delivery, Emacs, Failed, Table, goal, lisp_file, lisp_string, new_name, number,
-                     progress, table, undo, wait_for)
+                     progress, undo, wait_for)
 
 SIZES = [30, 300, 1000] if QUICK else [30, 300, 3000, 20000]
 MANY, MOST = SIZES[-2:]  # the ones with goals
-RUNS = {size: 1 if QUICK else 5 if size == MANY else 3 for size in SIZES}
-BARE = 3 if QUICK else 5
 IDLE = 10 if QUICK else 60  # seconds
-MESSAGES = 20 if QUICK else 200
+MESSAGES = 20 if QUICK else 150
 MISSED = 100  # folders that change when the queue is full
 SETTLED = 2.2  # seconds until the times of a directory prove anything
 PATIENCE = 30  # seconds for one size of watching.rs
 OURS = re.compile(r"mailsync-|notify-rs")
 
-Started = collections.namedtuple("Started", "call cpu watched")
+Started = collections.namedtuple("Started", "call cpu watched memory")
 Time = collections.namedtuple("Time", "wall cpu")
-Cost = collections.namedtuple("Cost", "cpu latency")
+# Of one delivery: what mailsync's threads spend, the main thread, and the time until it is told; in seconds.
+Cost = collections.namedtuple("Cost", "ours main latency")
 
 
 class Tree:
@@ -85,12 +84,6 @@ class Tree:
         began = time.monotonic()
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         return time.monotonic() - began
-
-
-def median(values):
-    """Of what is known of VALUES."""
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else math.nan
 
 
 def threads(emacs):
@@ -162,7 +155,8 @@ class Watching:
         call, spent = self.call(self.form())
         wait_for(lambda: self.emacs.eval("bench-watching-watched") != "nil", f"{self.name} watches", 60)
         spent = None if None in (spent, nothing) else max(0, spent - nothing)
-        return Started(call, spent, float(self.emacs.eval("bench-watching-watched")))
+        watched = float(self.emacs.eval("bench-watching-watched"))
+        return Started(call, spent, watched, self.memory() - bare_memory())
 
     def form(self):
         return f"#'bench-watching-file-notify {lisp_string(self.tree.root)} {self.tree.size}"
@@ -200,9 +194,9 @@ class Watching:
         return os.path.dirname(os.path.dirname(name))
 
     def deliveries(self):
-        """Of one delivery the CPU seconds of all threads, and the seconds until it is told."""
+        """What one delivery costs, `Cost'."""
         self.begin()
-        before, done, order = cpu(self.emacs), [], []
+        before, main, done, order = cpu(self.emacs, ours(self.emacs)), self.emacs.cpu(), [], []
         for _ in range(MESSAGES):
             # None is told about twice at once.
             order = order or random.sample(self.tree.folders, len(self.tree.folders))
@@ -211,7 +205,8 @@ class Watching:
             delivery.rename()
             done.append(delivery)
         rest(self.emacs)
-        spent = (cpu(self.emacs) - before) / MESSAGES / 1e9
+        spent = (cpu(self.emacs, ours(self.emacs)) - before) / MESSAGES / 1e9
+        main = (self.emacs.cpu() - main) / MESSAGES / 1e9
         self.tree.touched = time.monotonic()
         told, latencies = list(self.told()), []
         for delivery in done:
@@ -220,7 +215,7 @@ class Watching:
             if not calls:
                 raise Failed(f"{self.name}: a delivery was not told")
             latencies.append((calls[0] - at) / 1e9)
-        return Cost(spent, statistics.median(latencies))
+        return Cost(spent, main, latencies)
 
     def stop(self):
         self.emacs.stop()
@@ -249,7 +244,14 @@ class MailsyncAtOnce(Mailsync):
     delay = "0"
 
 
+def runs(size):
+    """How often to begin with so many folders."""
+    return 1 if QUICK else 5 if size <= MANY else 3
+
+
+@functools.cache
 def bare_memory():
+    progress("a bare Emacs")
     found = []
     for _ in range(BARE):
         way = Watching()
@@ -262,7 +264,7 @@ def bare_memory():
 def worker(tree):
     """What watching.rs says of TREE, medians in seconds: by the clock, and CPU time."""
     tree.settle()
-    command = [os.environ["BENCH_WATCHING"], tree.root, str(RUNS[tree.size])]
+    command = [os.environ["BENCH_MEASURE"], "watching", tree.root, str(runs(tree.size))]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     undo.append(run.kill)
     try:
@@ -287,29 +289,46 @@ def worker(tree):
 class Size:
     """Everything that is measured with a tree of one size."""
 
-    def __init__(self, size, bare):
+    def __init__(self, size):
         progress(f"{size:,} folders: a tree")
         self.tree = Tree(size)
-        self.found = self.tree.find()  # and now it is warm
-        self.found = statistics.median(self.tree.find() for _ in range(RUNS[size]))
+        self.tree.find()  # and now it is warm
+        self.found = [self.tree.find() for _ in range(runs(size))]
         progress(f"{size:,} folders: rescan")
         self.worker = worker(self.tree)
-        self.started, self.memory, self.cost = {}, {}, {}
+        # In lists: by kind, what each start took; and of the first, what deliveries cost.
+        self.started, self.cost = {}, {}
         for kind in [MailsyncAtOnce, FileNotify]:
             progress(f"{size:,} folders: {kind.name}")
-            started, memory = [], []
-            for run in range(RUNS[size]):
+            self.started[kind] = []
+            # file-notify takes its time to begin.
+            for run in range(1 if kind is FileNotify and size == MOST else runs(size)):
                 way = kind(self.tree)
-                started.append(way.start())
-                memory.append(way.memory() - bare)
+                self.started[kind].append(way.start())
                 if run == 0:
                     self.cost[kind] = way.deliveries()
                     if kind is FileNotify:
                         self.look = way.call(
                             f"#'bench-watching-look {lisp_string(self.tree.root)} {size}")[0]
                 way.stop()
-            self.started[kind] = Started(*map(median, zip(*started)))
-            self.memory[kind] = statistics.median(memory)
+
+    def starts(self, kind, what):
+        """WHAT, an attribute of `Started', of all starts of KIND where it is known."""
+        return [value for value in (getattr(start, what) for start in self.started[kind]) if value is not None]
+
+
+@functools.cache
+def of_size(size):
+    """Measured once, for whoever wants to know."""
+    return Size(size)
+
+
+def room():
+    """How many folders may be tried."""
+    with open("/proc/sys/fs/inotify/max_user_watches") as file:
+        watches = int(file.read())
+    # Two a folder, and room for the user's other programs.
+    return (watches - 10_000) // 2
 
 
 def switches(emacs, tids):
@@ -414,87 +433,39 @@ def overflow(kind, tree):
     return Overflow(main / 1e9, others / 1e9, len(told.intersection(missed)), len(needless))
 
 
-def slope(sizes, values):
-    """Between the last two: (one more folder, the exponent)."""
-    (n, m), (a, b) = sizes[-2:], values[-2:]
-    if math.inf in (a, b):
-        return None, None
-    return (b - a) / (m - n), math.log(b / a) / math.log(m / n) if a > 0 and b > 0 else None
-
-
 def shown(seconds, unit):
     return f"> {number(PATIENCE * unit)}" if seconds == math.inf else seconds * unit
 
 
-def against(sizes):
-    """The table of what a folder costs."""
-    counts = [size.tree.size for size in sizes]
-    rows = [["", *(f"{count:,}" for count in counts), "a folder more", "exponent"]]
-
-    def row(what, values, unit, small, small_unit):
-        more, exponent = slope(counts, values)
-        more = "-" if more is None else f"{number(more * small)} {small_unit}"
-        cells = [value if isinstance(value, str) else number(value)
-                 for value in (shown(value, unit) for value in values)]
-        rows.append([what, *cells, more, "-" if exponent is None else f"{exponent:.2f}"])
-
-    for kind, what in [(MailsyncAtOnce, "mailsync"), (None, "mailsync's worker alone, without Emacs"),
-                       (FileNotify, "file-notify")]:
-        row(f"until all is watched, ms: {what}",
-            [size.started[kind].watched if kind else size.worker["start"].wall for size in sizes], 1e3, 1e6, "us")
-    row("find the folders once, ms: mailsync", [size.worker["discover"].wall for size in sizes], 1e3, 1e6, "us")
-    for what, values in [("mailsync, in the background", [size.worker["rescan"].wall for size in sizes]),
-                         ("Lisp, on the main thread", [size.look for size in sizes]),
-                         ("find", [size.found for size in sizes])]:
-        row(f"rescan, ms: {what}", values, 1e3, 1e6, "us")
-    for kind in [MailsyncAtOnce, FileNotify]:
-        row(f"memory over a bare Emacs, MB: {kind.name}", [size.memory[kind] for size in sizes], 1e-6, 1e-3, "kB")
-    for kind in [MailsyncAtOnce, FileNotify]:
-        row(f"a delivery, CPU of all threads, us: {kind.name}", [size.cost[kind].cpu for size in sizes], 1e6, 1e9,
-            "ns")
-    for kind in [MailsyncAtOnce, FileNotify]:
-        row(f"a delivery, rename to Lisp, ms: {kind.name}", [size.cost[kind].latency for size in sizes], 1e3, 1e9,
-            "ns")
-    table(rows)
-
-
 def main():
-    notes, counts = [], SIZES
-    with open("/proc/sys/fs/inotify/max_user_watches") as file:
-        watches = int(file.read())
-    # Two a folder, and room for the user's other programs.
-    if watches < 2 * MOST + 10_000:
-        counts = [size for size in SIZES if 2 * size + 10_000 < watches]
-        notes.append(f"{MOST:,} folders were not tried: fs.inotify.max_user_watches is {watches:,}.")
-        if MANY not in counts:
-            raise Failed(notes[-1])
-    progress("a bare Emacs")
-    bare = bare_memory()
-    sizes = [Size(size, bare) for size in counts]
-    of = {size.tree.size: size for size in sizes}
-    many = of[MANY]
+    if MANY > room():
+        raise Failed(f"{MANY:,} folders cannot be watched: see fs.inotify.max_user_watches")
+    many = of_size(MANY)
     quiet = idle(many.tree)
     progress(f"{MANY:,} folders, nested: rescan")
     nested = Tree(MANY, dot="")
     nested.find()
-    nested_found = statistics.median(nested.find() for _ in range(RUNS[MANY]))
+    nested_found = statistics.median(nested.find() for _ in range(runs(MANY)))
     nested_rescan = worker(nested)["rescan"]
     flooded = {kind: overflow(kind, many.tree) for kind in [Mailsync, FileNotify]}
 
     rows = Table("mailsync", "file-notify", "find")
-    mine, theirs = many.started[MailsyncAtOnce], many.started[FileNotify]
-    rows.row(f"start, {MANY:,} folders: the call takes, ms", [mine.call * 1e3, theirs.call * 1e3, None],
-             goal("< 1", mine.call < 1e-3))
-    rows.row("  main thread until all is at rest, CPU ms", [mine.cpu * 1e3, theirs.cpu * 1e3, None],
-             goal("< 1", mine.cpu < 1e-3))
-    rows.row("  until all is watched, ms", [mine.watched * 1e3, theirs.watched * 1e3, None],
-             goal("< 100", mine.watched < 0.1))
+
+    def started(what, attribute, unit, limit):
+        rows.samples(what, [*([value * unit for value in many.starts(kind, attribute)]
+                              for kind in [MailsyncAtOnce, FileNotify]), None],
+                     lambda middle: goal(f"< {limit}", middle < limit))
+
+    started(f"start, {MANY:,} folders: the call takes, ms", "call", 1e3, 1)
+    started("  main thread until all is at rest, CPU ms", "cpu", 1e3, 1)
+    started("  until all is watched, ms", "watched", 1e3, 100)
     rows.row(f"{IDLE} s idle, {MANY:,} folders: system calls of mailsync's threads", [quiet.calls, "", ""],
              goal("0", quiet.calls == 0) if quiet.trouble is None else "not measured", ratios=False)
     rows.row("  their context switches", [quiet.switches, "", ""], goal("0", quiet.switches == 0), ratios=False)
     rows.row("  context switches of Emacs's main thread", [*quiet.main_switches[:2], ""], ratios=False)
     rescan = many.worker["rescan"]
-    rows.row(f"rescan, {MANY:,} folders, ms", [shown(rescan.wall, 1e3), many.look * 1e3, many.found * 1e3],
+    rows.row(f"rescan, {MANY:,} folders, ms",
+             [shown(rescan.wall, 1e3), many.look * 1e3, statistics.median(many.found) * 1e3],
              goal("< 50", rescan.wall < 0.05))
     rows.row("  CPU of all threads, ms", [shown(rescan.cpu, 1e3), "", ""], ratios=False)
     rows.row("  nested, ms", [shown(nested_rescan.wall, 1e3), None, nested_found * 1e3],
@@ -507,23 +478,13 @@ def main():
     rows.row(f"  of {missed} folders beyond the queue, told", [mine.told, theirs.told, ""],
              goal(f"{missed}", mine.told == missed), ratios=False)
     rows.row("  folders told that had not changed", [mine.needless, theirs.needless, ""], ratios=False)
-    for size, limit in [(MANY, 8), (MOST, 40)]:
-        if size in of:
-            memory = [of[size].memory[kind] / 1e6 for kind in [MailsyncAtOnce, FileNotify]]
-            rows.row(f"memory over a bare Emacs, {size:,} folders, MB", [*memory, None],
-                     goal(f"< {limit}", memory[0] < limit))
+    started(f"memory over a bare Emacs, {MANY:,} folders, MB", "memory", 1e-6, 8)
     rows.print()
-    print()
-    against(sizes)
-    runs = sorted({RUNS[size] for size in counts})
-    print(f"Medians of {' to '.join(map(str, runs))} runs, each in an Emacs of its own. Memory is what is "
+    print(f"Medians of {runs(MANY)} runs, each in an Emacs of its own. Memory is what is "
           "anonymous, and the module's file,\nafter a garbage collection; "
-          f"a bare Emacs has {bare / 1e6:.1f} MB.\n"
+          f"a bare Emacs has {bare_memory() / 1e6:.1f} MB.\n"
           "Rescan: mailsync's is a job of its worker thread; in file-notify's column is `file-attributes' of new "
           "and cur of\neach folder, on the main thread, since it has none itself; find prints their times.\n"
           f"Idle: the main thread of a bare Emacs switched {quiet.main_switches[2]} times. "
           + (f"strace could not look: {quiet.trouble}" if quiet.trouble else
              f"A delivery afterwards took mailsync's threads {quiet.control} system calls."))
-    print(f"A delivery: {MESSAGES} messages, 10-20 ms apart, mailsync without its delay.")
-    for note in notes:
-        print(note)

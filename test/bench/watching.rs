@@ -1,9 +1,6 @@
 //! What a root's worker takes to begin and to look again, without Emacs around it.
 //!
-//! ```text
-//! cargo bench --bench watching                    # trees of its own, 30 to 3,000 folders
-//! cargo bench --bench watching -- ROOT [RUNS]     # this tree, which it only looks at
-//! ```
+//! At ROOT, a tree that it only looks at; without one, at trees of its own, 30 to 3,000 folders.
 //!
 //! Prints lines `WHAT FOLDERS WALL CPU`, the times in nanoseconds, one for each run; watching.py reads
 //! them.  The CPU time is that of all threads, the watcher's too, and depends less on what else the
@@ -13,10 +10,9 @@
 //! changes in the tree meanwhile, and a rescan that says otherwise is an error.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{env, fs, io, thread};
+use std::{fs, io, thread};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -137,20 +133,13 @@ fn own_trees() -> Result<(), String> {
     Ok(())
 }
 
-fn main() -> ExitCode {
-    // Cargo adds options for a harness that this is not.
-    let mut words = env::args().skip(1).filter(|word| !word.starts_with("--"));
-    let done = match (words.next(), words.next()) {
-        (None, _) => own_trees(),
-        (Some(root), runs) => {
-            let runs = runs.map_or(Ok(5), |runs| runs.parse());
-            runs.map_err(|_| "RUNS is a number".to_owned())
-                .and_then(|runs| measure(Path::new(&root), runs))
+pub fn main(words: &[&str]) -> Result<(), String> {
+    match words {
+        [] => own_trees(),
+        [root] => measure(Path::new(root), 5),
+        [root, runs, ..] => {
+            let runs = runs.parse().map_err(|_| "RUNS is a number".to_owned())?;
+            measure(Path::new(root), runs)
         }
-    };
-    if let Err(text) = done {
-        eprintln!("{text}");
-        return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
 }
