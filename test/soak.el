@@ -70,8 +70,12 @@ The rest, and TO, as `sync-act' has it.  What Gnus refuses is said."
         (t 0)))
 
 (defun soak-tables (file)
-  "Write to FILE what each variable of mailsync holds, and return the sum."
-  (let ((sum 0) lines)
+  "Write to FILE what each variable of mailsync holds, and return the sum.
+The buffers, with their sizes, are written there, too."
+  (let ((sum 0)
+        (lines (mapcar (lambda (buffer)
+                         (format "buffer %s\t%d\n" (buffer-name buffer) (buffer-size buffer)))
+                       (buffer-list))))
     (mapatoms
      (lambda (symbol)
        (when (and (boundp symbol) (string-prefix-p "mailsync-" (symbol-name symbol)))

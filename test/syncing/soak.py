@@ -244,7 +244,11 @@ class Soak(Side, Reader):
         names = sorted(side.remote(box))
         if not names:
             return False
-        side.store(box, self.chance.choice(names), self.chance.choice(["\\Flagged", "\\Seen", "\\Answered"]))
+        try:
+            side.store(box, self.chance.choice(names), self.chance.choice(["\\Flagged", "\\Seen", "\\Answered"]))
+        except AssertionError:
+            # A syncer has just deleted it.
+            return False
 
     def flagged_here(self, side):
         box = self.chance.choice(OURS)
