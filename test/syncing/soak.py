@@ -13,9 +13,9 @@ rest.  Then
 and in the end what has to be told from noise: whether memory (what Emacs has written to, and what its Lisp holds)
 has grown since the first quarter.  It goes up and down with each garbage collection and each Summary, so that the
 last figure next to the first says nothing.  What is taken is the slope of Theil and Sen, the median of the slopes
-between all pairs of samples, which a third of wild samples cannot bend; times the time since the first quarter it
-is what was gained, which may be 2 MB and 2 %.  That is less than one message of 1 kB in two seconds would leave
-behind, or one folder's name a second in the engine.
+between all pairs of samples, which a quarter of wild samples cannot bend; times the time since the first quarter it
+is what was gained, which may be 2 MB and 2 %.  In an hour that is a kilobyte in a second, or for each action; what
+leaves less behind takes more hours to be found, since what is allowed does not grow with them.
 """
 import collections
 import itertools
