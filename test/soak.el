@@ -11,10 +11,12 @@
 (declare-function e2e-say "e2e-lib")
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
+(declare-function gnus-group-get-new-news "gnus-group")
 (declare-function mailsync-module--status "mailsync-module")
 (declare-function mailsync-sync-state "mailsync-sync")
 (declare-function sync-act "sync")
 (defvar auth-sources)
+(defvar gnus-group-buffer)
 (defvar gnus-secondary-select-methods)
 (defvar sync-server)
 (defvar e2e-work)
@@ -45,6 +47,12 @@ The rest, and TO, as `sync-act' has it.  What Gnus refuses is said."
           (sync-act group which action to)
         (error (e2e-say "acted" "refused" (error-message-string err))))))
   (switch-to-buffer "*Group*"))
+
+(defun soak-news ()
+  "Have Gnus look at everything, as without mailsync."
+  (with-demoted-errors "Gnus: %S"
+    (with-current-buffer gnus-group-buffer
+      (gnus-group-get-new-news))))
 
 (defun soak-rests-p ()
   "Whether mailsync has nothing to do."

@@ -65,6 +65,16 @@ class Side(Imap):
         self.times = collections.Counter()
         # Runs that ended in the middle.
         self.hurt = 0
+        # The last one that was none of mailsync's.
+        self.run_by_hand = subprocess.Popen(["true"])
+
+    def sync_by_hand(self):
+        command = {"mbsync": ["mbsync", "-c", self.config + "/mbsyncrc", self.layout],
+                   "offlineimap": ["offlineimap", "-c", self.config + "/offlineimaprc", "-o", "-u", "quiet", "-a", self.layout]}
+        with open(self.dir + "/by-hand", "a", encoding="utf-8") as said:
+            # Of a group of its own, which can be killed.
+            self.run_by_hand = subprocess.Popen(command[self.syncer], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                                                start_new_session=True)
 
     def count_messages(self):
         self.times = collections.Counter(subject(text) for box in self.boxes for _, text in self.files(box))
@@ -99,6 +109,7 @@ class Soak(Side, Reader):
         self.number, self.tally, self.later = 0, collections.Counter(), []
         self.samples, self.rests, self.lisp, self.sampled, self.lisp_sampled = [], [], [], 0, 0
         self.began, self.stopped = time.monotonic(), False
+        self.control, self.by_hand = bool(os.environ.get("CONTROL")), 0
         for name, columns in (("samples", COLUMNS), ("rests", ["rest", *COLUMNS]), ("types", ["seconds", "bytes by type"])):
             with open("%s/%s.tsv" % (self.out, name), "w", encoding="utf-8") as file:
                 file.write("\t".join(columns) + "\n")
@@ -136,6 +147,9 @@ class Soak(Side, Reader):
             lisp(self.dir + "/links"), lisp(self.other.dir + "/links"), self.other.port, lisp(authinfo),
             " ".join(map(lisp, groups))))
         self.emacs.wait_fact("gnus")
+        if self.control:
+            self.emacs.do("(mailsync-stop)")
+            self.stopped = True
         self.comes_to_rest()
 
     # What is measured
@@ -199,6 +213,29 @@ class Soak(Side, Reader):
                 continue
         return found
 
+    # The same without mailsync
+
+    def without_mailsync(self):
+        """The syncers are run, and Gnus looks at everything, every few seconds."""
+        if time.monotonic() - self.by_hand > 15:
+            self.by_hand = time.monotonic()
+            for side in self.sides:
+                if side.run_by_hand.poll() is not None:
+                    side.sync_by_hand()
+            if all(side.up for side in self.sides):
+                self.emacs.do("(soak-news)")
+
+    def comes_to_rest_by_hand(self):
+        for _ in range(5):
+            for side in self.sides:
+                side.run_by_hand.wait()
+                side.sync_by_hand()
+                side.run_by_hand.wait()
+            self.emacs.do("(soak-news)")
+            if all(side.same() for side in self.sides):
+                return
+        raise AssertionError([*self.differences(), *self.other.differences()])
+
     # Time goes on
 
     def wait_a_while(self, seconds):
@@ -209,6 +246,8 @@ class Soak(Side, Reader):
             for plan in [plan for plan in self.later if plan[0] <= now]:
                 self.later.remove(plan)
                 plan[1]()
+            if self.control:
+                self.without_mailsync()
             self.sample()
             if now >= end:
                 return
@@ -335,6 +374,8 @@ class Soak(Side, Reader):
         self.leave()
 
     def status(self, _):
+        if self.control:
+            return False
         command = self.chance.choice(["mailsync-status", "mailsync-status", "mailsync-log"])
         self.emacs.keys("M-x", command, "Enter")
         self.wait_a_while(1.5)
@@ -464,6 +505,9 @@ class Soak(Side, Reader):
         """All faults are over, and all that was to be done is done."""
         while self.later:
             self.wait_a_while(0.2)
+        if self.control:
+            self.comes_to_rest_by_hand()
+            return
         # The worker gets another chance, if it had lost that by being killed.
         self.emacs.do('(progn (mailsync-pause "o") (mailsync-resume))')
         # Gnus has a connection to its server, and mailsync one beside it.
