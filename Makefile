@@ -172,6 +172,14 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=3
 	test/fresh.sh
 	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
 
+# What it measures: samples.tsv, and soak.svg, which draws them.
+OUT ?= test/.cache/soak
+.PHONY: soak
+soak:	## all that a user, servers and bad luck do, in one Emacs, for HOURS=1 (SEED=): does anything grow?
+	@test/deps.sh test
+	@$(MAKE) all watch
+	HOURS="$(or $(HOURS),1)" OUT="$(abspath $(OUT))" test/sync.py mbsync verbatim tmux soak
+
 .PHONY: day
 day:	## a day's mail in a minute, with a user at a terminal; leaves screens to look at
 	@test/deps.sh test

@@ -120,6 +120,9 @@ for program in "${emacsen[@]}"; do
             begin "both sides the same, $run, $name" \
                 env EMACS="$program" timeout -k 10 400 test/sync.py $run
         done
+        # A slice of `make soak', too short for what grows slowly.
+        begin "an Emacs that holds on to nothing, $name" \
+            env EMACS="$program" HOURS=0.01 SEED=1 timeout -k 10 400 test/sync.py mbsync verbatim tmux soak
     fi
 done
 settle

@@ -178,8 +178,12 @@ What has PATTERN in its subject goes to the group TO."
 WHICH is a subject, or a number, by which one is taken.  TO is the
 group to which ACTION `move' or `copy' brings it."
   (ignore-errors (gnus-group-read-group t t (concat sync-server group)))
-  (if (not (derived-mode-p 'gnus-summary-mode))
-      (e2e-say "acted" "nothing" "")
+  (if (not (and (derived-mode-p 'gnus-summary-mode) gnus-newsgroup-data))
+      (progn
+        ;; What there was is gone.
+        (when (derived-mode-p 'gnus-summary-mode)
+          (gnus-summary-exit))
+        (e2e-say "acted" "nothing" ""))
     (let ((to (concat sync-server to)) subject)
       (if (stringp which)
           (gnus-summary-goto-subject

@@ -32,6 +32,8 @@ class Emacs:
         self.work, self.mode = work, mode
         self.facts_file = os.path.join(work, "facts")
         self.mark, self.process, self.pid = 0, None, None
+        # Its facts as far as they were read, and how far that is in the file.
+        self.known, self.read = [], 0
         # Columns and lines of the terminal.
         self.size = (120, 40)
         os.makedirs(os.path.join(work, "home"))
@@ -80,10 +82,15 @@ class Emacs:
 
     def facts(self):
         try:
-            with open(self.facts_file, encoding="utf-8") as file:
-                return file.read().splitlines()[self.mark:]
+            with open(self.facts_file, "rb") as file:
+                file.seek(self.read)
+                # A line that is still being written is none.
+                new = file.read().rpartition(b"\n")
         except FileNotFoundError:
             return []
+        self.read += len(new[0]) + len(new[1])
+        self.known += new[0].decode().splitlines() if new[1] else []
+        return self.known[self.mark:]
 
     def all_facts(self):
         mark, self.mark = self.mark, 0

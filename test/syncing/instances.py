@@ -13,12 +13,6 @@ class Instances(World):
     MANY = 60
     TEXT = "Text. Text. Text.\r\n" * 150
 
-    def running(self):
-        """The processes of the syncer."""
-        name = os.path.join(self.config, "mbsyncrc" if self.syncer == "mbsync" else "offlineimaprc")
-        found = subprocess.run(["pgrep", "-f", name], capture_output=True, check=False).stdout.split()
-        return [int(pid) for pid in found]
-
     def left(self, session):
         return subprocess.run(["pgrep", "-s", str(session)], capture_output=True, check=False).stdout.split()
 

@@ -31,8 +31,8 @@ class Reader(World):
 
     # In Gnus
 
-    def enter(self, group):
-        self.emacs.do('(gnus-group-jump-to-group "nnmaildir+fix:%s")' % group)
+    def enter(self, group, server="nnmaildir+fix:"):
+        self.emacs.do("(gnus-group-jump-to-group %s)" % lisp(server + group))
         self.emacs.keys("Enter")
         self.emacs.wait("the summary", lambda: "Summary" in self.emacs.screen())
 

@@ -20,7 +20,7 @@ class Relay:
         self.host = host
         self.real, self.mode, self.budget = real, "pass", 0
         self.held, self.go_on = threading.Event(), threading.Event()
-        self.port, self.listener, self.open = free_port(), None, []
+        self.port, self.listener, self.open = free_port(), None, set()
         self.set("pass")
 
     def set(self, mode, budget=0):
@@ -38,12 +38,12 @@ class Relay:
             self.listener = socket.create_server((self.host, self.port), backlog=50)
             threading.Thread(target=self.serve, args=(self.listener,), daemon=True).start()
         if mode not in ("pass", "hold"):
-            for end in self.open:
+            ends, self.open = self.open, set()
+            for end in ends:
                 try:
                     end.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
-            self.open = []
 
     def serve(self, listener):
         while True:
@@ -51,13 +51,27 @@ class Relay:
                 near, _ = listener.accept()
             except OSError:
                 return
-            self.open.append(near)
             if self.mode == "silent":
+                self.open.add(near)
                 continue
-            far = socket.create_connection((self.host, self.real))
-            self.open.append(far)
-            for source, sink, counts in ((near, far, False), (far, near, self.mode == "cut")):
-                threading.Thread(target=self.pump, args=(source, sink, counts), daemon=True).start()
+            try:
+                far = socket.create_connection((self.host, self.real))
+            except OSError:
+                # The server is not there.
+                near.close()
+                continue
+            self.open |= {near, far}
+            threading.Thread(target=self.connect, args=(near, far, self.mode == "cut"), daemon=True).start()
+
+    def connect(self, near, far, counts):
+        """Both directions of a connection, until it ends."""
+        there = threading.Thread(target=self.pump, args=(near, far, False), daemon=True)
+        there.start()
+        self.pump(far, near, counts)
+        there.join()
+        for end in (near, far):
+            self.open.discard(end)
+            end.close()
 
     def pump(self, source, sink, counts):
         left = self.budget

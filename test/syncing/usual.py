@@ -1,6 +1,7 @@
 """A user's day with a syncer, and what goes wrong on it."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -158,19 +159,18 @@ class Usual(World):
         self.relay.set("silent")
         self.flag_here("lists", "lists-1", "R")
         self.emacs.wait_fact("begins")
-        name = os.path.join(self.config, "mbsyncrc" if self.syncer == "mbsync" else "offlineimaprc")
-        running = lambda: subprocess.run(["pgrep", "-f", name], capture_output=True).stdout.split()
-        self.emacs.wait("the syncer", running)
+        self.emacs.wait("the syncer", self.running)
         if self.mode == "batch":
             self.emacs.ask("(kill-emacs 0)")
         else:
             self.emacs.keys("C-x", "C-c")
         self.emacs.ended()
         if self.syncer == "mbsync":
-            self.emacs.wait("the end of the syncer", lambda: not running(), 5)
+            self.emacs.wait("the end of the syncer", lambda: not self.running(), 5)
         else:
             # It finishes what it is at, by itself; here it would wait for the server.
-            subprocess.run(["pkill", "-KILL", "-f", name], check=False)
+            for pid in self.running():
+                os.kill(pid, signal.SIGKILL)
         self.relay.set("pass")
 
     def run(self):

@@ -31,8 +31,8 @@ def subject(text):
 class World:
     """The base of the tests.  Everything lies below a temporary directory."""
 
-    # More keys of the syncer.
-    keys = ""
+    # The account's name, and more keys of its syncer.
+    name, keys = "w", ""
 
     def __init__(self, syncer, layout, mode):
         self.syncer, self.layout, self.mode = syncer, layout, mode
@@ -215,13 +215,24 @@ class World:
                 if wire != "INBOX":
                     c.create('"%s"' % wire)
 
-    def launch(self, mode=None, more=""):
-        """Another Emacs that syncs the account."""
+    def entry(self):
+        """The account, as an element of `mailsync-accounts'."""
         syncer = {"mbsync": '(mailsync-mbsync "%s" :config "%s/mbsyncrc" %s)',
                   "offlineimap": '(mailsync-offlineimap "%s" :config "%s/offlineimaprc" %s)'}[self.syncer]
-        return self.launch_with("(setq mailsync-accounts '((\"w\" :maildir %s :syncer %s %s)) mailsync-inter-delay 1 "
+        return "(%s :maildir %s :syncer %s %s)" % (lisp(self.name), lisp(self.local),
+                                                   syncer % (self.layout, self.config, self.keys), self.account)
+
+    def launch(self, mode=None, more="", others=()):
+        """Another Emacs that syncs the account, and the `others'."""
+        return self.launch_with("(setq mailsync-accounts '(%s) mailsync-inter-delay 1 "
                                 "mailsync-base-delay 1 mailsync-gnus-max-wait 2)\n%s"
-                                % (lisp(self.local), syncer % (self.layout, self.config, self.keys), self.account, more), mode)
+                                % ("\n".join([self.entry(), *others]), more), mode)
+
+    def running(self):
+        """The processes of the syncer."""
+        name = os.path.join(self.config, "mbsyncrc" if self.syncer == "mbsync" else "offlineimaprc")
+        found = subprocess.run(["pgrep", "-f", re.escape(name)], capture_output=True, check=False).stdout.split()
+        return [int(pid) for pid in found]
 
     def launch_with(self, init, mode=None):
         """Another Emacs, which is told so much."""
@@ -230,9 +241,13 @@ class World:
         emacs.start(init, self.runtime, within=self.within)
         return emacs
 
-    def gnus(self, rest=3.0):
+    def link(self):
+        """Make the directory of links that nnmaildir reads."""
         for name in self.boxes:
             os.symlink(self.directory(name), self.dir + "/links/" + name.replace("/", "."))
+
+    def gnus(self, rest=3.0):
+        self.link()
         names = [name.replace("/", ".") for name in self.boxes]
         self.emacs.do("(sync-gnus %s %s)" % (lisp(self.dir + "/links"), " ".join(map(lisp, names))))
         self.emacs.wait_fact("gnus")
