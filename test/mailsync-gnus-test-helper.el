@@ -284,6 +284,11 @@ FOLDERS are subscribed."
                              (make-temp-file "mailsync-gnus" t)
                              ,backends ,folders))
 
+(defun mailsync-gnus-test--number-from (variable default)
+  "The number in the environment's VARIABLE, or DEFAULT."
+  (let ((value (getenv variable)))
+    (if (member value '(nil "")) default (string-to-number value))))
+
 ;;;; A user at random
 
 (defun mailsync-gnus-test--user (backend rounds)
