@@ -54,6 +54,10 @@
   (defun mailsync--once (_key level format &rest args)
     (apply #'mailsync-log-add level format args)))
 
+(unless (fboundp 'mailsync--undisturbed)
+  (defun mailsync--undisturbed (function &rest args)
+    (apply function args)))
+
 (unless (fboundp 'mailsync--resolve)
   (defun mailsync--resolve (_key names callback)
     (let ((answer (lambda ()

@@ -13,7 +13,8 @@ split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap
 itself says what changes, with a maildir here and without), tunnel (the same, through ssh), line (the line to
 it dies without a word), modes (each way in which it is watched), logins (each way to be let in), quickstart
 (each quick start of README.org as it is written, whatever the syncer), worker (OfflineIMAP that goes on
-running) or life (many things that a user does, ACTIONS of them, while mail comes on both sides).
+running), quits and
+quits-gnus (C-g at any moment, ROUNDS times, whatever the syncer; in place of batch or tmux, terminal or window) or life (many things that a user does, ACTIONS of them, while mail comes on both sides).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
@@ -34,6 +35,7 @@ from syncing.life import Life
 from syncing.line import Line
 from syncing.modes import Logins, Modes
 from syncing.quickstart import QuickStart
+from syncing.quits import Quits, QuitsGnus
 from syncing.reader import Reader
 from syncing.remote import Remote
 from syncing.splitting import SplittingByImap, SplittingSource
@@ -46,7 +48,8 @@ PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": T
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
          "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap,
          "imap": Imap, "tunnel": Tunnel, "line": Line, "modes": Modes, "logins": Logins,
-         "quickstart": QuickStart, "worker": Worker}
+         "quickstart": QuickStart, "worker": Worker, "quits": Quits,
+         "quits-gnus": QuitsGnus}
 
 # What they have to themselves, as an option of unshare.
 PRIVATE = {"troubles": "--mount", "line": "--net"}
