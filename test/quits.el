@@ -133,8 +133,10 @@
   "Count the quit of which DATA tells, and complain of an error."
   (if (eq (car data) 'quit)
       (setq quits-count (1+ quits-count))
-    (unless (memq (car data) '(user-error beginning-of-buffer end-of-buffer text-read-only
-                                          buffer-read-only minibuffer-quit))
+    ;; What whoever types at random is told by Emacs itself.
+    (unless (or (memq (car data) '(user-error beginning-of-buffer end-of-buffer text-read-only
+                                              buffer-read-only minibuffer-quit))
+                (string-search "while in minibuffer" (error-message-string data)))
       (e2e-say "error" data))))
 
 (defun quits-home ()
