@@ -154,7 +154,7 @@ guard: toolchain	## do the hot paths need more instructions than they did? (UPDA
 	@UPDATE="$(UPDATE)" test/bench/guard.sh
 
 .PHONY: torture
-torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000
+torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000 STARTS=1000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim seeds -- --nocapture
 	test/planted.py
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
@@ -171,6 +171,7 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=3
 	test/dist-check.sh real
 	test/fresh.sh
 	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
+	STARTS="$(or $(STARTS),1000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-starts-test.el
 
 # What it measures: samples.tsv, and soak.svg, which draws them.
 OUT ?= test/.cache/soak

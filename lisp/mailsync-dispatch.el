@@ -67,6 +67,9 @@
 (defvar mailsync--request 0
   "The number of the last request.")
 
+(defvar mailsync--quit-pause 1
+  "Seconds after which a check that the user has quit is asked for again.")
+
 (defvar mailsync--skipped nil
   "Roots that were not checked since Gnus was starting: (ACCOUNT . DIRECTORY).
 The directory is in bytes.")
@@ -149,8 +152,10 @@ starts it again, please report this" why))))))
         (puthash key (if earlier (mailsync-change-merge earlier change) change)
                  mailsync--incoming))
     (push record mailsync--incoming-notices))
-  (unless mailsync--timer
-    (setq mailsync--timer (run-at-time 0 nil #'mailsync--dispatch))))
+  ;; One that a quit has ended before it began is in no list.
+  (unless (memq mailsync--timer timer-list)
+    (setq mailsync--timer (run-at-time 0 nil #'mailsync--undisturbed
+                                       #'mailsync--dispatch))))
 
 ;;;; Dispatch
 
@@ -174,6 +179,11 @@ An error is reported and stops nothing else."
   (when (and running (eq running mailsync--running))
     (condition-case err
         (apply function args)
+      ;; Whatever it had begun, the next pipe brings all of it again.
+      (quit
+       (when (process-live-p mailsync--pipe)
+         (mailsync-pipe--break mailsync--pipe
+                               "C-g ended what was done with what it brought")))
       (t
        (mailsync--once (list function (car err)) 'error
                        "internal error in `%s': %s; please report this"
@@ -203,18 +213,30 @@ An error is reported and stops nothing else."
   (let ((batch (cons account changes)))
     (puthash batch t mailsync--batches)
     (mailsync--count-unchecked changes 1)
+    (mailsync--ask-check mailsync--running batch mailsync--quit-pause)
+    (mailsync-status-update)))
+
+(defun mailsync--ask-check (running batch pause)
+  "Ask for the check of BATCH, if it is not done and this is the start RUNNING.
+If the user quits that, he is let alone for PAUSE seconds."
+  (when (and (eq running mailsync--running) (gethash batch mailsync--batches))
     (condition-case err
-        (let ((inhibit-quit nil))
-          (funcall mailsync-check-function account changes
-                   (lambda (results &optional brought)
-                     (mailsync--checked batch results brought))))
+        (mailsync--let-quit mailsync-check-function (car batch) (cdr batch)
+                            (lambda (results &optional brought)
+                              (mailsync--checked batch results brought)))
+      ;; What it was about is not forgotten for that.
+      (quit
+       (mailsync-log-add 'warning "`mailsync-check-function' (%s) was quit; \
+it is called again in %s s"
+                         (mailsync--function-name mailsync-check-function) pause)
+       (run-at-time pause nil #'mailsync--undisturbed #'mailsync--ask-check
+                    running batch (min 60 (* 2 pause))))
       (t
        (mailsync--once (list 'check mailsync-check-function) 'error
                        "`mailsync-check-function' (%s) signals: %s"
                        (mailsync--function-name mailsync-check-function)
                        (error-message-string err))
-       (mailsync--checked batch nil nil)))
-    (mailsync-status-update)))
+       (mailsync--checked batch nil nil)))))
 
 (defun mailsync--checked (batch results brought)
   "The check of BATCH is done with RESULTS, and BROUGHT these changes."
@@ -286,8 +308,8 @@ Where Gnus is not loaded there is nothing to check."
      (mailsync-remote-notice account (string-to-number number) what state text))
     (`("secret" ,account ,remote ,number ,host ,port ,user ,anew)
      ;; Somebody may have to be asked; nothing else waits for that.
-     (run-at-time 0 nil #'mailsync--guarded mailsync--running
-                  #'mailsync-imap-wanted account
+     (run-at-time 0 nil #'mailsync--undisturbed #'mailsync--guarded
+                  mailsync--running #'mailsync-imap-wanted account
                   (string-to-number remote) (string-to-number number)
                   host (string-to-number port) user (equal anew "1")))
     (`("log" "error" ,text)

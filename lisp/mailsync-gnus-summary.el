@@ -95,6 +95,7 @@ waiting or without losing something, it is as with `message'."
 (declare-function mail-header-number "nnheader" (cl-x) t)
 (declare-function mailsync-gnus--wake "mailsync-gnus" ())
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
+(declare-function mailsync--undisturbed "mailsync-log" (function &rest args))
 (declare-function nnheader-remove-cr-followed-by-lf "nnheader" ())
 (declare-function nnimap-article-ranges "nnimap" (ranges))
 (declare-function nnimap-find-process-buffer "nnimap" (buffer))
@@ -216,6 +217,10 @@ In that Summary's buffer."
 
 (defun mailsync-gnus--summary-step ()
   "Insert articles into one Summary if this is a moment for it."
+  (mailsync--undisturbed #'mailsync-gnus--summary-step-1))
+
+(defun mailsync-gnus--summary-step-1 ()
+  "Do what `mailsync-gnus--summary-step' does."
   (setq mailsync-gnus--summary-timer nil)
   (let ((refusal (and (mailsync-gnus-ready-p) (mailsync-gnus--refusal))))
     (cond

@@ -120,6 +120,7 @@ as it will be.")
 (declare-function gnus-find-method-for-group "gnus" (group &optional info))
 
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
+(declare-function mailsync--undisturbed "mailsync-log" (function &rest args))
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
 (declare-function mailsync--check-skipped "mailsync-dispatch" ())
 (declare-function mailsync--set-checking "mailsync-dispatch" (flag))
@@ -164,6 +165,7 @@ That is a bug of ours: it must be seen, leave nobody waiting, and
 not come back for ever."
   (condition-case err
       (funcall function)
+    (quit (mailsync-gnus--wake))
     (error
      (mailsync-log-add 'error "checking Gnus's groups: %s"
                        (error-message-string err))
@@ -172,7 +174,7 @@ not come back for ever."
 (defun mailsync-gnus--step ()
   "Do a slice of the work if this is a moment for it.
 The function of all timers."
-  (mailsync-gnus--guard #'mailsync-gnus--step-1))
+  (mailsync--undisturbed #'mailsync-gnus--guard #'mailsync-gnus--step-1))
 
 (defun mailsync-gnus--step-1 ()
   "Do what `mailsync-gnus--step' does."

@@ -205,9 +205,8 @@ ANEW means that the last one was refused."
     (unwind-protect
         (progn
           (condition-case err
-              ;; We come from a timer, where C-g would have to wait.
-              (let ((inhibit-quit nil))
-                (setq secret (mailsync-imap--find account host port user anew)))
+              (setq secret (mailsync--let-quit #'mailsync-imap--find
+                                               account host port user anew))
             (quit
              (setq reason (format "no password of %s at %s was given" user host)))
             (error

@@ -243,6 +243,32 @@ With nil as LEVEL it is not logged.
   "Make what was said for KEY new again; without KEY, everything."
   (setq mailsync--said (and key (delete key mailsync--said))))
 
+;; C-g in a timer or a filter waits, since `inhibit-quit' is t there.  But at
+;; the third one that nobody has taken Emacs lifts that, whatever runs just
+;; then; and where it is lifted on purpose, the first one ends what has not
+;; even begun.  So what was typed before one of these counts when it is over.
+
+(defun mailsync--undisturbed (function &rest args)
+  "Call FUNCTION with ARGS; no C-g ends that, and none is lost.
+For what begins in a timer or a filter of ours, and for what must be done whole."
+  (let ((inhibit-quit t)
+        (earlier quit-flag))
+    (setq quit-flag nil)
+    (unwind-protect
+        (apply function args)
+      (when earlier
+        (setq quit-flag earlier)))))
+
+(defun mailsync--let-quit (function &rest args)
+  "Call FUNCTION, which is the user's, with ARGS; C-g while it runs ends it."
+  (let ((earlier quit-flag))
+    (setq quit-flag nil)
+    (unwind-protect
+        (let ((inhibit-quit nil))
+          (apply function args))
+      (when earlier
+        (setq quit-flag earlier)))))
+
 (defun mailsync--run-hook-safely (hook &rest args)
   "Run each function of HOOK with ARGS; one that signals stops no other.
 It is reported once.  A quit ends the function that it meets."
@@ -250,9 +276,7 @@ It is reported once.  A quit ends the function that it meets."
    hook
    (lambda (function)
      (condition-case err
-         ;; We come from a timer, where C-g would have to wait.
-         (let ((inhibit-quit nil))
-           (apply function args))
+         (apply #'mailsync--let-quit function args)
        (quit
         (mailsync-log-add 'warning "%s in %s was quit"
                           (mailsync--function-name function) hook))

@@ -15,6 +15,7 @@
 
 ;;; Code:
 
+(require 'mailsync-log)
 
 ;;;; Internal variables
 
@@ -79,6 +80,10 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
 
 (defun mailsync-pipe--filter (process bytes)
   "Take in BYTES from PROCESS."
+  (mailsync--undisturbed #'mailsync-pipe--take-in process bytes))
+
+(defun mailsync-pipe--take-in (process bytes)
+  "Take in BYTES from PROCESS, all of them or none."
   ;; An error here would stop Emacs for a second or two.
   (condition-case err
       (let ((pieces (cons bytes (process-get process 'mailsync-pieces)))
@@ -95,7 +100,7 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
         (process-put process 'mailsync-pieces pieces)
         (process-put process 'mailsync-count count)
         (process-put process 'mailsync-need need))
-    (error
+    ((error quit)
      (mailsync-pipe--break process (error-message-string err)))))
 
 (defun mailsync-pipe--frame (process input)

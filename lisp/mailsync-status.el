@@ -222,7 +222,7 @@ folder there, or nil."
                                      (- (+ mailsync-status--time
                                            mailsync-status--period)
                                         (float-time))))
-                       nil #'mailsync-status--refresh))))
+                       nil #'mailsync--undisturbed #'mailsync-status--refresh))))
 
 (defun mailsync-status--refresh ()
   "Bring the buffer up to date, if a window shows it still."

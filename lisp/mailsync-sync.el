@@ -385,8 +385,7 @@ name, whose text may be long."
 (defun mailsync-sync--answer (callback result)
   "Call CALLBACK with RESULT, whatever comes of that."
   (condition-case err
-      (let ((inhibit-quit nil))
-        (funcall callback result))
+      (mailsync--let-quit callback result)
     (t
      (mailsync--once (list 'callback callback) 'error
                      "the callback of a sync signals: %s"
@@ -419,8 +418,7 @@ sync that is going on; TEXT is for the user."
      #'mailsync-module--planned
      (mailsync-pipe-encode-text account) run
      (condition-case err
-         (let ((inhibit-quit nil))
-           (car (mailsync-accounts-describe account syncer folders t)))
+         (car (mailsync-accounts-describe account syncer folders t))
        (t
         (mailsync-sync--no-plan account
                                 (if (eq (car err) 'mailsync-syncer-error)

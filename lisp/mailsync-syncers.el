@@ -242,7 +242,7 @@ EXTRA are arguments that go before its own."
     (unless (functionp function)
       (signal 'mailsync-syncer-error
               (list (format-message "there is no function `%S'" function))))
-    (apply function account (append extra args nil))))
+    (apply #'mailsync--let-quit function account (append extra args nil))))
 
 (defun mailsync-syncers-describe (account syncer &optional folders per-run)
   "Have SYNCER describe how ACCOUNT is synced; return (VECTOR . TIMEOUT).

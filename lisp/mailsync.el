@@ -160,34 +160,37 @@ is told."
 `mailsync-status' shows how it is going, `mailsync-log' what happened."
   :global t
   :group 'mailsync
-  (cond
-   ((not mailsync-mode)
-    (mailsync--stop))
-   ;; Gnus reads .gnus.el, and so turns this on, each time it starts.
-   (mailsync--watching
-    (mailsync--meet-gnus))
-   (t
-    (condition-case err
-        (mailsync--start)
-      ((error quit)
-       (setq mailsync-mode nil)
-       (mailsync--stop)
-       (mailsync-log-add 'error "not started: %s" (error-message-string err))
-       (signal (car err) (cdr err)))))))
+  ;; Half started or half stopped it would be neither.
+  (mailsync--undisturbed
+   (lambda ()
+     (cond
+      ((not mailsync-mode)
+       (mailsync--stop))
+      ;; Gnus reads .gnus.el, and so turns this on, each time it starts.
+      (mailsync--watching
+       (mailsync--meet-gnus))
+      (t
+       (condition-case err
+           (mailsync--start)
+         ((error quit)
+          (setq mailsync-mode nil)
+          (mailsync--stop)
+          (mailsync-log-add 'error "not started: %s" (error-message-string err))
+          (signal (car err) (cdr err)))))))))
 
 ;;;###autoload
 (defun mailsync-start ()
   "Start watching; nothing happens if it is on already."
   (interactive)
   (unless mailsync-mode
-    (mailsync-mode 1)))
+    (mailsync--undisturbed #'mailsync-mode 1)))
 
 ;;;###autoload
 (defun mailsync-stop ()
   "Stop watching; nothing happens if it is off already."
   (interactive)
   (when mailsync-mode
-    (mailsync-mode -1)))
+    (mailsync--undisturbed #'mailsync-mode -1)))
 
 ;;;###autoload
 (defun mailsync-restart ()
@@ -198,13 +201,15 @@ difference is begun or ended.  What failed is begun anew."
   (when mailsync-mode
     ;; After an upgrade these Lisp files may be newer than the engine, which goes on as it is.
     (mailsync-module-load))
-  (cond
-   ((not mailsync-mode) (mailsync-start))
-   ((mailsync--reconfigure)
-    ;; Which servers of Gnus's are meant may have changed.
-    (mailsync--meet-gnus))
-   (t (mailsync-stop)
-      (mailsync-start))))
+  (mailsync--undisturbed
+   (lambda ()
+     (cond
+      ((not mailsync-mode) (mailsync-start))
+      ((mailsync--reconfigure)
+       ;; Which servers of Gnus's are meant may have changed.
+       (mailsync--meet-gnus))
+      (t (mailsync-stop)
+         (mailsync-start))))))
 
 ;;;###autoload
 (defun mailsync-check (&optional account)

@@ -54,6 +54,10 @@
   (defun mailsync--once (_key level format &rest args)
     (apply #'mailsync-log-add level format args)))
 
+(unless (fboundp 'mailsync--undisturbed)
+  (defun mailsync--undisturbed (function &rest args)
+    (apply function args)))
+
 (unless (fboundp 'mailsync--resolve)
   (defun mailsync--resolve (_key names callback)
     (let ((answer (lambda ()
@@ -283,6 +287,11 @@ FOLDERS are subscribed."
   `(mailsync-gnus-test--call (lambda () ,@body)
                              (make-temp-file "mailsync-gnus" t)
                              ,backends ,folders))
+
+(defun mailsync-gnus-test--number-from (variable default)
+  "The number in the environment's VARIABLE, or DEFAULT."
+  (let ((value (getenv variable)))
+    (if (member value '(nil "")) default (string-to-number value))))
 
 ;;;; A user at random
 

@@ -425,22 +425,17 @@ client has moved or flagged just now; a check later it does."
               (delete-process mailsync-life-test--imap))))))
     (should (>= mailsync-life-test--compared (/ rounds 10)))))
 
-(defun mailsync-life-test--number-from (variable default)
-  "The number in the environment's VARIABLE, or DEFAULT."
-  (let ((value (getenv variable)))
-    (if (member value '(nil "")) default (string-to-number value))))
-
 (ert-deftest mailsync-life-test-nnmaildir ()
   "Counts of nnmaildir are right whatever happens."
   (mailsync-life-test--live 'nnmaildir
-                            (mailsync-life-test--number-from "ROUNDS" 25)
-                            (mailsync-life-test--number-from "SEED" 1)))
+                            (mailsync-gnus-test--number-from "ROUNDS" 25)
+                            (mailsync-gnus-test--number-from "SEED" 1)))
 
 (ert-deftest mailsync-life-test-nnimap ()
   "Counts of nnimap are right whatever happens."
   (mailsync-life-test--live 'nnimap
-                            (mailsync-life-test--number-from "ROUNDS" 25)
-                            (mailsync-life-test--number-from "SEED" 1)))
+                            (mailsync-gnus-test--number-from "ROUNDS" 25)
+                            (mailsync-gnus-test--number-from "SEED" 1)))
 
 (provide 'mailsync-life-test)
 ;;; mailsync-life-test.el ends here

@@ -80,6 +80,48 @@ Return its exit status."
   "The state of ACCOUNT."
   (car (alist-get account mailsync--states nil nil #'equal)))
 
+(defun test-matches (directory regexp)
+  "How many lines of the files in DIRECTORY, which may vanish, match REGEXP."
+  (let ((count 0))
+    (dolist (file (directory-files directory t "^[0-9]") count)
+      (ignore-errors
+        (with-temp-buffer
+          (insert-file-contents file)
+          (setq count (+ count (count-matches regexp (point-min) (point-max)))))))))
+
+(defun test-children ()
+  "How many processes this Emacs, or one of its threads, has begun and not ended."
+  (apply #'+ (mapcar (lambda (task)
+                       (condition-case nil
+                           (with-temp-buffer
+                             (insert-file-contents (concat task "/children"))
+                             (count-words (point-min) (point-max)))
+                         (file-error 0)))
+                     (directory-files "/proc/self/task" t "^[0-9]"))))
+
+(defun test-holdings ()
+  "What this Emacs holds: descriptors, threads, watches, processes, buffers."
+  (list (length (directory-files "/proc/self/fd"))
+        (length (directory-files "/proc/self/task"))
+        (test-matches "/proc/self/fdinfo" "^inotify")
+        (test-children)
+        (length (process-list))
+        (length (buffer-list))
+        (length timer-list)
+        (length timer-idle-list)))
+
+(defun test-threads ()
+  "Names of the threads that are ours or the notification's."
+  (seq-filter (lambda (name) (string-match-p "mailsync\\|notify" name))
+              (mapcar (lambda (task)
+                        (condition-case nil
+                            (with-temp-buffer
+                              (insert-file-contents (concat task "/comm"))
+                              (buffer-string))
+                          ;; It ended before we opened the file, or before we read it.
+                          (file-error "")))
+                      (directory-files "/proc/self/task" t "^[0-9]"))))
+
 (defmacro test-with-mailsync (maildirs accounts &rest body)
   "Run BODY with mailsync on for ACCOUNTS, in a new directory `root'.
 MAILDIRS are made below it before.  ACCOUNTS nil means one account \"w\" for

@@ -336,33 +336,6 @@ open('done', 'w').close()"))
 
 ;;;; Start and stop
 
-(defun test-holdings ()
-  "What this Emacs holds: descriptors, threads, watches, processes, buffers."
-  (let ((watches 0))
-    (dolist (file (directory-files "/proc/self/fdinfo" t "^[0-9]"))
-      (ignore-errors
-        (with-temp-buffer
-          (insert-file-contents file)
-          (setq watches (+ watches (count-matches "^inotify" (point-min) (point-max)))))))
-    (list (length (directory-files "/proc/self/fd"))
-          (length (directory-files "/proc/self/task"))
-          watches
-          (length (process-list))
-          (length (buffer-list))
-          (length timer-list))))
-
-(defun test-threads ()
-  "Names of the threads that are ours or the notification's."
-  (seq-filter (lambda (name) (string-match-p "mailsync\\|notify" name))
-              (mapcar (lambda (task)
-                        (condition-case nil
-                            (with-temp-buffer
-                              (insert-file-contents (concat task "/comm"))
-                              (buffer-string))
-                          ;; It ended before we opened the file, or before we read it.
-                          (file-error "")))
-                      (directory-files "/proc/self/task" t "^[0-9]"))))
-
 (ert-deftest mailsync-test-hundred-starts ()
   "Starting and stopping a hundred times leaks nothing."
   (skip-unless (file-directory-p "/proc/self/fdinfo"))

@@ -122,6 +122,11 @@ What has PATTERN in its subject goes to the group TO."
                   nil file nil 'silent)
     (setq auth-sources (list file))))
 
+(defun sync-authinfo-more (port password)
+  "Have auth-source know PASSWORD for another port of the same server, PORT."
+  (write-region (format "machine 127.0.0.1 port %s login alice password \"%s\"\n" port password)
+                nil (car auth-sources) t 'silent))
+
 (defun sync-gnus-by-far-imap (port password &rest groups)
   "Start a Gnus that reads GROUPS of the IMAP server at PORT, with PASSWORD."
   (load (expand-file-name "gnus-init" (getenv "FIXTURES")) nil t)

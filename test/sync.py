@@ -13,8 +13,9 @@ split-local-imap (Gnus splits what arrives here, from a mail source or in nnimap
 itself says what changes, with a maildir here and without), tunnel (the same, through ssh), line (the line to
 it dies without a word), modes (each way in which it is watched), logins (each way to be let in), quickstart
 (each quick start of README.org as it is written, whatever the syncer), worker (OfflineIMAP that goes on
-running), life (many things that a user does, ACTIONS of them, while mail comes on both sides) or soak (all of
-that at once, for HOURS).
+running), restarts (the server is killed and started again, RESTARTS times), quits and quits-gnus (C-g at any
+moment, ROUNDS times, whatever the syncer; in place of batch or tmux, terminal or window), life (many things that
+a user does, ACTIONS of them, while mail comes on both sides) or soak (all of that at once, for HOURS).
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
@@ -35,8 +36,10 @@ from syncing.life import Life
 from syncing.line import Line
 from syncing.modes import Logins, Modes
 from syncing.quickstart import QuickStart
+from syncing.quits import Quits, QuitsGnus
 from syncing.reader import Reader
 from syncing.remote import Remote
+from syncing.restarts import Restarts
 from syncing.soak import Soak
 from syncing.splitting import SplittingByImap, SplittingSource
 from syncing.troubles import Troubles
@@ -48,7 +51,8 @@ PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": T
          "echo": Echo, "echo-imap": EchoByImap, "life": Life, "remote": Remote, "attach": Attach,
          "day": Day, "split-local": SplittingSource, "split-local-imap": SplittingByImap,
          "imap": Imap, "tunnel": Tunnel, "line": Line, "modes": Modes, "logins": Logins,
-         "quickstart": QuickStart, "worker": Worker, "soak": Soak}
+         "quickstart": QuickStart, "worker": Worker, "quits": Quits, "restarts": Restarts,
+         "quits-gnus": QuitsGnus, "soak": Soak}
 
 # What they have to themselves, as an option of unshare.
 PRIVATE = {"troubles": "--mount", "line": "--net", "soak": "--net"}

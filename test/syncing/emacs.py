@@ -53,7 +53,11 @@ class Emacs:
             environment.pop(name, None)
         environment.update(more)
         quiet = "(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)"
-        args = [emacs, "-Q", "--eval", quiet, "-L", staged, "-l", os.path.join(HERE, driver)]
+        self.begin([emacs, "-Q", "--eval", quiet, "-L", staged, "-l", os.path.join(HERE, driver)], within, environment)
+        self.pid = int(self.wait_fact("started", 90)[0].split("\t")[1])
+
+    def begin(self, args, within, environment):
+        """Run these words, where `within` says."""
         if self.mode == "batch":
             args[2:2] = ["--batch", "--module-assertions"]
             out = open(self.work + "/said", "w", encoding="utf-8")
@@ -63,7 +67,6 @@ class Emacs:
             command = " ".join("'" + arg.replace("'", "'\\''") + "'" for arg in [*within, *args])
             subprocess.run(["tmux", "-S", self.work + "/tmux", "-f", "/dev/null", "new-session", "-d", "-x", str(self.size[0]),
                             "-y", str(self.size[1]), command], check=True, env=environment)
-        self.pid = int(self.wait_fact("started", 90)[0].split("\t")[1])
 
     def stop(self):
         open(self.work + "/stop", "w").close()

@@ -1,6 +1,7 @@
 """A relay between a syncer and its server, which can be told to misbehave."""
 import socket
 import threading
+import time
 
 
 def free_port():
@@ -21,6 +22,8 @@ class Relay:
         self.real, self.mode, self.budget = real, "pass", 0
         self.held, self.go_on = threading.Event(), threading.Event()
         self.port, self.listener, self.open = free_port(), None, set()
+        # When somebody came, and whether the server was there.
+        self.tries = []
         self.set("pass")
 
     def set(self, mode, budget=0):
@@ -54,12 +57,15 @@ class Relay:
             if self.mode == "silent":
                 self.open.add(near)
                 continue
+            came = time.monotonic()
             try:
                 far = socket.create_connection((self.host, self.real))
             except OSError:
                 # The server is not there.
+                self.tries.append((came, False))
                 near.close()
                 continue
+            self.tries.append((came, True))
             self.open |= {near, far}
             threading.Thread(target=self.connect, args=(near, far, self.mode == "cut"), daemon=True).start()
 

@@ -258,7 +258,8 @@ class World:
             for emacs in self.emacsen:
                 emacs.stop()
         finally:
-            subprocess.run([os.path.join(FIXTURES, "sync-dovecot.sh"), "stop", self.dir + "/dovecot"], check=False)
+            if os.path.exists(self.dir + "/dovecot"):
+                subprocess.run([os.path.join(FIXTURES, "sync-dovecot.sh"), "stop", self.dir + "/dovecot"], check=False)
         self.before_removal(good)
         if good:
             shutil.rmtree(self.dir)
