@@ -200,7 +200,12 @@ impl Client {
             if memory.read_exact_at(&mut bytes, from).is_ok() {
                 let counts = needles.iter();
                 found += counts
-                    .map(|needle| bytes.windows(needle.len()).filter(|it| it == needle).count())
+                    .map(|needle| {
+                        bytes
+                            .windows(needle.len())
+                            .filter(|it| it == needle)
+                            .count()
+                    })
                     .sum::<usize>();
             }
         }

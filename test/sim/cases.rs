@@ -7,8 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mailsync_module::coalesce::Coalescer;
-
+use crate::punctual::Punctual;
 use crate::rng::{Rng, Tape};
 use crate::world::Sabotage;
 use crate::{Failure, live, syncs};
@@ -36,7 +35,7 @@ fn text(tape: &Tape, failure: &Failure) -> String {
 fn again(kind: &str, tape: Tape) -> Result<(), Failure> {
     let rng = Rng::taped(0, Some(tape));
     match kind {
-        "maildirs" => live::<Coalescer>(rng, Sabotage::default(), false).map(drop),
+        "maildirs" => live::<Punctual>(rng, Sabotage::default(), false).map(drop),
         "syncs" => syncs::plain(rng, false).map(drop),
         "looks" => syncs::looked_at(rng, false).map(drop),
         #[cfg(feature = "imap")]

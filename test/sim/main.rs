@@ -16,6 +16,7 @@ mod machine;
 #[path = "../support/rng.rs"]
 #[allow(dead_code)]
 mod plain;
+mod punctual;
 mod rng;
 mod shrink;
 mod stories;
@@ -34,6 +35,7 @@ use std::time::Instant;
 use mailsync_module::change::{Change, Folder};
 use mailsync_module::coalesce::{Coalesce, Coalescer, Delays};
 
+use punctual::Punctual;
 use rng::Rng;
 use world::{Sabotage, Setup, Stats, World};
 
@@ -204,7 +206,7 @@ fn asked<S: Debug + Default + Send>(
 
 #[test]
 fn seeds() {
-    let live = |rng, aloud| live::<Coalescer>(rng, Sabotage::default(), aloud);
+    let live = |rng, aloud| live::<Punctual>(rng, Sabotage::default(), aloud);
     let Some((seeds, stats)) = asked("maildirs", SEEDS, live, Stats::add) else {
         return;
     };

@@ -679,7 +679,9 @@ impl<C: Coalesce> World<C> {
                 break;
             };
             let now = machine.disk.now;
-            machine.trace.add(now, format_args!("kernel {id}: {event:?}"));
+            machine
+                .trace
+                .add(now, format_args!("kernel {id}: {event:?}"));
         }
         Ok(())
     }

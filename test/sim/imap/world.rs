@@ -457,7 +457,9 @@ impl World {
                     ..
                 } => {
                     let name = self.named(&name).ok_or("a folder that is none")?;
-                    self.say(format_args!("lisp reads {kinds:?} of {name} from {origins}"));
+                    self.say(format_args!(
+                        "lisp reads {kinds:?} of {name} from {origins}"
+                    ));
                     self.rules.unchecked.remove(name);
                     if alone {
                         self.stats.told += 1;
@@ -725,7 +727,9 @@ impl World {
             8 => {
                 let tells = !self.rng.once_in(4);
                 let kills = !self.rng.once_in(3);
-                self.say(format_args!("another network; kills {kills}, is told {tells}"));
+                self.say(format_args!(
+                    "another network; kills {kills}, is told {tells}"
+                ));
                 self.reachable = false;
                 self.later(seconds(30), Happens::NetworkReturns(tells));
                 let links: Vec<u64> = self.links.keys().copied().collect();

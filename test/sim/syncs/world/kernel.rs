@@ -132,7 +132,9 @@ impl World {
             .copied()
             .collect();
         changed.retain(|it| self.reported.contains(it) && !deleted.contains(it));
-        self.say(format_args!("reports +{created:?} -{deleted:?} ?{changed:?}"));
+        self.say(format_args!(
+            "reports +{created:?} -{deleted:?} ?{changed:?}"
+        ));
         let report = Scanned {
             real_root: ROOT.into(),
             created: created.iter().map(found).collect(),
