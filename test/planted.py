@@ -57,7 +57,7 @@ BUGS = {
     ),
     "a new pipe does not put everything in doubt": (
         "src/engine/core/mod.rs",
-        "if generation > 1 {\n            self.doubt(None, None);\n        }",
+        "if generation > 1 {\n            self.doubt(now, None, None);\n        }",
         "let _ = generation > 1;",
     ),
     "nobody looks after a sleep": (
@@ -228,6 +228,10 @@ def keep(text, name):
 
 def main():
     wanted = sys.argv[1:] or list(BUGS)
+    for name in wanted:
+        file, old, _ = BUGS[name]
+        if (TOP / file).read_text().count(old) != 1:
+            sys.exit(f"{name}: {file} does not have this once:\n{old}")
     copy()
     text, well = simulate()
     if not well:
@@ -238,8 +242,6 @@ def main():
         file, old, new = BUGS[name]
         path = COPY / file
         source = path.read_text()
-        if source.count(old) != 1:
-            sys.exit(f"{name}: {file} has this {source.count(old)} times:\n{old}")
         began = time.monotonic()
         path.write_text(source.replace(old, new))
         try:
