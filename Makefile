@@ -154,14 +154,15 @@ guard: toolchain	## do the hot paths need more instructions than they did? (UPDA
 	@UPDATE="$(UPDATE)" test/bench/guard.sh
 
 .PHONY: torture
-torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000 STARTS=1000
+torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=1000 PROGRAMS=100 SYNCS=1000 ACTIONS=1000 ROUNDS=2000 STARTS=1000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim seeds -- --nocapture
 	test/planted.py
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
 	test/lint/macos.sh
 	"$(CARGO)" test --locked --lib --features portable
 	@test/deps.sh test
-	KILLS="$(or $(KILLS),30)" "$(CARGO)" test --release --locked --test kills -- --nocapture --test-threads 1
+	KILLS="$(or $(KILLS),1000)" "$(CARGO)" test --release --locked --test kills -- --test-threads 10
+	SEEDS="$(or $(PROGRAMS),100)" "$(CARGO)" test --release --locked --test watching programs -- --nocapture
 	SYNCS="$(or $(SYNCS),1000)" "$(CARGO)" test --release --locked --test worker many_syncs -- --nocapture
 	@$(MAKE) all
 	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py mbsync verbatim batch life

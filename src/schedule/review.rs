@@ -73,6 +73,10 @@ impl Scheduler {
         let mut run = self.run.take()?;
         if run.folders.is_empty() {
             self.requests.append(&mut run.requests);
+            // What a run could not do, nobody wants any more.
+            if self.whole.is_none() && self.queue.len() == 0 {
+                self.trouble = self.aside_text().unwrap_or_default();
+            }
             return None;
         }
         run.name_folders();

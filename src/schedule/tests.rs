@@ -707,6 +707,35 @@ fn what_is_pushed_is_not_pushed_again() {
 }
 
 #[test]
+fn a_failure_that_is_over_is_told_no_longer() {
+    // What there is to push turned out to be nothing, or not; and what is told in the end.
+    let table = [
+        ("10.1 found a=", Phase::Idle, ""),
+        ("10.1 found a=x; go 1", Phase::Running, ""),
+        (
+            "10.1 found a=x; go 1; 11 fails",
+            Phase::Failing,
+            "Transient",
+        ),
+        ("10.05 flag b; 10.1 found a=", Phase::Pending, "Transient"),
+    ];
+    for (then, phase, text) in table {
+        let mut bench = Bench::new(Timing {
+            records: true,
+            ..timing()
+        });
+        bench.tick(bench.epoch);
+        bench.event(bench.epoch, "found", "");
+        let script = "0 flag a; 0.1 checked a; 2 > look a; 2.1 found a=x; go 1; 3 fails; 4 network; \
+                      8 > look a";
+        let (seen, expected) = bench.play(&format!("{script}; {then}"), 11.5);
+        assert_eq!(seen[1..], expected, "{then}");
+        let state = bench.scheduler.state();
+        assert_eq!((state.phase, &*state.text), (phase, text), "{then}");
+    }
+}
+
+#[test]
 fn everything_from_time_to_time() {
     let start = Timing {
         at_start: true,

@@ -77,6 +77,21 @@ pub fn no_descriptor() -> String {
     )
 }
 
+/// An error in words for the user; with what to do, where the process has no descriptor left.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut causes = error.chain();
+    let out = causes.any(|cause| {
+        cause.downcast_ref().is_some_and(no_file)
+            || cause.downcast_ref() == Some(&rustix::io::Errno::MFILE)
+            || cause.downcast_ref() == Some(&nix::errno::Errno::EMFILE)
+    });
+    if out {
+        no_descriptor()
+    } else {
+        format!("{error:#}")
+    }
+}
+
 /// How to raise a limit of inotify's.
 #[must_use]
 pub fn raise_inotify(which: Inotify) -> String {

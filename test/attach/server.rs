@@ -335,6 +335,40 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn without_descriptors_a_program_waits_and_others_are_told() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let name = "server::without_descriptors_a_program_waits_and_others_are_told";
+    if !support::in_namespace(name, "-Ur", "ulimit -n 64") {
+        return;
+    }
+    let place = Place::new(&[]);
+    let served = Served::start(&place);
+    let roots = Told::Roots(vec!["/m".into()]);
+    served.server.tell(vec![roots.clone()]);
+    let mut first = Client::attach(&place);
+    // Connecting takes one there, and none here.
+    let late = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    let hoard: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+    connect(&late, &SocketAddrUnix::new(&place.socket).unwrap()).unwrap();
+    let mut late = Client {
+        stream: late.into(),
+        reader: Reader::default(),
+        told: Vec::new(),
+    };
+    late.stream.write_all(ATTACH).unwrap();
+    for number in 0..100 {
+        served.server.tell(vec![change(number)]);
+        assert_eq!(first.next(), change(number));
+    }
+    drop(hoard);
+    late.stream.set_read_timeout(Some(LONG)).unwrap();
+    assert_eq!(late.next(), roots);
+    served.server.tell(vec![change(100)]);
+    assert_eq!((first.next(), late.next()), (change(100), change(100)));
+}
+
+#[test]
 fn a_hundred_times_nothing_is_left() {
     // By itself, so that all descriptors and threads are its own.
     let name = "server::a_hundred_times_nothing_is_left";

@@ -17,7 +17,7 @@ use super::support::{
     ACCOUNT, DELAYS, Engine, LONG, account, deliver, in_namespace, is_child, maildir,
 };
 use super::syncing::{self, Home};
-use super::{is_well, noting, stands, synced};
+use super::{hurry, is_well, noting, script, stands, synced};
 
 fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
@@ -159,7 +159,11 @@ impl User {
         files.sort_by_key(fs::DirEntry::file_name);
         let name = files[0].file_name().into_string().unwrap();
         let (base, flags) = name.rsplit_once(":2,").unwrap();
-        let flags = if flags.contains('F') { "S" } else { "FS" };
+        // Never what they were before, or nothing had to be pushed.
+        let flags = ["S", "FS", "FRS", "RS", "S"]
+            .windows(2)
+            .find_map(|pair| (pair[0] == flags).then_some(pair[1]))
+            .unwrap();
         let time = Instant::now();
         fs::rename(cur.join(&name), cur.join(format!("{base}:2,{flags}"))).unwrap();
         let inbox = self.root.join("INBOX");
@@ -173,10 +177,7 @@ impl User {
             let mut imap = self.imap();
             let count = imap.select("INBOX").unwrap();
             let there = imap.fetch("1:*", "HEADER.FIELDS (SUBJECT)").unwrap();
-            let mut there: Vec<_> = there
-                .iter()
-                .map(|mail| mail.flags.replace('R', ""))
-                .collect();
+            let mut there: Vec<_> = there.into_iter().map(|mail| mail.flags).collect();
             let flags = |file: &PathBuf| {
                 let name = file.to_string_lossy().into_owned();
                 name.rsplit_once(":2,")
@@ -227,6 +228,9 @@ fn full(kind: &Kind, disk: &str, test: &str) {
     // What happens here is told as ever.
     user.change(&engine);
     fs::remove_file(filler).unwrap();
+    if kind.program == "offlineimap" {
+        hurry(&engine);
+    }
     stands(&engine, is_well);
     user.same();
     assert_eq!(user.files().len(), before + 1);
@@ -282,6 +286,7 @@ fn read_only(kind: &Kind, test: &str) {
     user.change_at(&engine, &disk);
     engine.wait_root(|root| root.state == "watching" && root.how == "kernel");
     remount("rw");
+    hurry(&engine);
     stands(&engine, is_well);
     user.same();
     assert_eq!(user.files().len(), before + 1);
@@ -298,6 +303,57 @@ fn offlineimap_and_a_disk_that_may_only_be_read() {
         &OFFLINEIMAP,
         "disk::offlineimap_and_a_disk_that_may_only_be_read",
     );
+}
+
+/// While the disk of the mail is away nothing is synced: to a syncer all would be deleted.
+#[test]
+fn nothing_is_synced_while_a_disk_is_away() {
+    if !in_namespace(
+        "disk::nothing_is_synced_while_a_disk_is_away",
+        "-Urm",
+        "true",
+    ) {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    let top = fs::canonicalize(top.path()).unwrap();
+    let [disk, root, log] = ["disk", "Mail", "log"].map(|name| top.join(name));
+    mount(&disk, "4m");
+    maildir(&disk);
+    fs::create_dir(&root).unwrap();
+    let [from, to] = [&disk, &root].map(|it| it.to_str().unwrap().to_owned());
+    let bind = || run("mount", &["--bind", &from, &to]);
+    bind();
+    let syncer = script(&format!(
+        "if [ -d '{to}/cur' ]; then echo there; else echo away; fi >>'{}'",
+        log.display()
+    ));
+    let runs = || fs::read_to_string(&log).unwrap_or_default();
+    let accounts = vec![synced(account(ACCOUNT, &root, DELAYS), syncer, false)];
+    let engine = Engine::start_in(World::real(), accounts, Duration::ZERO);
+    stands(&engine, is_well);
+    for number in 1..=3 {
+        let before = runs().lines().count();
+        // It goes before there can have been a run: that waits a second after a change.
+        let time = deliver(&root, &number.to_string()).unwrap();
+        engine.wait("the message", LONG, |told| told.since(&root, time));
+        run("umount", &["-l", &to]);
+        engine.wait("it is away", LONG, |told| {
+            told.state.0 == "waiting" && told.state.1.contains(&to)
+        });
+        stands(&engine, |state| {
+            state.phase == Phase::Pending && state.text == "waits for its maildir"
+        });
+        assert_eq!(runs().lines().count(), before);
+        bind();
+        stands(&engine, |state| {
+            is_well(state) && runs().lines().count() > before
+        });
+        engine.wait("it is back", LONG, |told| told.state.0 == "watching");
+    }
+    assert!(!runs().contains("away"), "{}", runs());
+    drop(engine);
+    run("umount", &["-l", &to]);
 }
 
 /// Where locks are there is no room for them: what has to be synced is, and the lock is had when

@@ -14,13 +14,16 @@ mod support;
 #[path = "../support/syncing.rs"]
 mod syncing;
 
+mod descriptors;
 mod disk;
+mod programs;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use mailsync_module::engine::config::{AccountConfig, SyncConfig};
+use mailsync_module::engine::core::Input;
 use mailsync_module::schedule::{Phase, SyncState, Timing};
 use mailsync_module::syncer::{Command, Naming, Program, Syncer};
 
@@ -41,9 +44,8 @@ fn synced(account: AccountConfig, syncer: Syncer, records: bool) -> AccountConfi
     }
 }
 
-/// A syncer that is this script.
-fn script(script: &str) -> Syncer {
-    let words = ["/bin/sh", "-c", script];
+/// A syncer that is this command.
+fn command(words: &[&str]) -> Syncer {
     Syncer::new(Program::Command(Command {
         words: words.iter().map(OsString::from).collect(),
         all: None,
@@ -52,6 +54,11 @@ fn script(script: &str) -> Syncer {
         prefix: None,
         per_folder: false,
     }))
+}
+
+/// A syncer that is this script.
+fn script(script: &str) -> Syncer {
+    command(&["/bin/sh", "-c", script])
 }
 
 /// A syncer that writes a line at each of its runs.
@@ -65,6 +72,11 @@ fn stands(engine: &Engine, enough: impl Fn(&SyncState) -> bool) {
         let sync = status.accounts.first().and_then(|it| it.sync.as_ref());
         sync.is_some_and(&enough)
     });
+}
+
+/// Have what failed tried at once: that it is tried again by itself, others show.
+fn hurry(engine: &Engine) {
+    engine.with(|handle| handle.input(Input::NetworkChanged).unwrap());
 }
 
 /// All is synced, and nothing is wrong.

@@ -17,7 +17,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::ops::AddAssign;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, thread};
 
@@ -170,6 +170,10 @@ impl fmt::Display for Figures {
 /// What all tests of this process came to.
 static ALL: Mutex<BTreeMap<&str, Figures>> = Mutex::new(BTreeMap::new());
 
+fn all() -> MutexGuard<'static, BTreeMap<&'static str, Figures>> {
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
     env::var(variable).ok()?.parse().ok()
 }
@@ -201,12 +205,12 @@ fn kill(layout: &Layout, style: &Style) -> Tested {
         let came = world.torture(&mut Rng::new(seed), style, SERIES.min(kills - begin))?;
         println!("{came}");
         figures += &came;
+        *all().entry(syncer).or_default() += &came;
         let twice = if style.careless { 0 } else { came.doubled };
         assert_eq!((came.lost, came.changed, twice), (0, 0, 0), "SEED={seed}");
     }
     // Past the test's own output, which nobody sees as long as all is well.
-    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    *all.entry(syncer).or_default() += &figures;
+    let all = all();
     let mut out = io::stderr().lock();
     writeln!(out, "{test}: {figures}")?;
     for (syncer, figures) in all.iter() {

@@ -34,6 +34,9 @@ struct Book {
     flagged: Flags,
     /// Those that were on both sides at some look.
     synced: BTreeSet<String>,
+    /// Those deleted here before a careless syncer was killed.  OfflineIMAP takes them out of its
+    /// record first, and deletes them there after that.
+    forgotten: BTreeSet<String>,
     /// How often their files were renamed during a run that had not given them a number yet.
     renamed: BTreeMap<String, usize>,
 }
@@ -115,6 +118,8 @@ pub struct World {
     program: Program,
     /// Runs are a worker's.
     worker: Option<Keeper>,
+    /// A kill may make the syncer forget something.
+    careless: bool,
     /// The user renames what a run has still to send.
     rough: bool,
     memory: Mutex<Memory>,
@@ -150,6 +155,7 @@ impl World {
                 false => None,
             },
             rough,
+            careless: style.careless,
             memory: Mutex::default(),
             book: Mutex::default(),
         };
@@ -376,7 +382,10 @@ impl World {
         for (subject, ..) in &there {
             if find(&here, subject).is_some() {
                 book.synced.insert(subject.clone());
-            } else if book.deleted_here.contains(subject) && book.synced.contains(subject) {
+            } else if book.deleted_here.contains(subject)
+                && book.synced.contains(subject)
+                && !book.forgotten.contains(subject)
+            {
                 // One that was deleted in the middle of its first sync may be known to nobody.
                 found.push(format!("gone {subject}"));
             }
@@ -449,6 +458,15 @@ impl World {
         Ok(if late { TOO_LATE } else { "as it wrote" })
     }
 
+    /// A careless syncer was killed.
+    fn forget(&self) {
+        if self.careless {
+            let mut book = self.book();
+            let deleted = book.deleted_here.clone();
+            book.forgotten.extend(deleted);
+        }
+    }
+
     /// Run, and kill it at some moment: so, or as runs are ended.
     fn killed(
         &self,
@@ -465,6 +483,7 @@ impl World {
             child.kill()?;
             let (_, verdict) = ended(&order, &plan, child)?;
             self.remember(verdict.memory);
+            self.forget();
             return Ok(Death { when, by: "KILL" });
         }
         let (tell, told) = mpsc::channel();
@@ -501,6 +520,9 @@ impl World {
         let output = [ended.output.first, ended.output.last].concat();
         println!("{}", String::from_utf8_lossy(&output));
         self.remember(ended.memory);
+        if killed.is_some() {
+            self.forget();
+        }
         let by = match (killed, ended.exit) {
             (Some(_), _) => "KILL",
             // It had its time.

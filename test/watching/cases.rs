@@ -17,7 +17,7 @@ use super::overflow::{flags, many_folders};
 use super::owed::{Owed, agrees, pay, probe, watching};
 use super::rng::Rng;
 use super::support::{Engine, again, deliver, in_namespace, is_child, kernel, maildir};
-use super::{LIMIT, ms};
+use super::{LIMIT, LIMIT_AWAY, ms};
 
 /// A base directory, and a root `Mail` in it with these folders, watched.
 pub(crate) fn small(folders: &[&str]) -> (TempDir, PathBuf, Engine) {
@@ -66,6 +66,47 @@ fn a_root_that_goes_in_the_middle_of_something_is_soon_found_again() {
         thread::sleep(ms(100));
         fs::rename(&away, &root).unwrap();
         tells(&engine, &root, &format!("{round}"));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_root_is_said_until_it_is_right() {
+    // What is in its place, and what is said of that.
+    type InPlace = fn(&Path);
+    let table: [(InPlace, &str); 4] = [
+        (|_| (), "there is no directory"),
+        (|root| fs::write(root, "").unwrap(), "is not a directory"),
+        (
+            |root| symlink("nowhere", root).unwrap(),
+            "there is no directory",
+        ),
+        (|root| symlink("Mail", root).unwrap(), "cannot be read"),
+    ];
+    let (base, root, engine) = small(&["", ".a"]);
+    let away = base.path().canonicalize().unwrap().join("away");
+    for (number, (put, what)) in table.into_iter().enumerate() {
+        fs::rename(&root, &away).unwrap();
+        put(&root);
+        let told = engine.waited(LIMIT, |told| {
+            let (state, text) = &told.state;
+            let named = text.contains(root.to_str().unwrap()) && text.contains(":maildir");
+            state == "waiting" && text.contains(what) && named
+        });
+        assert!(told, "{what}: {:?}", engine.told().state);
+        // What comes meanwhile is told afterwards, and nothing that is away is gone.
+        deliver(&away.join(".a"), &number.to_string()).unwrap();
+        let time = Instant::now();
+        if fs::symlink_metadata(&root).is_ok() {
+            fs::remove_file(&root).unwrap();
+        }
+        fs::rename(&away, &root).unwrap();
+        let told = engine.waited(LIMIT_AWAY, |told| {
+            let well = told.state == ("watching".to_owned(), String::new());
+            well && told.since(&root.join(".a"), time)
+        });
+        assert!(told, "{what}: {:?}", engine.told().state);
+        agrees(&engine, &look(&root)).unwrap();
+        tells(&engine, &root, &format!("then {number}"));
     }
 }
 

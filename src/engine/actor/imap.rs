@@ -7,6 +7,7 @@ use crate::engine::messages::Imap;
 use crate::remote::imap::keeper::{Event, Heard};
 use crate::remote::imap::line::{self, Order};
 use crate::remote::imap::session::{End, Why};
+use crate::watch::limits::in_words;
 
 pub(super) use crate::remote::imap::line::News;
 
@@ -41,7 +42,7 @@ impl Actor {
         match line::start(order, tell) {
             Ok(line) => drop(self.lines.insert(id, line)),
             Err(error) => {
-                let (why, text) = (Why::Lost, format!("{error:#}"));
+                let (why, text) = (Why::Lost, in_words(&error));
                 let news = News::Over(End { why, text }, snapshot);
                 let _ = self.messages.send(Message::Line(id, number, news));
             }

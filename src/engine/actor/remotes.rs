@@ -7,6 +7,7 @@ use crate::engine::config::RemoteId;
 use crate::engine::core::Input;
 use crate::remote::connection::{self, News, Order};
 use crate::remote::watcher::Over;
+use crate::watch::limits::in_words;
 
 /// So long a program has to end when Emacs does, which waits a little longer.
 const MOST_FAREWELL: Duration = Duration::from_millis(100);
@@ -27,7 +28,7 @@ impl Actor {
         match connection::start(order, tell) {
             Ok(connection) => drop(self.remotes.insert(id, connection)),
             Err(error) => {
-                let over = connection::failed(format!("{error:#}"));
+                let over = connection::failed(in_words(&error));
                 let _ = self.messages.send(Message::HungUp(id, number, over));
             }
         }

@@ -16,6 +16,7 @@ use crate::syncer::run::{self, Running};
 use crate::syncer::unpushed::{self, Unpushed};
 use crate::syncer::{End, Ended, Event, Order, Outcome};
 use crate::threads;
+use crate::watch::limits::in_words;
 
 /// What the actor has of an account's lock.
 pub(super) struct LockEnd {
@@ -65,7 +66,7 @@ impl Actor {
             let _ = failed.send(Message::Looked(id, look, nobody_knows(text)));
         };
         if let Err(error) = threads::spawn("mailsync-look", work, panicked) {
-            let found = unstarted(format!("{error:#}"));
+            let found = unstarted(in_words(&error));
             let _ = self.messages.send(Message::Looked(id, look, found));
         }
     }
@@ -89,7 +90,7 @@ impl Actor {
             Err(error) => {
                 let ended = Box::new(Ended::never_began(
                     Outcome::Transient,
-                    format!("{error:#}"),
+                    in_words(&error),
                     memory,
                 ));
                 let input = Input::Ran(id, Event::Ended { run, ended });
@@ -145,7 +146,7 @@ impl Actor {
         };
         let seeker = Seeker::start(key.clone(), self.world.runtime.as_deref(), tell);
         if let Err(error) = &seeker {
-            let holder = Holder::Nobody(format!("{error:#}"));
+            let holder = Holder::Nobody(in_words(&error));
             let _ = self.messages.send(Message::Holder(id, number, holder));
         }
         self.locks.insert(

@@ -26,6 +26,7 @@ use crate::change::Kinds;
 use crate::remote::heard;
 use crate::syncer::run::process;
 use crate::threads;
+use crate::watch::limits::in_words;
 
 /// Bytes read at once, and so many times before it is another's turn.
 const AT_ONCE: usize = 16 * 1024;
@@ -302,7 +303,7 @@ fn perform(order: Order, shared: &Shared, tell: &dyn Fn(News)) -> (End, Snapshot
     let wire = match Wire::open(&server.way, server.pin, shared) {
         Ok(wire) => wire,
         Err(error) => {
-            let (why, text) = (Why::Lost, format!("{error:#}"));
+            let (why, text) = (Why::Lost, in_words(&error));
             return (End { why, text }, snapshot);
         }
     };
@@ -343,7 +344,7 @@ impl Talks<'_> {
     fn listen(&mut self) -> End {
         loop {
             if let Err(error) = self.turn() {
-                self.close(0, format!("{error:#}"));
+                self.close(0, in_words(&error));
             }
             if let Some(end) = self.end.take() {
                 return end;
@@ -494,7 +495,7 @@ impl Talks<'_> {
                     return;
                 }
                 Err(error) => {
-                    self.close(at, format!("{error:#}"));
+                    self.close(at, in_words(&error));
                     return;
                 }
             }
@@ -525,7 +526,7 @@ impl Talks<'_> {
                         return;
                     };
                     if let Err(error) = talk.wire.send(&bytes, self.shared) {
-                        self.close(at, format!("{error:#}"));
+                        self.close(at, in_words(&error));
                         return;
                     }
                 }
@@ -574,7 +575,7 @@ impl Talks<'_> {
                 self.input(at, Input::Secured);
             }
             Err(error) => {
-                let (why, text) = (Why::Lost, format!("{error:#}"));
+                let (why, text) = (Why::Lost, in_words(&error));
                 if at == 0 {
                     self.snapshot = Some(talk.session.into_snapshot());
                     self.end = Some(End { why, text });
@@ -605,7 +606,7 @@ impl Talks<'_> {
                     self.input(at, Input::Secret(secret));
                 }
                 // Its agent may be locked: that goes by.
-                Err(error) => self.close(at, format!("{error:#}")),
+                Err(error) => self.close(at, in_words(&error)),
             },
         }
     }
@@ -622,7 +623,7 @@ impl Talks<'_> {
                     let session = Session::new(Instant::now(), self.server.settings.clone(), role);
                     self.talks.push(Talk::new(session, wire, Some(one)));
                 }
-                Err(error) => self.later(one, &format!("{error:#}")),
+                Err(error) => self.later(one, &in_words(&error)),
             }
         }
     }

@@ -382,7 +382,7 @@ fn read_tls(
 /// Connect to a host by its name.
 fn dial(host: &str, port: u16, stop: &dyn Stop) -> Result<TcpStream> {
     let addresses = (host, port).to_socket_addrs();
-    let addresses = addresses.map_err(|error| anyhow!("cannot find {host}: {error}"))?;
+    let addresses = addresses.with_context(|| format!("cannot find {host}"))?;
     let mut last = anyhow!("{host} has no address");
     for address in addresses.take(MOST_ADDRESSES) {
         match dial_one(address, stop) {

@@ -25,6 +25,7 @@ use crate::syncer::Outcome;
 use crate::syncer::outcome::Exit;
 use crate::syncer::plan::Refused;
 use crate::threads;
+use crate::watch::limits::in_words;
 
 /// What is to be started.
 pub struct Recipe<'a> {
@@ -90,10 +91,8 @@ pub fn spawn(recipe: &Recipe) -> Result<(Process, Pipes), Refused> {
         // Nobody could tell when it ends.
         kill(pid, Signal::KILL);
         let _ = reap(pid);
-        transient(format!(
-            "{} cannot be watched: {error:#}",
-            program.display()
-        ))
+        let why = in_words(&error);
+        transient(format!("{} cannot be watched: {why}", program.display()))
     })?;
     let process = Process {
         pid,

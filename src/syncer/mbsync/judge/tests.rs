@@ -62,7 +62,7 @@ fn lines_tell_how_it_went() {
     let plain = "IMAP command 'AUTHENTICATE PLAIN <authdata>' returned an error: NO ";
     let far = "Error: channel c: far side box a cannot be opened.\n";
     // exit code, what it printed, outcome, part of the text
-    let table: [(i32, &str, Outcome, &str); 49] = [
+    let table: [(i32, &str, Outcome, &str); 50] = [
         (0, "", Ok, ""),
         (9, "", Ok, ""),
         (
@@ -258,6 +258,12 @@ fn lines_tell_how_it_went() {
             "Error: cannot write file: No space left on device\n",
             Transient,
             "the disk is full",
+        ),
+        (
+            1,
+            "Error: cannot create lock file /m/a/.mbsyncstate.lock: Read-only file system\n",
+            Transient,
+            "the disk is mounted read-only: Error: cannot create lock file /m/a/.mbsyncstate.lock: Read-only file system; have it mounted for writing",
         ),
         // single boxes
         (

@@ -63,7 +63,7 @@ fn quiet_runs() {
     const DENIED: &str = "ERROR: All authentication types failed:\n\tPLAIN: b'[AUTHENTICATIONFAILED] Authentication failed.'\n";
     const CUT: &str = "ERROR: All authentication types failed:\n\tPLAIN: command: b'AUTHENTICATE' => socket error: <class 'OSError'> - Too many read 0\n\tLOGIN: connection closed\n";
     // code, text, outcome, a part of what is told, the folders that are not synced
-    let table: [(i32, &str, Outcome, &str, &[&str]); 29] = [
+    let table: [(i32, &str, Outcome, &str, &[&str]); 32] = [
         (0, "", Ok, "", &[]),
         (42, "", Ok, "", &[]),
         (0, "PLAIN authentication failed: b'no'\n", Ok, "", &[]),
@@ -94,6 +94,27 @@ fn quiet_runs() {
             "ERROR: Could not resolve name 'h' for repository 'r'. Make sure\n",
             Transient,
             "resolve",
+            &[],
+        ),
+        (
+            1,
+            "ERROR: while syncing INBOX [account home]\n  [Errno 28] No space left on device\n",
+            Transient,
+            "account home, the disk is full: [Errno 28] No space left on device; make room",
+            &[],
+        ),
+        (
+            1,
+            "ERROR: while syncing INBOX [account home]\n  ('database or disk is full while inserting UID 3', <traceback object at 0x7f>)\n",
+            Transient,
+            "make room",
+            &[],
+        ),
+        (
+            1,
+            "ERROR: while syncing INBOX [account home]\n  [Errno 30] Read-only file system: '/m/INBOX/tmp/1'\n",
+            Transient,
+            "the disk is mounted read-only",
             &[],
         ),
         (
