@@ -276,21 +276,21 @@ It has evaluated FORM before."
                         (lambda ()
                           (setq step (1+ step))
                           (pcase step
-                            (5 (dolist (name ',names)
+                            (2 (dolist (name ',names)
                                  (write-region "" nil (expand-file-name (concat name "/new/1.x") ,root)
                                                nil 'silent)))
-                            (15 (mailsync-status) (delete-other-windows) (mailsync-status--refresh))
-                            (20 (mailsync-folders "w"))
-                            (25 (delete-other-windows))
-                            (30 (mailsync-log) (other-window 1) (delete-other-windows))
-                            (35 (let ((message-log-max nil))
+                            (8 (mailsync-status) (delete-other-windows) (mailsync-status--refresh))
+                            (11 (mailsync-folders "w"))
+                            (14 (delete-other-windows))
+                            (16 (mailsync-log) (other-window 1) (delete-other-windows))
+                            (18 (let ((message-log-max nil))
                                   (message "mailsync: %s" (mailsync-log-clean
                                                            (string-join ',names " ")))))
-                            (40 (mailsync-notify-echo
+                            (20 (mailsync-notify-echo
                                  "w" `((:groups (("g\e]0;PWNED\a" 0 1))
                                         :messages ((:group "g\e]0;PWNED\a" :number 1
                                                     :sender "A\e[31m\u202eb" :subject ,(nth 12 ',names)))))))
-                            (50 (write-region "" nil ,done nil 'silent)))))))
+                            (26 (write-region "" nil ,done nil 'silent)))))))
                   done)))
             ;; They were to be seen.
             (should (string-search "PWNED" sent))

@@ -67,6 +67,7 @@ fn the_first_line_is_the_password() {
     }
 }
 
+// Security: S52.
 #[test]
 fn what_prints_none_is_said_without_what_it_printed() {
     for (command, text) in [
@@ -200,7 +201,12 @@ impl Client {
             if memory.read_exact_at(&mut bytes, from).is_ok() {
                 let counts = needles.iter();
                 found += counts
-                    .map(|needle| bytes.windows(needle.len()).filter(|it| it == needle).count())
+                    .map(|needle| {
+                        bytes
+                            .windows(needle.len())
+                            .filter(|it| it == needle)
+                            .count()
+                    })
                     .sum::<usize>();
             }
         }

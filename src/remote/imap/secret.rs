@@ -32,6 +32,7 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
+    // Security: S52.
     #[test]
     fn it_is_not_shown() {
         let secret = Secret::new(b"geheim".to_vec());
