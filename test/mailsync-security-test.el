@@ -48,6 +48,14 @@
 (defconst security-test-recording "printf '%s\\0' \"$@\" >>arguments\n"
   "A script that notes its arguments.")
 
+(defun security-test-anew (accounts)
+  "Stop, start with ACCOUNTS, and wait until they are watched."
+  (mailsync-mode -1)
+  (test-wait (lambda () (zerop (mailsync-module--threads))))
+  (setq mailsync-accounts accounts)
+  (mailsync-mode 1)
+  (test-watching "w"))
+
 (defmacro security-test-with (names script syncer &rest body)
   "Run BODY as in `sync-test-with', with SCRIPT and SYNCER, in a nested layout.
 There is a folder of each of NAMES."
@@ -57,10 +65,7 @@ There is a folder of each of NAMES."
            (mailsync-base-delay 0.5))
        (dolist (name ,names)
          (test-maildir (expand-file-name name mail)))
-       (setq mailsync-accounts
-             `(("w" :maildir ,mail :layout nested :syncer ,,syncer)))
-       (mailsync-restart)
-       (test-watching "w")
+       (security-test-anew `(("w" :maildir ,mail :layout nested :syncer ,,syncer)))
        ,@body)))
 
 (defun security-test-deliver (mail names)
@@ -190,10 +195,8 @@ Channel c\nNear :near:\nFar :far:\nPatterns *\nCreate Both\n"
 MaildirStore far\nPath %s/\nInbox %s/INBOX\nSubFolders Verbatim\n
 Channel c\nNear :near:\nFar :far:\nPatterns *\nCreate Both\nSyncState *\n" mail mail far far)
                       nil config nil 'silent)
-        (setq mailsync-accounts
-              `(("w" :maildir ,mail :layout nested :syncer (mailsync-mbsync "c" :config ,config))))
-        (mailsync-restart)
-        (test-watching "w")
+        (security-test-anew
+         `(("w" :maildir ,mail :layout nested :syncer (mailsync-mbsync "c" :config ,config))))
         (dolist (name names)
           (test-deliver (expand-file-name name mail)))
         (test-wait (lambda ()
