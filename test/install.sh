@@ -11,7 +11,9 @@ expect() {
     [ "$2" = "$3" ] || { echo "$1: expected \"$2\", got \"$3\""; exit 1; }
 }
 
-make -s install DESTDIR="$top/all" PREFIX=/usr
+# S61: nobody else may write to it, whatever the umask.
+(umask 000 && make -s install DESTDIR="$top/all" PREFIX=/usr)
+expect 'who may write to it' '' "$(find "$top/all/usr" -perm /022)"
 expect 'the program' "mailsync-watch $version" "$("$top/all/usr/bin/mailsync-watch" --version)"
 [ -r "$top/all/usr/share/man/man1/mailsync-watch.1" ] || { echo 'no manual'; exit 1; }
 [ -r "$top/all/usr/share/emacs/site-lisp/mailsync/mailsync-offlineimap-worker.py" ] || { echo 'no worker'; exit 1; }

@@ -692,6 +692,7 @@ sys.stdin.read()")
        ,@body)
      (nreverse questions)))
 
+;; Security: S64.
 (ert-deftest doctor-test-servers-are-tried-when-the-user-says-so ()
   "Nothing is tried unasked; each step is asked for; passwords are not shown."
   (doctor-test-with

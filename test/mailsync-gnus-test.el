@@ -1213,6 +1213,7 @@ FILE is what the name would be without flags."
 
 ;;;; Bounded
 
+;; Security: S26.
 (ert-deftest mailsync-gnus-test-bounded ()
   "However many changes wait, each caller is told once."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000" "folder001")

@@ -306,6 +306,7 @@ machine mail.example.org login me password right" "right")
                 (lambda () (and ,idle (seconds-to-time ,idle)))))
        ,@body)))
 
+;; Security: S53.
 (ert-deftest imap-test-nobody-there ()
   "Nobody is asked anything who is not there, or is busy with a question."
   (let ((asking (lambda (&rest _)
@@ -330,6 +331,7 @@ machine mail.example.org login me password right" "right")
           (let ((executing-kbd-macro t))
             (should (string-search "nobody was there" (imap-test-ask)))))))))
 
+;; Security: S53.
 (ert-deftest imap-test-gpg-asks-nobody ()
   "GnuPG asks by a window of its own, which is not for who is not there."
   (imap-test-with ""
@@ -429,6 +431,7 @@ PASSWORD is what ~/.authinfo, `file', has; `said' is what the user was told."
           (format "%S" mailsync-remote--states)
           (mailsync-mode-line--tooltip)))
 
+;; Security: S52.
 (ert-deftest imap-test-secret-is-secret ()
   "The password reaches the server, and is nowhere to be read."
   (imap-test-with-server imap-test-password

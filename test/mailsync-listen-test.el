@@ -89,6 +89,7 @@
       (run-hooks 'suspend-hook 'suspend-resume-hook)
       (should-not (file-exists-p socket)))))
 
+;; Security: S12.
 (ert-deftest mailsync-listen-mistakes ()
   "A mistake is one message that names the option; the rest starts."
   (listen-test-with socket

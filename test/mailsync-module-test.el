@@ -46,6 +46,39 @@ The environment has the directory of the module in MODULE_DIR."
                    (module-test-error))))
       (delete-directory directory t))))
 
+;; What is loaded may do what Emacs may.
+(ert-deftest mailsync-module-is-nobody-else-s ()
+  "S61: a module that depends on where one is, or that anybody may replace, is refused."
+  (let* ((directory (make-temp-file "mailsync-module" t))
+         (file (expand-file-name (concat "mailsync-engine" module-file-suffix)
+                                 directory)))
+    (unwind-protect
+        (cl-flet ((said (name)
+                    (let ((process-environment (cons (concat "MODULE_DIR=" name)
+                                                     process-environment))
+                          (default-directory (file-name-directory directory)))
+                      (module-test-error))))
+          (dolist (suffix (list module-file-suffix ".version"))
+            (let ((name (concat "mailsync-engine" suffix)))
+              (copy-file (expand-file-name name mailsync-module--lisp-directory)
+                         (expand-file-name name directory))))
+          (dolist (name (list "lisp" (file-name-nondirectory directory) "."
+                              "/ssh:host.example:/lib"))
+            (should (string-match-p "nil .*`?mailsync-module-directory.*absolute name"
+                                    (said name))))
+          (set-file-modes file #o646)
+          (should (string-match-p (concat "nil .*anybody may write to "
+                                          (regexp-quote file))
+                                  (said directory)))
+          (set-file-modes file #o644)
+          (set-file-modes directory #o1777)
+          (should (string-match-p (concat "nil .*anybody may write to "
+                                          (regexp-quote directory) "/ ")
+                                  (said directory)))
+          (set-file-modes directory #o755)
+          (should (equal "" (said directory))))
+      (delete-directory directory t))))
+
 (ert-deftest mailsync-module-needs-support ()
   "An Emacs without modules is told apart."
   (let ((module-file-suffix nil))
@@ -64,6 +97,7 @@ The environment has the directory of the module in MODULE_DIR."
                             (cadr (should-error (mailsync-module-compile)
                                                 :type 'mailsync-module-error))))))
 
+;; Security: S64.
 (ert-deftest mailsync-module-loading-the-lisp-does-nothing ()
   "Requiring mailsync loads neither Gnus nor the module, and adds no hook."
   (with-temp-buffer

@@ -484,6 +484,7 @@ function that looks at it.")
           (should (string-match-p "\\`<.*@test>\\'"
                                   (plist-get message :message-id))))))))
 
+;; Security: S26.
 (ert-deftest mailsync-notify-test-memory-is-bounded ()
   "What is remembered of messages does not grow for ever."
   (let ((memory (cons nil nil)))
@@ -641,6 +642,7 @@ function that looks at it.")
           (should (= (length lines) mailsync-notify--lines-max))
           (should (equal (car (last lines)) "and 46 more")))))))
 
+;; Security: S21.
 (ert-deftest mailsync-notify-test-texts ()
   "What is told, in words."
   (pcase-dolist
@@ -934,6 +936,7 @@ There is one bus for all tests: Emacs connects to its bus once."
     (should (= 1 (cl-count-if (lambda (text) (string-search "no notification" text))
                               mailsync-notify-test--said)))))
 
+;; Security: S21, S65.
 (ert-deftest mailsync-notify-test-desktop-1-shown ()
   "A notification is shown, added to while it is there, and opens its group."
   (mailsync-notify-test--with-desktop

@@ -53,6 +53,7 @@
      ;; Each is acknowledged before its own records are handed over.
      (should (equal (nreverse acks) '((3 1 0) (3 2 2) (3 3 3) (3 4 3)))))))
 
+;; Security: S24.
 (ert-deftest mailsync-pipe-every-byte ()
   "Every byte but NUL arrives as it was, in frames larger than one read."
   (pipe-test-with
@@ -71,6 +72,7 @@
    (should (equal records '(("bye" "last words"))))
    (should-not acks)))
 
+;; Security: S24.
 (ert-deftest mailsync-pipe-garbage ()
   "What does not parse closes the pipe and is said once; no error leaves the filter."
   (dolist (garbage

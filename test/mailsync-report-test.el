@@ -98,6 +98,7 @@
                                              ("folder" "lists/emacs" "Entwürfe/ä")))
                    expected))))
 
+;; Security: S52.
 (ert-deftest report-test-secrets ()
   "What follows a word like password is in no report."
   (pcase-dolist (`(,text ,expected)
@@ -130,6 +131,7 @@
       (should-not (string-search secret text))
       (should-not (string-search secret (mailsync-report--options t))))))
 
+;; Security: S52.
 (ert-deftest report-test-whole ()
   "A report of a running mailsync has all that helps, and no name of the user's."
   (sync-test-with "echo 'hunter2 is wrong' >&2; exit 3"

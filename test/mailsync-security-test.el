@@ -48,6 +48,14 @@
 (defconst security-test-recording "printf '%s\\0' \"$@\" >>arguments\n"
   "A script that notes its arguments.")
 
+(defun security-test-anew (accounts)
+  "Stop, start with ACCOUNTS, and wait until they are watched."
+  (mailsync-mode -1)
+  (test-wait (lambda () (zerop (mailsync-module--threads))))
+  (setq mailsync-accounts accounts)
+  (mailsync-mode 1)
+  (test-watching "w"))
+
 (defmacro security-test-with (names script syncer &rest body)
   "Run BODY as in `sync-test-with', with SCRIPT and SYNCER, in a nested layout.
 There is a folder of each of NAMES."
@@ -57,10 +65,7 @@ There is a folder of each of NAMES."
            (mailsync-base-delay 0.5))
        (dolist (name ,names)
          (test-maildir (expand-file-name name mail)))
-       (setq mailsync-accounts
-             `(("w" :maildir ,mail :layout nested :syncer ,,syncer)))
-       (mailsync-restart)
-       (test-watching "w")
+       (security-test-anew `(("w" :maildir ,mail :layout nested :syncer ,,syncer)))
        ,@body)))
 
 (defun security-test-deliver (mail names)
@@ -69,7 +74,8 @@ There is a folder of each of NAMES."
   (dolist (name names)
     (test-deliver (expand-file-name name mail)))
   (test-wait (lambda ()
-               (seq-every-p (lambda (name) (test-changed name 'new)) names))))
+               (seq-every-p (lambda (name) (test-changed name 'new)) names))
+             30))
 
 (defun security-test-shown ()
   "All that a user is shown, an alist from where to the text."
@@ -103,11 +109,12 @@ A syncer gets them as they are, by no shell; what it prints is shown no better."
     (test-wait (lambda ()
                  (let ((arguments (security-test-arguments root)))
                    (seq-every-p (lambda (name) (member (encode-coding-string name 'utf-8) arguments))
-                                security-test-names))))
+                                security-test-names)))
+               30)
     ;; And one that fails, whose last words are in the echo area.
     (write-region "" nil (expand-file-name "fails" root) nil 'silent)
     (security-test-deliver mail security-test-names)
-    (test-wait (lambda () (eq (sync-test-phase) 'failing)))
+    (test-wait (lambda () (eq (sync-test-phase) 'failing)) 30)
     (let ((shown (security-test-shown)))
       (pcase-dolist (`(,where . ,text) shown)
         (ert-info ((format "%s: %S" where text))
@@ -188,10 +195,8 @@ Channel c\nNear :near:\nFar :far:\nPatterns *\nCreate Both\n"
 MaildirStore far\nPath %s/\nInbox %s/INBOX\nSubFolders Verbatim\n
 Channel c\nNear :near:\nFar :far:\nPatterns *\nCreate Both\nSyncState *\n" mail mail far far)
                       nil config nil 'silent)
-        (setq mailsync-accounts
-              `(("w" :maildir ,mail :layout nested :syncer (mailsync-mbsync "c" :config ,config))))
-        (mailsync-restart)
-        (test-watching "w")
+        (security-test-anew
+         `(("w" :maildir ,mail :layout nested :syncer (mailsync-mbsync "c" :config ,config))))
         (dolist (name names)
           (test-deliver (expand-file-name name mail)))
         (test-wait (lambda ()
@@ -246,7 +251,7 @@ It has evaluated FORM before."
                           "-nw" "-Q" "-L" mailsync-module--lisp-directory "-l" init)))
     (unwind-protect
         (progn
-          (test-wait (lambda () (file-exists-p done)) 30)
+          (test-wait (lambda () (file-exists-p done)) 60)
           (apply #'concat (reverse sent)))
       (delete-process process)
       (delete-directory home t))))
@@ -270,27 +275,36 @@ It has evaluated FORM before."
                            mailsync-log-level 'debug
                            mailsync-notify-delay 0)
                      (mailsync-mode 1)
-                     (run-with-timer
-                      0.1 0.1
-                      (let ((step 0))
-                        (lambda ()
-                          (setq step (1+ step))
-                          (pcase step
-                            (5 (dolist (name ',names)
+                     (let ((steps
+                            (list
+                             (lambda () (eq 'watching (cadr (assoc "w" mailsync--states))))
+                             (lambda ()
+                               (dolist (name ',names t)
                                  (write-region "" nil (expand-file-name (concat name "/new/1.x") ,root)
                                                nil 'silent)))
-                            (15 (mailsync-status) (delete-other-windows) (mailsync-status--refresh))
-                            (20 (mailsync-folders "w"))
-                            (25 (delete-other-windows))
-                            (30 (mailsync-log) (other-window 1) (delete-other-windows))
-                            (35 (let ((message-log-max nil))
-                                  (message "mailsync: %s" (mailsync-log-clean
-                                                           (string-join ',names " ")))))
-                            (40 (mailsync-notify-echo
-                                 "w" `((:groups (("g\e]0;PWNED\a" 0 1))
-                                        :messages ((:group "g\e]0;PWNED\a" :number 1
-                                                    :sender "A\e[31m\u202eb" :subject ,(nth 12 ',names)))))))
-                            (50 (write-region "" nil ,done nil 'silent)))))))
+                             (lambda () (nthcdr ,(1- (length names)) (mailsync-history-folders)))
+                             (lambda () (mailsync-status) (delete-other-windows) t)
+                             (lambda () (mailsync-folders "w") (delete-other-windows) t)
+                             (lambda ()
+                               (with-current-buffer mailsync-folders--buffer
+                                 (goto-char (point-min))
+                                 (search-forward "PWNED" nil t)))
+                             (lambda () (mailsync-log) (other-window 1) (delete-other-windows) t)
+                             (lambda () (mailsync--say "%s" (string-join ',names " ")) t)
+                             (lambda ()
+                               (message nil)
+                               (mailsync-notify-echo
+                                "w" `((:groups (("g\e]0;PWNED\a" 0 1))
+                                       :messages ((:group "g\e]0;PWNED\a" :number 1
+                                                   :sender "A\e[31m\u202eb" :subject ,(nth 12 ',names))))))
+                               t)
+                             (lambda () (string-prefix-p "Mail: g" (or (current-message) "")))
+                             (lambda () (write-region "" nil ,done nil 'silent) t))))
+                       (run-with-timer 0.1 0.1
+                                       (lambda ()
+                                         (when (and steps (funcall (car steps)))
+                                           (pop steps)
+                                           (redisplay t))))))
                   done)))
             ;; They were to be seen.
             (should (string-search "PWNED" sent))
@@ -443,7 +457,7 @@ without a directory for temporary files."
                          (error "It ended: %s" (with-current-buffer (process-buffer process)
                                                  (buffer-string))))
                        (file-exists-p (funcall file "ready")))
-                     30)
+                     60)
           ;; Its children.
           (let ((all (security-test-descendants (process-id process))))
             (should (> (length all) 3))

@@ -200,6 +200,7 @@ remoterepository = r\n[Repository l]\ntype = Maildir\nlocalfolders = ~/one\n\
       (should (string-search ";; choose :syncer (mailsync-offlineimap \"A\")\n" text))
       (should-not (string-search "geheim" text)))))
 
+;; Security: S24.
 (ert-deftest setup-test-odd-names ()
   "Whatever is in a name, the form is read back as it was, and no comment ends early."
   (setup-test-with

@@ -462,6 +462,7 @@
     (should (= 1 (mailsync-sources-test--said "No rule of mine")))
     (should (= 1 (mailsync-sources-test--said "`nnmail-split-methods'")))))
 
+;; Security: S27.
 (ert-deftest mailsync-sources-test-rule-signals ()
   "A rule in the list that signals is named once, and the others hold."
   (mailsync-sources-test--with 'nnml

@@ -149,6 +149,7 @@ fn ends_are_told_as_they_are() {
     );
 }
 
+// Security: S43.
 #[test]
 fn garbage_is_doubt() {
     let mut far = Far::shell(r"printf 'hello\n\na.b\n'; printf 'x\0y\n'; cat");
@@ -159,6 +160,7 @@ fn garbage_is_doubt() {
     assert_eq!(far.end().0.how, How::Exit(Exit::Signal(15)));
 }
 
+// Security: S41.
 #[test]
 fn an_endless_line_is_doubt_and_no_memory() {
     let script = "echo; head -c 1000000 /dev/zero | tr '\\0' x; echo; echo last; cat";
@@ -181,6 +183,7 @@ fn used() -> Duration {
     Duration::try_from(time).unwrap()
 }
 
+// Security: S41.
 #[test]
 fn a_million_names_cost_little() {
     let mut far = Far::shell("echo; exec seq 1 1000000");
@@ -197,6 +200,7 @@ fn a_million_names_cost_little() {
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
+// Security: S44.
 #[test]
 fn complaints_are_few() {
     let script = "i=0; while [ $i -lt 20000 ]; do echo no; i=$((i+1)); done >&2; exit 1";
@@ -207,6 +211,7 @@ fn complaints_are_few() {
     assert_eq!(far.log[0], "test: no");
 }
 
+// Security: S42.
 #[test]
 fn it_is_ended_whatever_it_does() {
     // Its input ends before anything else happens to it, as inputkill wants.
@@ -247,6 +252,7 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+// Security: S42.
 #[test]
 fn nothing_is_left_of_it() {
     let home = tempfile::tempdir().unwrap();
@@ -478,6 +484,7 @@ fn a_watcher_that_takes_no_kinds_is_asked_without() {
 }
 
 /// Much and long: what is merged in the end is small.
+// Security: S41.
 #[test]
 fn a_flood_through_the_engine_is_bounded() {
     let script = "echo; i=0; while :; do seq $i $((i+999)); i=$((i+1000)); done";

@@ -177,7 +177,7 @@ mod tests {
         (user, program.unwrap())
     }
 
-    // S17
+    // Security: S25.
     #[test]
     fn names_give_no_commands_to_a_terminal() {
         let table: [(&[u8], &str); 3] = [

@@ -470,6 +470,7 @@ mod tests {
         }
     }
 
+    // Security: S11.
     #[test]
     fn a_socket_is_private_and_goes() {
         let bench = Bench::new();
@@ -530,6 +531,7 @@ mod tests {
         assert_eq!(bench.names(), 1);
     }
 
+    // Security: S12.
     #[test]
     fn the_directory_is_ours_alone() {
         let bench = Bench::new();

@@ -131,6 +131,7 @@ mod tests {
         assert_eq!(said.last(), "packet_write_wait: Broken pipe");
     }
 
+    // Security: S44.
     #[test]
     fn a_flood_is_bounded() {
         let mut now = Instant::now();

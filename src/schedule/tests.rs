@@ -237,6 +237,7 @@ impl Bench {
     }
 }
 
+// Security: S38.
 #[test]
 fn the_rules() {
     let table: &[(&str, &str)] = &[

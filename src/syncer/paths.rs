@@ -60,6 +60,7 @@ pub(super) fn expand(path: &[u8], home: Option<&OsStr>) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    // Security: S63.
     #[test]
     fn what_has_no_end_is_no_configuration() {
         let top = tempfile::tempdir().unwrap();

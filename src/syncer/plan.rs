@@ -183,6 +183,7 @@ mod tests {
 
     type Tested = Result<(), Box<dyn std::error::Error>>;
 
+    // Security: S62.
     #[test]
     fn programs_are_found() -> Tested {
         let home = tempfile::tempdir()?;

@@ -420,6 +420,7 @@ mod tests {
         }
     }
 
+    // Security: S26.
     #[test]
     fn memory_is_bounded_by_directories() {
         let inbox = Inbox::new(|| {});

@@ -139,6 +139,7 @@ fn names_are_as_without_one() {
     }
 }
 
+// Security: S46.
 #[test]
 fn one_that_is_silent_is_done_without() {
     let place = Place::new(&[".foo", ".bar"]);
@@ -202,6 +203,7 @@ fn one_that_watches_something_else_is_done_without() {
     alone(&place, &program, "does not watch");
 }
 
+// Security: S46.
 #[test]
 fn one_that_talks_rubbish_is_done_without() {
     let place = Place::new(&[".foo", ".bar"]);
@@ -237,6 +239,7 @@ fn one_that_hangs_up_is_tried_again_later() {
     attached(&place, &program, &mut line);
 }
 
+// Security: S46.
 #[test]
 fn one_that_says_nothing_is_done_without() {
     let place = Place::new(&[".foo", ".bar"]);

@@ -135,6 +135,7 @@ fn programs_are_told_what_they_are_to_know() {
     assert!(!place.socket.exists());
 }
 
+// Security: S45.
 #[test]
 fn one_that_never_reads_costs_nobody_anything() {
     let place = Place::new(&[]);
@@ -164,6 +165,7 @@ fn one_that_never_reads_costs_nobody_anything() {
     assert!(count < 20_000, "{count} lines were kept for it");
 }
 
+// Security: S45.
 #[test]
 fn one_that_sends_rubbish_is_shown_out() {
     let place = Place::new(&[]);
@@ -190,6 +192,7 @@ fn one_that_sends_rubbish_is_shown_out() {
     assert_eq!(half.next(), Told::Roots(vec![]));
 }
 
+// Security: S45.
 #[test]
 fn there_are_so_many_and_no_more() {
     let place = Place::new(&[]);
@@ -213,6 +216,7 @@ fn there_are_so_many_and_no_more() {
     }
 }
 
+// Security: S13.
 #[test]
 fn another_user_is_not_let_in() {
     if !rustix::process::geteuid().is_root() {
@@ -307,6 +311,7 @@ fn what_is_stale_or_swept_away_is_made_anew() {
     );
 }
 
+// Security: S12.
 #[test]
 fn mistakes_are_said_with_the_option() {
     let place = Place::new(&[]);

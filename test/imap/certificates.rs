@@ -145,6 +145,7 @@ fn trusting(test: &str) -> Option<Authority> {
     None
 }
 
+// Security: S31.
 #[test]
 fn an_authority_vouches_for_a_host_and_for_a_time() {
     let test = "certificates::an_authority_vouches_for_a_host_and_for_a_time";
@@ -202,6 +203,7 @@ fn an_authority_vouches_for_a_host_and_for_a_time() {
 }
 
 /// A machine that trusts nobody says so.
+// Security: S31.
 #[test]
 fn without_authorities_only_a_fingerprint_helps() {
     let test = "certificates::without_authorities_only_a_fingerprint_helps";

@@ -250,6 +250,7 @@ fn certificate(dovecot: &Server) -> Fingerprint {
     Fingerprint::of(&openssl.output().unwrap().stdout)
 }
 
+// Security: S31.
 #[test]
 fn a_certificate_is_believed_by_its_fingerprint_alone() {
     let Some(dovecot) = shared() else { return };
@@ -361,6 +362,7 @@ fn refused(dovecot: &Server, user: &str) -> usize {
     lines.filter(|it| it.contains("Password mismatch")).count()
 }
 
+// Security: S55.
 #[test]
 fn a_wrong_password_is_tried_twice() {
     let Some(dovecot) = shared() else { return };
@@ -389,6 +391,7 @@ fn a_wrong_password_is_tried_twice() {
     assert_eq!(refused(dovecot, "wrong"), 2);
 }
 
+// Security: S55.
 #[test]
 fn a_command_with_a_wrong_password_is_run_twice() {
     let Some(dovecot) = shared() else { return };

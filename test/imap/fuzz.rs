@@ -388,6 +388,7 @@ fn try_it(chance: &mut Rng, seeds: &Seeds, beginnings: &[Vec<Event>]) {
     }
 }
 
+// Security: S34.
 #[test]
 fn anything_at_all() {
     let seeds = Seeds::new();

@@ -44,6 +44,7 @@ fn flooded(flood: impl Fn(&mut Peer) + Send + Sync + 'static) -> Watch {
     watch
 }
 
+// Security: S33.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_gigabyte_that_says_nothing() {
@@ -66,6 +67,7 @@ fn a_gigabyte_that_says_nothing() {
     watch.end();
 }
 
+// Security: S33.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_hundred_thousand_mailboxes() {
@@ -103,6 +105,7 @@ fn a_hundred_thousand_mailboxes() {
     watch.end();
 }
 
+// Security: S36.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_hundred_thousand_alerts() {

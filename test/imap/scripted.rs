@@ -120,6 +120,7 @@ pub const IDLE: &str = r#"
     S + idling
 "#;
 
+// Security: S33.
 #[test]
 fn what_cannot_be_listened_to_is_hung_up_on() {
     let endless = "x".repeat(70_000);
@@ -158,6 +159,7 @@ fn what_cannot_be_listened_to_is_hung_up_on() {
     }
 }
 
+// Security: S34.
 #[test]
 fn a_bye_or_an_end_at_any_moment() {
     let lines: Vec<&str> = NOTIFY.lines().collect();
@@ -417,6 +419,7 @@ fn a_second_connection_that_is_lost_is_a_change() {
 
 /// What comes in the clear behind the answer to STARTTLS is not what is said by TLS, whether it comes at
 /// once or a moment later; the password is not said to whoever has put it there.
+// Security: S32.
 #[test]
 fn nothing_is_slipped_in_before_tls() {
     let injected = "* PREAUTH [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hello\r\n";

@@ -67,6 +67,7 @@ fn the_first_line_is_the_password() {
     }
 }
 
+// Security: S52.
 #[test]
 fn what_prints_none_is_said_without_what_it_printed() {
     for (command, text) in [

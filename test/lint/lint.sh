@@ -41,6 +41,7 @@ if [ ${#lisp[@]} -gt 0 ]; then
 fi
 check 'versions' test/lint/versions.sh
 check 'the manual for C-h i' test/lint/info.sh
+check 'threats, and tests of them' test/lint/threats.sh
 check 'manual' test/lint/manual.sh doc/*.[1-9]
 check 'shellcheck' shellcheck -x .ci/run test/*.sh test/*/*.sh
 summary

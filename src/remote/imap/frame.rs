@@ -282,6 +282,7 @@ mod tests {
         assert_eq!(shown(&frames), "skipped | * 1 X | skipped | * 2 X");
     }
 
+    // Security: S33.
     #[test]
     fn memory_is_bounded() {
         let mut framer = Framer::default();
@@ -299,6 +300,7 @@ mod tests {
         assert_eq!(framer.next(&mut rest), Ok(Some(Frame::Skipped)));
     }
 
+    // Security: S33.
     #[test]
     fn what_has_no_end_is_refused() {
         let line = vec![b'x'; MOST_LINE + 1];

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::response::Capabilities;
-use super::secret::Secret;
+use super::secret::{Secret, Secretive};
 
 /// A way to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,6 @@ pub enum Mechanism {
     /// AUTHENTICATE OAUTHBEARER, with a token.
     Oauthbearer,
 }
-
-/// Bytes with a secret in them.
-pub type Secretive = Zeroizing<Vec<u8>>;
 
 impl Mechanism {
     /// Its name after AUTHENTICATE; none for the command.
@@ -74,7 +71,7 @@ impl Mechanism {
         for part in parts {
             plain.extend_from_slice(part);
         }
-        Zeroizing::new(STANDARD.encode(&plain[..]).into_bytes())
+        Secretive::new(STANDARD.encode(&plain[..]).into_bytes())
     }
 
     /// What is said to a server that explains why it refuses, so that it goes on to refuse.
@@ -115,7 +112,7 @@ pub fn quoted(bytes: &[u8]) -> Option<Secretive> {
     if !bytes.iter().all(plain) {
         return None;
     }
-    let mut quoted = Zeroizing::new(Vec::with_capacity(bytes.len() + 2));
+    let mut quoted = Secretive::new(Vec::with_capacity(bytes.len() + 2));
     quoted.push(b'"');
     quoted.extend_from_slice(bytes);
     quoted.push(b'"');

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use super::frame::Framer;
 use super::response::{self, Capabilities, Mailbox, Remark, Response, Status};
-use super::sasl::{Mechanism, Secretive};
-use super::secret::Secret;
+use super::sasl::Mechanism;
+use super::secret::{Secret, Secretive};
 use super::snapshot::{Numbers, Room, Snapshot};
 use crate::change::Kinds;
 use crate::remote::names::Naming;

@@ -99,7 +99,7 @@ fn placeholders_are_filled() -> Tested {
         // a folder that has no directory
         (&["p", "%f", "%d"], &remote, "a|new|/m/a", false),
         (&["p", "%d"], &remote, "", true),
-        // what cannot be said
+        // what cannot be said (security: S23)
         (&["p", "%F"], &comma, "", true),
         (&["p", "%f"], &comma, "a,b", false),
         (&["p", "%f"], &option, "", true),

@@ -289,6 +289,7 @@ fn without_notification_it_is_tried_for() {
     assert_eq!(found.unwrap(), Found::Ours);
 }
 
+// Security: S12.
 #[test]
 fn directories_that_are_not_safe() {
     type Make = fn(&Path);
@@ -339,6 +340,7 @@ fn a_directory_in_which_nothing_can_be_made_is_passed_over() {
     assert!(format!("{error:#}").contains("making"), "{error:#}");
 }
 
+// Security: S11, S12.
 #[test]
 fn the_first_directory_that_is_ours() {
     let top = tempfile::tempdir().unwrap();
@@ -430,6 +432,7 @@ fn accounts_that_share_a_maildir_exclude_each_other() {
     held(&second);
 }
 
+// Security: S15.
 #[test]
 fn what_a_run_has_left_outside_of_its_group_is_not_waited_for() {
     let top = tempfile::tempdir().unwrap();

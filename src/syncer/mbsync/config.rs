@@ -601,6 +601,7 @@ Path outside
         assert_eq!(bytes.channels[0].near, (b"\xff".to_vec(), b"\xfe".to_vec()));
     }
 
+    // Security: S52.
     #[test]
     fn servers_are_named_and_secrets_not_kept() {
         let text = b"IMAPAccount acc\nHost imap.example.org\nPort 143\nUser \"me too\"\n\

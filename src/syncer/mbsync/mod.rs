@@ -361,7 +361,10 @@ impl<'a> Atlas<'a> {
 impl Said {
     /// One more box; an empty name is the whole channel.
     fn add(&mut self, member: &Member, name: Vec<u8>) {
-        let sayable = !name.is_empty() && !name.iter().any(|byte| matches!(byte, b',' | b'\n'));
+        // Of what it is told mbsync makes directories, wherever that leads; what it finds itself it looks at.
+        let leads_out = name.split(|byte| *byte == b'/').any(|level| level == b"..");
+        let separates = name.iter().any(|byte| matches!(byte, b',' | b'\n'));
+        let sayable = !name.is_empty() && !separates && !leads_out;
         match self {
             _ if !sayable || member.channel.patterns.is_none() => *self = Said::Whole,
             Said::Nothing => *self = Said::Boxes(vec![name]),

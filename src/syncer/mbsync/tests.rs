@@ -102,7 +102,7 @@ fn folders_become_words() -> Tested {
     let home = Home::new(FILE)?;
     // target, folders, words, the whole target
     type Row<'a> = (Option<&'a str>, &'a [&'a str], &'a [&'a str], bool);
-    let table: [Row; 38] = [
+    let table: [Row; 40] = [
         (Some("all"), &["mail/a"], &["all:a"], false),
         (
             Some("all"),
@@ -158,6 +158,9 @@ fn folders_become_words() -> Tested {
         ),
         (Some("all"), &["@no"], &["all"], true),
         (Some("all"), &["@n,w"], &["all"], true),
+        // security: S35
+        (Some("all"), &["@../x"], &["all"], true),
+        (Some("all"), &["@a/../../x", "mail/a"], &["all"], true),
         (Some("one"), &["@INBOX"], &["one"], true),
         (Some("both"), &["@new", "mail/a"], &["both"], true),
         (None, &["@new"], &["-a"], true),

@@ -220,6 +220,7 @@ fn directories() {
     }
 }
 
+// Security: S62.
 #[test]
 fn what_a_child_inherits() {
     let status = printed("grep -E '^Sig(Blk|Ign)' /proc/self/status");
@@ -346,6 +347,7 @@ fn what_is_left_in_the_pipe_is_not_read_for_ever() {
     assert!(began.elapsed() >= REST);
 }
 
+// Security: S15.
 #[test]
 fn what_is_left_in_the_group_is_gone_afterwards() {
     let script = "sh -c 'trap \"\" TERM; echo $$; exec sleep 300' & read x; exit 5";

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::super::response::{Remark, Status};
-use super::super::sasl::{self, Mechanism, Secretive};
-use super::super::secret::Secret;
+use super::super::sasl::{self, Mechanism};
+use super::super::secret::{Secret, Secretive};
 use super::{Act, Phase, Session, What, Why};
 
 /// A login that is under way.

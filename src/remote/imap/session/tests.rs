@@ -380,6 +380,7 @@ fn other_mailboxes_are_watched_by_others() {
     converse(&none, &all(), &script);
 }
 
+// Security: S35.
 #[test]
 fn one_mailbox_by_a_session_of_its_own() {
     let script = r#"
@@ -760,6 +761,7 @@ fn logins_with_a_token() {
     converse(&token, &all(), none);
 }
 
+// Security: S32.
 #[test]
 fn a_login_that_cannot_be() {
     let table = [
@@ -808,6 +810,7 @@ fn a_login_that_cannot_be() {
     converse(&settings(), &all(), &script);
 }
 
+// Security: S32.
 #[test]
 fn starttls_comes_first() {
     let mut starttls = settings();
@@ -855,6 +858,7 @@ fn starttls_comes_first() {
     assert_eq!(shown, ["= secure", text]);
 }
 
+// Security: S34, S35, S37.
 #[test]
 fn hostile_servers() {
     let table = [
@@ -884,6 +888,9 @@ fn hostile_servers() {
         ),
         ("S * STATUS INBOX ()\nS * LIST () \"/\" INBOX", ""),
         ("S * LIST () \"/\" \"\"\nS * LIST () NIL \"\"", ""),
+        // it knows a better place
+        ("S * OK [REFERRAL imap://other.example.org/] go there", ""),
+        ("S * NO [REFERRAL imap://other.example.org/] go there", ""),
         // a name that would be a command, were it asked for
         ("S * LIST () \"/\" {13}\\nx\"\\na9 DELETE y", ""),
     ];
@@ -893,6 +900,7 @@ fn hostile_servers() {
     }
 }
 
+// Security: S36.
 #[test]
 fn what_the_server_wants_people_to_see_is_shown_once() {
     let mut script = NOTIFY.to_owned();
@@ -926,6 +934,7 @@ fn a_mailbox_that_is_made_during_a_look() {
     converse(&settings(), &Role::All(session.into_snapshot()), &script);
 }
 
+// Security: S33.
 #[test]
 fn more_mailboxes_than_anybody_has() {
     let mut session = converse(&settings(), &all(), NOTIFY);
@@ -958,6 +967,7 @@ fn more_mailboxes_than_anybody_has() {
     assert!(session.snapshot.knows(b"INBOX"));
 }
 
+// Security: S34.
 #[test]
 fn a_bye_at_every_moment() {
     let lines: Vec<&str> = NOTIFY.lines().map(str::trim).collect();
@@ -983,6 +993,7 @@ fn nothing_is_due_while_the_server_is_silent() {
     assert_eq!(session.deadline(), Some(now + Duration::from_secs(300)));
 }
 
+// Security: S34.
 #[test]
 fn any_server_at_all() {
     let mut chance = 88_172_645_463_325_252u64;
