@@ -67,6 +67,12 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Bytes held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The next frame, if it is whole.
     ///
     /// # Errors
