@@ -149,9 +149,10 @@ bench:	## measure, next to the alternatives
 	@test/bench/run.sh
 
 .PHONY: torture
-torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000
+torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 LISP_FUZZ=1000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
+	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test fuzz -- --nocapture
 	test/lint/macos.sh
 	"$(CARGO)" test --locked --lib --features portable
 	@test/deps.sh test
@@ -164,6 +165,7 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=3
 	test/package-vc.sh real
 	test/dist-check.sh real
 	test/fresh.sh
+	FUZZ="$(or $(LISP_FUZZ),1000000)" ERT_TIMEOUT=36000 test/ert.sh test/mailsync-fuzz-test.el
 	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
 
 .PHONY: day

@@ -38,6 +38,7 @@ Meanwhile `random' is seeded by READER, a string, and the number of the input."
   (let* ((only (fuzz-number "FUZZ_CASE"))
          (case (or only 0))
          (end (if only (1+ only) (or (fuzz-number "FUZZ") usual)))
+         (gc-cons-threshold (* 64 1024 1024))
          (began (float-time)))
     (while (< case end)
       (random (format "%s %d" reader case))
@@ -46,7 +47,9 @@ Meanwhile `random' is seeded by READER, a string, and the number of the input."
         (error
          (message "%s: FUZZ_CASE=%d" reader case)
          (signal (car err) (cdr err))))
-      (setq case (1+ case)))
+      (setq case (1+ case))
+      (when (zerop (% case 100000))
+        (message "%s: %d inputs so far" reader case)))
     (message "%s: %d inputs in %.1f s" reader end (- (float-time) began))))
 
 (defun fuzz-choose (list)

@@ -317,7 +317,7 @@ impl Attached {
                 }
             }
             Err(Rubbish::OtherVersion(version)) => {
-                let version = String::from_utf8_lossy(&version).into_owned();
+                let version = version.escape_ascii();
                 self.later(&format!(
                     "it speaks version {version} of the protocol (this is version 1): install the \
                      mailsync-watch that belongs to it"

@@ -87,7 +87,7 @@ fn worker() {
         let whole = heard(pieces(chance, &input));
         assert_eq!(
             whole,
-            (Ok(()), Some(done), true, false),
+            (Ok(()), Some(done), true, true),
             "{}",
             input.escape_ascii()
         );

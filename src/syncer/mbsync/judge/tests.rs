@@ -62,7 +62,7 @@ fn lines_tell_how_it_went() {
     let plain = "IMAP command 'AUTHENTICATE PLAIN <authdata>' returned an error: NO ";
     let far = "Error: channel c: far side box a cannot be opened.\n";
     // exit code, what it printed, outcome, part of the text
-    let table: [(i32, &str, Outcome, &str); 49] = [
+    let table: [(i32, &str, Outcome, &str); 50] = [
         (0, "", Ok, ""),
         (9, "", Ok, ""),
         (
@@ -265,6 +265,12 @@ fn lines_tell_how_it_went() {
             far,
             Partial,
             "mbsync could not sync folder a of channel c: Error: channel c: far side box a cannot be opened; if it is only here, set Create Far or Create Both in /rc",
+        ),
+        (
+            1,
+            "Error: channel c: far side box a\u{1b}[2J\u{85}b cannot be opened.\n",
+            Partial,
+            "mbsync could not sync folder a [2J b of channel c: Error: channel c: far side box a [2J b cannot",
         ),
         (
             1,
