@@ -107,7 +107,7 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
   "Read one frame of PROCESS from the beginning of INPUT.
 Return what follows it, consed to how many bytes there have to be before
 another look is worth while."
-  (if (not (string-match "\\`\\([^\n]*\\)\n" input))
+  (if (not (string-match "\\`\\([^\n]\\{0,80\\}\\)\n" input))
       (if (> (length input) 80)
           (error "No header in %d bytes" (length input))
         (cons input (1+ (length input))))

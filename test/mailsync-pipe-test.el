@@ -82,6 +82,8 @@
                  "mailsync 1 3 1 99999999\n"
                  "mailsync 1 3 1 3\nabcd"
                  "mailsync 1 3 -1 3\n"
+                 ;; Longer than a header is, whether it came in one piece or not.
+                 (concat "mailsync 1 3 1 " (make-string 70 ?0) "\n\n")
                  (pipe-test-frame 3 1 "state\0w\0")
                  (pipe-test-frame 3 1 "change")
                  (pipe-test-frame 3 1 "nonsense\0x\0")

@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(60);
 
 /// A maildir: as it was given, and its truename.
-type Root = (PathBuf, PathBuf);
+pub type Root = (PathBuf, PathBuf);
 
 /// Whether an Emacs is of use, as far as it has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ enum Use {
 }
 
 /// What an Emacs has said.
-struct Talk {
+pub struct Talk {
     reader: Reader,
     usable: Use,
     silent: bool,
@@ -62,8 +62,16 @@ struct Talk {
     gap: bool,
 }
 
+impl Default for Talk {
+    fn default() -> Self {
+        Talk::new()
+    }
+}
+
 impl Talk {
-    fn new() -> Self {
+    /// With one to which it was connected just now.
+    #[must_use]
+    pub fn new() -> Self {
         Talk {
             reader: Reader::default(),
             usable: Use::Unknown,
@@ -74,8 +82,12 @@ impl Talk {
         }
     }
 
-    /// Take in what was read; says what of that is news of these maildirs.
-    fn push(&mut self, bytes: &[u8], roots: &[Root]) -> Result<Vec<News>, Rubbish> {
+    /// Take in what was read; says what of that is news of these maildirs, which are as they were given and
+    /// as truenames.
+    ///
+    /// # Errors
+    /// When it means nothing: nothing more may be read.
+    pub fn push(&mut self, bytes: &[u8], roots: &[Root]) -> Result<Vec<News>, Rubbish> {
         let mut news = Vec::new();
         for told in self.reader.push(bytes)? {
             match told {
@@ -305,7 +317,7 @@ impl Attached {
                 }
             }
             Err(Rubbish::OtherVersion(version)) => {
-                let version = String::from_utf8_lossy(&version).into_owned();
+                let version = version.escape_ascii();
                 self.later(&format!(
                     "it speaks version {version} of the protocol (this is version 1): install the \
                      mailsync-watch that belongs to it"

@@ -6,11 +6,16 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{VERSION, kinds};
 use crate::change::Kinds;
+
+/// No header is longer, and no payload (bytes): what says so is no frame, and is not waited for.
+const LONGEST_HEADER: usize = 80;
+const LONGEST: usize = 1 << 20;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +72,20 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Bytes held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The next frame, if it is whole.
     ///
     /// # Errors
     /// When what was read is no frame.
     pub fn take(&mut self) -> Result<Option<Frame>> {
-        let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') else {
+        let mut start = self.bytes.iter().take(LONGEST_HEADER + 1);
+        let Some(end) = start.position(|byte| *byte == b'\n') else {
+            ensure!(self.bytes.len() <= LONGEST_HEADER, "no header");
             return Ok(None);
         };
         let header = str::from_utf8(&self.bytes[..end]).context("a header that is no text")?;
@@ -81,20 +94,27 @@ impl Frames {
             bail!("not a header: {header:?}");
         };
         ensure!(version == VERSION.to_string(), "not our version: {version}");
-        let length: usize = length.parse().context("a length")?;
+        let length: usize = number(length).context("a length")?;
+        ensure!(length <= LONGEST, "a payload of {length} bytes");
         let last = end + 1 + length;
         if self.bytes.len() <= last {
             return Ok(None);
         }
         ensure!(self.bytes[last] == b'\n', "a payload of another length");
         let frame = Frame {
-            generation: generation.parse().context("a generation")?,
-            sequence: sequence.parse().context("a sequence number")?,
+            generation: number(generation).context("a generation")?,
+            sequence: number(sequence).context("a sequence number")?,
             records: records(&self.bytes[end + 1..last])?,
         };
         self.bytes.drain(..=last);
         Ok(Some(frame))
     }
+}
+
+/// A number, of digits only.
+fn number<T: FromStr>(digits: &str) -> Option<T> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| plain)
 }
 
 fn records(payload: &[u8]) -> Result<Vec<Record>> {
@@ -204,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_an_error() {
-        let table: [&[u8]; 8] = [
+        let table: [&[u8]; 14] = [
             b"\n",
             b"mailsync 2 1 1 0\n\n",
             b"mailsync 1 1 1 x\n\n",
@@ -213,6 +233,13 @@ mod tests {
             b"mailsync 1 1 1 5\nbye\0x\n",
             b"mailsync 1 1 1 5\noops\0\n",
             b"\xff\n",
+            b"mailsync 1 1 1 +4\nbye\0\n",
+            b"mailsync 1 +1 1 4\nbye\0\n",
+            // What would have to be waited for, and what nobody can count.
+            b"mailsync 1 1 1 1048577\n",
+            b"mailsync 1 1 1 18446744073709551615\n",
+            &[b'x'; LONGEST_HEADER + 1],
+            b"mailsync 1 1 1 0000000000000000000000000000000000000000000000000000000000000000000\n\n",
         ];
         for bytes in table {
             assert!(

@@ -49,7 +49,12 @@ pub fn each(reader: &str, usual: u64, mut try_it: impl FnMut(&mut Rng)) {
     }
     let began = Instant::now();
     let count = number("FUZZ").unwrap_or(usual);
-    (0..count).for_each(&mut once);
+    for case in 0..count {
+        once(case);
+        if (case + 1) % 1_000_000 == 0 && case + 1 < count {
+            println!("{reader}: {} inputs so far", case + 1);
+        }
+    }
     let seconds = began.elapsed().as_secs_f64();
     println!("{reader}: {count} inputs in {seconds:.1} s");
 }

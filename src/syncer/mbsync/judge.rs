@@ -533,7 +533,8 @@ impl<'a> Court<'a> {
         }
         failed.sort();
         failed.dedup();
-        let Broken { channel, name, .. } = first;
+        // A server may call a box anything.
+        let (channel, name) = (outcome::shown(first.channel), outcome::shown(first.name));
         let mut what = match first.trouble {
             Trouble::Renumbered => format!("the messages of folder {name} were renumbered"),
             Trouble::State => "the sync state of a folder is damaged".to_owned(),
@@ -588,7 +589,7 @@ impl<'a> Court<'a> {
         failed.sort();
         failed.dedup();
         let Misnumbered { uid, line, folders } = first;
-        let folder = folders.first()?.display();
+        let folder = outcome::shown(&folders.first()?.display().to_string());
         let what = format!("mbsync could not sync {folder}");
         let advice = format!(
             "a message was moved or copied there by its name: take \",U={uid}\" out of that"

@@ -9,6 +9,10 @@ use std::collections::HashMap;
 /// The section whose keys every other section has too.
 const DEFAULT: &str = "DEFAULT";
 
+/// How much may come out of references (bytes, and one for each): references to references that are
+/// many are more than any machine can hold.
+const MOST: usize = 64 * 1024;
+
 /// How deep references may lead to references (as in Python).
 const DEEPEST: usize = 10;
 
@@ -54,12 +58,12 @@ impl Ini {
     }
 
     /// The value of a key (in small letters) in a section, references resolved.  One whose
-    /// references lead nowhere is given as it is written.
+    /// references lead nowhere, or to no end, is given as it is written.
     #[must_use]
     pub fn get(&self, section: &str, key: &str) -> Option<String> {
         let raw = self.raw(section, key)?;
         Some(
-            self.resolve(section, raw, 1)
+            self.resolve(section, raw, 1, &mut MOST.clone())
                 .unwrap_or_else(|| raw.to_owned()),
         )
     }
@@ -70,7 +74,7 @@ impl Ini {
         Some(value.trim_end())
     }
 
-    fn resolve(&self, section: &str, text: &str, depth: usize) -> Option<String> {
+    fn resolve(&self, section: &str, text: &str, depth: usize, left: &mut usize) -> Option<String> {
         if depth > DEEPEST {
             return None;
         }
@@ -85,7 +89,8 @@ impl Ini {
                 let (name, after) = after.strip_prefix('(')?.split_once(')')?;
                 rest = after.strip_prefix('s')?;
                 let value = self.raw(section, &name.to_lowercase())?;
-                resolved.push_str(&self.resolve(section, value, depth + 1)?);
+                *left = left.checked_sub(value.len() + 1)?;
+                resolved.push_str(&self.resolve(section, value, depth + 1, left)?);
             }
         }
         resolved.push_str(rest);
@@ -220,6 +225,19 @@ host : example.org
                 value,
                 "{key} in {section}"
             );
+        }
+    }
+
+    #[test]
+    fn references_come_to_an_end() {
+        // Ten to the power of nine.
+        let many = |key: usize| format!("k{key} = {}\n", format!("%(k{})s", key + 1).repeat(10));
+        let text: String = (0..9).map(many).collect();
+        for last in ["", "x"] {
+            let ini = Ini::parse(&format!("[s]\n{text}k9 = {last}\n"));
+            let asked = ini.get("s", "k0").unwrap();
+            assert_eq!(asked, "%(k1)s".repeat(10), "as it is written");
+            assert_eq!(ini.get("s", "k7"), Some(last.repeat(100)));
         }
     }
 

@@ -274,6 +274,12 @@ fn lines_tell_how_it_went() {
         ),
         (
             1,
+            "Error: channel c: far side box a\u{1b}[2J\u{85}b cannot be opened.\n",
+            Partial,
+            "mbsync could not sync folder a [2J b of channel c: Error: channel c: far side box a [2J b cannot",
+        ),
+        (
+            1,
             "Error: channel c: near side box a cannot be opened.\n",
             Partial,
             "Create Near",

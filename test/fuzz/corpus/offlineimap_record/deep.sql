@@ -1,0 +1,7 @@
+PRAGMA page_size = 512;
+CREATE TABLE metadata (key VARCHAR(50) PRIMARY KEY, value VARCHAR(128));
+INSERT INTO metadata VALUES('db_version','2');
+CREATE TABLE status (id INTEGER PRIMARY KEY, flags VARCHAR(50), mtime INTEGER, labels VARCHAR(256));
+WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 120)
+    INSERT INTO status SELECT i, 'FS', 0, '' FROM n;
+INSERT INTO status VALUES(4294967295, 'T', 0, hex(zeroblob(400)));
