@@ -4,8 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 unset RUSTFLAGS "${!CARGO_PROFILE_TEST_@}" "${!CARGO_PROFILE_DEV_@}"
-program=$("${CARGO:-cargo}" test --quiet --locked --bench measure --no-run --message-format=json |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+program=$(test/bench/measure.sh test)
 rustc=$({ rustc --version || "$HOME/.cargo/bin/rustc" --version; } 2>/dev/null | cut -d ' ' -f 2)
 export PYTHONDONTWRITEBYTECODE=1
 exec python3 test/bench/guard.py "$program" "$rustc"

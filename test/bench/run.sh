@@ -12,15 +12,8 @@ client=${EMACSCLIENT:-emacsclient}
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
 report=$(realpath "${BENCH_REPORT:-$target/bench.org}")
 lisp=$(test/stage.sh)
-# What is measured is what users get, unless it does not matter; to build that takes longer.
-build=(bench)
-[ -z "${BENCH_QUICK:-}" ] || build=(test)
-program() {
-    "${CARGO:-cargo}" "${build[@]}" --quiet --locked --bench measure --no-run --message-format=json |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
-}
-# Unless somebody has built it already.
-BENCH_MEASURE=${BENCH_MEASURE:-$(program)}
+# What is measured is what users get, unless it does not matter.
+[ -n "${BENCH_MEASURE:-}" ] || BENCH_MEASURE=$(test/bench/measure.sh "$([ -n "${BENCH_QUICK:-}" ] && echo test || echo bench)")
 BENCH_PROGRAM=$target/watch/mailsync-watch
 export BENCH_MEASURE BENCH_PROGRAM
 # A short name: that of a socket may have 107 characters.
