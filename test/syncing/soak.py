@@ -135,7 +135,8 @@ class Soak(Side, Reader):
         self.emacs = self.launch(
             others=[self.other.entry()],
             more=DELAYS + "(setq mailsync-gnus-watch-nnimap t mailsync-gnus-idle-delay 0.3 auth-sources '(%s))\n"
-            "(load %s nil t)" % (lisp(authinfo), lisp(HERE + "/soak")))
+            # At the end of a Summary there is none behind it.
+            "(setq gnus-auto-select-next nil) (load %s nil t)" % (lisp(authinfo), lisp(HERE + "/soak")))
         self.other.emacs = self.emacs
         self.emacs.wait("the first syncs", lambda: self.same() and self.other.same(), 90)
         for side in self.sides:
@@ -367,11 +368,17 @@ class Soak(Side, Reader):
             self.emacs.keys("C-g")
             return False
         for _ in range(self.chance.randrange(1, 4)):
-            self.emacs.keys(self.chance.choice(["n", "n", "!", "d", "Space"]))
+            if self.in_summary():
+                self.emacs.keys(self.chance.choice(["n", "n", "!", "d", "Space"]))
             self.wait_a_while(self.chance.uniform(0.3, 1))
             if self.chance.random() < 0.4:
                 (self.arrives_there if side.total() < MESSAGES else self.deleted_there)(side)
-        self.leave()
+        # In *Group* that key would be the end of Gnus.
+        if self.in_summary():
+            self.leave()
+
+    def in_summary(self):
+        return self.emacs.value("(with-current-buffer (window-buffer) (derived-mode-p 'gnus-summary-mode))") != "nil"
 
     def status(self, _):
         if self.control:
