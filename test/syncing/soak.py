@@ -9,7 +9,8 @@ good reason.
 After the first quarter, which warms up, and then at the end of each, all faults are over and everything comes to
 rest.  Then
   - both sides are equal, and each message is there as often as it ought to be;
-  - there are as many descriptors, threads and children as at the first of these rests;
+  - there are as many descriptors, threads, children, and buffers of connections that nnimap opens for mailsync, as
+    at the first of these rests (nnimap makes one for each connection of Gnus's own, too, and keeps them: its matter);
 and in the end what has to be told from noise: whether memory (what Emacs has written to, and what its Lisp holds)
 has grown since the first quarter.  It goes up and down with each garbage collection and each Summary, so that the
 last figure next to the first says nothing.  What is taken is the slope of Theil and Sen, the median of the slopes
@@ -553,7 +554,10 @@ class Soak(Side, Reader):
             side.times = found
         self.sample_lisp()
         row = dict(zip(COLUMNS, self.row()))
-        row["kinds"] = {"descriptors": self.descriptors(), "threads": self.threads()}
+        with open(self.emacs.work + "/tables", encoding="utf-8") as file:
+            connections = [line for line in file if line.startswith("buffer ") and "mailsync nntp" in line]
+        row["kinds"] = {"descriptors": self.descriptors(), "threads": self.threads(),
+                        "buffers of mailsync's connections": collections.Counter(connections)}
         self.rests.append(row)
         self.note("rests", [str(len(self.rests)), *list(row.values())[:-1]])
         os.replace(self.emacs.work + "/tables", "%s/tables-%d.tsv" % (self.out, len(self.rests)))
@@ -581,12 +585,11 @@ class Soak(Side, Reader):
     def verdict(self):
         first, last = self.rests[0], self.rests[-1]
         wrong = []
-        for name in ("descriptors", "threads", "children"):
-            for rest in self.rests[1:]:
-                if rest[name] != first[name]:
-                    kinds = rest["kinds"].get(name, collections.Counter())
-                    wrong.append("%s: %g, then %g (%s)" % (name, first[name], rest[name],
-                                                           kinds - first["kinds"].get(name, kinds)))
+        for name in ("descriptors", "threads", "children", "buffers of mailsync's connections"):
+            kinds = [rest["kinds"].get(name, collections.Counter()) for rest in self.rests]
+            counts = [rest.get(name, sum(these.values())) for rest, these in zip(self.rests, kinds)]
+            if len(set(counts)) > 1:
+                wrong.append("%s: %s, more by %s" % (name, counts, kinds[-1] - kinds[0]))
         later = [row for row in self.samples if row["seconds"] > first["seconds"]]
         grown = []
         for name, unit in (("private_dirty_kB", 1024), ("lisp_bytes", 1)):
