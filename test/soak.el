@@ -8,7 +8,6 @@
 ;;; Code:
 
 (require 'seq)
-(require 'subr-x)
 (declare-function e2e-say "e2e-lib")
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
@@ -46,7 +45,7 @@ The rest, and TO, as `sync-act' has it.  What Gnus refuses is said."
   (let ((sync-server server))
     (if (not (string-prefix-p "nnimap" server))
         (sync-act group which action to)
-      (let ((method (gnus-server-to-method (string-trim-right server ":"))))
+      (let ((method (gnus-server-to-method "nnimap:fix")))
         ;; As its user would tell Gnus.
         (when (eq (gnus-server-status method) 'denied)
           (e2e-say "denied")
@@ -83,7 +82,7 @@ The rest, and TO, as `sync-act' has it.  What Gnus refuses is said."
   "How many things VALUE holds, if it is a table or a list."
   (cond ((hash-table-p value) (hash-table-count value))
         ((proper-list-p value))
-        ((or (vectorp value) (char-table-p value)) (length value))
+        ((vectorp value) (length value))
         (t 0)))
 
 (defun soak-tables (file)

@@ -125,12 +125,12 @@ class Soak(Side, Reader):
             side.begin()
         self.configuration("Create Near", "Create Both")
         # The line on which the server says what changes can be cut, too.
-        self.line = Relay(self.port)
+        self.watched = Relay(self.port)
         authinfo = self.dir + "/authinfo"
         with open(authinfo, "w", encoding="utf-8") as file:
-            for port in (self.line.port, self.other.port):
+            for port in (self.watched.port, self.other.port):
                 file.write("machine 127.0.0.1 port %d login alice password secret\n" % port)
-        self.account = ':remote (imap :host "127.0.0.1" :port %d :user "alice" :tls none)' % self.line.port
+        self.account = ':remote (imap :host "127.0.0.1" :port %d :user "alice" :tls none)' % self.watched.port
         self.other.account = ":remote (watcher %s %s)" % (
             lisp(watcher()), lisp("--maildir=%s/dovecot/mail/alice" % self.other.dir))
         self.emacs = self.launch(
@@ -455,7 +455,7 @@ class Soak(Side, Reader):
         side.whole = False
         side.hurt += 1
         mode = self.chance.choice(["refuse", "silent", "cut"])
-        relays = [side.relay, self.line] if side is self else [side.relay]
+        relays = [side.relay, self.watched] if side is self else [side.relay]
         for relay in relays:
             relay.set(mode, self.chance.choice([100, 1000, 5000]))
 
