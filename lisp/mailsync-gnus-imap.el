@@ -73,6 +73,7 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 
 ;;;; Declarations
 
+(defvar nnimap-process-buffers)
 (defvar nntp-server-buffer)
 
 (declare-function gnus-dribble-touch "gnus-start" ())
@@ -148,6 +149,25 @@ on this machine."
               (nnimap-open-server (nth 1 method) (cddr method) t))
         (error nil))))
 
+(defun mailsync-gnus--imap-sweep ()
+  "Kill the buffers of those of our connections that have ended.
+nnimap makes a buffer for each connection that it opens, or fails
+to open, and never kills one.  What a server has answered stays
+until it was read."
+  (let ((unread (mapcar (lambda (entry) (mailsync-gnus--imap-buffer (cdr entry)))
+                        (cl-remove 'idle mailsync-gnus--imap-servers-asked
+                                   :key (lambda (entry)
+                                          (mailsync-gnus--imap-state (cdr entry)))))))
+    (dolist (buffer nnimap-process-buffers)
+      (when (and (buffer-live-p buffer)
+                 ;; It is called after the one that it delivers to.
+                 (string-search mailsync-gnus--imap-buffer-name (buffer-name buffer))
+                 (not (process-live-p (get-buffer-process buffer)))
+                 (not (memq buffer unread)))
+        (kill-buffer buffer)))
+    (setq nnimap-process-buffers
+          (cl-remove-if-not #'buffer-live-p nnimap-process-buffers))))
+
 (defun mailsync-gnus--imap-try (method function)
   "Call FUNCTION, which asks METHOD on our connection, and return its value.
 It opens the connection if necessary.  If it takes too long or
@@ -165,7 +185,9 @@ returns nil, signal an error, and leave nothing behind."
         (dolist (process (process-list))
           (when (and (not (memq process before))
                      (string-match-p "nnimap" (process-name process)))
-            (delete-process process)))))
+            (delete-process process))))
+      ;; A connection that ended by itself has been replaced.
+      (mailsync-gnus--imap-sweep))
     (or value
         (error "Cannot open another connection to %s" (nth 1 method)))))
 
@@ -446,6 +468,8 @@ Its answer must be there still."
   "Close all our connections, forget the servers, leave nothing behind."
   (pcase-dolist (`(,_ . ,server) mailsync-gnus--imap-servers-asked)
     (mailsync-gnus--imap-drop server))
+  (when mailsync-gnus--imap-servers-asked
+    (mailsync-gnus--imap-sweep))
   (setq mailsync-gnus--imap-servers-asked nil)
   (when-let* ((buffer (get-buffer mailsync-gnus--imap-buffer-name)))
     (kill-buffer buffer)))

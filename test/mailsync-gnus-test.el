@@ -1466,6 +1466,13 @@ In BODY, (stall FLAG) makes the proxy fall silent, or talk again."
                ,@body))
          (delete-process proxy)))))
 
+(defun mailsync-gnus-test--our-buffers ()
+  "The buffers of connections that nnimap has opened, or tried to, for us."
+  (cl-remove-if-not
+   (lambda (buffer)
+     (string-match-p "nnimap .*mailsync nntp" (buffer-name buffer)))
+   (buffer-list)))
+
 (ert-deftest mailsync-gnus-test-silent-server ()
   "A server that falls silent blocks nobody, and nothing is lost."
   (mailsync-gnus-test--with-proxy
@@ -1524,6 +1531,7 @@ In BODY, (stall FLAG) makes the proxy fall silent, or talk again."
                      '(("folder000" . failed))))
       (should (< (- (float-time) started) 1.5))
       (should-not (cl-set-difference (process-list) processes))
+      (should-not (mailsync-gnus-test--our-buffers))
       (should (= 1 (plist-get (mailsync-gnus-status) :pending))))))
 
 (ert-deftest mailsync-gnus-test-connection-dies ()
@@ -1540,7 +1548,9 @@ In BODY, (stall FLAG) makes the proxy fall silent, or talk again."
       (should (equal (car (mailsync-gnus-test--check
                            (mailsync-gnus-test--change "folder000" 'new)))
                      '(("folder000" . checked))))
-      (should (= (fixture-unread group) (1+ before))))))
+      (should (= (fixture-unread group) (1+ before)))
+      ;; Nothing is left of the one before.
+      (should (= 1 (length (mailsync-gnus-test--our-buffers)))))))
 
 ;;;; The user's own checks
 

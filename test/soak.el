@@ -12,6 +12,9 @@
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
 (declare-function gnus-group-get-new-news "gnus-group")
+(declare-function gnus-remove-denial "gnus-int")
+(declare-function gnus-server-status "gnus")
+(declare-function gnus-server-to-method "gnus")
 (declare-function mailsync-module--status "mailsync-module")
 (declare-function mailsync-sync-state "mailsync-sync")
 (declare-function sync-act "sync")
@@ -42,6 +45,11 @@ The rest, and TO, as `sync-act' has it.  What Gnus refuses is said."
   (let ((sync-server server))
     (if (not (string-prefix-p "nnimap" server))
         (sync-act group which action to)
+      (let ((method (gnus-server-to-method "nnimap:fix")))
+        ;; As its user would tell Gnus.
+        (when (eq (gnus-server-status method) 'denied)
+          (e2e-say "denied")
+          (gnus-remove-denial method)))
       ;; Its connection may just be ending.
       (condition-case err
           (sync-act group which action to)
@@ -79,17 +87,19 @@ The rest, and TO, as `sync-act' has it.  What Gnus refuses is said."
 
 (defun soak-tables (file)
   "Write to FILE what each variable of mailsync holds, and return the sum.
-The buffers, with their sizes, are written there, too."
+The buffers, with their sizes, are written there, too, and what else
+in Emacs is large."
   (let ((sum 0)
         (lines (mapcar (lambda (buffer)
                          (format "buffer %s\t%d\n" (buffer-name buffer) (buffer-size buffer)))
                        (buffer-list))))
     (mapatoms
      (lambda (symbol)
-       (when (and (boundp symbol) (string-prefix-p "mailsync-" (symbol-name symbol)))
-         (let ((size (soak--size (symbol-value symbol))))
-           (setq sum (+ sum size))
-           (when (> size 0)
+       (when (boundp symbol)
+         (let ((size (soak--size (symbol-value symbol)))
+               (ours (string-prefix-p "mailsync-" (symbol-name symbol))))
+           (when ours (setq sum (+ sum size)))
+           (when (> size (if ours 0 1000))
              (push (format "%s\t%d\n" symbol size) lines))))))
     (write-region (apply #'concat (sort lines #'string<)) nil file nil 'silent)
     sum))

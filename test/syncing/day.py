@@ -93,10 +93,6 @@ class Day(World):
         assert self.line() == "nnmaildir+fix:lists", self.line()
         assert before.split()[3:] == self.where().split()[3:], (before, self.where())
 
-    def line(self):
-        return self.emacs.value("(with-current-buffer (window-buffer)"
-                                " (get-text-property (line-beginning-position) 'gnus-group))")
-
     def reads(self):
         """He reads in a Summary into which articles are inserted: his line stays his."""
         self.emacs.do('(progn (switch-to-buffer "*Group*") (gnus-group-jump-to-group "nnmaildir+fix:INBOX"))')

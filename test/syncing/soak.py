@@ -9,7 +9,8 @@ good reason.
 After the first quarter, which warms up, and then at the end of each, all faults are over and everything comes to
 rest.  Then
   - both sides are equal, and each message is there as often as it ought to be;
-  - there are as many descriptors, threads and children as at the first of these rests;
+  - there are as many descriptors, threads, children, and buffers of connections that nnimap opens for mailsync, as
+    at the first of these rests (nnimap makes one for each connection of Gnus's own, too, and keeps them: its matter);
 and in the end what has to be told from noise: whether memory (what Emacs has written to, and what its Lisp holds)
 has grown since the first quarter.  It goes up and down with each garbage collection and each Summary, so that the
 last figure next to the first says nothing.  What is taken is the slope of Theil and Sen, the median of the slopes
@@ -124,18 +125,19 @@ class Soak(Side, Reader):
             side.begin()
         self.configuration("Create Near", "Create Both")
         # The line on which the server says what changes can be cut, too.
-        self.line = Relay(self.port)
+        self.watched = Relay(self.port)
         authinfo = self.dir + "/authinfo"
         with open(authinfo, "w", encoding="utf-8") as file:
-            for port in (self.line.port, self.other.port):
+            for port in (self.watched.port, self.other.port):
                 file.write("machine 127.0.0.1 port %d login alice password secret\n" % port)
-        self.account = ':remote (imap :host "127.0.0.1" :port %d :user "alice" :tls none)' % self.line.port
+        self.account = ':remote (imap :host "127.0.0.1" :port %d :user "alice" :tls none)' % self.watched.port
         self.other.account = ":remote (watcher %s %s)" % (
             lisp(watcher()), lisp("--maildir=%s/dovecot/mail/alice" % self.other.dir))
         self.emacs = self.launch(
             others=[self.other.entry()],
             more=DELAYS + "(setq mailsync-gnus-watch-nnimap t mailsync-gnus-idle-delay 0.3 auth-sources '(%s))\n"
-            "(load %s nil t)" % (lisp(authinfo), lisp(HERE + "/soak")))
+            # At the end of a Summary there is none behind it.
+            "(setq gnus-auto-select-next nil) (load %s nil t)" % (lisp(authinfo), lisp(HERE + "/soak")))
         self.other.emacs = self.emacs
         self.emacs.wait("the first syncs", lambda: self.same() and self.other.same(), 90)
         for side in self.sides:
@@ -367,11 +369,17 @@ class Soak(Side, Reader):
             self.emacs.keys("C-g")
             return False
         for _ in range(self.chance.randrange(1, 4)):
-            self.emacs.keys(self.chance.choice(["n", "n", "!", "d", "Space"]))
+            if self.in_summary():
+                self.emacs.keys(self.chance.choice(["n", "n", "!", "d", "Space"]))
             self.wait_a_while(self.chance.uniform(0.3, 1))
             if self.chance.random() < 0.4:
                 (self.arrives_there if side.total() < MESSAGES else self.deleted_there)(side)
-        self.leave()
+        # In *Group* that key would be the end of Gnus.
+        if self.in_summary():
+            self.leave()
+
+    def in_summary(self):
+        return self.emacs.value("(with-current-buffer (window-buffer) (derived-mode-p 'gnus-summary-mode))") != "nil"
 
     def status(self, _):
         if self.control:
@@ -447,7 +455,7 @@ class Soak(Side, Reader):
         side.whole = False
         side.hurt += 1
         mode = self.chance.choice(["refuse", "silent", "cut"])
-        relays = [side.relay, self.line] if side is self else [side.relay]
+        relays = [side.relay, self.watched] if side is self else [side.relay]
         for relay in relays:
             relay.set(mode, self.chance.choice([100, 1000, 5000]))
 
@@ -546,7 +554,10 @@ class Soak(Side, Reader):
             side.times = found
         self.sample_lisp()
         row = dict(zip(COLUMNS, self.row()))
-        row["kinds"] = {"descriptors": self.descriptors(), "threads": self.threads()}
+        with open(self.emacs.work + "/tables", encoding="utf-8") as file:
+            connections = [line for line in file if line.startswith("buffer ") and "mailsync nntp" in line]
+        row["kinds"] = {"descriptors": self.descriptors(), "threads": self.threads(),
+                        "buffers of mailsync's connections": collections.Counter(connections)}
         self.rests.append(row)
         self.note("rests", [str(len(self.rests)), *list(row.values())[:-1]])
         os.replace(self.emacs.work + "/tables", "%s/tables-%d.tsv" % (self.out, len(self.rests)))
@@ -574,12 +585,11 @@ class Soak(Side, Reader):
     def verdict(self):
         first, last = self.rests[0], self.rests[-1]
         wrong = []
-        for name in ("descriptors", "threads", "children"):
-            for rest in self.rests[1:]:
-                if rest[name] != first[name]:
-                    kinds = rest["kinds"].get(name, collections.Counter())
-                    wrong.append("%s: %g, then %g (%s)" % (name, first[name], rest[name],
-                                                           kinds - first["kinds"].get(name, kinds)))
+        for name in ("descriptors", "threads", "children", "buffers of mailsync's connections"):
+            kinds = [rest["kinds"].get(name, collections.Counter()) for rest in self.rests]
+            counts = [rest.get(name, sum(these.values())) for rest, these in zip(self.rests, kinds)]
+            if len(set(counts)) > 1:
+                wrong.append("%s: %s, more by %s" % (name, counts, kinds[-1] - kinds[0]))
         later = [row for row in self.samples if row["seconds"] > first["seconds"]]
         grown = []
         for name, unit in (("private_dirty_kB", 1024), ("lisp_bytes", 1)):

@@ -253,6 +253,11 @@ class World:
         self.emacs.wait_fact("gnus")
         self.emacs.quiet(rest)
 
+    def line(self):
+        """The group of the line in *Group* that point is on."""
+        return self.emacs.value("(with-current-buffer (window-buffer)"
+                                " (get-text-property (line-beginning-position) 'gnus-group))")
+
     def clean(self, good):
         try:
             for emacs in self.emacsen:
