@@ -52,6 +52,9 @@
 (defvar mailsync--incoming-notices nil
   "Other records not dispatched yet, newest first.")
 
+(defvar mailsync--taken nil
+  "What is being dispatched, lists of a function and its arguments, in order.")
+
 (defvar mailsync--timer nil
   "The timer that dispatches, or nil.")
 
@@ -186,15 +189,22 @@ starts it again, please report this" why))))))
 
 (defun mailsync--dispatch-all (running)
   "See to everything that has been received since the start RUNNING."
-  (mapc (lambda (record)
-          (mailsync--guarded running #'mailsync--notice record))
-        (prog1 (nreverse mailsync--incoming-notices)
-          (setq mailsync--incoming-notices nil)))
+  (setq mailsync--taken
+        (append mailsync--taken
+                (mapcar (lambda (record) (list #'mailsync--notice record))
+                        (nreverse (prog1 mailsync--incoming-notices
+                                    (setq mailsync--incoming-notices nil))))
+                (mapcar (lambda (group)
+                          (list #'mailsync--changed (car group) (cdr group)))
+                        (seq-group-by (lambda (change) (plist-get change :account))
+                                      (mailsync--take-incoming)))))
   ;; Whatever a user's function does there, what was acknowledged is seen to.
-  (when (eq running mailsync--running)
-    (dolist (group (seq-group-by (lambda (change) (plist-get change :account))
-                                 (mailsync--take-incoming)))
-      (mailsync--guarded running #'mailsync--changed (car group) (cdr group)))))
+  (unwind-protect
+      (while (and mailsync--taken (eq running mailsync--running))
+        (apply #'mailsync--guarded running (pop mailsync--taken)))
+    ;; It may throw.
+    (when (and mailsync--taken (eq running mailsync--running))
+      (mailsync--dispatch-soon))))
 
 (defun mailsync--guarded (running function &rest args)
   "Call FUNCTION with ARGS if this is still the start RUNNING.
@@ -225,10 +235,11 @@ An error is reported and stops nothing else."
     (when (member account (mailsync--account-names))
       (mailsync-sync-heard-of-changes account changes)
       (mailsync--guarded running #'mailsync-history-changed account changes)
-      (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
-      ;; A function may have stopped us, or started anew.
-      (when (eq running mailsync--running)
-        (mailsync--have-checked account changes)))))
+      (unwind-protect
+          (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
+        ;; A function may have stopped us, or started anew.
+        (when (eq running mailsync--running)
+          (mailsync--have-checked account changes))))))
 
 (defun mailsync--have-checked (account changes)
   "Have the CHANGES of ACCOUNT checked."
@@ -248,25 +259,35 @@ An error is reported and stops nothing else."
 (defun mailsync--ask-check (batch)
   "Ask for the check of BATCH, unless it is done."
   (when (gethash batch mailsync--batches)
-    (condition-case err
-        (mailsync--let-quit mailsync-check-function (car batch) (cdr batch)
-                            (lambda (results &optional brought)
-                              (mailsync--undisturbed #'mailsync--checked batch
-                                                     results brought)))
-      ;; What it was about is not forgotten for that.
-      (quit
-       (setq inhibit-quit t)
-       (mailsync-log-add 'warning "`mailsync-check-function' (%s) was quit; \
+    (let ((thrown t))
+      (unwind-protect
+          (progn
+            (mailsync--ask-check-now batch)
+            (setq thrown nil))
+        (when thrown
+          (mailsync--checked batch nil nil))))))
+
+(defun mailsync--ask-check-now (batch)
+  "Call `mailsync-check-function' for BATCH."
+  (condition-case err
+      (mailsync--let-quit mailsync-check-function (car batch) (cdr batch)
+                          (lambda (results &optional brought)
+                            (mailsync--undisturbed #'mailsync--checked batch
+                                                   results brought)))
+    ;; What it was about is not forgotten for that.
+    (quit
+     (setq inhibit-quit t)
+     (mailsync-log-add 'warning "`mailsync-check-function' (%s) was quit; \
 it is called again in %s s"
-                         (mailsync--function-name mailsync-check-function)
-                         mailsync--quit-pause)
-       (mailsync--ask-again-later batch))
-      (t
-       (mailsync--once (list 'check mailsync-check-function) 'error
-                       "`mailsync-check-function' (%s) signals: %s"
                        (mailsync--function-name mailsync-check-function)
-                       (error-message-string err))
-       (mailsync--checked batch nil nil)))))
+                       mailsync--quit-pause)
+     (mailsync--ask-again-later batch))
+    (t
+     (mailsync--once (list 'check mailsync-check-function) 'error
+                     "`mailsync-check-function' (%s) signals: %s"
+                     (mailsync--function-name mailsync-check-function)
+                     (error-message-string err))
+     (mailsync--checked batch nil nil))))
 
 (defun mailsync--checked (batch results brought)
   "The check of BATCH is done with RESULTS, and BROUGHT these changes."
@@ -461,6 +482,7 @@ For `command-error-function', to which a quit comes that nobody has caught."
 (defun mailsync--mend ()
   "See to what a quit may have ended in the middle."
   (when mailsync--running
+    (mailsync--revive-timers)
     (cond
      ((process-live-p mailsync--pipe)
       (when (timerp mailsync--doubt-timer)
@@ -477,6 +499,14 @@ For `command-error-function', to which a quit comes that nobody has caught."
     (when (featurep 'mailsync-gnus)
       (mailsync-gnus-go-on))
     (mailsync-status-update)))
+
+(defun mailsync--revive-timers ()
+  "Have those timers of ours run that a quit ended when they began to."
+  (dolist (timer timer-list)
+    (when (and (timer--triggered timer)
+               (eq (timer--function timer) #'mailsync--undisturbed))
+      (cancel-timer timer)
+      (timer-activate timer))))
 
 (defun mailsync--doubt (process frames)
   "Take a new pipe if PROCESS has brought no more than FRAMES, but should have.

@@ -321,8 +321,9 @@ The idle timer makes an attempt in each idle period besides."
 (defun mailsync-gnus-go-on ()
   "Go on with the work, whatever timers a quit has ended."
   (dolist (timer '(mailsync-gnus--idle-timer mailsync-gnus--key-timer
-                   mailsync-gnus--catch-up-timer))
+                   mailsync-gnus--catch-up-timer mailsync-gnus--total-timer))
     (mailsync-gnus--cancel timer))
+  (mailsync-gnus--total-soon)
   (mailsync-gnus--wake))
 
 (defun mailsync-gnus--tell-checking ()

@@ -71,7 +71,7 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
   (let ((broken (process-get process 'mailsync-broken)))
     (mailsync-pipe-close process)
     (when broken
-      (run-at-time 0 nil broken process why))))
+      (run-at-time 0 nil #'mailsync--undisturbed broken process why))))
 
 (defun mailsync-pipe-quit (process)
   "End PROCESS, since C-g has ended what was done with what it brought."

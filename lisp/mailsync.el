@@ -170,13 +170,19 @@ is told."
       (mailsync--watching
        (mailsync--meet-gnus))
       (t
-       (condition-case err
-           (mailsync--start)
-         ((error quit)
-          (setq mailsync-mode nil)
-          (mailsync--stop)
-          (mailsync-log-add 'error "not started: %s" (error-message-string err))
-          (signal (car err) (cdr err)))))))))
+       (let ((started nil))
+         (unwind-protect
+             (condition-case err
+                 (progn
+                   (mailsync--start)
+                   (setq started t))
+               ((error quit)
+                (mailsync-log-add 'error "not started: %s" (error-message-string err))
+                (signal (car err) (cdr err))))
+           ;; What is the user's, a syncer for one, may throw as well.
+           (unless started
+             (setq mailsync-mode nil)
+             (mailsync--stop)))))))))
 
 ;;;###autoload
 (defun mailsync-start ()
@@ -327,6 +333,7 @@ the user has not asked for it: what was said is not said again."
   (setq mailsync--running (list t)
         mailsync--incoming (make-hash-table :test #'equal)
         mailsync--incoming-notices nil
+        mailsync--taken nil
         mailsync--generation 0
         mailsync--breaks nil
         mailsync--states nil
@@ -424,6 +431,7 @@ nor the name of a file on this machine: %S" mailsync-listen)
         mailsync--doubt-timer nil
         mailsync--incoming nil
         mailsync--incoming-notices nil
+        mailsync--taken nil
         mailsync--requests nil
         mailsync--skipped nil
         mailsync--checking nil
