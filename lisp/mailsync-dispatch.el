@@ -52,6 +52,9 @@
 (defvar mailsync--incoming-notices nil
   "Other records not dispatched yet, newest first.")
 
+(defvar mailsync--taken nil
+  "What is being dispatched, lists of a function and its arguments, in order.")
+
 (defvar mailsync--timer nil
   "The timer that dispatches, or nil.")
 
@@ -67,8 +70,20 @@
 (defvar mailsync--request 0
   "The number of the last request.")
 
-(defvar mailsync--quit-pause 1
+(defvar mailsync--quit-pause 5
   "Seconds after which a check that the user has quit is asked for again.")
+
+(defvar mailsync--quit-batches nil
+  "The checks that the user has quit and that are not asked for again so far.")
+
+(defvar mailsync--quit-timer nil
+  "The timer that asks for them, or nil.")
+
+(defvar mailsync--doubt-delay 2
+  "Seconds after a quit until what should have come by then is missed.")
+
+(defvar mailsync--doubt-timer nil
+  "The timer that looks whether it has come, or nil.")
 
 (defvar mailsync--skipped nil
   "Roots that were not checked since Gnus was starting: (ACCOUNT . DIRECTORY).
@@ -82,6 +97,7 @@ The directory is in bytes.")
 (defvar mailsync-check-function)
 (defvar mailsync-mode)
 (declare-function mailsync-gnus-check-changes "mailsync-gnus")
+(declare-function mailsync-gnus-go-on "mailsync-gnus")
 (declare-function mailsync-gnus-ready-p "mailsync-gnus-moment")
 (declare-function mailsync--stop "mailsync")
 (declare-function mailsync-status-update "mailsync-status")
@@ -89,6 +105,7 @@ The directory is in bytes.")
 (declare-function mailsync-module--check "ext:mailsync-engine")
 (declare-function mailsync-module--checked "ext:mailsync-engine")
 (declare-function mailsync-module--resolve "ext:mailsync-engine")
+(declare-function mailsync-module--status "ext:mailsync-engine")
 
 ;;;; The engine
 
@@ -133,9 +150,12 @@ starts it again, please report this" why))))))
   "Open another pipe, since PROCESS, the last one, broke: WHY."
   (when (and mailsync--running (eq process mailsync--pipe))
     (mailsync-log-add 'warning "the pipe broke (%s); everything is checked" why)
-    (push (float-time) mailsync--breaks)
+    (unless (process-get process 'mailsync-quit)
+      (push (float-time) mailsync--breaks))
     (let ((third (nth 2 mailsync--breaks)))
-      (if (and third (< (- (car mailsync--breaks) third) 10))
+      (if (and third
+               (not (process-get process 'mailsync-quit))
+               (< (- (car mailsync--breaks) third) 10))
           ;; Whatever does this would do it for ever.
           (mailsync--engine-ended
            (format "its pipe broke three times in ten seconds, at last: %s" why))
@@ -152,8 +172,11 @@ starts it again, please report this" why))))))
         (puthash key (if earlier (mailsync-change-merge earlier change) change)
                  mailsync--incoming))
     (push record mailsync--incoming-notices))
-  ;; One that a quit has ended before it began is in no list.
-  (unless (memq mailsync--timer timer-list)
+  (mailsync--dispatch-soon))
+
+(defun mailsync--dispatch-soon ()
+  "See to what has been received as soon as Emacs is at rest."
+  (unless (mailsync--armed-p mailsync--timer)
     (setq mailsync--timer (run-at-time 0 nil #'mailsync--undisturbed
                                        #'mailsync--dispatch))))
 
@@ -162,16 +185,26 @@ starts it again, please report this" why))))))
 (defun mailsync--dispatch ()
   "See to everything that has been received."
   (setq mailsync--timer nil)
-  (let ((running mailsync--running))
-    (mapc (lambda (record)
-            (mailsync--guarded running #'mailsync--notice record))
-          (prog1 (nreverse mailsync--incoming-notices)
-            (setq mailsync--incoming-notices nil)))
-    ;; Whatever a user's function does there, what was acknowledged is seen to.
-    (when (and running (eq running mailsync--running))
-      (dolist (group (seq-group-by (lambda (change) (plist-get change :account))
-                                   (mailsync--take-incoming)))
-        (mailsync--guarded running #'mailsync--changed (car group) (cdr group))))))
+  (mailsync--guarded mailsync--running #'mailsync--dispatch-all mailsync--running))
+
+(defun mailsync--dispatch-all (running)
+  "See to everything that has been received since the start RUNNING."
+  (setq mailsync--taken
+        (append mailsync--taken
+                (mapcar (lambda (record) (list #'mailsync--notice record))
+                        (nreverse (prog1 mailsync--incoming-notices
+                                    (setq mailsync--incoming-notices nil))))
+                (mapcar (lambda (group)
+                          (list #'mailsync--changed (car group) (cdr group)))
+                        (seq-group-by (lambda (change) (plist-get change :account))
+                                      (mailsync--take-incoming)))))
+  ;; Whatever a user's function does there, what was acknowledged is seen to.
+  (unwind-protect
+      (while (and mailsync--taken (eq running mailsync--running))
+        (apply #'mailsync--guarded running (pop mailsync--taken)))
+    ;; It may throw.
+    (when (and mailsync--taken (eq running mailsync--running))
+      (mailsync--dispatch-soon))))
 
 (defun mailsync--guarded (running function &rest args)
   "Call FUNCTION with ARGS if this is still the start RUNNING.
@@ -182,8 +215,7 @@ An error is reported and stops nothing else."
       ;; Whatever it had begun, the next pipe brings all of it again.
       (quit
        (when (process-live-p mailsync--pipe)
-         (mailsync-pipe--break mailsync--pipe
-                               "C-g ended what was done with what it brought")))
+         (mailsync-pipe-quit mailsync--pipe)))
       (t
        (mailsync--once (list function (car err)) 'error
                        "internal error in `%s': %s; please report this"
@@ -203,54 +235,72 @@ An error is reported and stops nothing else."
     (when (member account (mailsync--account-names))
       (mailsync-sync-heard-of-changes account changes)
       (mailsync--guarded running #'mailsync-history-changed account changes)
-      (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
-      ;; A function may have stopped us, or started anew.
-      (when (eq running mailsync--running)
-        (mailsync--have-checked account changes)))))
+      (unwind-protect
+          (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
+        ;; A function may have stopped us, or started anew.
+        (when (eq running mailsync--running)
+          (mailsync--have-checked account changes))))))
 
 (defun mailsync--have-checked (account changes)
   "Have the CHANGES of ACCOUNT checked."
   (let ((batch (cons account changes)))
-    (puthash batch t mailsync--batches)
-    (mailsync--count-unchecked changes 1)
-    (mailsync--ask-check mailsync--running batch mailsync--quit-pause)
+    (condition-case nil
+        (progn
+          (puthash batch t mailsync--batches)
+          (mailsync--count-unchecked changes 1)
+          (mailsync--ask-check batch))
+      (quit
+       (setq inhibit-quit t)
+       (puthash batch t mailsync--batches)
+       (mailsync--recount-unchecked)
+       (mailsync--ask-again-later batch)))
     (mailsync-status-update)))
 
-(defun mailsync--ask-check (running batch pause)
-  "Ask for the check of BATCH, if it is not done and this is the start RUNNING.
-If the user quits that, he is let alone for PAUSE seconds."
-  (when (and (eq running mailsync--running) (gethash batch mailsync--batches))
-    (condition-case err
-        (mailsync--let-quit mailsync-check-function (car batch) (cdr batch)
-                            (lambda (results &optional brought)
-                              (mailsync--checked batch results brought)))
-      ;; What it was about is not forgotten for that.
-      (quit
-       (mailsync-log-add 'warning "`mailsync-check-function' (%s) was quit; \
+(defun mailsync--ask-check (batch)
+  "Ask for the check of BATCH, unless it is done."
+  (when (gethash batch mailsync--batches)
+    (let ((thrown t))
+      (unwind-protect
+          (progn
+            (mailsync--ask-check-now batch)
+            (setq thrown nil))
+        (when thrown
+          (mailsync--checked batch nil nil))))))
+
+(defun mailsync--ask-check-now (batch)
+  "Call `mailsync-check-function' for BATCH."
+  (condition-case err
+      (mailsync--let-quit mailsync-check-function (car batch) (cdr batch)
+                          (lambda (results &optional brought)
+                            (mailsync--undisturbed #'mailsync--checked batch
+                                                   results brought)))
+    ;; What it was about is not forgotten for that.
+    (quit
+     (setq inhibit-quit t)
+     (mailsync-log-add 'warning "`mailsync-check-function' (%s) was quit; \
 it is called again in %s s"
-                         (mailsync--function-name mailsync-check-function) pause)
-       (run-at-time pause nil #'mailsync--undisturbed #'mailsync--ask-check
-                    running batch (min 60 (* 2 pause))))
-      (t
-       (mailsync--once (list 'check mailsync-check-function) 'error
-                       "`mailsync-check-function' (%s) signals: %s"
                        (mailsync--function-name mailsync-check-function)
-                       (error-message-string err))
-       (mailsync--checked batch nil nil)))))
+                       mailsync--quit-pause)
+     (mailsync--ask-again-later batch))
+    (t
+     (mailsync--once (list 'check mailsync-check-function) 'error
+                     "`mailsync-check-function' (%s) signals: %s"
+                     (mailsync--function-name mailsync-check-function)
+                     (error-message-string err))
+     (mailsync--checked batch nil nil))))
 
 (defun mailsync--checked (batch results brought)
   "The check of BATCH is done with RESULTS, and BROUGHT these changes."
   (when (gethash batch mailsync--batches)
-    (remhash batch mailsync--batches)
-    (mailsync--count-unchecked (cdr batch) -1)
-    ;; A sync may wait for this, whatever came of it.
-    (mailsync--call #'mailsync-module--checked
-                    (mailsync-pipe-encode-text (car batch))
-                    (vconcat (mapcar (lambda (change)
-                                       (vector (mailsync-pipe-encode
-                                                (plist-get change :truename))
-                                               (plist-get change :serial)))
-                                     (cdr batch))))
+    (condition-case nil
+        (progn
+          (remhash batch mailsync--batches)
+          (mailsync--count-unchecked (cdr batch) -1)
+          (mailsync--tell-checked batch))
+      (quit
+       (setq inhibit-quit t)
+       (mailsync--recount-unchecked)
+       (mailsync--tell-checked batch)))
     (mailsync--guarded mailsync--running #'mailsync-history-checked (car batch)
                        (cdr batch) results)
     (pcase-dolist (`(,folder . ,result) results)
@@ -260,6 +310,38 @@ it is called again in %s s"
       (mailsync--run-hook-safely 'mailsync-new-mail-functions (car batch)
                                  brought))
     (mailsync-status-update)))
+
+(defun mailsync--ask-again-later (&rest batches)
+  "Ask again in a while for the checks that the user has quit, BATCHES too."
+  (setq mailsync--quit-batches (append batches mailsync--quit-batches))
+  (unless (mailsync--armed-p mailsync--quit-timer)
+    (setq mailsync--quit-timer
+          (run-at-time mailsync--quit-pause nil #'mailsync--undisturbed
+                       #'mailsync--ask-again))))
+
+(defun mailsync--ask-again ()
+  "Ask for the checks that the user has quit."
+  (setq mailsync--quit-timer nil)
+  (dolist (batch (reverse mailsync--quit-batches))
+    (setq mailsync--quit-batches (delq batch mailsync--quit-batches))
+    (mailsync--ask-check batch)))
+
+(defun mailsync--tell-checked (batch)
+  "Tell the engine that BATCH was checked, whatever came of it.
+A sync may wait for this."
+  (mailsync--call #'mailsync-module--checked
+                  (mailsync-pipe-encode-text (car batch))
+                  (vconcat (mapcar (lambda (change)
+                                     (vector (mailsync-pipe-encode
+                                              (plist-get change :truename))
+                                             (plist-get change :serial)))
+                                   (cdr batch)))))
+
+(defun mailsync--recount-unchecked ()
+  "Count anew which folders wait for their check."
+  (clrhash mailsync--unchecked)
+  (maphash (lambda (batch _) (mailsync--count-unchecked (cdr batch) 1))
+           mailsync--batches))
 
 (defun mailsync--count-unchecked (changes step)
   "By STEP more checks have the folders of CHANGES to do."
@@ -385,6 +467,58 @@ read a group already, so that is checked after."
         (when (eq state 'watching)
           (mailsync--run-hook-safely 'mailsync-started-functions account)))
       (mailsync-status-update))))
+
+;;;; After a quit
+
+;; Three times C-g may end what was to be done with what came through the pipe
+;; before a line of ours runs, and the timer that was to do it.
+
+(defun mailsync--quit (data &rest _)
+  "Mend what a quit, if DATA is one, may have ended in the middle.
+For `command-error-function', to which a quit comes that nobody has caught."
+  (when (memq (car data) '(quit minibuffer-quit))
+    (mailsync--undisturbed #'mailsync--mend)))
+
+(defun mailsync--mend ()
+  "See to what a quit may have ended in the middle."
+  (when mailsync--running
+    (mailsync--revive-timers)
+    (cond
+     ((process-live-p mailsync--pipe)
+      (when (timerp mailsync--doubt-timer)
+        (cancel-timer mailsync--doubt-timer))
+      (setq mailsync--doubt-timer
+            (run-at-time mailsync--doubt-delay nil #'mailsync--undisturbed
+                         #'mailsync--doubt mailsync--pipe
+                         (process-get mailsync--pipe 'mailsync-frames))))
+     ((and mailsync--pipe (process-get mailsync--pipe 'mailsync-quit))
+      (mailsync--pipe-broke mailsync--pipe "C-g")))
+    (mailsync--dispatch-soon)
+    (when mailsync--quit-batches
+      (mailsync--ask-again-later))
+    (when (featurep 'mailsync-gnus)
+      (mailsync-gnus-go-on))
+    (mailsync-status-update)))
+
+(defun mailsync--revive-timers ()
+  "Have those timers of ours run that a quit ended when they began to."
+  (dolist (timer timer-list)
+    (when (and (timer--triggered timer)
+               (eq (timer--function timer) #'mailsync--undisturbed))
+      (cancel-timer timer)
+      (timer-activate timer))))
+
+(defun mailsync--doubt (process frames)
+  "Take a new pipe if PROCESS has brought no more than FRAMES, but should have.
+Then a quit has ended the reading of one."
+  (setq mailsync--doubt-timer nil)
+  (when (and (eq process mailsync--pipe) (process-live-p process))
+    ;; Emacs may not have come to read it.
+    (accept-process-output process 0 nil t)
+    (when (and (process-live-p process)
+               (eql frames (process-get process 'mailsync-frames))
+               (plist-get (mailsync-module--status) :in-flight))
+      (mailsync-pipe-quit process))))
 
 ;;;; Errands, done in the background
 

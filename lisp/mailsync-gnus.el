@@ -318,6 +318,14 @@ The idle timer makes an attempt in each idle period besides."
     (mailsync-gnus--cancel 'mailsync-gnus--timer)
     (setq mailsync-gnus--timer (run-at-time 0 nil #'mailsync-gnus--step))))
 
+(defun mailsync-gnus-go-on ()
+  "Go on with the work, whatever timers a quit has ended."
+  (dolist (timer '(mailsync-gnus--idle-timer mailsync-gnus--key-timer
+                   mailsync-gnus--catch-up-timer mailsync-gnus--total-timer))
+    (mailsync-gnus--cancel timer))
+  (mailsync-gnus--total-soon)
+  (mailsync-gnus--wake))
+
 (defun mailsync-gnus--tell-checking ()
   "Tell the core whether an answer is being waited for."
   (let ((checking (and (or mailsync-gnus--sent mailsync-gnus--newcomers-asked)

@@ -201,23 +201,24 @@ That is asked once for each time, except for what resumed all."
 It is for the connection NUMBER to the store REMOTE of ACCOUNT.
 ANEW means that the last one was refused."
   (let ((secret nil)
-        (reason nil))
+        ;; Unless it ends as it should: who is asked may leave that by a throw.
+        (reason (format "no password of %s at %s was given" user host)))
     (unwind-protect
-        (progn
-          (condition-case err
-              (setq secret (mailsync--let-quit #'mailsync-imap--find
-                                               account host port user anew))
-            (quit
-             (setq reason (format "no password of %s at %s was given" user host)))
-            (error
-             (setq reason (mailsync-imap--why err host user))))
+        (condition-case err
+            (setq secret (mailsync--let-quit #'mailsync-imap--find
+                                             account host port user anew)
+                  reason nil)
+          (quit nil)
+          (error
+           (setq reason (mailsync-imap--why err host user))))
+      (unwind-protect
           (mailsync-module--secret
            remote number secret
            (mailsync-pipe-encode-text
             (or reason
                 (format "auth-source has no password of %s at %s, port %s"
-                        user host port)))))
-      (when secret (clear-string secret)))))
+                        user host port))))
+        (when secret (clear-string secret))))))
 
 (defun mailsync-imap--why (err host user)
   "Why there is no password of USER at HOST, according to ERR."

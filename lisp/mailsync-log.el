@@ -247,6 +247,8 @@ With nil as LEVEL it is not logged.
 ;; the third one that nobody has taken Emacs lifts that, whatever runs just
 ;; then; and where it is lifted on purpose, the first one ends what has not
 ;; even begun.  So what was typed before one of these counts when it is over.
+;; Should it come to three within one of them all the same, whatever that may
+;; have left is mended (`mailsync--mend').
 
 (defun mailsync--undisturbed (function &rest args)
   "Call FUNCTION with ARGS; no C-g ends that, and none is lost.
@@ -258,6 +260,13 @@ For what begins in a timer or a filter of ours, and for what must be done whole.
         (apply function args)
       (when earlier
         (setq quit-flag earlier)))))
+
+(defun mailsync--armed-p (timer)
+  "Non-nil if TIMER will run.
+A quit that comes when it begins to run leaves it in its list for ever."
+  (and (timerp timer)
+       (or (memq timer timer-list) (memq timer timer-idle-list))
+       (not (timer--triggered timer))))
 
 (defun mailsync--let-quit (function &rest args)
   "Call FUNCTION, which is the user's, with ARGS; C-g while it runs ends it."

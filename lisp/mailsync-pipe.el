@@ -71,7 +71,14 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
   (let ((broken (process-get process 'mailsync-broken)))
     (mailsync-pipe-close process)
     (when broken
-      (run-at-time 0 nil broken process why))))
+      (run-at-time 0 nil #'mailsync--undisturbed broken process why))))
+
+(defun mailsync-pipe-quit (process)
+  "End PROCESS, since C-g has ended what was done with what it brought."
+  ;; Emacs has lifted it, see `mailsync--undisturbed'.
+  (setq inhibit-quit t)
+  (process-put process 'mailsync-quit t)
+  (mailsync-pipe--break process "C-g ended what was done with what it brought"))
 
 (defun mailsync-pipe--sentinel (process _event)
   "Tell the owner of PROCESS that somebody ended it."
@@ -100,7 +107,9 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
         (process-put process 'mailsync-pieces pieces)
         (process-put process 'mailsync-count count)
         (process-put process 'mailsync-need need))
-    ((error quit)
+    (quit
+     (mailsync-pipe-quit process))
+    (error
      (mailsync-pipe--break process (error-message-string err)))))
 
 (defun mailsync-pipe--frame (process input)
@@ -139,7 +148,9 @@ another look is worth while."
               ;; The engine may send the next one while we work on this.
               (unless (zerop sequence)
                 (mailsync-module--acknowledge generation sequence))
-              (mapc (process-get process 'mailsync-handler) records)))
+              (mapc (process-get process 'mailsync-handler) records)
+              (process-put process 'mailsync-frames
+                           (1+ (or (process-get process 'mailsync-frames) 0)))))
           (cons (substring input (1+ end)) 1))))))
 
 (defun mailsync-pipe--parse (payload)

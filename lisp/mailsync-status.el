@@ -215,7 +215,7 @@ folder there, or nil."
 
 (defun mailsync-status--refresh-soon ()
   "Bring the buffer up to date in a moment, if a window shows it."
-  (when (and (not mailsync-status--timer)
+  (when (and (not (mailsync--armed-p mailsync-status--timer))
              (get-buffer-window mailsync-status--buffer 'visible))
     (setq mailsync-status--timer
           (run-at-time (max 0.1 (min mailsync-status--period

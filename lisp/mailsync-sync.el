@@ -374,13 +374,22 @@ name, whose text may be long."
     (mailsync-sync--say-failing account)
     (setq requests (mapcar #'string-to-number (split-string requests)))
     (mailsync-sync--run-done account requests)
-    (mailsync--run-hook-safely 'mailsync-after-sync-functions account result)
-    (dolist (request requests)
-      (when-let ((callback (gethash request mailsync-sync--requests)))
-        (remhash request mailsync-sync--requests)
-        (mailsync-sync--answer callback result))
-      (mailsync-sync--alone-done request))
-    (mailsync-status-update)))
+    (mailsync-sync--each
+     `(,(lambda ()
+          (mailsync--run-hook-safely 'mailsync-after-sync-functions account result))
+       ,@(mapcar (lambda (request)
+                   (lambda () (mailsync-sync--answer-request request result)))
+                 requests)
+       mailsync-status-update))))
+
+(defun mailsync-sync--answer-request (request result)
+  "Call the function that waits for RESULT by the number REQUEST, if there is one."
+  (let ((callback (gethash request mailsync-sync--requests)))
+    (remhash request mailsync-sync--requests)
+    (unwind-protect
+        (when callback
+          (mailsync-sync--answer callback result))
+      (mailsync-sync--alone-done request))))
 
 (defun mailsync-sync--answer (callback result)
   "Call CALLBACK with RESULT, whatever comes of that."
@@ -459,12 +468,26 @@ So are the hooks, of syncs that had begun."
                           mailsync-sync--told-times
                           mailsync-sync--results
                           mailsync-sync--requests mailsync-sync--folders))
-    (pcase-dolist (`(,account ,time . ,folders) (nreverse begun))
-      (mailsync--run-hook-safely 'mailsync-after-sync-functions account
-                                 (mailsync-sync--cut-off why time folders)))
-    (dolist (callback requests)
-      (mailsync-sync--answer callback
-                             (mailsync-sync--cut-off why (current-time) nil)))))
+    (mailsync-sync--each
+     (append
+      (mapcar (pcase-lambda (`(,account ,time . ,folders))
+                (lambda ()
+                  (mailsync--run-hook-safely
+                   'mailsync-after-sync-functions account
+                   (mailsync-sync--cut-off why time folders))))
+              (nreverse begun))
+      (mapcar (lambda (callback)
+                (lambda ()
+                  (mailsync-sync--answer
+                   callback (mailsync-sync--cut-off why (current-time) nil))))
+              requests)))))
+
+(defun mailsync-sync--each (functions)
+  "Call each of FUNCTIONS, even if one throws."
+  (when functions
+    (unwind-protect
+        (funcall (car functions))
+      (mailsync-sync--each (cdr functions)))))
 
 (defun mailsync-sync--cut-off (why time folders)
   "The result of a sync of FOLDERS that began at TIME and was ended, and WHY."

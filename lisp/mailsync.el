@@ -170,13 +170,19 @@ is told."
       (mailsync--watching
        (mailsync--meet-gnus))
       (t
-       (condition-case err
-           (mailsync--start)
-         ((error quit)
-          (setq mailsync-mode nil)
-          (mailsync--stop)
-          (mailsync-log-add 'error "not started: %s" (error-message-string err))
-          (signal (car err) (cdr err)))))))))
+       (let ((started nil))
+         (unwind-protect
+             (condition-case err
+                 (progn
+                   (mailsync--start)
+                   (setq started t))
+               ((error quit)
+                (mailsync-log-add 'error "not started: %s" (error-message-string err))
+                (signal (car err) (cdr err))))
+           ;; What is the user's, a syncer for one, may throw as well.
+           (unless started
+             (setq mailsync-mode nil)
+             (mailsync--stop)))))))))
 
 ;;;###autoload
 (defun mailsync-start ()
@@ -327,6 +333,7 @@ the user has not asked for it: what was said is not said again."
   (setq mailsync--running (list t)
         mailsync--incoming (make-hash-table :test #'equal)
         mailsync--incoming-notices nil
+        mailsync--taken nil
         mailsync--generation 0
         mailsync--breaks nil
         mailsync--states nil
@@ -341,7 +348,8 @@ the user has not asked for it: what was said is not said again."
                              (mailsync--runtime-directory))))
   (add-hook 'suspend-hook #'mailsync--suspend)
   (add-hook 'suspend-resume-hook #'mailsync--continue)
-  (add-hook 'kill-emacs-hook #'mailsync--farewell))
+  (add-hook 'kill-emacs-hook #'mailsync--farewell)
+  (add-function :before command-error-function #'mailsync--quit))
 
 (defun mailsync--runtime-directory ()
   "The directory of the user's session as the module wants it, or nil."
@@ -403,6 +411,7 @@ nor the name of a file on this machine: %S" mailsync-listen)
 (defun mailsync--stop ()
   "Stop the engine; it ends by itself a moment later."
   (remove-hook 'kill-emacs-hook #'mailsync--farewell)
+  (remove-function command-error-function #'mailsync--quit)
   (mailsync--cancel-reconfigure)
   (when (featurep 'mailsync-discover)
     (mailsync-discover-end))
@@ -411,13 +420,18 @@ nor the name of a file on this machine: %S" mailsync-listen)
     (mailsync-module--stop))
   (setq mailsync--watching nil)
   (mailsync-pipe-close mailsync--pipe)
-  (when (timerp mailsync--timer)
-    (cancel-timer mailsync--timer))
+  (dolist (timer (list mailsync--timer mailsync--quit-timer mailsync--doubt-timer))
+    (when (timerp timer)
+      (cancel-timer timer)))
   (setq mailsync--running nil
         mailsync--pipe nil
         mailsync--timer nil
+        mailsync--quit-timer nil
+        mailsync--quit-batches nil
+        mailsync--doubt-timer nil
         mailsync--incoming nil
         mailsync--incoming-notices nil
+        mailsync--taken nil
         mailsync--requests nil
         mailsync--skipped nil
         mailsync--checking nil

@@ -43,6 +43,9 @@
 (defvar quits-count 0
   "How many quits have come to the top.")
 
+(defvar quits-mended 0
+  "How often a pipe was made anew for a quit.")
+
 (defun quits-check (_account changes done)
   "Have CHANGES read soon, and call DONE."
   (dolist (change changes)
@@ -71,7 +74,9 @@
   (delq nil (mapcar (lambda (timer)
                       (let ((name (format "%S" (timer--function timer))))
                         (and (string-search "mailsync" name)
-                             (substring name 0 (min 100 (length name))))))
+                             ;; A compiled one has anything in it.
+                             (replace-regexp-in-string
+                              "[^ -~]" "?" (substring name 0 (min 100 (length name)))))))
                     (append timer-list timer-idle-list))))
 
 (defun quits-state ()
@@ -109,15 +114,14 @@
 (defun quits-tick ()
   "Do what is to be done, and say how it is."
   (condition-case err
-      (let ((coding-system-for-write 'utf-8)
-            (print-escape-newlines t))
+      (let ((coding-system-for-write 'utf-8))
         (setq quits-ticks (1+ quits-ticks))
         (quits-read-all)
         (let ((file (concat e2e-work "state"))
               (text (mapconcat (lambda (pair) (format "%s\t%S\n" (car pair) (cdr pair)))
                                (quits-state) "")))
-          (write-region (format "%sticks\t%d\nquits\t%d\nflag\t%S\n" text quits-ticks quits-count
-                                quit-flag)
+          (write-region (format "%sticks\t%d\nquits\t%d\nmended\t%d\nflag\t%S\n" text quits-ticks
+                                quits-count quits-mended quit-flag)
                         nil (concat file ".new") nil 'silent)
           (rename-file (concat file ".new") file t)))
     ;; The next one does it.
@@ -186,6 +190,8 @@
     (load (getenv "SYNC_INIT") nil t)
     (when (getenv "QUITS_LINKS")
       (quits-start-gnus))
+    (advice-add 'mailsync-pipe-quit :after
+                (lambda (&rest _) (setq quits-mended (1+ quits-mended))))
     (quits-keys-mode 1)
     (mailsync-mode 1)
     (quits-home)

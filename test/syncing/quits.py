@@ -106,7 +106,7 @@ class Quits(World):
         init = """
 (setq mailsync-accounts '(("w" :maildir %s :syncer (mailsync-command %s "%%f")))
       mailsync-coalesce-delay 0.01 mailsync-base-delay 0.05 mailsync-inter-delay 0.05
-      mailsync-gnus-idle-delay 0.02 mailsync-gnus-max-wait 0.2 mailsync--quit-pause 0.1
+      mailsync-gnus-idle-delay 0.02 mailsync-gnus-max-wait 0.2 mailsync--quit-pause 0.1 mailsync--doubt-delay 0.3
       mailsync-gnus-catch-up-delay 0.1 mailsync-log-level 'debug)
 (with-eval-after-load 'mailsync-gnus (setq mailsync-gnus--quit-pause 0.1))
 """ % (lisp(self.local), lisp(program))
@@ -183,7 +183,9 @@ class Quits(World):
             assert time.monotonic() < end, "\n".join(["not within time:", *differences])
             how = self.emacs.how()
             if how.get("minibuffer") != "0":
-                self.quit_once()
+                # C-], since C-g leaves it only from within.
+                self.emacs.type(b"\x1d")
+                time.sleep(0.1)
             elif how["ticks"] == ticks and turn % 20 == 19:
                 # The third C-g has ended the timer that says how it is; any command makes another.
                 self.emacs.key("h")
@@ -255,8 +257,8 @@ class Quits(World):
         self.few()
         self.rest()
         how = self.emacs.how()
-        print("%d rounds in %.0f s; %s; %s quits came to the top" % (rounds, time.monotonic() - began, dict(self.tally), how["quits"]),
-              flush=True)
+        print("%d rounds in %.0f s; %s; %s quits came to the top, %s pipes were made anew for one"
+              % (rounds, time.monotonic() - began, dict(self.tally), how["quits"], how["mended"]), flush=True)
 
     def says(self):
         """Nothing is in the log that should not be."""

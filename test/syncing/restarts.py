@@ -1,7 +1,8 @@
 """A server that is killed, stopped and started again, while it is watched, synced with and read, and mail comes.
 
-mailsync comes to it through a relay, which notes each attempt; while the server is away the relay takes
-some of them, and refuses others.
+One account has a maildir, which is synced; another one is what Gnus reads by nnimap.  mailsync comes to the
+server through a relay for each, which notes each attempt; while the server is away the relays take some
+of them, and refuse others.
 """
 import collections
 import imaplib
@@ -16,8 +17,8 @@ from syncing.imap import REST, Imap
 from syncing.relay import Relay
 from syncing.world import subject
 
-# As the delays in imap.py have it: the first wait after a failure, and the longest.
-FIRST, LONGEST = 0.5, 2
+# The wait after a failure: the longest that there is in imap.py, which is less than five seconds.
+WAIT = 2
 # No connection is made more often (AT_MOST in src/remote/attempts.rs).
 AT_MOST = 1
 # By how much an attempt may be noticed late, so that the next one seems to come early.
@@ -29,13 +30,14 @@ class Restarts(Imap):
 
     def start_server(self):
         super().start_server()
-        self.watched = Relay(self.port)
-        self.remote_store = self.remote_store.replace(str(self.port), str(self.watched.port))
+        self.relays = [Relay(self.port), Relay(self.port)]
+        self.stores = [self.remote_store.replace(str(self.port), str(relay.port)) for relay in self.relays]
         # Nobody may be asked for anything.
         self.authinfo += ("""
 (dolist (function '(read-passwd read-string yes-or-no-p y-or-n-p read-multiple-choice))
   (advice-add function :before (lambda (&rest args) (e2e-say "error" "somebody is asked" args))))
-(sync-authinfo-more %d %s)""" % (self.watched.port, lisp(self.password)))
+(sync-authinfo-more %d %s)
+(sync-authinfo-more %d %s)""" % (self.relays[0].port, lisp(self.password), self.relays[1].port, lisp(self.password)))
 
     # The server
 
@@ -103,7 +105,7 @@ class Restarts(Imap):
 
     def all_is_well(self):
         """The sides are the same, Gnus counts what is there, and the server is watched."""
-        self.wait_far_end("connected")
+        self.wait_far_end("connected connected")
         self.wait_same(seconds=90)
         self.emacs.wait(lambda: "the counts: %s" % [(name, self.unread(name), self.unseen(wire))
                                                     for name, wire in self.boxes.items()], self.counted, 60)
@@ -116,18 +118,20 @@ class Restarts(Imap):
 
     def backoff(self):
         """No attempt came too early after those that had failed."""
-        failures, shortest = 0, float("inf")
-        tries = self.watched.tries
-        for (before, reached), (then, _) in zip(tries, tries[1:]):
-            failures = 0 if reached else failures + 1
-            least = max(AT_MOST, min(FIRST * 2 ** (failures - 1), LONGEST)) if failures else AT_MOST
-            assert then - before > least - LATE, (failures, then - before)
-            shortest = min(shortest, then - before)
+        shortest = float("inf")
+        for tries in [relay.tries for relay in self.relays]:
+            failures = 0
+            for (before, reached), (then, _) in zip(tries, tries[1:]):
+                failures = 0 if reached else failures + 1
+                assert then - before > (WAIT if failures else AT_MOST) - LATE, (failures, then - before)
+                shortest = min(shortest, then - before)
+        tries = self.relays[0].tries + self.relays[1].tries
         return len(tries), sum(not reached for _, reached in tries), shortest
 
     def first(self):
-        self.account = ":remote " + self.remote_store
-        self.emacs = self.launch(more=self.delays + self.authinfo)
+        self.account = ":remote " + self.stores[0]
+        more = "(setq mailsync-accounts (append mailsync-accounts '((\"far\" :remote %s))))" % self.stores[1]
+        self.emacs = self.launch(more=self.delays + self.authinfo + more)
         self.emacs.wait_fact("ends\tok", 60)
         self.read_nnimap()
         self.emacs.do(self.authinfo)
@@ -147,13 +151,14 @@ class Restarts(Imap):
             time.sleep(self.chance.choice([0, 0.1, 0.3, 0.6, 1.2]))
             self.up = False
             if self.chance.random() < 0.4:
-                self.watched.set("refuse")
+                self.chance.choice(self.relays).set("refuse")
             self.ends()
             gone = time.monotonic()
             self.mail()
             time.sleep(self.chance.choice([0, 0, 0.3, 1, 2.5]))
             self.dovecot("start")
-            self.watched.set("pass")
+            for relay in self.relays:
+                relay.set("pass")
             away += time.monotonic() - gone
             self.up = True
             self.mail()
