@@ -22,6 +22,7 @@
 (require 'mailsync-change)
 (require 'mailsync-history)
 (require 'mailsync-module)
+(require 'mailsync-options)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-sync)
@@ -76,11 +77,10 @@ The directory is in bytes.")
 
 ;;;; Declarations
 
-(defvar mailsync-check-function)
 (defvar mailsync-mode)
 (declare-function mailsync-gnus-check-changes "mailsync-gnus")
 (declare-function mailsync-gnus-ready-p "mailsync-gnus-moment")
-(declare-function mailsync--stop "mailsync")
+(declare-function mailsync--stop "mailsync-life")
 (declare-function mailsync-status-update "mailsync-status")
 (declare-function mailsync-module--attach "ext:mailsync-engine")
 (declare-function mailsync-module--check "ext:mailsync-engine")

@@ -22,9 +22,10 @@
 (require 'cl-lib)
 (require 'seq)
 (require 'subr-x)
-(require 'mailsync)
 (require 'mailsync-discover)
 (require 'mailsync-doctor-checks)
+(require 'mailsync-life)
+(require 'mailsync-options)
 
 ;;;; Internal variables
 
@@ -118,11 +119,6 @@ comes, problems first."
   '((problem . error) (warning . warning) (note . mailsync-doctor-note)
     (ok . success))
   "Levels of findings, the worst first, and their faces.")
-
-(defface mailsync-doctor-note
-  '((t :inherit font-lock-keyword-face))
-  "Face of what is worth knowing."
-  :group 'mailsync)
 
 (defun mailsync-doctor--sorted ()
   "The findings, the worst first."
