@@ -272,11 +272,19 @@ Where Gnus is not loaded there is nothing to check."
 
 (defun mailsync--notice (record)
   "See to RECORD, which is not a change."
-  (or (mailsync-sync-notice record)
-      (mailsync--other-notice record)))
+  (pcase record
+    ;; It may have thousands of fields, which are not decoded twice.
+    (`("answer" ,slot ,request ,part ,parts ,_count . ,fields)
+     (mailsync--answered (mailsync-pipe-decode-text slot)
+                         (string-to-number request)
+                         (string-to-number part) (string-to-number parts)
+                         fields))
+    (_
+     (or (mailsync-sync-notice record)
+         (mailsync--other-notice record)))))
 
 (defun mailsync--other-notice (record)
-  "See to RECORD, which is neither a change nor about a sync."
+  "See to RECORD, which is no change, no answer and not about a sync."
   (pcase (cons (car record) (mapcar #'mailsync-pipe-decode-text (cdr record)))
     (`("state" ,account ,state ,text)
      (mailsync--set-state account (intern state) text))
@@ -295,11 +303,7 @@ Where Gnus is not loaded there is nothing to check."
     (`("log" ,level ,text)
      (mailsync-log-add (intern level) "%s" text))
     (`("bye" ,text)
-     (mailsync--engine-ended text))
-    (`("answer" ,slot ,request ,part ,parts ,_count . ,_)
-     (mailsync--answered slot (string-to-number request)
-                         (string-to-number part) (string-to-number parts)
-                         (nthcdr 6 record)))))
+     (mailsync--engine-ended text))))
 
 (defun mailsync--ready (account directory)
   "Have what was there before DIRECTORY of ACCOUNT was watched checked.

@@ -149,24 +149,21 @@ another look is worth while."
       (let* ((name (car fields))
              (form (or (cdr (assoc name mailsync-pipe--records))
                        (error "Unknown record %S" name)))
-             (count (car form))
-             (record (mailsync-pipe--take (1+ count) fields)))
-        (setq fields (nthcdr (1+ count) fields))
+             (record fields)
+             (last (mailsync-pipe--last record (car form))))
         (when (cdr form)
-          (let ((more (* (cadr form) (string-to-number (nth count record)))))
-            (setq record (nconc record (mailsync-pipe--take more fields))
-                  fields (nthcdr more fields))))
+          (setq last (mailsync-pipe--last
+                      last (* (cadr form) (string-to-number (car last))))))
+        ;; There may be thousands, which are not copied.
+        (setq fields (cdr last))
+        (setcdr last nil)
         (push record records)))
     (nreverse records)))
 
-(defun mailsync-pipe--take (count fields)
-  "The first COUNT of FIELDS; it is an error if there are fewer."
-  (let (record)
-    (dotimes (_ count)
-      (unless fields
-        (error "A record of %d fields ends after %d" count (length record)))
-      (push (pop fields) record))
-    (nreverse record)))
+(defun mailsync-pipe--last (fields count)
+  "The cons that is COUNT after the first of FIELDS; without one it is an error."
+  (or (nthcdr count fields)
+      (error "A record ends %d fields too early" (- (1+ count) (length fields)))))
 
 ;;;; File names and texts
 
