@@ -317,6 +317,7 @@ and its sync, numbers."
     (set-keymap-parent map (make-composed-keymap mailsync-status-acts-map
                                                  tabulated-list-mode-map))
     (define-key map (kbd "RET") #'mailsync-status-visit)
+    (define-key map [remap tabulated-list-sort] #'mailsync-list-sort)
     map)
   "Keymap of mailsync's lists.")
 
@@ -333,6 +334,20 @@ and its sync, numbers."
   ;; While no window showed it, it stayed as it was.
   (add-hook 'window-buffer-change-functions
             (lambda (_) (mailsync-folders-refresh-soon)) nil t))
+
+(defun mailsync-list-sort (&optional number)
+  "Sort by the column at point; with NUMBER, a prefix argument, by that one.
+They are counted from 0.  What is sorted by it already is reversed."
+  (interactive "P")
+  ;; It looks for a property that lines which are written at once do not have.
+  (tabulated-list-sort
+   (or number
+       (let ((end 0) (index -1))
+         (while (and (< (1+ index) (length tabulated-list-format))
+                     (<= end (current-column)))
+           (setq index (1+ index)
+                 end (+ end 1 (nth 1 (aref tabulated-list-format index)))))
+         index))))
 
 (defvar-local mailsync-folders--line nil
   "How a line of this buffer is put together: a format for all columns.")
@@ -363,19 +378,33 @@ and its sync, numbers."
 (defun mailsync-folders--write (id columns format line)
   "Write the line of ID, which says COLUMNS, by FORMAT and LINE of the list."
   (let ((start (point))
-        (column (length format))
-        (texts nil))
-    (while (>= (setq column (1- column)) 0)
-      (push (mailsync-folders--fit (aref columns column)
-                                   (if texts (nth 1 (aref format column)) 1000))
-            texts))
-    ;; The function pads by columns, not by characters.
-    (insert (apply #'format line texts))
+        (cell (lambda (column)
+                (mailsync-folders--fit (aref columns column)
+                                       (nth 1 (aref format column))))))
+    ;; A list of them would be garbage; both lists have eight columns.  The
+    ;; function pads by columns, not by characters.
+    (insert (format line
+                    (funcall cell 0) (funcall cell 1) (funcall cell 2)
+                    (funcall cell 3) (funcall cell 4) (funcall cell 5)
+                    (funcall cell 6)
+                    (mailsync-folders--fit (aref columns 7) 1000)))
+    ;; What all lines of an account have is said by a symbol, once.
     (add-text-properties
      start (point)
-     (list 'tabulated-list-id id 'tabulated-list-entry columns
-           'mailsync-account (mailsync-folders--account-of id)
-           'help-echo #'mailsync-folders--help))))
+     (list 'tabulated-list-id id
+           'category (mailsync-folders--category
+                      (mailsync-folders--account-of id))))))
+
+(defvar mailsync-folders--categories (make-hash-table :test #'equal)
+  "Hash table from accounts to symbols whose properties their lines have.")
+
+(defun mailsync-folders--category (account)
+  "The symbol whose properties the lines of ACCOUNT have."
+  (or (gethash account mailsync-folders--categories)
+      (let ((symbol (make-symbol "mailsync-folders-line")))
+        (put symbol 'mailsync-account account)
+        (put symbol 'help-echo #'mailsync-folders--help)
+        (puthash account symbol mailsync-folders--categories))))
 
 (defun mailsync-folders--account-of (id)
   "The account of the line of ID."
@@ -437,7 +466,7 @@ and its sync, numbers."
 
 (define-derived-mode mailsync-folders-mode mailsync-list-mode "Mailsync-Folders"
   "Major mode of the list of the folders that mailsync watches.
-\\<mailsync-folders-mode-map>\\[tabulated-list-sort] sorts by the column at \
+\\<mailsync-folders-mode-map>\\[mailsync-list-sort] sorts by the column at \
 point, \\[revert-buffer] asks the engine anew.
 
 \\{mailsync-folders-mode-map}"
@@ -660,9 +689,8 @@ They are sorted as the user has said, or stay as they are if ORDER is non-nil."
                                  (mailsync-folders--place-at
                                   (window-start window))))
                          windows)))
-    (let ((inhibit-modification-hooks t))
-      (erase-buffer)
-      (insert-buffer-substring (mailsync-folders-work-text work)))
+    ;; To copy it would cost more than to have written it.
+    (buffer-swap-text (mailsync-folders-work-text work))
     (set-buffer-modified-p nil)
     (setq tabulated-list-entries (mailsync-folders-work-entries work)
           mode-line-process (format ": %s%d folders"
@@ -780,7 +808,7 @@ KEYS is empty then."
           (remhash key keys)
           (let ((columns (mailsync-folders--columns row)))
             (unless (equal-including-properties
-                     columns (get-text-property position 'tabulated-list-entry))
+                     columns (cadr (mailsync-folders-row-entry row)))
               (setf (cadr (mailsync-folders-row-entry row)) columns)
               (goto-char position)
               (let ((old (line-beginning-position 2)))

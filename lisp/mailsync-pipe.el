@@ -128,7 +128,7 @@ another look is worth while."
             (cons input (1+ end))
           (unless (eq (aref input end) ?\n)
             (error "No newline after a frame of %s bytes" (nth 3 numbers)))
-          (let ((records (mailsync-pipe--parse (substring input start end))))
+          (let ((records (mailsync-pipe--parse input start end)))
             ;; A frame of an older pipe, or of none of ours, is nobody's.
             (when (= generation (process-get process 'mailsync-generation))
               ;; The engine may send the next one while we work on this.
@@ -137,14 +137,17 @@ another look is worth while."
               (mapc (process-get process 'mailsync-handler) records)))
           (cons (substring input (1+ end)) 1))))))
 
-(defun mailsync-pipe--parse (payload)
-  "Split PAYLOAD into records, lists of unibyte strings."
-  (let ((fields (split-string payload "\0"))
-        records)
-    ;; Each field ends with NUL, so the last piece is what follows the last.
-    (unless (equal (car (last fields)) "")
-      (error "A field does not end"))
-    (setq fields (nbutlast fields))
+(defun mailsync-pipe--parse (input start end)
+  "Split INPUT, from START to END, into records, lists of unibyte strings."
+  (let (fields records)
+    ;; Each field ends with NUL.
+    (while (< start end)
+      (let ((stop (string-search "\0" input start)))
+        (unless (and stop (< stop end))
+          (error "A field does not end"))
+        (push (substring input start stop) fields)
+        (setq start (1+ stop))))
+    (setq fields (nreverse fields))
     (while fields
       (let* ((name (car fields))
              (form (or (cdr (assoc name mailsync-pipe--records))
