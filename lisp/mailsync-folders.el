@@ -668,12 +668,15 @@ They are sorted as the user has said, or stay as they are if ORDER is non-nil."
   (let ((format tabulated-list-format)
         (line mailsync-folders--line)
         (lines (mailsync-folders-work-lines work))
+        ;; A few in any case, however late it is.
+        (now 0.0)
         (inhibit-modification-hooks t))
     (with-current-buffer (mailsync-folders-work-text work)
-      (while (and lines (< (float-time) end))
+      (while (and lines (< now end))
         (dotimes (_ 10)
           (when-let ((entry (pop lines)))
-            (mailsync-folders--write (car entry) (cadr entry) format line)))))
+            (mailsync-folders--write (car entry) (cadr entry) format line)))
+        (setq now (float-time))))
     (setf (mailsync-folders-work-lines work) lines)))
 
 (defun mailsync-folders--show (work)
