@@ -156,10 +156,11 @@ only)")))))))
   (setq mailsync-accounts--faults nil
         mailsync-accounts--reasons nil)
   (let (valid)
-    (if (not (proper-list-p mailsync-accounts))
+    (if (not (or (proper-list-p mailsync-accounts) (eq mailsync-accounts 'none)))
         (mailsync-accounts--left-out
          '(accounts) (format-message "`mailsync-accounts' is not a list"))
-      (dolist (account (or mailsync-accounts (mailsync-accounts--unwritten)))
+      (dolist (account (or (mailsync-accounts-written)
+                           (mailsync-accounts--unwritten)))
         (let ((fault (or (mailsync-accounts--fault account)
                          (and (assoc (car account) valid)
                               "another one has its name already"))))
@@ -186,9 +187,14 @@ It is about ACCOUNT, if that is given, and in short REASON."
     (push (cons account reason) mailsync-accounts--reasons))
   (mailsync--once key 'error "%s" text))
 
+(defun mailsync-accounts-written ()
+  "The accounts of `mailsync-accounts', right or not; nil if there are none."
+  (and (proper-list-p mailsync-accounts) mailsync-accounts))
+
 (defun mailsync-accounts--unwritten ()
-  "The accounts of a user who configures none."
-  (pcase mailsync-accounts--discovered
+  "The accounts of a user who configures none, unless he says there are none."
+  (pcase (or mailsync-accounts mailsync-accounts--discovered)
+    ('none nil)
     ('looking nil)
     ((or 'nil 'default) (mailsync-accounts--default))
     (accounts accounts)))

@@ -273,7 +273,8 @@ There is no password in them; names of folders and servers are."
       (mailsync-doctor--check #'mailsync-doctor--untried)
       (when engine
         (mailsync-doctor--examine)
-        (when mailsync-doctor-proposal-function
+        (unless (or (null mailsync-doctor-proposal-function)
+                    (eq mailsync-accounts 'none))
           (mailsync-doctor--check #'mailsync-doctor--discover)))))
   (mailsync-doctor--check #'mailsync-doctor-check-options)
   (mailsync-doctor--check #'mailsync-doctor-check-hooks)

@@ -64,6 +64,7 @@ With nil, they are discovered: what the configurations of mbsync and
 OfflineIMAP sync here, the directories of Gnus's nnmaildir servers, and $MAILDIR
 or else ~/Maildir; the latter not where `mailsync-gnus-watch-nnimap' is non-nil.
 \\[mailsync-setup] shows what is discovered and why, and keeps it in your init file.
+With `none' there are none, and only what that option says is watched.
 
 `:maildir' is a directory or a list of directories.  `:layout' is `auto' (the
 default), `maildir++' or `nested'.  `:poll' is a number of seconds for file
@@ -96,6 +97,7 @@ A change by Customize is in force at once, one by `setq' after
   :set #'mailsync-options--set
   :initialize #'custom-initialize-default
   :type '(choice (const :tag "Discover them" nil)
+                 (const :tag "None: only servers that Gnus has open" none)
                  (alist :key-type (string :tag "Name")
                         :value-type (plist :key-type symbol :value-type sexp)))
   :group 'mailsync
@@ -415,7 +417,8 @@ password are taken from where Gnus has them.
 
 A server that an account of `mailsync-accounts' covers is left to that; with t,
 so is one on this machine if an account has a maildir, since it serves that.
-If this is non-nil and there are no accounts, ~/Maildir is not looked for."
+If this is non-nil and there are no accounts, ~/Maildir is not looked for; if
+`mailsync-accounts' is `none', nothing else is."
   :type '(choice (const :tag "None" nil)
                  (const :tag "All that Gnus has open" t)
                  (repeat :tag "These" (string :tag "Name of the server")))
