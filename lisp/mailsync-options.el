@@ -6,10 +6,12 @@
 
 ;;; Commentary:
 
-;; All options, faces and groups of mailsync, in the order in which Customize and
-;; the manual show them.  This is what `(require 'mailsync)' loads, beside the
-;; mode and the commands, so that an init file can set whatever it likes; the code
-;; is loaded when it is needed.  So nothing is required here.
+;; All options, faces and groups of mailsync, in the order in which the manual
+;; has them.  Customize sorts those of a group by their names, unless the user has
+;; it otherwise: so few are in the group of all, and the rest in groups below it.
+;; This is what `(require 'mailsync)' loads, beside the mode, so that an init file
+;; can set whatever it likes; the code is loaded when it is needed.  So nothing is
+;; required here.
 
 ;;; Code:
 
@@ -23,6 +25,10 @@
 
 (defgroup mailsync-delays nil
   "When mailsync tells, checks and syncs."
+  :group 'mailsync)
+
+(defgroup mailsync-display nil
+  "How mailsync shows what it does."
   :group 'mailsync)
 
 (defgroup mailsync-gnus nil
@@ -39,13 +45,13 @@
   :prefix "mailsync-notify-")
 
 (defgroup mailsync-faces nil
-  "What mailsync's states, findings and lines of the log look like."
+  "What states, findings and the log look like."
   :group 'mailsync
   :group 'faces)
 
 ;;;; Accounts
 
-;; Whoever customizes the group begins with this.
+;; It is shown with the others, and made elsewhere.
 (custom-add-to-group 'mailsync 'mailsync-mode 'custom-variable)
 
 (autoload 'mailsync-check-by-gnus "mailsync-dispatch")
@@ -191,7 +197,7 @@ Signs of life are output, and changes in the account's directories."
 or \"error\".
 nil shows nothing."
   :type '(choice (const :tag "Nothing" nil) string)
-  :group 'mailsync
+  :group 'mailsync-display
   :package-version '(mailsync . "0.1.0"))
 
 (defcustom mailsync-mode-line-style 'text
@@ -203,7 +209,7 @@ synced elsewhere, ⊘ offline, ∅ no server or no account, … starting or wait
 shows the words."
   :type '(choice (const :tag "Words" text)
                  (const :tag "Unicode signs" unicode))
-  :group 'mailsync
+  :group 'mailsync-display
   :package-version '(mailsync . "0.1.0"))
 
 ;;;; Syncs, the log, the module
@@ -232,7 +238,7 @@ account adds to these."
                  (const :tag "What happens" info)
                  (const :tag "What should not happen" warning)
                  (const :tag "Failures" error))
-  :group 'mailsync
+  :group 'mailsync-display
   :package-version '(mailsync . "0.1.0"))
 
 (defcustom mailsync-status-folders 3
@@ -240,13 +246,13 @@ account adds to these."
 Those with which something is the matter come first, then those that changed
 last; `mailsync-folders' lists all."
   :type 'natnum
-  :group 'mailsync
+  :group 'mailsync-display
   :package-version '(mailsync . "0.1.0"))
 
 (defcustom mailsync-history-size 200
   "How many changes `mailsync-history' shows at most."
   :type 'natnum
-  :group 'mailsync
+  :group 'mailsync-display
   :package-version '(mailsync . "0.1.0"))
 
 (defcustom mailsync-listen nil
@@ -285,7 +291,7 @@ must call DONE once, then or later, with an alist from folders to `checked',
 is the list of those changes that brought a message, with `:groups' a list
 of (GROUP OLD NEW), the counts of unread messages."
   :type 'function
-  :group 'mailsync
+  :group 'mailsync-hooks
   :package-version '(mailsync . "0.1.0"))
 
 ;;;; Gnus

@@ -166,5 +166,22 @@ It does what it is for, or says what is the matter, and meets nothing that is no
     `(delq nil (mapcar (lambda (option) (and (not (memq option (all 'mailsync))) option))
                        ',(cons 'mailsync-mode (load-test-all-options)))))))
 
+(ert-deftest mailsync-load-groups-in-customize ()
+  "What is used most is in the first group; Customize has the rest a step further."
+  (pcase-let ((`(,options ,groups)
+               (load-test-say
+                '(require 'mailsync)
+                '(let ((of (lambda (type)
+                             (delq nil (mapcar (lambda (member)
+                                                 (and (eq (cadr member) type) (car member)))
+                                               (get 'mailsync 'custom-group))))))
+                   (list (funcall of 'custom-variable) (funcall of 'custom-group))))))
+    (should (equal (sort options #'string<)
+                   '(mailsync-accounts mailsync-ignore-folders mailsync-listen mailsync-mode
+                                       mailsync-module-directory mailsync-sync-at-start)))
+    (should (equal (sort groups #'string<)
+                   '(mailsync-delays mailsync-display mailsync-faces mailsync-gnus
+                                     mailsync-hooks mailsync-notify)))))
+
 (provide 'mailsync-load-test)
 ;;; mailsync-load-test.el ends here
