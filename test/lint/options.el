@@ -151,14 +151,14 @@ The value is a list of (NAME . DEFAULT), both strings."
       (lint-options--fault "%s has a default, but is no option" (car entry)))))
 
 (defun lint-options--place (option)
-  "Where the current buffer documents OPTION: the place of its row, or of its entry in a list."
+  "Where the current buffer documents OPTION: its row, or its entry in a list."
   (goto-char (point-min))
   (and (re-search-forward (format "^\\(?:- \\|| *\\)=%s=" (regexp-quote (symbol-name option)))
                           nil t)
        (point)))
 
 (defun lint-options--check-order (group)
-  "Does Customize show the options of GROUP, and of those in it, as the current buffer does?"
+  "Are the options of GROUP, and below it, in the order of the current buffer?"
   (let ((last 0) (before nil))
     (pcase-dolist (`(,member ,type) (get group 'custom-group))
       (pcase type
