@@ -16,11 +16,12 @@
 (require 'seq)
 (require 'subr-x)
 (require 'mailsync-log)
+(require 'mailsync-options)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-syncers)
 
-;;;; Customization
+;;;; Internal variables
 
 (defconst mailsync-accounts--keys
   '((:maildir mailsync-accounts--directories-p "a directory of this machine, or a list of them")
@@ -45,151 +46,6 @@
     (:sync-timeout mailsync-accounts--seconds-p "a number of seconds"))
   "Keys of an account: a predicate and what it wants, in words.
 A value of nil is as good as no key.")
-
-(declare-function mailsync--configuration-changed "mailsync" ())
-
-(defun mailsync-accounts--set (option value)
-  "Set OPTION to VALUE, and have a running mailsync go over to it."
-  (set-default option value)
-  (when (fboundp 'mailsync--configuration-changed)
-    (mailsync--configuration-changed)))
-
-(defcustom mailsync-accounts nil
-  "The accounts: a list of (NAME KEY VALUE...).
-With nil, they are discovered: what the configurations of mbsync and
-OfflineIMAP sync here, the directories of Gnus's nnmaildir servers, and $MAILDIR
-or else ~/Maildir; the latter not where `mailsync-gnus-watch-nnimap' is non-nil.
-\\[mailsync-setup] shows what is discovered and why, and keeps it in your init file.
-
-`:maildir' is a directory or a list of directories.  `:layout' is `auto' (the
-default), `maildir++' or `nested'.  `:poll' is a number of seconds for file
-systems whose changes the kernel does not tell.  `:gnus-server' names the
-nnimap server that serves the account, where it cannot be guessed;
-`:gnus-groups' is an alist from folders to lists of groups, or a function that
-returns such a list for a change, where those cannot be found.  A delay of an
-account goes by the name of the option without its prefix, as in
-`:coalesce-delay'.
-
-`:syncer' says how the account is synced: a function, or a list of one and
-its arguments, as in (mailsync-mbsync \"work\"), (mailsync-command \"program\"
-\"%f\") or (mailsync-offlineimap \"Home\").  `:ignore' is a list of folders
-whose own changes ask for no sync.
-
-`:remote' says what to watch on a server: (watcher PROGRAM ARGS...), or a list
-of these, as in (watcher \"ssh\" \"-o\" \"BatchMode=yes\" \"host\"
-\"mailsync-watch\").  What changes there is synced at once.  Folders that
-such a program calls otherwise than mailsync come to their names by
-`:separator' (what stands between levels, by default \".\") and `:prefix'
-\(what stands before them).  Or (imap KEY VALUE...), as in (imap :host
-\"imap.example.org\" :user \"me\"): the server itself says what changes.  The
-keys are `:host' `:port' `:user' `:tls' `:tls-fingerprint' `:auth'
-`:secret-command' `:oauth-command' `:tunnel' `:folders' `:idle-folders'
-`:idle-refresh' `:poll'; see the manual.  An account that has `:remote' needs
-no `:maildir'.
-
-A change by Customize is in force at once, one by `setq' after
-\\[mailsync-restart]; what stays as it was goes on being watched."
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :type '(choice (const :tag "Discover them" nil)
-                 (alist :key-type (string :tag "Name")
-                        :value-type (plist :key-type symbol :value-type sexp)))
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-coalesce-delay 0.2
-  "Changes of a folder are merged until it has been quiet this long, in seconds."
-  :type 'number
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-coalesce-max-delay 2
-  "Changes of a folder are merged for this long at most, in seconds."
-  :type 'number
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-base-delay 2
-  "From the first change of a folder to its sync, in seconds.
-Later changes do not extend it; those of other folders that come meanwhile go
-along.  Changes on the server are synced at once."
-  :type 'number
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-inter-delay 5
-  "The least time between two syncs of an account, in seconds.
-It may also be an alist from folder names, or globs with `*', to seconds; the
-first that matches counts, and t stands for all others."
-  :type '(choice number
-                 (alist :key-type (choice (const :tag "All others" t)
-                                          (string :tag "Folder or glob"))
-                        :value-type number))
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-max-delay 600
-  "The longest wait between two attempts of a sync that fails, in seconds."
-  :type 'number
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-poll-period 86400
-  "A whole account is synced this often, in seconds; 0 means never.
-The time that the machine sleeps counts."
-  :type 'number
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-check-timeout 10
-  "How long a sync waits for Gnus to check the folders that changed, in seconds.
-Mail that Gnus splits meanwhile goes up in the same sync."
-  :type 'number
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-sync-timeout 300
-  "A sync that gives no sign of life for so many seconds is ended.
-Signs of life are output, and changes in the account's directories."
-  :type 'number
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-sync-at-start t
-  "Non-nil means to sync everything when mailsync starts."
-  :type 'boolean
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-ignore-folders nil
-  "Folders whose own changes ask for no sync: names, or globs with `*'.
-A sync of the whole account covers them all the same.  The key `:ignore' of an
-account adds to these."
-  :type '(repeat string)
-  :set #'mailsync-accounts--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-;;;; Internal variables
 
 (defconst mailsync-accounts--delays
   '((:coalesce-delay . mailsync-coalesce-delay)
@@ -300,10 +156,11 @@ only)")))))))
   (setq mailsync-accounts--faults nil
         mailsync-accounts--reasons nil)
   (let (valid)
-    (if (not (proper-list-p mailsync-accounts))
+    (if (not (or (proper-list-p mailsync-accounts) (eq mailsync-accounts 'none)))
         (mailsync-accounts--left-out
          '(accounts) (format-message "`mailsync-accounts' is not a list"))
-      (dolist (account (or mailsync-accounts (mailsync-accounts--unwritten)))
+      (dolist (account (or (mailsync-accounts-written)
+                           (mailsync-accounts--unwritten)))
         (let ((fault (or (mailsync-accounts--fault account)
                          (and (assoc (car account) valid)
                               "another one has its name already"))))
@@ -330,9 +187,14 @@ It is about ACCOUNT, if that is given, and in short REASON."
     (push (cons account reason) mailsync-accounts--reasons))
   (mailsync--once key 'error "%s" text))
 
+(defun mailsync-accounts-written ()
+  "The accounts of `mailsync-accounts', right or not; nil if there are none."
+  (and (proper-list-p mailsync-accounts) mailsync-accounts))
+
 (defun mailsync-accounts--unwritten ()
-  "The accounts of a user who configures none."
-  (pcase mailsync-accounts--discovered
+  "The accounts of a user who configures none, unless he says there are none."
+  (pcase (or mailsync-accounts mailsync-accounts--discovered)
+    ('none nil)
     ('looking nil)
     ((or 'nil 'default) (mailsync-accounts--default))
     (accounts accounts)))

@@ -43,7 +43,7 @@
 (defvar gnus-opened-servers)
 (defvar gnus-secondary-select-methods)
 (defvar gnus-select-method)
-(declare-function mailsync--discovered "mailsync")
+(declare-function mailsync--discovered "mailsync-life")
 (declare-function mailsync-gnus--local-server-p "mailsync-gnus-folders" (method))
 (declare-function mailsync-module--discover "ext:mailsync-engine")
 

@@ -22,6 +22,7 @@
 (require 'mailsync-change)
 (require 'mailsync-history)
 (require 'mailsync-module)
+(require 'mailsync-options)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-sync)
@@ -94,12 +95,11 @@ The directory is in bytes.")
 
 ;;;; Declarations
 
-(defvar mailsync-check-function)
 (defvar mailsync-mode)
 (declare-function mailsync-gnus-check-changes "mailsync-gnus")
 (declare-function mailsync-gnus-go-on "mailsync-gnus")
 (declare-function mailsync-gnus-ready-p "mailsync-gnus-moment")
-(declare-function mailsync--stop "mailsync")
+(declare-function mailsync--stop "mailsync-life")
 (declare-function mailsync-status-update "mailsync-status")
 (declare-function mailsync-module--attach "ext:mailsync-engine")
 (declare-function mailsync-module--check "ext:mailsync-engine")
@@ -376,11 +376,19 @@ Where Gnus is not loaded there is nothing to check."
 
 (defun mailsync--notice (record)
   "See to RECORD, which is not a change."
-  (or (mailsync-sync-notice record)
-      (mailsync--other-notice record)))
+  (pcase record
+    ;; It may have thousands of fields, which are not decoded twice.
+    (`("answer" ,slot ,request ,part ,parts ,_count . ,fields)
+     (mailsync--answered (mailsync-pipe-decode-text slot)
+                         (string-to-number request)
+                         (string-to-number part) (string-to-number parts)
+                         fields))
+    (_
+     (or (mailsync-sync-notice record)
+         (mailsync--other-notice record)))))
 
 (defun mailsync--other-notice (record)
-  "See to RECORD, which is neither a change nor about a sync."
+  "See to RECORD, which is no change, no answer and not about a sync."
   (pcase (cons (car record) (mapcar #'mailsync-pipe-decode-text (cdr record)))
     (`("state" ,account ,state ,text)
      (mailsync--set-state account (intern state) text))
@@ -399,11 +407,7 @@ Where Gnus is not loaded there is nothing to check."
     (`("log" ,level ,text)
      (mailsync-log-add (intern level) "%s" text))
     (`("bye" ,text)
-     (mailsync--engine-ended text))
-    (`("answer" ,slot ,request ,part ,parts ,_count . ,_)
-     (mailsync--answered slot (string-to-number request)
-                         (string-to-number part) (string-to-number parts)
-                         (nthcdr 6 record)))))
+     (mailsync--engine-ended text))))
 
 (defun mailsync--ready (account directory)
   "Have what was there before DIRECTORY of ACCOUNT was watched checked.

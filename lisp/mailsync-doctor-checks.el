@@ -28,6 +28,7 @@
 (require 'mailsync-accounts)
 (require 'mailsync-log)
 (require 'mailsync-module)
+(require 'mailsync-options)
 (require 'mailsync-remote)
 (require 'mailsync-sync)
 
@@ -279,9 +280,21 @@ VECTOR is that for the module; FAULTS are what is wrong, strings."
               "correct mailsync-accounts" "option mailsync-accounts"))
            faults)
    (and (null accounts)
-        (list (mailsync-doctor--finding
-               "accounts" "accounts" 'problem "no account can be used"
-               "write one into mailsync-accounts" "option mailsync-accounts")))
+        (list (cond
+               ((not (eq mailsync-accounts 'none))
+                (mailsync-doctor--finding
+                 "accounts" "accounts" 'problem "no account can be used"
+                 "write one into mailsync-accounts" "option mailsync-accounts"))
+               (mailsync-gnus-watch-nnimap
+                (mailsync-doctor--finding
+                 "accounts" "accounts" 'ok "none, and Gnus has no server open \
+that mailsync-gnus-watch-nnimap means"))
+               (t
+                (mailsync-doctor--finding
+                 "accounts" "accounts" 'problem "none, and nothing of Gnus's is \
+watched instead"
+                 "set mailsync-gnus-watch-nnimap, or write accounts"
+                 "option mailsync-gnus-watch-nnimap")))))
    (and accounts (null faults)
         (list (mailsync-doctor--finding
                "accounts" "accounts" 'ok

@@ -22,9 +22,10 @@
 (require 'cl-lib)
 (require 'seq)
 (require 'subr-x)
-(require 'mailsync)
 (require 'mailsync-discover)
 (require 'mailsync-doctor-checks)
+(require 'mailsync-life)
+(require 'mailsync-options)
 
 ;;;; Internal variables
 
@@ -119,11 +120,6 @@ comes, problems first."
   '((problem . error) (warning . warning) (note . mailsync-doctor-note)
     (ok . success))
   "Levels of findings, the worst first, and their faces.")
-
-(defface mailsync-doctor-note
-  '((t :inherit font-lock-keyword-face))
-  "Face of what is worth knowing."
-  :group 'mailsync)
 
 (defun mailsync-doctor--sorted ()
   "The findings, the worst first."
@@ -280,7 +276,8 @@ There is no password in them; names of folders and servers are."
       (mailsync-doctor--check #'mailsync-doctor--untried)
       (when engine
         (mailsync-doctor--examine)
-        (when mailsync-doctor-proposal-function
+        (unless (or (null mailsync-doctor-proposal-function)
+                    (eq mailsync-accounts 'none))
           (mailsync-doctor--check #'mailsync-doctor--discover)))))
   (mailsync-doctor--check #'mailsync-doctor-check-options)
   (mailsync-doctor--check #'mailsync-doctor-check-hooks)

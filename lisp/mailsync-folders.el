@@ -11,8 +11,9 @@
 ;; asked: all of them when the list is opened, those with which something is
 ;; the matter when something has happened.  The rest mailsync-history.el knows.
 ;;
-;; There may be thousands of folders: rows are written by a printer of our own,
-;; and what is news changes only its own row.
+;; There may be thousands of folders: many rows are written in pieces, apart
+;; from the buffer, and put into it when they are all there; what is news of a few
+;; changes only their rows.
 
 ;;; Code:
 
@@ -28,14 +29,32 @@
 ;;;; Internal variables
 
 (cl-defstruct (mailsync-folders-row
-               (:copier nil) (:constructor mailsync-folders--make-row))
+               (:copier nil) (:constructor mailsync-folders--make-row)
+               ;; Without keys, which would be garbage.
+               (:constructor mailsync-folders--read-row
+                             (account name directory truename letters synced
+                                      aside)))
   "A folder as the engine knows it.
 LETTERS are characters: w (it waits to be synced), r (it is being synced), u
 \(it has something to push).  SYNCED is when it was synced last, a float, ASIDE
 why it could not be, a string; either may be nil."
   account name directory truename letters synced aside
+  ;; What `mailsync-folders--key' returns.
+  key
   ;; As `tabulated-list-entries' has it.
   entry)
+
+(cl-defstruct (mailsync-folders-work
+               (:copier nil)
+               (:constructor mailsync-folders--make-work (rows order)))
+  "A list that is being written.
+ROWS are those whose columns are not looked at yet, ENTRIES the others, the
+last one first; LINES are those to be written into the buffer TEXT, once all
+are sorted.  ORDER is `tabulated-list-sort-key' as it was at the beginning, or t
+if the rows are in their order."
+  rows order entries lines text
+  (key tabulated-list-sort-key)
+  (times (make-hash-table :test #'eql)))
 
 (defconst mailsync-folders--buffer "*mailsync-folders*"
   "Name of the buffer that `mailsync-folders' shows.")
@@ -46,11 +65,14 @@ why it could not be, a string; either may be nil."
 (defconst mailsync-folders--period 1
   "The buffers are brought up to date once in so many seconds at most.")
 
-(defconst mailsync-folders--slice 0.01
-  "Rows that changed are written for so many seconds at once at most.")
+(defconst mailsync-folders--slice 0.008
+  "Rows are written for so many seconds at once at most.")
 
-(defconst mailsync-folders--pause 0.05
-  "After so many seconds the rest of them is.")
+(defconst mailsync-folders--pause 0.003
+  "After so many seconds the next ones are; meanwhile keys are seen to.")
+
+(defconst mailsync-folders--few 100
+  "Of so many rows or fewer each is written in its place.")
 
 (defvar mailsync-folders--timer nil
   "The timer that brings the buffers up to date, or nil.")
@@ -71,8 +93,11 @@ why it could not be, a string; either may be nil."
 (defvar-local mailsync-folders--account nil
   "The account whose folders the buffer lists; nil: all.")
 
-(defvar-local mailsync-folders--next nil
-  "A marker where rows are brought up to date next; nil for the first row.")
+(defvar-local mailsync-folders--work nil
+  "What is being written to become this buffer's text, or nil.")
+
+(defvar-local mailsync-folders--work-timer nil
+  "The timer that goes on with it, or nil.")
 
 (defvar-local mailsync-folders--rows nil
   "Hash table from keys (ACCOUNT . TRUENAME) to rows, or nil if none came yet.")
@@ -101,13 +126,6 @@ called later with a list of rows.  SLOT is as for `mailsync--errand'."
                     (and account (mailsync-pipe-encode-text account))
                     (and all t)))
 
-(defmacro mailsync-folders--without-gc (&rest body)
-  "Run BODY, which makes so much for each folder and no more, without a pause."
-  (declare (indent 0) (debug t))
-  ;; A list of thousands would cost several, each longer than all the rest.
-  `(let ((gc-cons-threshold (max gc-cons-threshold (* 64 1024 1024))))
-     ,@body))
-
 (defun mailsync-folders--text (bytes)
   "BYTES of an answer as a text; those of most folders are one already."
   (if (string-match-p "\\`[[:ascii:]]*\\'" bytes) bytes
@@ -120,36 +138,38 @@ called later with a list of rows.  SLOT is as for `mailsync--errand'."
 
 (defun mailsync-folders--parse (fields)
   "The rows that FIELDS, of an answer, describe."
-  (mailsync-folders--without-gc
-    (let ((now (float-time))
-          ;; It is the same for a row and the next.
-          encoded account rows)
-      (while fields
-        (let ((name (pop fields))
-              (folder (mailsync-folders--text (pop fields)))
-              (directory (mailsync-folders--file (pop fields)))
-              (truename (pop fields))
-              (letters (pop fields))
-              (ago (pop fields))
-              (aside (pop fields)))
-          (unless (equal name encoded)
-            (setq encoded name
-                  account (mailsync-pipe-decode-text name)))
-          (push (mailsync-folders--make-row
-                 :account account :name folder :directory directory
-                 :truename (if (equal truename "") directory
-                             (mailsync-folders--file truename))
-                 :letters (append letters nil)
-                 :synced (and (not (equal ago ""))
-                              (- now (/ (string-to-number ago) 1000.0)))
-                 :aside (and (not (equal aside ""))
-                             (mailsync-pipe-decode-text aside)))
-                rows)))
-      (nreverse rows))))
+  (let ((now (float-time))
+        ;; It is the same for a row and the next.
+        encoded account rows)
+    (while fields
+      (let ((name (pop fields))
+            (folder (mailsync-folders--text (pop fields)))
+            (directory (mailsync-folders--file (pop fields)))
+            (truename (pop fields))
+            (letters (pop fields))
+            (ago (pop fields))
+            (aside (pop fields)))
+        (unless (equal name encoded)
+          (setq encoded name
+                account (mailsync-pipe-decode-text name)))
+        (push (mailsync-folders--read-row
+               account folder directory
+               (if (equal truename "") directory
+                 (mailsync-folders--file truename))
+               (append letters nil)
+               (and (not (equal ago ""))
+                    (- now (/ (string-to-number ago) 1000.0)))
+               (and (not (equal aside ""))
+                    (mailsync-pipe-decode-text aside)))
+              rows)))
+    (nreverse rows)))
 
 (defun mailsync-folders--key (row)
   "The key of ROW."
-  (cons (mailsync-folders-row-account row) (mailsync-folders-row-truename row)))
+  (or (mailsync-folders-row-key row)
+      (setf (mailsync-folders-row-key row)
+            (cons (mailsync-folders-row-account row)
+                  (mailsync-folders-row-truename row)))))
 
 (defun mailsync-folders-look ()
   "Ask the engine which folders something is the matter with.
@@ -233,7 +253,9 @@ A folder that failed alone has nil for a time, where none is known."
    (t (mailsync-history-clock time))))
 
 (defun mailsync-folders--columns (row)
-  "What the columns of ROW say, a vector of strings."
+  "What the columns of ROW say, a vector of strings.
+Behind them are the times by which rows are sorted, of its change, its check
+and its sync, numbers."
   (let* ((known (gethash (mailsync-folders--key row)
                          mailsync-history--folders))
          (result (and known (mailsync-history-folder-result known)))
@@ -260,7 +282,10 @@ A folder that failed alone has nil for a time, where none is known."
      (if ok
          (mailsync-folders--time (car sync))
        (propertize (symbol-name (cdr sync)) 'face trouble))
-     (mapconcat #'identity (mailsync-folders--groups row) " "))))
+     (mapconcat #'identity (mailsync-folders--groups row) " ")
+     (or (and known (mailsync-history-folder-changed known)) 0)
+     (or (and known (mailsync-history-folder-checked known)) 0)
+     (or (car sync) 0))))
 
 (defun mailsync-folders--say (row)
   "All that is known of ROW, in a few lines."
@@ -292,6 +317,7 @@ A folder that failed alone has nil for a time, where none is known."
     (set-keymap-parent map (make-composed-keymap mailsync-status-acts-map
                                                  tabulated-list-mode-map))
     (define-key map (kbd "RET") #'mailsync-status-visit)
+    (define-key map [remap tabulated-list-sort] #'mailsync-list-sort)
     map)
   "Keymap of mailsync's lists.")
 
@@ -308,6 +334,20 @@ A folder that failed alone has nil for a time, where none is known."
   ;; While no window showed it, it stayed as it was.
   (add-hook 'window-buffer-change-functions
             (lambda (_) (mailsync-folders-refresh-soon)) nil t))
+
+(defun mailsync-list-sort (&optional number)
+  "Sort by the column at point; with NUMBER, a prefix argument, by that one.
+They are counted from 0.  What is sorted by it already is reversed."
+  (interactive "P")
+  ;; It looks for a property that lines which are written at once do not have.
+  (tabulated-list-sort
+   (or number
+       (let ((end 0) (index -1))
+         (while (and (< (1+ index) (length tabulated-list-format))
+                     (<= end (current-column)))
+           (setq index (1+ index)
+                 end (+ end 1 (nth 1 (aref tabulated-list-format index)))))
+         index))))
 
 (defvar-local mailsync-folders--line nil
   "How a line of this buffer is put together: a format for all columns.")
@@ -335,22 +375,39 @@ A folder that failed alone has nil for a time, where none is known."
 
 (defun mailsync-folders--print (id columns)
   "Write the line of ID, which says COLUMNS."
+  (mailsync-folders--write id columns tabulated-list-format
+                           mailsync-folders--line))
+
+(defun mailsync-folders--write (id columns format line)
+  "Write the line of ID, which says COLUMNS, by FORMAT and LINE of the list."
   (let ((start (point))
-        (column (length columns))
-        (texts nil))
-    (while (>= (setq column (1- column)) 0)
-      (push (mailsync-folders--fit (aref columns column)
-                                   (if texts
-                                       (nth 1 (aref tabulated-list-format column))
-                                     1000))
-            texts))
-    ;; The function pads by columns, not by characters.
-    (insert (apply #'format mailsync-folders--line texts))
+        (cell (lambda (column)
+                (mailsync-folders--fit (aref columns column)
+                                       (nth 1 (aref format column))))))
+    ;; A list of them would be garbage; both lists have eight columns.  The
+    ;; function pads by columns, not by characters.
+    (insert (format line
+                    (funcall cell 0) (funcall cell 1) (funcall cell 2)
+                    (funcall cell 3) (funcall cell 4) (funcall cell 5)
+                    (funcall cell 6)
+                    (mailsync-folders--fit (aref columns 7) 1000)))
+    ;; What all lines of an account have is said by a symbol, once.
     (add-text-properties
      start (point)
-     (list 'tabulated-list-id id 'tabulated-list-entry columns
-           'mailsync-account (mailsync-folders--account-of id)
-           'help-echo #'mailsync-folders--help))))
+     (list 'tabulated-list-id id
+           'category (mailsync-folders--category
+                      (mailsync-folders--account-of id))))))
+
+(defvar mailsync-folders--categories (make-hash-table :test #'equal)
+  "Hash table from accounts to symbols whose properties their lines have.")
+
+(defun mailsync-folders--category (account)
+  "The symbol whose properties the lines of ACCOUNT have."
+  (or (gethash account mailsync-folders--categories)
+      (let ((symbol (make-symbol "mailsync-folders-line")))
+        (put symbol 'mailsync-account account)
+        (put symbol 'help-echo #'mailsync-folders--help)
+        (puthash account symbol mailsync-folders--categories))))
 
 (defun mailsync-folders--account-of (id)
   "The account of the line of ID."
@@ -361,7 +418,10 @@ A folder that failed alone has nil for a time, where none is known."
   (let ((id (get-text-property (point) 'tabulated-list-id)))
     (cond
      ((null id) nil)
-     ((consp id) (mailsync-folders--place (gethash id mailsync-folders--rows)))
+     ((consp id)
+      ;; One that is gone stays until the list is written anew.
+      (when-let ((row (gethash id mailsync-folders--rows)))
+        (mailsync-folders--place row)))
      ((mailsync-history-story-folder id)
       (list :account (mailsync-history-story-account id)
             :folder (mailsync-history-story-folder id)
@@ -374,9 +434,10 @@ A folder that failed alone has nil for a time, where none is known."
     (with-current-buffer buffer
       (let ((id (get-text-property position 'tabulated-list-id)))
         (mailsync-log-help
-         (if (consp id)
-             (mailsync-folders--say (gethash id mailsync-folders--rows))
-           (mailsync-history-tell id)))))))
+         (if (not (consp id))
+             (mailsync-history-tell id)
+           (when-let ((row (gethash id mailsync-folders--rows)))
+             (mailsync-folders--say row))))))))
 
 (defun mailsync-folders--imenu ()
   "An index of the lines of this buffer."
@@ -409,7 +470,7 @@ A folder that failed alone has nil for a time, where none is known."
 
 (define-derived-mode mailsync-folders-mode mailsync-list-mode "Mailsync-Folders"
   "Major mode of the list of the folders that mailsync watches.
-\\<mailsync-folders-mode-map>\\[tabulated-list-sort] sorts by the column at \
+\\<mailsync-folders-mode-map>\\[mailsync-list-sort] sorts by the column at \
 point, \\[revert-buffer] asks the engine anew.
 
 \\{mailsync-folders-mode-map}"
@@ -418,15 +479,11 @@ point, \\[revert-buffer] asks the engine anew.
   (setq-local revert-buffer-function
               (lambda (&rest _) (mailsync-folders--ask))))
 
-(defun mailsync-folders--by (time)
-  "A predicate for entries of the list, by what TIME returns for their rows."
-  (let ((of (lambda (entry)
-              (or (funcall time (gethash (car entry) mailsync-folders--rows)
-                           (gethash (car entry) mailsync-history--folders))
-                  0))))
-    ;; The last one first.
-    (lambda (one other)
-      (> (funcall of one) (funcall of other)))))
+(defun mailsync-folders--by (place)
+  "A predicate for entries of the list, by the times at PLACE of their columns."
+  ;; The last one first.
+  (lambda (one other)
+    (> (aref (cadr one) place) (aref (cadr other) place))))
 
 (defun mailsync-folders--format ()
   "The columns of the list, for the window that shows it."
@@ -435,19 +492,10 @@ point, \\[revert-buffer] asks the engine anew.
           (list "Waits for" 10
                 (lambda (one other)
                   (string> (aref (cadr one) 2) (aref (cadr other) 2))))
-          (list "Changed" 8
-                (mailsync-folders--by
-                 (lambda (_row known)
-                   (and known (mailsync-history-folder-changed known)))))
+          (list "Changed" 8 (mailsync-folders--by 8))
           (list "What" 12 t)
-          (list "Checked" 8
-                (mailsync-folders--by
-                 (lambda (_row known)
-                   (and known (mailsync-history-folder-checked known)))))
-          (list "Synced" 8
-                (mailsync-folders--by
-                 (lambda (row _known)
-                   (car (mailsync-folders--last-sync row)))))
+          (list "Checked" 8 (mailsync-folders--by 9))
+          (list "Synced" 8 (mailsync-folders--by 10))
           (list "Groups" 6 t)))
 
 ;;;###autoload
@@ -501,15 +549,9 @@ prefix argument asks for the account."
                     :directory (mailsync-history-folder-directory known)
                     :truename (mailsync-history-folder-truename known))))
           (puthash (mailsync-folders--key row) row table))))
-    (setq mailsync-folders--rows table
-          mode-line-process (format ": %s%d folders"
-                                    (if mailsync-folders--account
-                                        (concat mailsync-folders--account ", ")
-                                      "")
-                                    (hash-table-count table)))
+    (setq mailsync-folders--rows table)
     (clrhash mailsync-folders--news)
-    (setq mailsync-folders--next nil
-          mailsync-folders--stale nil
+    (setq mailsync-folders--stale nil
           ;; It is newer than what was told of these accounts.
           mailsync-folders--waiting
           (append (seq-filter #'mailsync-folders--matters-p rows)
@@ -522,17 +564,177 @@ prefix argument asks for the account."
     (mailsync-folders--print-all)))
 
 (defun mailsync-folders--print-all ()
-  "Write all rows of this buffer; point stays at its folder."
-  (mailsync-folders--without-gc
-    (let ((mailsync-folders--times (make-hash-table :test #'eql))
-          entries)
-      (maphash (lambda (key row)
-                 (let ((entry (list key (mailsync-folders--columns row))))
-                   (setf (mailsync-folders-row-entry row) entry)
-                   (push entry entries)))
-               mailsync-folders--rows)
-      (setq tabulated-list-entries (nreverse entries))
-      (mailsync-folders--reprint))))
+  "Write all rows of this buffer anew, sorted."
+  (let ((rows nil))
+    (maphash (lambda (_ row) (push row rows)) mailsync-folders--rows)
+    (mailsync-folders--begin (nreverse rows) nil)))
+
+;;;; Written in pieces
+
+(defun mailsync-folders--begin (rows order)
+  "Begin to write ROWS, which this buffer will show when that is done.
+They are sorted as the user has said, or stay as they are if ORDER is non-nil."
+  (mailsync-folders--forget)
+  (setq mailsync-folders--work (mailsync-folders--make-work rows order))
+  (add-hook 'kill-buffer-hook #'mailsync-folders--forget nil t)
+  (mailsync-folders--go-on (current-buffer)))
+
+(defun mailsync-folders--forget ()
+  "Give up what is being written for this buffer."
+  (when (timerp mailsync-folders--work-timer)
+    (cancel-timer mailsync-folders--work-timer))
+  (when mailsync-folders--work
+    (let ((text (mailsync-folders-work-text mailsync-folders--work)))
+      (when (buffer-live-p text)
+        (kill-buffer text))))
+  (setq mailsync-folders--work-timer nil
+        mailsync-folders--work nil))
+
+(defun mailsync-folders--go-on (buffer)
+  "Go on with what is being written for BUFFER, for a moment."
+  (when (buffer-live-p buffer)
+    (with-current-buffer buffer
+      (setq mailsync-folders--work-timer nil)
+      (when mailsync-folders--work
+        (mailsync-folders--do-some (+ (float-time) mailsync-folders--slice))
+        (when (and mailsync-folders--work (not mailsync-folders--work-timer))
+          (setq mailsync-folders--work-timer
+                (run-at-time (if (bound-and-true-p isearch-mode)
+                                 mailsync-folders--period
+                               mailsync-folders--pause)
+                             nil #'mailsync-folders--go-on buffer)))))))
+
+(defun mailsync-folders--finish ()
+  "Finish at once what is being written for this buffer."
+  (while mailsync-folders--work
+    (mailsync-folders--do-some 1.0e+INF)))
+
+(defun mailsync-folders--do-some (end)
+  "Go on with what is being written for this buffer, until END at most."
+  (let ((work mailsync-folders--work))
+    (cond
+     ((mailsync-folders-work-rows work)
+      (mailsync-folders--look-at-rows work end))
+     ((null (mailsync-folders-work-text work))
+      (mailsync-folders--sort work)))
+    (when (mailsync-folders-work-text work)
+      (mailsync-folders--write-lines work end)
+      (cond
+       ((mailsync-folders-work-lines work))
+       ;; It would lose its way.
+       ((bound-and-true-p isearch-mode))
+       ;; The user has sorted what is shown meanwhile.
+       ((not (eq (mailsync-folders-work-key work) tabulated-list-sort-key))
+        (mailsync-folders--begin
+         (mapcar (lambda (entry) (gethash (car entry) mailsync-folders--rows))
+                 (mailsync-folders-work-entries work))
+         nil))
+       (t
+        (mailsync-folders--show work)
+        (mailsync-folders--forget))))))
+
+(defun mailsync-folders--look-at-rows (work end)
+  "See what the columns of WORK's rows say, until END at most."
+  (let ((mailsync-folders--times (mailsync-folders-work-times work))
+        (rows (mailsync-folders-work-rows work))
+        (entries (mailsync-folders-work-entries work))
+        (now 0.0))
+    (while (and rows (< now end))
+      ;; To ask for the time costs something, too.
+      (dotimes (_ 10)
+        (when-let ((row (pop rows)))
+          (let ((key (mailsync-folders--key row)))
+            ;; What comes from now on is news.
+            (remhash key mailsync-folders--news)
+            (push (setf (mailsync-folders-row-entry row)
+                        (list key (mailsync-folders--columns row)))
+                  entries))))
+      (setq now (float-time)))
+    (setf (mailsync-folders-work-rows work) rows
+          (mailsync-folders-work-entries work) entries)
+    (when (and (null rows) (< now end))
+      (mailsync-folders--sort work))))
+
+(defun mailsync-folders--sort (work)
+  "Sort WORK, the columns of which are known."
+  (let ((sorter (and (not (mailsync-folders-work-order work))
+                     (tabulated-list--get-sorter)))
+        (entries (nreverse (mailsync-folders-work-entries work))))
+    (when sorter
+      (setq entries (sort entries sorter)))
+    (setf (mailsync-folders-work-entries work) entries
+          (mailsync-folders-work-lines work) entries
+          (mailsync-folders-work-text work)
+          (generate-new-buffer " *mailsync-folders*"))))
+
+(defun mailsync-folders--write-lines (work end)
+  "Write lines of WORK, until END at most."
+  (let ((format tabulated-list-format)
+        (line mailsync-folders--line)
+        (lines (mailsync-folders-work-lines work))
+        ;; A few in any case, however late it is.
+        (now 0.0)
+        (inhibit-modification-hooks t))
+    (with-current-buffer (mailsync-folders-work-text work)
+      (while (and lines (< now end))
+        (dotimes (_ 10)
+          (when-let ((entry (pop lines)))
+            (mailsync-folders--write (car entry) (cadr entry) format line)))
+        (setq now (float-time))))
+    (setf (mailsync-folders-work-lines work) lines)))
+
+(defun mailsync-folders--show (work)
+  "Show WORK, which is written; point and windows stay at their lines."
+  (let* ((inhibit-read-only t)
+         (windows (get-buffer-window-list nil nil t))
+         (place (mailsync-folders--place-at (point)))
+         (mark (and (mark t) (mailsync-folders--place-at (mark t))))
+         (places (mapcar (lambda (window)
+                           (list window
+                                 (mailsync-folders--place-at
+                                  (window-point window))
+                                 (mailsync-folders--place-at
+                                  (window-start window))))
+                         windows)))
+    ;; To copy it would cost more than to have written it.
+    (buffer-swap-text (mailsync-folders-work-text work))
+    (set-buffer-modified-p nil)
+    (setq tabulated-list-entries (mailsync-folders-work-entries work)
+          mode-line-process (format ": %s%d folders"
+                                    (if mailsync-folders--account
+                                        (concat mailsync-folders--account ", ")
+                                      "")
+                                    (length tabulated-list-entries)))
+    (when mark
+      (set-marker (mark-marker) (mailsync-folders--place-again mark)))
+    (pcase-dolist (`(,window ,point ,start) places)
+      (set-window-point window (mailsync-folders--place-again point))
+      (set-window-start window (mailsync-folders--place-again start) t))
+    (goto-char (mailsync-folders--place-again place))))
+
+(defun mailsync-folders--place-at (position)
+  "Where POSITION is: (ID LINE COLUMN)."
+  (save-excursion
+    (goto-char position)
+    (list (get-text-property position 'tabulated-list-id)
+          (line-number-at-pos)
+          (- position (line-beginning-position)))))
+
+(defun mailsync-folders--place-again (place)
+  "The position of PLACE now; that of its line, if its folder is gone."
+  (pcase-let ((`(,id ,line ,column) place))
+    (save-excursion
+      (let* ((row (and id (gethash id mailsync-folders--rows)))
+             (found (and row (text-property-any
+                              (point-min) (point-max) 'tabulated-list-id
+                              (mailsync-folders--key row)))))
+        (if found
+            (goto-char found)
+          (goto-char (point-min))
+          (forward-line (1- line)))
+        (min (+ (point) column) (line-end-position))))))
+
+;;;; Up to date
 
 (defun mailsync-folders--reprint ()
   "Write the entries of this buffer; point and windows stay at their lines."
@@ -550,64 +752,70 @@ prefix argument asks for the account."
 
 (defun mailsync-folders--update ()
   "Bring the rows of this buffer of which there is news up to date."
-  (when mailsync-folders--rows
-    (mailsync-folders--update-news)))
+  (cond
+   ((null mailsync-folders--rows))
+   ;; What it has looked at already may have news again.
+   (mailsync-folders--work
+    (mailsync-folders-refresh-soon))
+   ((not (mailsync-folders--take-news))
+    ;; A folder came to be: where it belongs, the engine says.
+    (mailsync-folders--ask))
+   ((<= (hash-table-count mailsync-folders--news) mailsync-folders--few)
+    (mailsync-folders--update-rows mailsync-folders--news))
+   (t
+    (mailsync-folders--begin
+     (mapcar (lambda (entry) (gethash (car entry) mailsync-folders--rows))
+             tabulated-list-entries)
+     t)
+    (mailsync-folders-refresh-soon))))
 
-(defun mailsync-folders--update-news ()
-  "Write the rows of this buffer of which there is news."
-  (let ((mailsync-folders--times (make-hash-table :test #'eql))
-        (inhibit-read-only t)
-        (waiting (make-hash-table :test #'equal))
-        (new nil))
+(defun mailsync-folders--take-news ()
+  "Note in the rows of this buffer what waits now; nil if a row is missing.
+News of what this buffer does not list is none."
+  (let ((waiting (make-hash-table :test #'equal))
+        (complete t)
+        others)
     (dolist (row mailsync-folders--waiting)
       (puthash (mailsync-folders--key row) row waiting))
     (maphash
      (lambda (key _)
-       (when (or (null mailsync-folders--account)
-                 (equal (car key) mailsync-folders--account))
+       (if (not (or (null mailsync-folders--account)
+                    (equal (car key) mailsync-folders--account)))
+           (push key others)
          (let ((row (gethash key mailsync-folders--rows))
                (now (gethash key waiting)))
-           (cond
-            ((null row) (setq new t))
-            ;; What was synced since, the history knows.
-            (t (setf (mailsync-folders-row-letters row)
-                     (and now (mailsync-folders-row-letters now))
-                     (mailsync-folders-row-aside row)
-                     (and now (mailsync-folders-row-aside now))))))))
+           (if (null row)
+               (setq complete nil)
+             ;; What was synced since, the history knows.
+             (setf (mailsync-folders-row-letters row)
+                   (and now (mailsync-folders-row-letters now))
+                   (mailsync-folders-row-aside row)
+                   (and now (mailsync-folders-row-aside now)))))))
      mailsync-folders--news)
-    (if new
-        ;; A folder came to be: where it belongs, the engine says.
-        (mailsync-folders--ask)
-      (mailsync-folders--update-rows mailsync-folders--news)
-      ;; The rest of many has time.
-      (unless (zerop (hash-table-count mailsync-folders--news))
-        (mailsync-folders-refresh-soon mailsync-folders--pause)))))
+    (dolist (key others)
+      (remhash key mailsync-folders--news))
+    complete))
 
 (defun mailsync-folders--update-rows (keys)
   "Write the rows of KEYS anew, those of a hash table, if they say something else.
-What is done is taken out of KEYS; it is not done for longer than a moment."
-  (let ((points (mapcar (lambda (window) (cons window (window-point window)))
+KEYS is empty then."
+  (let ((mailsync-folders--times (make-hash-table :test #'eql))
+        (inhibit-read-only t)
+        (inhibit-modification-hooks t)
+        (points (mapcar (lambda (window) (cons window (window-point window)))
                         (get-buffer-window-list nil nil t)))
         (here (point))
-        (position (or (and mailsync-folders--next
-                           (marker-position mailsync-folders--next))
-                      (point-min)))
-        (whole (null mailsync-folders--next))
-        (end (+ (float-time) mailsync-folders--slice))
-        (time t))
+        (position (point-min)))
     (while (and position (< position (point-max))
-                (not (zerop (hash-table-count keys)))
-                time)
+                (not (zerop (hash-table-count keys))))
       (let* ((key (get-text-property position 'tabulated-list-id))
              (row (and key (gethash key keys)
                        (gethash key mailsync-folders--rows))))
         (when row
           (remhash key keys)
-          ;; Only now: otherwise it could be up before the first one.
-          (setq time (< (float-time) end))
           (let ((columns (mailsync-folders--columns row)))
             (unless (equal-including-properties
-                     columns (get-text-property position 'tabulated-list-entry))
+                     columns (cadr (mailsync-folders-row-entry row)))
               (setf (cadr (mailsync-folders-row-entry row)) columns)
               (goto-char position)
               (let ((old (line-beginning-position 2)))
@@ -622,13 +830,9 @@ What is done is taken out of KEYS; it is not done for longer than a moment."
                     (setq here (+ here longer))))))))
         (setq position (next-single-property-change position
                                                     'tabulated-list-id))))
-    (if (and position (< position (point-max)))
-        ;; Where the rest is, probably.
-        (setq mailsync-folders--next (copy-marker position))
-      (setq mailsync-folders--next nil)
-      ;; What is in no row any more.
-      (when whole
-        (clrhash keys)))
+    ;; What is in no row any more.
+    (clrhash keys)
+    (set-buffer-modified-p nil)
     (goto-char (min here (point-max)))
     (pcase-dolist (`(,window . ,point) points)
       (set-window-point window point))))

@@ -30,22 +30,7 @@
 (require 'mailsync-gnus-total)
 (require 'mailsync-gnus-ranges)
 (require 'mailsync-gnus-maildir)
-
-;;;; Customization
-
-(defcustom mailsync-gnus-check-method 'parts
-  "How a group is checked.
-`parts' calls the parts of Gnus's own command that are needed.
-For nnimap it never waits for the server.
-
-`command' calls `gnus-group-get-new-news-this-group' for each
-group.  It is slower, makes an IMAP server expunge the messages
-that are marked as deleted, and blocks Emacs for as long as a
-server does not answer."
-  :type '(choice (const :tag "The necessary parts of the command" parts)
-                 (const :tag "The command itself" command))
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

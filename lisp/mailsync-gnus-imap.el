@@ -26,38 +26,7 @@
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
 (require 'mailsync-gnus-flags)
-
-;;;; Customization
-
-(defcustom mailsync-gnus-imap-timeout 10
-  "Seconds to wait for the answer of an nnimap server.
-Emacs is not blocked meanwhile.  A server that does not answer in
-time is asked again later, on a new connection."
-  :type 'number
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-gnus-imap-open-timeout 2
-  "Seconds that opening our own connection to an nnimap server may take.
-Emacs is blocked meanwhile.  It happens once per server, and only
-while Gnus's own connection is open or the server is on this
-machine."
-  :type 'number
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-gnus-split t
-  "Whether Gnus splits mail when it has arrived where mail is split.
-This concerns nnimap servers that are defined with `nnimap-inbox'
-and `nnimap-split-methods', and the maildirs of `mail-sources'.
-Gnus splits the mail of these whenever it looks for new mail; if
-this is non-nil, also when mailsync sees that the inbox or the
-maildir has changed.  Emacs waits for an nnimap server meanwhile:
-a moment for one on this machine, several round trips for
-another."
-  :type 'boolean
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

@@ -15,22 +15,7 @@
 ;;; Code:
 
 (require 'cl-lib)
-
-;;;; Customization
-
-(defcustom mailsync-gnus-idle-delay 0.5
-  "Check groups after Emacs has been idle for so many seconds."
-  :type 'number
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-gnus-max-wait 30
-  "Wait at most so many seconds for an idle moment.
-After that, groups are checked between your keystrokes, for a few
-milliseconds at a time."
-  :type 'number
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

@@ -22,31 +22,7 @@
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-moment)
-
-;;;; Customization
-
-(defun mailsync-gnus-nnimap--set (option value)
-  "Set OPTION to VALUE, and have a running mailsync go over to it."
-  (set-default option value)
-  (when (fboundp 'mailsync--configuration-changed)
-    (mailsync--configuration-changed)))
-
-(defcustom mailsync-gnus-watch-nnimap nil
-  "Which of Gnus's nnimap servers mailsync watches by itself.
-If t, all that Gnus has open; a list of names stands for those servers; nil
-means none but what `mailsync-accounts' says.  How to reach a server and its
-password are taken from where Gnus has them.
-
-A server that an account of `mailsync-accounts' covers is left to that; with t,
-so is one on this machine if an account has a maildir, since it serves that.
-If this is non-nil and there are no accounts, ~/Maildir is not looked for."
-  :type '(choice (const :tag "None" nil)
-                 (const :tag "All that Gnus has open" t)
-                 (repeat :tag "These" (string :tag "Name of the server")))
-  :set #'mailsync-gnus-nnimap--set
-  :initialize #'custom-initialize-default
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 
@@ -80,9 +56,9 @@ A string in place of the keys says why it cannot be watched.")
 
 (declare-function auth-source-recall "auth-source" (spec))
 (declare-function auth-source-search "auth-source")
-(declare-function mailsync--configuration-changed "mailsync" ())
+(declare-function mailsync--configuration-changed "mailsync-life" ())
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
-(declare-function mailsync--reconfigure "mailsync" (&optional quietly))
+(declare-function mailsync--reconfigure "mailsync-life" (&optional quietly))
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
 (declare-function nnimap-find-connection "nnimap" (buffer))
 (declare-function nnimap-open-server "nnimap"

@@ -28,32 +28,7 @@
 (require 'mailsync-gnus-imap)
 (require 'mailsync-gnus-items)
 (require 'mailsync-gnus-topics)
-
-;;;; Customization
-
-(defcustom mailsync-gnus-subscribe-new nil
-  "Whether Gnus is told of folders that none of its groups shows.
-If t, a folder that is created while mailsync runs, or gets mail,
-becomes a group as Gnus's own rules for new groups say:
-`gnus-options-subscribe', `gnus-options-not-subscribe',
-`gnus-auto-subscribed-groups', `gnus-auto-subscribed-categories',
-and the methods `gnus-subscribe-options-newsgroup-method' and
-`gnus-subscribe-newsgroup-method'.  Its server must be one that
-Gnus has open.  Where these rules ask you, nothing is done:
-`gnus-find-new-newsgroups' is for that.
-
-A list names the folders or groups for which that is done; `*'
-there stands for any text.  A function is called with the full
-name of the group and the folder's name, nil where Gnus has split
-mail into a new group; it returns non-nil to have it done.
-
-If nil, new folders are yours to subscribe to."
-  :type '(choice (const :tag "No" nil)
-                 (const :tag "As Gnus's rules say" t)
-                 (repeat :tag "Only these folders or groups" string)
-                 function)
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

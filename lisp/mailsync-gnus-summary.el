@@ -28,23 +28,7 @@
 (require 'mailsync-gnus-moment)
 (require 'mailsync-gnus-summary-draw)
 (require 'mailsync-gnus-summary-flags)
-
-;;;; Customization
-
-(defcustom mailsync-gnus-update-summary nil
-  "What is done for an open *Summary* when articles have come to its group.
-nil leaves it alone.  `message' says so in its mode line, and in the
-echo area if the *Summary* is to be seen and nothing else is there.
-`insert' inserts the articles as soon as you are idle.  What you see
-does not move: point, the first line of each window, threads that are
-hidden, the order, the limit and the article stay as they are.  While
-a limit hides a part of the group, or where it cannot be done without
-waiting or without losing something, it is as with `message'."
-  :type '(choice (const :tag "Leave it alone" nil)
-                 (const :tag "Say so" message)
-                 (const :tag "Insert them" insert))
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

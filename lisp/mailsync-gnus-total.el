@@ -20,36 +20,7 @@
 (require 'cl-lib)
 (require 'subr-x)
 (require 'mailsync-gnus-folders)
-
-;;;; Customization
-
-(defcustom mailsync-gnus-mode-line-groups nil
-  "Groups whose unread messages `mailsync-mode-line' counts.
-A list of full names of groups, where `*' stands for any text, or
-a level: all groups at that level or below are meant then.  The
-counts are those that Gnus shows.  The number appears after the
-state of mailsync while Gnus runs, as `mailsync-gnus-mode-line-total'
-says.
-
-To see it in every mode line:
-
-  (add-to-list \\='global-mode-string \\='(\"\" mailsync-mode-line) t)"
-  :type '(choice (const :tag "None" nil)
-                 (repeat :tag "Groups" string)
-                 (integer :tag "All up to level"))
-  :set (lambda (symbol value)
-         (set-default symbol value)
-         (when (bound-and-true-p mailsync-gnus--set-up)
-           (mailsync-gnus--total-soon)))
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-gnus-mode-line-total " Mail:%d"
-  "How `mailsync-mode-line' shows the number of unread messages.
-%d stands for it."
-  :type 'string
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

@@ -28,30 +28,7 @@
 (require 'mailsync-gnus-news)
 (require 'mailsync-gnus-headers)
 (require 'mailsync-gnus-summary)
-
-;;;; Customization
-
-(defcustom mailsync-gnus-catch-up-delay 10
-  "Seconds of idleness before flags are looked for after new mail came.
-To count new messages in an nnmaildir group is cheap; to look
-whether another program changed the flags of old ones is not.  A
-folder into which messages were only delivered is looked at in
-full after Emacs has been idle for so many seconds, or for longer
-if the last look took more than a twentieth of a second: twice as
-long for a tenth, and so on."
-  :type 'number
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-gnus-run-hooks t
-  "Whether Gnus's hooks for new mail are run after a check.
-If non-nil, `gnus-get-new-news-hook' and
-`gnus-after-getting-new-news-hook' are run, in this order, once
-after the groups of a batch of changes were checked, provided
-that the number of unread messages rose in one of them."
-  :type 'boolean
-  :group 'mailsync-gnus
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

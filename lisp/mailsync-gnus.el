@@ -52,13 +52,6 @@
 (require 'mailsync-gnus-news)
 (require 'mailsync-menu)
 
-;;;; Customization
-
-(defgroup mailsync-gnus nil
-  "How mailsync checks the groups of Gnus."
-  :group 'mailsync
-  :group 'gnus)
-
 ;;;; Internal variables
 
 (defconst mailsync-gnus--slice 0.05

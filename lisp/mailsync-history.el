@@ -19,14 +19,7 @@
 (require 'seq)
 (require 'subr-x)
 (require 'mailsync-log)
-
-;;;; Customization
-
-(defcustom mailsync-history-size 200
-  "How many changes `mailsync-history' shows at most."
-  :type 'natnum
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

@@ -12,38 +12,7 @@
 
 ;;; Code:
 
-;;;; Customization
-
-(defgroup mailsync nil
-  "Realtime mail for Gnus."
-  :group 'gnus
-  :prefix "mailsync-"
-  :link '(url-link "https://github.com/mailsync/mailsync"))
-
-(defcustom mailsync-log-level 'info
-  "The least important messages that the log keeps."
-  :type '(choice (const :tag "Everything" debug)
-                 (const :tag "What happens" info)
-                 (const :tag "What should not happen" warning)
-                 (const :tag "Failures" error))
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defface mailsync-log-error '((t :inherit error))
-  "Face of the word \"error\" in the log."
-  :group 'mailsync)
-
-(defface mailsync-log-warning '((t :inherit warning))
-  "Face of the word \"warning\" in the log."
-  :group 'mailsync)
-
-(defface mailsync-log-info '((t :inherit success))
-  "Face of the word \"info\" in the log."
-  :group 'mailsync)
-
-(defface mailsync-log-debug '((t :inherit shadow))
-  "Face of the word \"debug\" in the log."
-  :group 'mailsync)
+(require 'mailsync-options)
 
 ;;;; Internal variables
 

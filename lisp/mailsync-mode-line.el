@@ -15,67 +15,10 @@
 (require 'seq)
 (require 'subr-x)
 (require 'mailsync-log)
+(require 'mailsync-options)
 (require 'mailsync-accounts)
 (require 'mailsync-remote)
 (require 'mailsync-sync-say)
-
-;;;; Customization
-
-(defcustom mailsync-mode-line-format " [%s]"
-  "How the mode line of the Group buffer shows the state.
-%s stands for it: \"watching\", \"checking\", \"3 pending\" (to be checked),
-\"syncing\" (with the messages that came so far), \"3 to sync\", \"paused\",
-\"starting\", \"failing\", \"synced elsewhere\" (by another Emacs),
-\"offline\" (a server cannot be watched, and is tried again),
-\"no server\" (Gnus has none open that is to be watched), \"waiting\"
-or \"error\".
-nil shows nothing."
-  :type '(choice (const :tag "Nothing" nil) string)
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-mode-line-style 'text
-  "How the state is written in the mode line: in words or as a sign.
-With `unicode' it is one character, and a number where there is one: ✓
-watching, ⟳ checking or pending, ⇅ syncing, ⇡ to sync, ‖ paused, ↯ failing, ≈
-synced elsewhere, ⊘ offline, ∅ no server or no account, … starting or waiting,
-✗ error.  Where such a character cannot be shown the words stand.  The mouse
-shows the words."
-  :type '(choice (const :tag "Words" text)
-                 (const :tag "Unicode signs" unicode))
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defface mailsync-trouble
-  '((t :inherit error))
-  "Face of a state that needs the user, in the mode line and the status."
-  :group 'mailsync)
-
-(defface mailsync-offline
-  '((t :inherit mailsync-trouble))
-  "Face of a state that is mended without the user, in the mode line."
-  :group 'mailsync)
-
-(defface mailsync-busy
-  '((t :inherit font-lock-function-name-face))
-  "Face of a state in which something is being done, in the mode line."
-  :group 'mailsync)
-
-(defface mailsync-pending
-  '((t :inherit warning))
-  "Face of a state in which something waits to be done, in the mode line."
-  :group 'mailsync)
-
-(defface mailsync-resting
-  '((t :inherit shadow))
-  "Face of a state in which nothing is done on purpose, in the mode line.
-That is a pause of the user's, or that another Emacs does it."
-  :group 'mailsync)
-
-(defface mailsync-well
-  '((t))
-  "Face of the state in which all is watched and done, in the mode line."
-  :group 'mailsync)
 
 ;;;; Internal variables
 

@@ -16,20 +16,10 @@
 ;;; Code:
 
 (require 'mailsync-log)
+(require 'mailsync-options)
 
 ;; compile.el comes with the first `compilation-start': it takes longer to load
 ;; than all of mailsync.
-
-;;;; Customization
-
-(defcustom mailsync-module-directory nil
-  "Where the module is; nil means beside mailsync's Lisp files.
-Set it where those are in a directory that you cannot write.  It has to be an
-absolute name, and nobody else may be able to write there: the module may do
-what Emacs may."
-  :type '(choice (const :tag "Beside the Lisp files" nil) directory)
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
 
 ;;;; Internal variables
 
@@ -217,6 +207,18 @@ Emacs where ~/.cargo/bin is in PATH"
             ((equal (mailsync-module--version) (mailsync-module--version-found))
              "the module is built; a restart of Emacs uses it")
             (t "a new version of the module is built; restart Emacs to use it"))))
+
+;;;###autoload
+(defun mailsync-version ()
+  "Say which version this is; return it."
+  (interactive)
+  (let ((text (format "mailsync %s (module %s), Emacs %s"
+                      mailsync-module--version-wanted
+                      (or (mailsync-module--version-found) "not there")
+                      emacs-version)))
+    (when (called-interactively-p 'interactive)
+      (message "%s" text))
+    text))
 
 (provide 'mailsync-module)
 ;;; mailsync-module.el ends here

@@ -24,47 +24,10 @@
 (require 'cl-lib)
 (require 'subr-x)
 (require 'mailsync-log)
+(require 'mailsync-options)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-moment)
 (require 'mailsync-gnus-news)
-
-;;;; Customization
-
-(defgroup mailsync-notify nil
-  "How mailsync tells of new mail."
-  :group 'mailsync
-  :prefix "mailsync-notify-")
-
-(defcustom mailsync-notify-muted-groups nil
-  "Groups of which no new mail is told.
-Each is the name of a group, with or without its server
-\(\"nnml:lists.emacs\", \"lists.emacs\"), or a glob with `*'."
-  :type '(repeat string)
-  :group 'mailsync-notify
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-notify-level 3
-  "Tell of new mail in groups of this level or a lower one.
-3 is the level at which Gnus subscribes to a group."
-  :type 'natnum
-  :group 'mailsync-notify
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-notify-quiet-times nil
-  "When not to tell of new mail, a list of (FROM . TO).
-FROM and TO are times of the day, such as \"22:00\" and \"07:00\".
-What comes in that time, and is not read by then, is told once,
-when it is over."
-  :type '(repeat (cons (string :tag "From") (string :tag "To")))
-  :group 'mailsync-notify
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-notify-delay 1
-  "Seconds to wait for more after a message has come.
-What comes in that time is told with it."
-  :type 'number
-  :group 'mailsync-notify
-  :package-version '(mailsync . "0.1.0"))
 
 ;;;; Internal variables
 

@@ -142,7 +142,7 @@ another look is worth while."
             (cons input (1+ end))
           (unless (eq (aref input end) ?\n)
             (error "No newline after a frame of %s bytes" (nth 3 numbers)))
-          (let ((records (mailsync-pipe--parse (substring input start end))))
+          (let ((records (mailsync-pipe--parse input start end)))
             ;; A frame of an older pipe, or of none of ours, is nobody's.
             (when (= generation (process-get process 'mailsync-generation))
               ;; The engine may send the next one while we work on this.
@@ -153,36 +153,36 @@ another look is worth while."
                            (1+ (or (process-get process 'mailsync-frames) 0)))))
           (cons (substring input (1+ end)) 1))))))
 
-(defun mailsync-pipe--parse (payload)
-  "Split PAYLOAD into records, lists of unibyte strings."
-  (let ((fields (split-string payload "\0"))
-        records)
-    ;; Each field ends with NUL, so the last piece is what follows the last.
-    (unless (equal (car (last fields)) "")
-      (error "A field does not end"))
-    (setq fields (nbutlast fields))
+(defun mailsync-pipe--parse (input start end)
+  "Split INPUT, from START to END, into records, lists of unibyte strings."
+  (let (fields records)
+    ;; Each field ends with NUL.
+    (while (< start end)
+      (let ((stop (string-search "\0" input start)))
+        (unless (and stop (< stop end))
+          (error "A field does not end"))
+        (push (substring input start stop) fields)
+        (setq start (1+ stop))))
+    (setq fields (nreverse fields))
     (while fields
       (let* ((name (car fields))
              (form (or (cdr (assoc name mailsync-pipe--records))
                        (error "Unknown record %S" name)))
-             (count (car form))
-             (record (mailsync-pipe--take (1+ count) fields)))
-        (setq fields (nthcdr (1+ count) fields))
+             (record fields)
+             (last (mailsync-pipe--last record (car form))))
         (when (cdr form)
-          (let ((more (* (cadr form) (string-to-number (nth count record)))))
-            (setq record (nconc record (mailsync-pipe--take more fields))
-                  fields (nthcdr more fields))))
+          (setq last (mailsync-pipe--last
+                      last (* (cadr form) (string-to-number (car last))))))
+        ;; There may be thousands, which are not copied.
+        (setq fields (cdr last))
+        (setcdr last nil)
         (push record records)))
     (nreverse records)))
 
-(defun mailsync-pipe--take (count fields)
-  "The first COUNT of FIELDS; it is an error if there are fewer."
-  (let (record)
-    (dotimes (_ count)
-      (unless fields
-        (error "A record of %d fields ends after %d" count (length record)))
-      (push (pop fields) record))
-    (nreverse record)))
+(defun mailsync-pipe--last (fields count)
+  "The cons that is COUNT after the first of FIELDS; without one it is an error."
+  (or (nthcdr count fields)
+      (error "A record ends %d fields too early" (- (1+ count) (length fields)))))
 
 ;;;; File names and texts
 

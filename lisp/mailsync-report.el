@@ -70,11 +70,12 @@
 
 (defun mailsync-report--note-all ()
   "Note all names that are known to be names."
-  (mailsync-report--note "account" (mapcar #'car (append mailsync-accounts
-                                                         mailsync-accounts--valid)))
+  (mailsync-report--note "account" (mapcar #'car-safe
+                                            (append (mailsync-accounts-written)
+                                                    mailsync-accounts--valid)))
   (mailsync-report--note "user" (list (user-login-name) (user-full-name)))
   (mailsync-report--note "host" (list (system-name)))
-  (dolist (account mailsync-accounts)
+  (dolist (account (mailsync-accounts-written))
     (mailsync-report--note-account (cdr-safe account)))
   (when (fboundp 'mailsync-module--status)
     (mailsync-report--note-status (mailsync-module--status)))

@@ -20,6 +20,7 @@
 (require 'mailsync-accounts)
 (require 'mailsync-discover)
 (require 'mailsync-dispatch)
+(require 'mailsync-life)
 (require 'mailsync-sync)
 
 ;;;; Internal variables
@@ -30,7 +31,6 @@
 ;;;; Declarations
 
 (defvar gnus-init-file)
-(declare-function mailsync--start-alone "mailsync")
 
 ;;;; Showing
 
@@ -240,7 +240,7 @@ can erase that, or set this there"))
             (mailsync-setup--put text)))
         (when saved
           (save-buffer)))
-      (mailsync-accounts--set 'mailsync-accounts accounts)
+      (mailsync-options--set 'mailsync-accounts accounts)
       (quit-window t)
       (pop-to-buffer buffer)
       (mailsync--say (if saved "the accounts are in %s"

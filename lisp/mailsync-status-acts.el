@@ -16,8 +16,10 @@
 (require 'seq)
 (require 'subr-x)
 (require 'mailsync-accounts)
+(require 'mailsync-dispatch)
 (require 'mailsync-log)
 (require 'mailsync-remote)
+(require 'mailsync-sync)
 (require 'mailsync-sync-say)
 
 ;;;; Declarations
@@ -32,20 +34,10 @@
                   (group &optional prompt))
 (declare-function gnus-group-read-group "gnus-group"
                   (&optional all no-article group select-articles))
-(declare-function mailsync--changed "mailsync-dispatch" (account changes))
-(declare-function mailsync-check "mailsync" (&optional account))
+(declare-function mailsync-check "mailsync-life" (&optional account))
 (declare-function mailsync-folders "mailsync-folders" (&optional account))
 (declare-function mailsync-gnus-folder-groups "mailsync-gnus-folders" (folder))
 (declare-function mailsync-history "mailsync-folders" ())
-(declare-function mailsync-output "mailsync-sync-say" (account))
-(declare-function mailsync-pause "mailsync-sync" (&optional account))
-(declare-function mailsync-resume "mailsync-sync" (&optional account))
-(declare-function mailsync-sync "mailsync-sync"
-                  (&optional account folders callback))
-(declare-function mailsync-sync--need "mailsync-sync" (account))
-(declare-function mailsync-sync--read-account "mailsync-sync"
-                  (prompt &optional others))
-(declare-function mailsync-sync-state "mailsync-sync" (account))
 
 ;;;; Where point is
 

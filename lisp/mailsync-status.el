@@ -18,22 +18,13 @@
 (require 'mailsync-log)
 (require 'mailsync-mode-line)
 (require 'mailsync-module)
+(require 'mailsync-options)
 (require 'mailsync-pipe)
 (require 'mailsync-remote)
 (require 'mailsync-status-acts)
 (require 'mailsync-sync-say)
 (require 'seq)
 (require 'subr-x)
-
-;;;; Customization
-
-(defcustom mailsync-status-folders 3
-  "How many folders of an account `mailsync-status' shows at most.
-Those with which something is the matter come first, then those that changed
-last; `mailsync-folders' lists all."
-  :type 'natnum
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
 
 ;;;; Internal variables
 

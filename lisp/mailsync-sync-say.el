@@ -77,6 +77,8 @@ Meanwhile the state of its account may have said the same, and what to do.")
                           (buffer-local-value 'mailsync-sync--output-account
                                               buffer))
                         (seq-filter #'buffer-live-p mailsync-sync--outputs))))
+    ;; This may be the first command of all, and that file loads this one.
+    (require 'mailsync-sync)
     (unless others
       (mailsync-sync--need nil))
     (mailsync-sync--read-account "Output of account" others)))

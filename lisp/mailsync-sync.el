@@ -16,6 +16,7 @@
 (require 'seq)
 (require 'subr-x)
 (require 'mailsync-log)
+(require 'mailsync-options)
 (require 'mailsync-accounts)
 (require 'mailsync-history)
 (require 'mailsync-pipe)
@@ -23,27 +24,6 @@
 (require 'mailsync-remote)
 (require 'mailsync-syncers)
 (require 'mailsync-sync-say)
-
-;;;; Customization
-
-(defcustom mailsync-before-sync-functions nil
-  "Functions called with an account's name and folders when a sync begins.
-The folders are canonical names; nil means the whole account.  They inform:
-the sync does not wait for them, and if Emacs is busy they are left out."
-  :type 'hook
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
-
-(defcustom mailsync-after-sync-functions nil
-  "Functions called with an account's name and the result of a sync.
-The result is a plist: `:status' (`ok', `partial', `transient', `auth',
-`config', `locked', `interrupted' or `timeout'), `:exit-code' (nil if the
-syncer was never started), `:folders' (canonical names, nil for the whole
-account), `:started' (a time), `:duration' (seconds), `:text' (what the user
-should know, maybe empty) and `:output-buffer' (nil if nothing was printed)."
-  :type 'hook
-  :group 'mailsync
-  :package-version '(mailsync . "0.1.0"))
 
 ;;;; Internal variables
 
@@ -80,8 +60,8 @@ From keys to (SYNCER . REQUESTS), the numbers of those that wait for them.")
 (declare-function mailsync--call "mailsync-dispatch")
 (declare-function mailsync--guarded "mailsync-dispatch"
                   (running function &rest args))
-(declare-function mailsync--start-alone "mailsync")
-(declare-function mailsync--stop "mailsync")
+(declare-function mailsync--start-alone "mailsync-life")
+(declare-function mailsync--stop "mailsync-life")
 (declare-function mailsync-status-update "mailsync-status")
 (declare-function mailsync-module--pause "ext:mailsync-engine")
 (declare-function mailsync-module--planned "ext:mailsync-engine")
@@ -269,6 +249,7 @@ CALLBACK gets the result."
          (described (mailsync-syncers-describe key syncer))
          (alone (not mailsync--running)))
     (when alone
+      (require 'mailsync-life)
       (mailsync--start-alone))
     (let ((request (mailsync-sync--ask-back (or callback #'ignore) key)))
       (push request (cdr (or (gethash key mailsync-sync--syncers)

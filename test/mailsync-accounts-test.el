@@ -9,6 +9,7 @@
 (require 'cl-lib)
 (require 'ert)
 (require 'mailsync-accounts)
+(require 'wid-edit)
 
 (defmacro accounts-test-read (accounts &rest body)
   "Read ACCOUNTS and run BODY with `names' of the valid ones and `said'."
@@ -151,6 +152,26 @@
   (let ((process-environment (cons "MAILDIR" process-environment)))
     (accounts-test-read nil
       (should (equal (mailsync-account-get "mail" :maildir) "~/Maildir")))))
+
+(ert-deftest mailsync-accounts-none ()
+  "`none' is none: neither $MAILDIR nor what was discovered, and no fault; another symbol is one."
+  (let ((process-environment (cons "MAILDIR=/tmp/x" process-environment)))
+    (dolist (mailsync-accounts--discovered '(nil looking default (("found" :maildir "/tmp/y"))))
+      (accounts-test-read 'none
+        (should-not names)
+        (should-not said)
+        (should-not mailsync-accounts--faults)))
+    (accounts-test-read 'nobody
+      (should-not names)
+      (should (string-search "not a list" (car said))))))
+
+(ert-deftest mailsync-accounts-type ()
+  "Customize knows what the option may be."
+  (dolist (row '((nil t) (none t) ((("a" :maildir "~/x")) t) (nobody nil) ("x" nil)))
+    (should (eq (and (widget-apply (widget-convert (get 'mailsync-accounts 'custom-type))
+                                   :match (car row))
+                     t)
+                (cadr row)))))
 
 (ert-deftest mailsync-accounts-delays ()
   "A delay that is none is said, and the standard value used."

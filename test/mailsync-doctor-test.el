@@ -529,6 +529,15 @@ sys.stdin.read()")
        (mailsync-doctor-check-accounts '(("new" :maildir "/x")) nil)
        '("accounts" warning "has changed since" "mailsync-restart"
          "command mailsync-restart")))
+    (let ((mailsync-accounts 'none))
+      (let ((mailsync-gnus-watch-nnimap t))
+        (doctor-test-should (mailsync-doctor-check-accounts nil nil)
+                            '("accounts" ok "no server open" nil "")))
+      (let ((mailsync-gnus-watch-nnimap nil))
+        (doctor-test-should (mailsync-doctor-check-accounts nil nil)
+                            '("accounts" problem "none, and nothing of Gnus's"
+                              "set mailsync-gnus-watch-nnimap"
+                              "option mailsync-gnus-watch-nnimap"))))
     (doctor-test-should (mailsync-doctor-check-accounts nil nil)
                         `("accounts" problem "no account" "write one"
                           ,doctor-test-accounts))

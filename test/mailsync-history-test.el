@@ -304,6 +304,7 @@
          (switch-to-buffer (get-buffer-create mailsync-folders--buffer))
          (mailsync-folders-mode)
          (mailsync-folders--fill (nreverse rows))
+         (mailsync-folders--finish)
          (should (= 3000 (count-lines (point-min) (point-max))))
          (goto-char (point-min))
          (forward-line 1500)
@@ -330,22 +331,149 @@
                     mailsync-folders--rows)
            (while (not (zerop (hash-table-count mailsync-folders--news)))
              (mailsync-folders--update)
-             (setq slices (1+ slices)))
+             ;; The timer would.
+             (while mailsync-folders--work
+               (mailsync-folders--go-on (current-buffer))
+               (setq slices (1+ slices))))
            (should (> slices 1)))
          (should (= 3000 (how-many " check " (point-min) (point-max))))
          (should (= 1501 (line-number-at-pos)))
          ;; Sorted by what they wait for, and back.
          (remhash (cons "w" "/m/0007") mailsync--unchecked)
          (mailsync-folders--print-all)
+         (mailsync-folders--finish)
          (should (= 1501 (line-number-at-pos)))
          (setq tabulated-list-sort-key '("Waits for" . t))
          (mailsync-folders--print-all)
+         (mailsync-folders--finish)
          (goto-char (point-min))
          (should (looking-at "lists/0007 ")))
        (when (timerp mailsync-folders--timer)
          (cancel-timer mailsync-folders--timer)
          (setq mailsync-folders--timer nil))
        (kill-buffer mailsync-folders--buffer)))))
+
+(defmacro history-test-with-rows (count &rest body)
+  "Run BODY in the list of COUNT folders, shown in a window, with `mailsync-mode' on."
+  (declare (indent 1))
+  `(let ((mailsync-mode t)
+         (mailsync--unchecked (make-hash-table :test #'equal))
+         (mailsync-folders--news (make-hash-table :test #'equal))
+         (mailsync-folders--waiting nil)
+         (rows nil))
+     (dotimes (number ,count)
+       (push (mailsync-folders--make-row
+              :account "w" :name (format "lists/%04d" number)
+              :directory (format "/m/%04d" number) :truename (format "/m/%04d" number))
+             rows))
+     (history-test-with
+      (save-window-excursion
+        (switch-to-buffer (get-buffer-create mailsync-folders--buffer))
+        (delete-other-windows)
+        (unwind-protect
+            (progn
+              (mailsync-folders-mode)
+              (mailsync-folders--fill (nreverse rows))
+              (mailsync-folders--finish)
+              ,@body)
+          (kill-buffer mailsync-folders--buffer)
+          (when (timerp mailsync-folders--timer)
+            (cancel-timer mailsync-folders--timer)
+            (setq mailsync-folders--timer nil)))))))
+
+(defun history-test-news (&rest numbers)
+  "The folders with NUMBERS wait for a check now, and that is news."
+  (dolist (number numbers)
+    (let ((key (cons "w" (format "/m/%04d" number))))
+      (puthash key 1 mailsync--unchecked)
+      (puthash key t mailsync-folders--news))))
+
+(ert-deftest history-test-in-pieces ()
+  "While many rows are written the old ones are shown; nothing that happens meanwhile is lost."
+  (history-test-with-rows 1000
+    (should (= 1000 (count-lines (point-min) (point-max))))
+    (goto-char (point-min))
+    (forward-line 500)
+    (forward-char 8)
+    (push-mark (line-beginning-position 100) t)
+    (set-window-start (selected-window) (line-beginning-position -5) t)
+    (redisplay)
+    (let ((start (get-text-property (window-start) 'tabulated-list-id))
+          (mailsync-folders--slice 0))
+      (apply #'history-test-news (number-sequence 0 899))
+      (mailsync-folders--update)
+      (should mailsync-folders--work)
+      (dotimes (_ 30)
+        (mailsync-folders--go-on (current-buffer)))
+      ;; The old ones, with the keys that belong to them.
+      (should (= 0 (how-many " check " (point-min) (point-max))))
+      (should (equal (plist-get (mailsync-status-folder-here) :folder) "lists/0500"))
+      (should (equal (get-text-property (point) 'mailsync-account) "w"))
+      ;; One that was looked at already, and one that was not.
+      (remhash '("w" . "/m/0003") mailsync--unchecked)
+      (puthash '("w" . "/m/0003") t mailsync-folders--news)
+      (history-test-news 999)
+      ;; Not before the rest is there.
+      (mailsync-folders--update)
+      (should (= 0 (how-many " check " (point-min) (point-max))))
+      (while mailsync-folders--work
+        (mailsync-folders--go-on (current-buffer)))
+      (should-not (get-buffer " *mailsync-folders*"))
+      (while (not (zerop (hash-table-count mailsync-folders--news)))
+        (mailsync-folders--update)
+        (mailsync-folders--finish))
+      (should (= 900 (how-many " check " (point-min) (point-max))))
+      (should (looking-back "^lists/05" (line-beginning-position)))
+      (should (= 501 (line-number-at-pos)))
+      (should (= 600 (line-number-at-pos (mark t))))
+      (should (equal start (get-text-property (window-start) 'tabulated-list-id)))
+      (should-not (buffer-modified-p)))))
+
+(ert-deftest history-test-sorted-meanwhile ()
+  "Who sorts the list while it is written finds it sorted when it is written."
+  (history-test-with-rows 1000
+    (let ((mailsync-folders--slice 0))
+      (apply #'history-test-news (number-sequence 0 999 2))
+      (mailsync-folders--update)
+      (should mailsync-folders--work)
+      (goto-char (point-min))
+      (mailsync-list-sort)
+      (mailsync-list-sort)
+      (goto-char (point-min))
+      (should (looking-at "lists/0999 "))
+      (mailsync-folders--finish)
+      (goto-char (point-min))
+      (should (looking-at "lists/0999 "))
+      (should (= 500 (how-many " check " (point-min) (point-max)))))
+    ;; One that is gone from the list is in no row and does no harm.
+    (mailsync-folders--begin nil t)
+    (mailsync-folders--finish)
+    (should (= (point-min) (point-max)))))
+
+(ert-deftest history-test-sort-by-column ()
+  "S sorts by the column at point, wherever in it point is, and then the other way round."
+  (history-test-with-rows 30
+    (history-test-news 7)
+    (mailsync-folders--update)
+    (dolist (header '("Folder" "Account" "Waits for" "Changed" "What" "Checked" "Synced" "Groups"))
+      (goto-char (point-min))
+      (let ((start 0))
+        (catch 'found
+          (dotimes (index (length tabulated-list-format))
+            (when (equal (car (aref tabulated-list-format index)) header)
+              (throw 'found nil))
+            (setq start (+ start 1 (nth 1 (aref tabulated-list-format index))))))
+        (move-to-column start)
+        (call-interactively #'mailsync-list-sort)
+        (should (equal (car tabulated-list-sort-key) header))))
+    (goto-char (point-min))
+    (move-to-column (+ 1 (nth 1 (aref tabulated-list-format 0))
+                       1 (nth 1 (aref tabulated-list-format 1))))
+    (should (eq (lookup-key mailsync-folders-mode-map "S") 'tabulated-list-sort))
+    (should (eq (command-remapping 'tabulated-list-sort) 'mailsync-list-sort))
+    (call-interactively #'mailsync-list-sort)
+    (goto-char (point-min))
+    (should (looking-at "lists/0007 "))))
 
 (ert-deftest history-test-odd-names ()
   "Whatever is in a name, a row is one line, and columns stand below each other."
@@ -359,6 +487,7 @@
                                               :directory name :truename name))
                 (list "plain" "with\nnewline" "Entwürfe" "日本語の長いフォルダの名前です"
                       "percent%s" (make-string 100 ?x))))
+       (mailsync-folders--finish)
        (should (= 6 (count-lines (point-min) (point-max))))
        (goto-char (point-min))
        (let (columns)

@@ -13,8 +13,8 @@
 
 ;;; Code:
 
-(require 'mailsync)
 (require 'mailsync-dispatch)
+(require 'mailsync-life)
 (require 'mailsync-log)
 (require 'mailsync-status)
 (require 'mailsync-gnus-test-helper)

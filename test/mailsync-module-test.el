@@ -107,19 +107,6 @@ The environment has the directory of the module in MODULE_DIR."
                               (equal before (list kill-emacs-hook timer-list (process-list)))))")
     (should (equal (buffer-string) "(nil nil t)"))))
 
-(ert-deftest mailsync-module-loading-the-lisp-brings-little ()
-  "Requiring mailsync loads seq, subr-x and its own files, nothing else.
-Anything of Emacs's may take longer to load than all of them."
-  (with-temp-buffer
-    (test-emacs "--eval" "(progn (require 'seq) (require 'subr-x)
-                              (setq before features)
-                              (require 'mailsync)
-                              (dolist (feature features)
-                                (unless (or (memq feature before)
-                                            (string-prefix-p \"mailsync\" (symbol-name feature)))
-                                  (princ feature))))")
-    (should (equal (buffer-string) ""))))
-
 (defun module-test-upgrade (&rest forms)
   "What FORMS print in an Emacs that watches, with a module in a directory of its own.
 There they may call (replace), which puts another file in the module's place,

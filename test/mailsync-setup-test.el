@@ -320,6 +320,27 @@ Channel c\nNear :m:\nFar :f:\n\nChannel d\nNear :n:\nFar :g:\n"))
     (mailsync-mode 1)
     (test-watching "work")))
 
+(ert-deftest setup-test-none ()
+  "Who says that there are no accounts gets none, and nothing is looked for."
+  (setup-test-with `((".mbsyncrc" . ,setup-test-mbsyncrc)) '("Mail/work/INBOX" "Maildir")
+    (setq mailsync-accounts 'none)
+    (cl-letf (((symbol-function 'mailsync-discover-begin)
+               (lambda () (error "It is looked for accounts"))))
+      (mailsync-mode 1)
+      (should mailsync-mode)
+      (mailsync-restart)
+      (should-not mailsync-accounts--discovered)
+      (should-not mailsync--states)
+      (should (string-search "no account" mailsync-mode-line))
+      (let ((mailsync-gnus-watch-nnimap t))
+        (mailsync-status-update)
+        (should (string-search "no server" mailsync-mode-line)))
+      (should (string-search "mailsync-accounts: none" (mailsync-log-copy))))
+    ;; And it may be otherwise.
+    (setq mailsync-accounts nil)
+    (mailsync-restart)
+    (test-watching "work")))
+
 (ert-deftest setup-test-answer-cut-off ()
   "An answer that is not whole is none."
   (should-not (mailsync-discover--read nil))

@@ -10,7 +10,7 @@
 
 (require 'cl-lib)
 (require 'ert)
-(require 'mailsync)
+(require 'mailsync-life)
 
 (defun test-wait (condition &optional seconds)
   "Wait until CONDITION, a function, returns non-nil; return that.

@@ -10,15 +10,15 @@
 
 ;;; Code:
 
-(declare-function mailsync--start-alone "mailsync")
-(declare-function mailsync--stop "mailsync")
+(declare-function mailsync--start-alone "mailsync-life")
+(declare-function mailsync--stop "mailsync-life")
 (declare-function mailsync-discover "mailsync-discover")
 (declare-function mailsync-discover-account "mailsync-discover")
 
 (defun bench-discovery (times)
   "Discover so many TIMES; print how many ms asking and all of it took each time.
 How much CPU time that was on average, with all threads, is printed last."
-  (require 'mailsync)
+  (require 'mailsync-life)
   (require 'mailsync-discover)
   (mailsync--start-alone)
   (bench-discovery--times 1)

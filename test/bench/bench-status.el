@@ -17,6 +17,7 @@
 (defvar mailsync--unchecked)
 (defvar mailsync-folders--news)
 (defvar mailsync-folders--rows)
+(defvar mailsync-folders--work)
 (declare-function mailsync-folders "mailsync-folders" (&optional account))
 (declare-function mailsync-folders-refresh-soon "mailsync-folders"
                   (&optional seconds))
@@ -81,7 +82,10 @@
                   (puthash key t mailsync-folders--news))
                 mailsync-folders--rows))
      (mailsync-folders-refresh-soon 0))
-   (lambda () (zerop (hash-table-count mailsync-folders--news)))))
+   (lambda ()
+     (and (zerop (hash-table-count mailsync-folders--news))
+          (with-current-buffer "*mailsync-folders*"
+            (not mailsync-folders--work))))))
 
 (defun bench-status-plain (count)
   "Show COUNT rows of as many columns by Emacs's own printer."

@@ -51,7 +51,7 @@
 (defun bench-watching-mailsync (maildir delay)
   "Load mailsync and configure it for MAILDIR, but do not turn it on.
 DELAY is its coalesce delay, nil the default."
-  (require 'mailsync)
+  (require 'mailsync-life)
   (mailsync-module-load)
   (when delay
     (setq mailsync-coalesce-delay delay))

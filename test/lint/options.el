@@ -150,6 +150,30 @@ The value is a list of (NAME . DEFAULT), both strings."
     (unless (memq (intern (car entry)) (lint-options--declared))
       (lint-options--fault "%s has a default, but is no option" (car entry)))))
 
+(defun lint-options--place (option)
+  "Where the current buffer documents OPTION: its row, or its entry in a list."
+  (goto-char (point-min))
+  (and (re-search-forward (format "^\\(?:- \\|| *\\)=%s=" (regexp-quote (symbol-name option)))
+                          nil t)
+       (point)))
+
+(defun lint-options--check-order (group)
+  "Are the options of GROUP, and below it, in the order of the current buffer?"
+  (let ((last 0) (before nil))
+    (pcase-dolist (`(,member ,type) (get group 'custom-group))
+      (pcase type
+        ('custom-group
+         (lint-options--check-order member))
+        ('custom-variable
+         (let ((place (and (memq member (lint-options--declared))
+                           (lint-options--place member))))
+           (when place
+             (when (< place last)
+               (lint-options--fault "%s comes before %s in the manual, and after it in Customize"
+                                    member before))
+             (setq last place
+                   before member))))))))
+
 (defun lint-options--check-restart ()
   "Does the current buffer name all that is read at the start alone?"
   (goto-char (point-min))
@@ -274,6 +298,7 @@ The value is a list of (KEY . DEFAULT)."
     (let ((tables (lint-options--tables)))
       (lint-options--check-options (lint-options--documented tables))
       (lint-options--check-keys tables)
+      (lint-options--check-order 'mailsync)
       (lint-options--check-restart)
       (lint-options--check-names)
       (lint-options--check-commands)))
