@@ -204,15 +204,15 @@ If that is news, `mailsync-folders-waiting-hook' is run later."
 
 (defun mailsync-folders-waits (row)
   "What ROW waits for, in words; \"\" for nothing."
-  (let ((letters (mailsync-folders-row-letters row)))
-    (string-join
-     (delq nil (list (and (gethash (mailsync-folders--key row)
-                                   mailsync--unchecked)
-                          "check")
-                     (cond ((memq ?r letters) "syncing")
-                           ((memq ?w letters) "sync")
-                           ((memq ?u letters) "push"))))
-     "+")))
+  (let* ((letters (mailsync-folders-row-letters row))
+         (check (and (gethash (mailsync-folders--key row) mailsync--unchecked)
+                     "check"))
+         (sync (cond ((null letters) nil)
+                     ((memq ?r letters) "syncing")
+                     ((memq ?w letters) "sync")
+                     ((memq ?u letters) "push"))))
+    ;; Most wait for nothing, and there are thousands.
+    (if (and check sync) (concat check "+" sync) (or check sync ""))))
 
 (defun mailsync-folders--last-sync (row)
   "The last sync of ROW: (TIME . STATUS), or nil.
@@ -282,7 +282,9 @@ and its sync, numbers."
      (if ok
          (mailsync-folders--time (car sync))
        (propertize (symbol-name (cdr sync)) 'face trouble))
-     (mapconcat #'identity (mailsync-folders--groups row) " ")
+     (if-let ((groups (mailsync-folders--groups row)))
+         (mapconcat #'identity groups " ")
+       "")
      (or (and known (mailsync-history-folder-changed known)) 0)
      (or (and known (mailsync-history-folder-checked known)) 0)
      (or (car sync) 0))))
