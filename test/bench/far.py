@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 
-from harness import (CLIENT, QUICK, TOP, Delivery, Emacs, Failed, Table, goal, lisp_file, lisp_string, new_name,
+from harness import (CLIENT, QUICK, Delivery, Emacs, Failed, Table, goal, lisp_file, lisp_string, new_name,
                      progress, undo, wait_for)
 from sync import FIXTURES, Server
 

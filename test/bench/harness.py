@@ -277,7 +277,8 @@ class Table:
         middle = [statistics.median(each) if each else None for each in samples]
         self.row(what, middle, "not measured" if middle[0] is None else goal(middle[0]))
         inset = " " * (len(what) - len(what.lstrip()))
-        self.rows.append([f"{inset}  least and most", *(spread(each) if each else "-" for each in samples),
+        self.rows.append([f"{inset}  least and most",
+                          *(spread(each) if each and len(each) > 1 else "-" for each in samples),
                           *("" for _ in self.ways[1:]), ""])
 
     def print(self):
