@@ -302,7 +302,7 @@ class Size:
         for kind in [MailsyncAtOnce, FileNotify]:
             progress(f"{size:,} folders: {kind.name}")
             self.started[kind] = []
-            # file-notify takes its time to begin.
+            # file-notify takes its time to begin with the most.
             for run in range(1 if kind is FileNotify and size == MOST else runs(size)):
                 way = kind(self.tree)
                 self.started[kind].append(way.start())
