@@ -31,7 +31,7 @@ PARTS = {
     "far": ("From a server to the screen", 600),
     "sync": ("Syncing", 600),
     "changes": ("How many syncs a change takes", 600),
-    "scale": ("What more of it costs", 480),
+    "scale": ("What more of it costs", 600),
     "watching": ("Many folders", 420),
     "worker": ("A syncer that goes on running", 300),
     "program": ("The program for servers", 300),
@@ -82,9 +82,10 @@ def machine():
 def compared(found):
     """A table of how many times what mailsync needs the best of the alternatives does."""
     rows = [["", "mailsync", "the best alternative", "", "times"]]
-    for what, values, _ in found:
-        others = [(value, way) for way, value in values[1:] if value is not None]
-        if others and values[0][1] and not what.count(";"):
+    for what, values, goal in found:
+        others = [(value, way) for way, value in values[1:] if value is not None and value > 0]
+        # What is set in says more about the row above it, and is left out unless somebody aims at it.
+        if others and values[0][1] and (goal or ";" not in what):
             value, way = min(others)
             rows.append([what, harness.number(values[0][1]), way, harness.number(value),
                          harness.ratio(value, values[0][1])])
@@ -97,8 +98,9 @@ def goals(found):
     with_goals = [(what, values[0][1] if values else None, goal) for what, values, goal in found if goal]
     missed = [it for it in with_goals if it[2].endswith("NOT MET")]
     others = [it for it in with_goals if it not in missed]
+    print()
     if with_goals and not harness.QUICK:
-        print(f"\n{len(with_goals)} goals, {len(missed)} of them not met.\n")
+        print(f"{len(with_goals)} goals, {len(missed)} of them not met.\n")
     for each in (missed, others):
         if each:
             harness.table([["", "mailsync", "goal"],

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 
-from harness import (CLIENT, QUICK, TOP, Delivery, Emacs, Failed, Table, goal, lisp_file, lisp_string, new_name,
+from harness import (CLIENT, QUICK, Delivery, Emacs, Failed, Table, goal, lisp_file, lisp_string, new_name,
                      progress, undo, wait_for)
 from sync import FIXTURES, Server
 
@@ -39,8 +39,8 @@ FOLDERS = 30
 BUSY = ["INBOX", "f1", "f2", "f3", "f4"]  # the folders that get mail
 MESSAGES = 100 if QUICK else 1000  # in each of these
 ROUNDS = 1 if QUICK else 2
-TIMES = 3 if QUICK else 5  # messages a round
-MINUTES = 2
+TIMES = 3 if QUICK else 4  # messages a round
+MINUTES = 1
 SERVER = "nnmaildir+fix"
 MERGING = "0.2"  # mailsync-watch's default
 

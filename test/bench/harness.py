@@ -276,8 +276,11 @@ class Table:
         GOAL is called with the median of mailsync and returns what `goal' does."""
         middle = [statistics.median(each) if each else None for each in samples]
         self.row(what, middle, "not measured" if middle[0] is None else goal(middle[0]))
+        if not any(each and len(each) > 1 for each in samples):
+            return
         inset = " " * (len(what) - len(what.lstrip()))
-        self.rows.append([f"{inset}  least and most", *(spread(each) if each else "-" for each in samples),
+        self.rows.append([f"{inset}  least and most",
+                          *(spread(each) if each and len(each) > 1 else "-" for each in samples),
                           *("" for _ in self.ways[1:]), ""])
 
     def print(self):

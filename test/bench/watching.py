@@ -50,6 +50,7 @@ from harness import (QUICK, Delivery, Emacs, Failed, Table, goal, lisp_file, lis
 
 SIZES = [30, 300, 1000] if QUICK else [30, 300, 3000, 20000]
 MANY, MOST = SIZES[-2:]  # the ones with goals
+BARE = 3 if QUICK else 5
 IDLE = 10 if QUICK else 60  # seconds
 MESSAGES = 20 if QUICK else 150
 MISSED = 100  # folders that change when the queue is full
@@ -301,7 +302,7 @@ class Size:
         for kind in [MailsyncAtOnce, FileNotify]:
             progress(f"{size:,} folders: {kind.name}")
             self.started[kind] = []
-            # file-notify takes its time to begin.
+            # file-notify takes its time to begin with the most.
             for run in range(1 if kind is FileNotify and size == MOST else runs(size)):
                 way = kind(self.tree)
                 self.started[kind].append(way.start())
