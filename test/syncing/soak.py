@@ -590,7 +590,7 @@ class Soak(Side, Reader):
             counts = [rest.get(name, sum(these.values())) for rest, these in zip(self.rests, kinds)]
             if len(set(counts)) > 1:
                 wrong.append("%s: %s, more by %s" % (name, counts, kinds[-1] - kinds[0]))
-        later = [row for row in self.samples if row["seconds"] > first["seconds"]]
+        later = [*(row for row in self.samples if row["seconds"] > first["seconds"]), last]
         grown = []
         for name, unit in (("private_dirty_kB", 1024), ("lisp_bytes", 1)):
             points = [(row["seconds"], row[name] * unit) for row in later]
