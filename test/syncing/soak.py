@@ -77,13 +77,12 @@ class Side(Imap):
             self.run_by_hand = subprocess.Popen(command[self.syncer], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                                                 start_new_session=True)
 
-    def count_messages(self):
-        self.times = collections.Counter(subject(text) for box in self.boxes for _, text in self.files(box))
-
     def total(self):
+        """How many messages there ought to be."""
         return sum(self.times.values())
 
     def found(self):
+        """How often there is a message of each subject."""
         return collections.Counter(subject(text) for box in self.boxes for _, text in self.files(box))
 
     def server(self):
@@ -142,7 +141,7 @@ class Soak(Side, Reader):
         self.emacs.wait("the first syncs", lambda: self.same() and self.other.same(), 90)
         for side in self.sides:
             side.link()
-            side.count_messages()
+            side.times = side.found()
         groups = [side.server() + name.replace("/", ".") for side in self.sides for name in side.boxes]
         groups += ["nnimap+fix:" + name for name in self.other.boxes]
         self.emacs.do("(soak-gnus %s %s %d %s %s)" % (
