@@ -603,13 +603,13 @@ class Soak(Side, Reader):
         print(", ".join("%s %d" % pair for pair in sorted(self.tally.items())))
         print("syncs: " + ", ".join("%s %d" % pair for pair in sorted(ends.items())))
         self.picture()
-        told = ("%.2f hours, %d actions, %d syncs, SEED=%d: nothing lost, %d doubled by OfflineIMAP, %g descriptors and %g"
-                " threads at rest before and after, %s" % (
-                    self.hours, sum(self.tally.values()), sum(ends.values()), self.seed,
-                    self.tally["doubled by OfflineIMAP"], last["descriptors"], last["threads"],
-                    "and since the first quarter there grew " + " and ".join(grown)))
-        assert not wrong, "\n".join([told, *wrong])
-        self.told = told
+        self.told = ("%g hours, %d actions, %d syncs, SEED=%d: nothing lost, %d doubled by OfflineIMAP; at rest after the"
+                     " first quarter and in the end %s; since then grew %s" % (
+                         self.hours, sum(self.tally.values()), sum(ends.values()), self.seed,
+                         self.tally["doubled by OfflineIMAP"],
+                         ", ".join("%g and %g %s" % (first[name], last[name], name) for name in ("descriptors", "threads")),
+                         " and ".join(grown)))
+        assert not wrong, "\n".join([*wrong, self.told])
 
     def picture(self):
         curve = lambda name, unit=1.0: [(row["seconds"] / 60, row[name] * unit) for row in self.samples]
@@ -624,7 +624,6 @@ class Soak(Side, Reader):
         self.check("two accounts, three servers in Gnus", self.start)
         self.check("nothing is lost or doubled, and all comes to rest", self.live)
         self.check("nothing has grown", self.verdict)
-        print(self.told)
 
     def clean(self, good):
         # The server of the other one must not go before Emacs.
