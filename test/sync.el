@@ -163,6 +163,13 @@ What has PATTERN in its subject goes to the group TO."
                          (gnus-summary-position-point)
                          (e2e-say "at" subject)))))
 
+(defun sync-to-group (group)
+  "Go to the line of GROUP in *Group*, which is shown."
+  ;; Not in here, as in `sync-at'.
+  (run-at-time 0 nil (lambda ()
+                       (with-current-buffer (window-buffer)
+                         (gnus-group-jump-to-group group)))))
+
 (defun sync-tick (group)
   "Tick the first message of GROUP, as a user does."
   (gnus-group-read-group t t (concat "nnmaildir+fix:" group))

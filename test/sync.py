@@ -85,6 +85,8 @@ def main():
             print("FAILED, see " + test.dir, flush=True)
         test.clean(good)
     print("%d passed, 0 failed" % test.count)
+    if test.told:
+        print(test.told)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Reader(World):
     # In Gnus
 
     def enter(self, group, server="nnmaildir+fix:"):
-        self.emacs.do("(gnus-group-jump-to-group %s)" % lisp(server + group))
+        self.emacs.do("(sync-to-group %s)" % lisp(server + group))
         self.emacs.wait("point on it", lambda: self.line() == server + group)
         self.emacs.keys("Enter")
         self.emacs.wait("the summary", lambda: "Summary" in self.emacs.screen())

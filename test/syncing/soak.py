@@ -77,13 +77,12 @@ class Side(Imap):
             self.run_by_hand = subprocess.Popen(command[self.syncer], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                                                 start_new_session=True)
 
-    def count_messages(self):
-        self.times = collections.Counter(subject(text) for box in self.boxes for _, text in self.files(box))
-
     def total(self):
+        """How many messages there ought to be."""
         return sum(self.times.values())
 
     def found(self):
+        """How often there is a message of each subject."""
         return collections.Counter(subject(text) for box in self.boxes for _, text in self.files(box))
 
     def server(self):
@@ -142,7 +141,7 @@ class Soak(Side, Reader):
         self.emacs.wait("the first syncs", lambda: self.same() and self.other.same(), 90)
         for side in self.sides:
             side.link()
-            side.count_messages()
+            side.times = side.found()
         groups = [side.server() + name.replace("/", ".") for side in self.sides for name in side.boxes]
         groups += ["nnimap+fix:" + name for name in self.other.boxes]
         self.emacs.do("(soak-gnus %s %s %d %s %s)" % (
@@ -590,7 +589,7 @@ class Soak(Side, Reader):
             counts = [rest.get(name, sum(these.values())) for rest, these in zip(self.rests, kinds)]
             if len(set(counts)) > 1:
                 wrong.append("%s: %s, more by %s" % (name, counts, kinds[-1] - kinds[0]))
-        later = [row for row in self.samples if row["seconds"] > first["seconds"]]
+        later = [*(row for row in self.samples if row["seconds"] > first["seconds"]), last]
         grown = []
         for name, unit in (("private_dirty_kB", 1024), ("lisp_bytes", 1)):
             points = [(row["seconds"], row[name] * unit) for row in later]
@@ -604,13 +603,13 @@ class Soak(Side, Reader):
         print(", ".join("%s %d" % pair for pair in sorted(self.tally.items())))
         print("syncs: " + ", ".join("%s %d" % pair for pair in sorted(ends.items())))
         self.picture()
-        told = ("%.2f hours, %d actions, %d syncs, SEED=%d: nothing lost, %d doubled by OfflineIMAP, %g descriptors and %g"
-                " threads at rest before and after, %s" % (
-                    self.hours, sum(self.tally.values()), sum(ends.values()), self.seed,
-                    self.tally["doubled by OfflineIMAP"], last["descriptors"], last["threads"],
-                    "and since the first quarter there grew " + " and ".join(grown)))
-        assert not wrong, "\n".join([told, *wrong])
-        self.told = told
+        self.told = ("%g hours, %d actions, %d syncs, SEED=%d: nothing lost, %d doubled by OfflineIMAP; at rest after the"
+                     " first quarter and in the end %s; since then grew %s" % (
+                         self.hours, sum(self.tally.values()), sum(ends.values()), self.seed,
+                         self.tally["doubled by OfflineIMAP"],
+                         ", ".join("%g and %g %s" % (first[name], last[name], name) for name in ("descriptors", "threads")),
+                         " and ".join(grown)))
+        assert not wrong, "\n".join([*wrong, self.told])
 
     def picture(self):
         curve = lambda name, unit=1.0: [(row["seconds"] / 60, row[name] * unit) for row in self.samples]
@@ -625,7 +624,6 @@ class Soak(Side, Reader):
         self.check("two accounts, three servers in Gnus", self.start)
         self.check("nothing is lost or doubled, and all comes to rest", self.live)
         self.check("nothing has grown", self.verdict)
-        print(self.told)
 
     def clean(self, good):
         # The server of the other one must not go before Emacs.

@@ -31,6 +31,9 @@ def subject(text):
 class World:
     """The base of the tests.  Everything lies below a temporary directory."""
 
+    # What is to be said at the very end.
+    told = ""
+
     # The account's name, and more keys of its syncer.
     name, keys = "w", ""
 
