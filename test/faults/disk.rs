@@ -207,7 +207,8 @@ impl User {
                     .map_or_else(String::new, |(_, flags)| flags.to_owned())
             };
             let mut here: Vec<_> = self.files().iter().map(flags).collect();
-            (here.sort(), there.sort());
+            here.sort();
+            there.sort();
             if here == there {
                 assert_eq!(here.len() as u64, count);
                 return;
