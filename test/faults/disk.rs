@@ -17,7 +17,7 @@ use super::support::{
     ACCOUNT, DELAYS, Engine, LONG, account, deliver, in_namespace, is_child, maildir,
 };
 use super::syncing::{self, Home};
-use super::{hurry, is_well, noting, script, stands, synced};
+use super::{is_well, noting, script, stands, synced};
 
 fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
@@ -64,6 +64,16 @@ const OFFLINEIMAP: Kind = Kind {
     tree: "o-slash",
 };
 
+/// What is wrong with a disk.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// There is no room in this directory of the user's.
+    Full(&'static str),
+    /// For a while it may only be read, by the way that leads to the mail.
+    ReadOnly,
+}
+use Fault::{Full, ReadOnly};
+
 /// A user whose mail is synced from a server outside of the namespace.
 struct User {
     home: PathBuf,
@@ -73,23 +83,36 @@ struct User {
     program: Program,
 }
 
-impl User {
-    /// In the child; before that this makes the user, and runs the test in the child.
-    fn in_namespace(kind: &Kind, test: &str) -> Option<Self> {
-        if !is_child() {
-            let server = syncing::server(kind.program)?;
-            let name = test.rsplit("::").next().unwrap_or_default();
-            let home = Home::new(server, name, &["INBOX", "lists"], kind.config).unwrap();
-            let shell = format!(
-                "export TEST_HOME='{}' TEST_PORT={} TEST_USER={name}",
-                home.home.path().display(),
-                server.port
-            );
-            in_namespace(test, "-Urm", &shell);
-            return None;
+/// Try these faults, in a namespace, side by side: most of the time is spent waiting.
+fn disks(kind: &Kind, test: &str, faults: &[Fault]) {
+    let name = |at: usize| format!("{}-disk-{at}", kind.program);
+    if !is_child() {
+        let Some(server) = syncing::server(kind.program) else {
+            return;
+        };
+        let home = |at| Home::new(server, &name(at), &["INBOX", "lists"], kind.config).unwrap();
+        let homes: Vec<_> = (0..faults.len()).map(home).collect();
+        let paths = homes.iter().map(|home| home.home.path());
+        let homes_there = env::join_paths(paths).unwrap();
+        let (homes_there, port) = (homes_there.into_string().unwrap(), server.port);
+        let shell = format!("export TEST_HOMES='{homes_there}' TEST_PORT={port}");
+        in_namespace(test, "-Urm", &shell);
+        return;
+    }
+    let homes = env::var_os("TEST_HOMES").unwrap();
+    thread::scope(|scope| {
+        for (at, home) in env::split_paths(&homes).enumerate() {
+            let user = User::new(kind, home, name(at));
+            scope.spawn(move || match faults[at] {
+                Full(disk) => full(&user, disk),
+                ReadOnly => read_only(&user),
+            });
         }
-        let variable = |name: &str| env::var(name).unwrap();
-        let home = PathBuf::from(variable("TEST_HOME"));
+    });
+}
+
+impl User {
+    fn new(kind: &Kind, home: PathBuf, name: String) -> Self {
         let config = home.join(kind.config);
         let program = match kind.program {
             "mbsync" => Program::Mbsync {
@@ -105,13 +128,13 @@ impl User {
                 args: Vec::new(),
             },
         };
-        Some(User {
+        User {
             root: home.join("local").join(kind.tree),
             home,
-            port: variable("TEST_PORT").parse().unwrap(),
-            name: variable("TEST_USER"),
+            port: env::var("TEST_PORT").unwrap().parse().unwrap(),
+            name,
             program,
-        })
+        }
     }
 
     /// An engine that has synced everything.
@@ -184,7 +207,8 @@ impl User {
                     .map_or_else(String::new, |(_, flags)| flags.to_owned())
             };
             let mut here: Vec<_> = self.files().iter().map(flags).collect();
-            (here.sort(), there.sort());
+            here.sort();
+            there.sort();
             if here == there {
                 assert_eq!(here.len() as u64, count);
                 return;
@@ -208,12 +232,9 @@ impl User {
 
 /// The disk of the mail is full, or that of what the syncer keeps of it: what has come is there when
 /// there is room.
-fn full(kind: &Kind, disk: &str, test: &str) {
-    let Some(user) = User::in_namespace(kind, test) else {
-        return;
-    };
+fn full(user: &User, disk: &str) {
     if disk == "states" {
-        let config = user.home.join(kind.config);
+        let config = user.home.join(MBSYNC.config);
         let text = fs::read_to_string(&config).unwrap();
         fs::write(&config, text.replace("SyncState *", "SyncState ~/states/")).unwrap();
     }
@@ -228,47 +249,13 @@ fn full(kind: &Kind, disk: &str, test: &str) {
     // What happens here is told as ever.
     user.change(&engine);
     fs::remove_file(filler).unwrap();
-    if kind.program == "offlineimap" {
-        hurry(&engine);
-    }
     stands(&engine, is_well);
     user.same();
     assert_eq!(user.files().len(), before + 1);
 }
 
-#[test]
-fn mbsync_and_a_full_disk() {
-    full(&MBSYNC, "local/verbatim", "disk::mbsync_and_a_full_disk");
-}
-
-#[test]
-fn mbsync_and_no_room_for_its_state() {
-    full(&MBSYNC, "states", "disk::mbsync_and_no_room_for_its_state");
-}
-
-#[test]
-fn offlineimap_and_a_full_disk() {
-    full(
-        &OFFLINEIMAP,
-        "local/o-slash",
-        "disk::offlineimap_and_a_full_disk",
-    );
-}
-
-#[test]
-fn offlineimap_and_no_room_for_its_state() {
-    full(
-        &OFFLINEIMAP,
-        "oimap",
-        "disk::offlineimap_and_no_room_for_its_state",
-    );
-}
-
 /// The disk of the mail may only be read for a while, by this way to it.
-fn read_only(kind: &Kind, test: &str) {
-    let Some(user) = User::in_namespace(kind, test) else {
-        return;
-    };
+fn read_only(user: &User) {
     let disk = user.home.join("disk");
     mount(&disk, "4m");
     let [from, to] = [&disk, &user.root].map(|it| it.to_str().unwrap().to_owned());
@@ -286,22 +273,26 @@ fn read_only(kind: &Kind, test: &str) {
     user.change_at(&engine, &disk);
     engine.wait_root(|root| root.state == "watching" && root.how == "kernel");
     remount("rw");
-    hurry(&engine);
     stands(&engine, is_well);
     user.same();
     assert_eq!(user.files().len(), before + 1);
 }
 
 #[test]
-fn mbsync_and_a_disk_that_may_only_be_read() {
-    read_only(&MBSYNC, "disk::mbsync_and_a_disk_that_may_only_be_read");
+fn mbsync_and_a_disk_that_takes_nothing() {
+    disks(
+        &MBSYNC,
+        "disk::mbsync_and_a_disk_that_takes_nothing",
+        &[Full("local/verbatim"), Full("states"), ReadOnly],
+    );
 }
 
 #[test]
-fn offlineimap_and_a_disk_that_may_only_be_read() {
-    read_only(
+fn offlineimap_and_a_disk_that_takes_nothing() {
+    disks(
         &OFFLINEIMAP,
-        "disk::offlineimap_and_a_disk_that_may_only_be_read",
+        "disk::offlineimap_and_a_disk_that_takes_nothing",
+        &[Full("local/o-slash"), Full("oimap"), ReadOnly],
     );
 }
 

@@ -168,7 +168,11 @@ fn watchers_from_hell() {
             "the interpreter",
         ),
         (File("echo no\n", 0o755), "paused", "needs a first line"),
-        (File("#!/bin/sh\nexit 0\n", 0o755), "waiting", "ended"),
+        (
+            File("#!/bin/sh\nexit 0\n", 0o755),
+            "waiting",
+            "watcher5 ended",
+        ),
         (
             File("#!/bin/sh\nkill -9 $$\n", 0o755),
             "waiting",
@@ -185,12 +189,12 @@ fn watchers_from_hell() {
                 0o755,
             ),
             "waiting",
-            "3",
+            "exited with 3",
         ),
         (
             File("#!/bin/sh\nsleep 1000 & exit 3\n", 0o755),
             "waiting",
-            "3",
+            "exited with 3",
         ),
         (
             File(
@@ -245,6 +249,7 @@ fn watchers_from_hell() {
     // Those that are paused wait for the user, and the one that runs for nobody.
     let silent = table.len() - 1;
     engine.with(|handle| handle.input(Input::Retry).unwrap());
+    hurry(&engine);
     each(&engine, |at, account| {
         account.remotes[0].stand.state == "connected" || at == silent
     });

@@ -200,7 +200,7 @@ fn kill(layout: &Layout, style: &Style) -> Tested {
     for (at, begin) in (0..kills).step_by(SERIES).enumerate() {
         let seed = first + at as u64;
         println!("again: SEED={seed} cargo test --test kills {test}");
-        let rough = !style.resends || seed % 2 == 0;
+        let rough = !style.resends || seed.is_multiple_of(2);
         let world = World::new(server, &format!("{test}-{at}"), layout, style, rough)?;
         let came = world.torture(&mut Rng::new(seed), style, SERIES.min(kills - begin))?;
         println!("{came}");

@@ -146,7 +146,7 @@ impl Actor {
         };
         let seeker = Seeker::start(key.clone(), self.world.runtime.as_deref(), tell);
         if let Err(error) = &seeker {
-            let holder = Holder::Nobody(in_words(&error));
+            let holder = Holder::Nobody(in_words(error));
             let _ = self.messages.send(Message::Holder(id, number, holder));
         }
         self.locks.insert(
