@@ -39,7 +39,7 @@ fn told<'a>(
 fn complaints() {
     let stock = Stock::of("complaints", &WORDS);
     let begin = Instant::now();
-    each("complaints", 20_000, |chance| {
+    each("complaints", 10_000, |chance| {
         let mut bytes = stock.input(chance);
         if chance.once_in(16) {
             bytes = bytes.repeat(40);

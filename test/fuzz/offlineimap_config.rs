@@ -97,7 +97,7 @@ fn offlineimap_config() {
     let file = home.path().join("offlineimaprc");
     fs::create_dir_all(home.path().join("mail/a/b/cur")).unwrap();
     let folders = [crate::folder("INBOX"), crate::folder("a/b")];
-    each("offlineimap_config", 10_000, |chance| {
+    each("offlineimap_config", 4_000, |chance| {
         let text = if chance.once_in(64) {
             bomb(chance)
         } else {
