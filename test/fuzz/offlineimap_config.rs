@@ -150,11 +150,12 @@ fn offlineimap_config() {
             ..Syncer::new(program)
         };
         let order = Order::new("mine", syncer, Scope::Folders(folders.to_vec()));
+        // One line, though as long as what the user wrote.
         if let Err(refused) = offlineimap::inspect(&order, &folders) {
-            assert_shown(&refused.text, 1200);
+            assert_shown(&refused.text, LONGEST);
         }
         if let Err(refused) = offlineimap::unpushed(&order, &folders) {
-            assert_shown(&refused.text, 1200);
+            assert_shown(&refused.text, LONGEST);
         }
     });
 }
