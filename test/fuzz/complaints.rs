@@ -61,9 +61,8 @@ fn complaints() {
         // The next minute has a say of its own.
         let next = whole.push(begin + Duration::from_secs(61), b"\nand now?\n");
         assert_eq!(next, ["and now?"]);
-        let denied = |it: &[u8]| bytes.windows(it.len()).any(|window| window == it);
-        if whole.denied() {
-            assert!(denied(b"ermission") || denied(b"ost key"));
-        }
+        // Between words anything that is not shown may stand.
+        let said = |it: &[u8]| bytes.windows(it.len()).any(|window| window == it);
+        assert!(!whole.denied() || said(b"Permission") || said(b"verification"));
     });
 }
