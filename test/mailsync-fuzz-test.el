@@ -263,8 +263,9 @@ What mailsync says of mistakes of its own is an error."
                ((symbol-function 'mailsync--say) #'ignore)
                ((symbol-function 'mailsync-log-add)
                 (lambda (_level format &rest args)
-                  (when (string-prefix-p "internal error" format)
-                    (error "%s" (apply #'format-message format args)))))
+                  (let ((text (apply #'format-message format args)))
+                    (when (string-prefix-p "internal error" text)
+                      (error "%s" text)))))
                ;; Only what is to be done at once.
                ((symbol-function 'run-at-time) (lambda (&rest _) 'timer))
                ((symbol-function 'mailsync--account-names) (lambda () '("w" "v"))))

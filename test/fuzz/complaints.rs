@@ -39,7 +39,7 @@ fn told<'a>(
 fn complaints() {
     let stock = Stock::of("complaints", &WORDS);
     let begin = Instant::now();
-    each("complaints", 20_000, |chance| {
+    each("complaints", 10_000, |chance| {
         let mut bytes = stock.input(chance);
         if chance.once_in(16) {
             bytes = bytes.repeat(40);
@@ -61,9 +61,8 @@ fn complaints() {
         // The next minute has a say of its own.
         let next = whole.push(begin + Duration::from_secs(61), b"\nand now?\n");
         assert_eq!(next, ["and now?"]);
-        let denied = |it: &[u8]| bytes.windows(it.len()).any(|window| window == it);
-        if whole.denied() {
-            assert!(denied(b"ermission") || denied(b"ost key"));
-        }
+        // Between words anything that is not shown may stand.
+        let said = |it: &[u8]| bytes.windows(it.len()).any(|window| window == it);
+        assert!(!whole.denied() || said(b"Permission") || said(b"verification"));
     });
 }

@@ -46,7 +46,7 @@ fn mbsync_config() {
     for folder in ["mail/INBOX/cur", "mail/a/b/cur", "mail/.a.b/cur"] {
         fs::create_dir_all(home.path().join(folder)).unwrap();
     }
-    each("mbsync_config", 20_000, |chance| {
+    each("mbsync_config", 8_000, |chance| {
         let text = stock.input(chance);
         if only().is_some() {
             println!("{}", String::from_utf8_lossy(&text));

@@ -126,11 +126,11 @@ pub fn survey(around: Surroundings) -> Option<Result<Survey, String>> {
     Some(Ok(survey))
 }
 
-/// A refusal for the user to mend.
+/// A refusal for the user to mend, in one line: a value of the configuration may be many.
 pub fn refused(text: &str) -> Refused {
     Refused {
         outcome: Outcome::Config,
-        text: text.to_owned(),
+        text: text.replace(char::is_control, " "),
     }
 }
 

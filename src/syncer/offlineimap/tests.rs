@@ -298,6 +298,11 @@ fn what_is_missing_is_named() -> Outcome {
             "pythonfile = ~/none.py",
             "pythonfile in [general]",
         ),
+        (
+            "metadata = ~/meta",
+            "pythonfile = ~/no\u{1b}[2J\n  ne.py",
+            "no [2J ne.py; write it, or correct pythonfile in [general]",
+        ),
         ("[Account home]", "[Account work]", "[Account home]"),
         (
             "remoterepository = r",
