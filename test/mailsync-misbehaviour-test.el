@@ -47,6 +47,10 @@
     (stops . ,(lambda () (mailsync-stop))))
   "What a function can do.")
 
+(defconst misbehaviour-test-ends
+  '(signals signals-a-symbol-of-its-own throws throws-to-nobody changes-its-argument)
+  "Deeds after which nothing else is done by who did them.")
+
 (defvar misbehaviour-test-deed nil "What is to be done once, or nil.")
 (defvar misbehaviour-test-done 0 "How often something was done.")
 
@@ -144,7 +148,8 @@
       (catch 'misbehaviour-test
         (mailsync-start))
       (misbehaviour-test-awaited (lambda () (eq (test-state "w") 'watching)))
-      (setq misbehaviour-test-deed (alist-get name misbehaviour-test-deeds))
+      (setq misbehaviour-test-deed (alist-get name misbehaviour-test-deeds)
+            test-changes nil)
       (test-deliver misbehaviour-test-root)
       (catch 'misbehaviour-test
         (pcase variable
@@ -159,6 +164,12 @@
           (catch 'misbehaviour-test (mailsync-start)))
         (delq nil
               (list (unless done 'not-done)
+                    ;; A check that ends in an error, or by a throw, has been one.
+                    (unless (or (and (eq function #'misbehaviour-test-check)
+                                     (memq name misbehaviour-test-ends))
+                                (misbehaviour-test-awaited
+                                 (lambda () (test-changed "INBOX"))))
+                      'not-checked)
                     (unless (misbehaviour-test-goes-on) 'does-not-go-on)
                     (when (and (boundp variable) (null function) (= told 0)
                                ;; These happen once in a start.

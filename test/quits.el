@@ -103,6 +103,12 @@
                                       (string-prefix-p " *mailsync pipe" (buffer-name buffer)))
                                     (buffer-list))))
       (timers . ,(quits-mailsync-timers))
+      ;; What waits, if something does.
+      (within . ,(let (functions)
+                   (mapbacktrace (lambda (_ function _ _)
+                                   (push (if (symbolp function) function 'lambda) functions)))
+                   (seq-take-while (lambda (function) (not (eq function 'timer-event-handler)))
+                                   functions)))
       ,@(if quits-groups
             (mapcar (lambda (group) (cons (concat "read " group) (fixture-unread group)))
                     quits-groups)
