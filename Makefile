@@ -149,7 +149,7 @@ bench:	## measure, next to the alternatives
 	@test/bench/run.sh
 
 .PHONY: torture
-torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000 STARTS=1000
+torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=30 SYNCS=1000 ACTIONS=1000 ROUNDS=2000 STARTS=1000 RESTARTS=200 QUITS=10000
 	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim -- --nocapture
 	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
 	test/lint/macos.sh
@@ -165,7 +165,12 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=3
 	test/dist-check.sh real
 	test/fresh.sh
 	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
+	ROUNDS=1 ERT_TIMEOUT=3600 test/ert.sh test/mailsync-misbehaviour-test.el
 	STARTS="$(or $(STARTS),1000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-starts-test.el
+	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits
+	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits-gnus
+	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim terminal quits
+	RESTARTS="$(or $(RESTARTS),200)" test/sync.py mbsync verbatim batch restarts
 
 .PHONY: day
 day:	## a day's mail in a minute, with a user at a terminal; leaves screens to look at

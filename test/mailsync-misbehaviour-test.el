@@ -52,6 +52,7 @@
   "Deeds after which nothing else is done by who did them.")
 
 (defvar misbehaviour-test-deed nil "What is to be done once, or nil.")
+(defvar misbehaviour-test-in-syncer nil "Non-nil if the syncer is to do it.")
 (defvar misbehaviour-test-done 0 "How often something was done.")
 
 (defun misbehaviour-test-do (&rest args)
@@ -68,22 +69,24 @@
 
 (defun misbehaviour-test-syncer (_account &rest keys)
   "A syncer that describes itself anew before each run, with KEYS then."
-  (when (plist-member keys :folders)
+  (when (and (plist-member keys :folders) misbehaviour-test-in-syncer)
     (misbehaviour-test-do))
   (list :command (list "true" "%f") :per-run t))
 
-(defun misbehaviour-test-check (account changes done)
-  "Do what is to be done, then take note of CHANGES of ACCOUNT and call DONE."
-  (misbehaviour-test-do account changes done)
+(defun misbehaviour-test-well (account changes done)
+  "Take note of CHANGES of ACCOUNT and call DONE."
   (test-note-changes account changes)
   (funcall done (mapcar (lambda (change) (cons (plist-get change :folder) 'checked)) changes)
            changes))
 
+(defun misbehaviour-test-check (account changes done)
+  "Do what is to be done, then take note of CHANGES of ACCOUNT and call DONE."
+  (misbehaviour-test-do account changes done)
+  (misbehaviour-test-well account changes done))
+
 (defun misbehaviour-test-check-after (account changes done)
   "Call DONE for CHANGES of ACCOUNT, then do what is to be done."
-  (test-note-changes account changes)
-  (funcall done (mapcar (lambda (change) (cons (plist-get change :folder) 'checked)) changes)
-           changes)
+  (misbehaviour-test-well account changes done)
   (misbehaviour-test-do))
 
 (defconst misbehaviour-test-places
@@ -128,7 +131,8 @@
 (defun misbehaviour-test-try (name place)
   "Have the deed NAME be done at PLACE; return what is wrong then."
   (pcase-let ((`(,variable . ,function) place))
-    (let* ((mailsync-check-function #'misbehaviour-test-check)
+    (let* ((mailsync-check-function #'misbehaviour-test-well)
+           (misbehaviour-test-in-syncer (eq variable 'syncer))
            (mailsync-changed-functions nil)
            (mailsync-new-mail-functions nil)
            (mailsync-before-sync-functions nil)
