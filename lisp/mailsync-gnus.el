@@ -319,6 +319,16 @@ The idle timer makes an attempt in each idle period besides."
   (mailsync-gnus--total-soon)
   (mailsync-gnus--wake))
 
+(defun mailsync-gnus-server-is-back (account)
+  "Ask again what shows ACCOUNT, whose server is there again.
+It may have failed while the server was away, and not be due for minutes."
+  (when mailsync-gnus--index
+    (dolist (shown (mailsync-gnus--imap-servers account))
+      (setf (mailsync-gnus--imap-not-before
+             (mailsync-gnus--imap-server (car shown)))
+            0))
+    (mailsync-gnus--wake)))
+
 (defun mailsync-gnus--tell-checking ()
   "Tell the core whether an answer is being waited for."
   (let ((checking (and (or mailsync-gnus--sent mailsync-gnus--newcomers-asked)

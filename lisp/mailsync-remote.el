@@ -38,6 +38,7 @@ That is a plist `:what' `:state' `:text'.")
 (declare-function mailsync-check-by-gnus "mailsync-dispatch")
 (declare-function mailsync-gnus-account-folders "mailsync-gnus-folders"
                   (account))
+(declare-function mailsync-gnus-server-is-back "mailsync-gnus" (account))
 (declare-function mailsync-status-update "mailsync-status")
 (declare-function mailsync-sync--known-folders "mailsync-sync" (account))
 
@@ -119,6 +120,10 @@ A state of \"gone\" means that it is configured no longer."
             (list :what what :state state :text text
                   ;; Another try is no news, but its end is.
                   :told (if (eq state 'starting) told state)))
+      (when (and (eq state 'connected)
+                 (not (eq state (plist-get before :state)))
+                 (featurep 'mailsync-gnus))
+        (mailsync-gnus-server-is-back account))
       (unless (and (eq state (plist-get before :state))
                    (equal text (plist-get before :text)))
         (mailsync-remote--say account what state text told))))

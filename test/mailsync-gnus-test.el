@@ -1186,6 +1186,20 @@ FILE is what the name would be without flags."
           (should-not mailsync-gnus--key-timer))
       (set-default-toplevel-value 'gc-cons-threshold before))))
 
+(ert-deftest mailsync-gnus-test-server-is-back ()
+  "A server that has failed is asked at once when it is known to be there again."
+  (mailsync-gnus-test--with '(nnimap) '("folder000")
+    (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+    (let ((server (mailsync-gnus--imap-server
+                   (gnus-find-method-for-group
+                    (mailsync-gnus-test--group 'nnimap "folder000")))))
+      (dotimes (_ 5)
+        (mailsync-gnus--imap-failed server))
+      (should (> (mailsync-gnus--imap-wait server) 60))
+      (mailsync-gnus-server-is-back "home")
+      (should (eql 0 (mailsync-gnus--imap-wait server)))
+      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new)))))
+
 (ert-deftest mailsync-gnus-test-quit ()
   "When the user quits a check the folder stays pending."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")

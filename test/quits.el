@@ -103,6 +103,12 @@
                                       (string-prefix-p " *mailsync pipe" (buffer-name buffer)))
                                     (buffer-list))))
       (timers . ,(quits-mailsync-timers))
+      ;; What waits, if something does.
+      (within . ,(let (functions)
+                   (mapbacktrace (lambda (_ function _ _)
+                                   (push (if (symbolp function) function 'lambda) functions)))
+                   (seq-take-while (lambda (function) (not (eq function 'timer-event-handler)))
+                                   functions)))
       ,@(if quits-groups
             (mapcar (lambda (group) (cons (concat "read " group) (fixture-unread group)))
                     quits-groups)
@@ -112,6 +118,14 @@
             read)))))
 
 (defun quits-tick ()
+  "Do what is to be done, and say how it is; again after a while.
+Emacs reads no key and no process while a timer is due, as a repeating one always is
+on a machine that is too slow for it."
+  (unwind-protect
+      (quits-tick-once)
+    (setq quits-timer (run-with-timer 0.05 nil #'quits-tick))))
+
+(defun quits-tick-once ()
   "Do what is to be done, and say how it is."
   (condition-case err
       (let ((coding-system-for-write 'utf-8))
@@ -130,8 +144,10 @@
 
 (defun quits-tick-on ()
   "See to it that there will be a next tick, whatever was quit."
-  (unless (and quits-timer (memq quits-timer timer-list) (not (timer--triggered quits-timer)))
-    (setq quits-timer (run-with-timer 0.05 0.05 #'quits-tick))))
+  (unless (mailsync--armed-p quits-timer)
+    (when quits-timer
+      (cancel-timer quits-timer))
+    (setq quits-timer (run-with-timer 0.05 nil #'quits-tick))))
 
 (defun quits-note (data &rest _)
   "Count the quit of which DATA tells, and complain of an error."

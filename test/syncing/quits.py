@@ -175,14 +175,14 @@ class Quits(World):
 
     def rest(self):
         """The user does nothing but what he has to: then nothing waits, and everything is known."""
-        end, turn, ticks = time.monotonic() + 30, 0, ""
+        end, turn, ticks = time.monotonic() + 60, 0, ""
         while differences := self.differences():
             self.emacs.lives()
             errors = [fact for fact in self.emacs.facts() if fact.startswith("error")]
             assert not errors, errors
             assert time.monotonic() < end, "\n".join(["not within time:", *differences])
             how = self.emacs.how()
-            if how.get("minibuffer") != "0":
+            if how.get("minibuffer", "0") != "0":
                 # C-], since C-g leaves it only from within.
                 self.emacs.type(b"\x1d")
                 time.sleep(0.1)
