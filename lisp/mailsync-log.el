@@ -220,7 +220,7 @@ With nil as LEVEL it is not logged.
 ;; have left is mended (`mailsync--mend').
 
 (defun mailsync--undisturbed (function &rest args)
-  "Call FUNCTION with ARGS; no C-g ends that, and none is lost.
+  "Call FUNCTION with ARGS; no quit ends that, and none is lost.
 For what begins in a timer or a filter of ours, and for what must be done whole."
   (let ((inhibit-quit t)
         (earlier quit-flag))
@@ -238,7 +238,7 @@ A quit that comes when it begins to run leaves it in its list for ever."
        (not (timer--triggered timer))))
 
 (defun mailsync--let-quit (function &rest args)
-  "Call FUNCTION, which is the user's, with ARGS; C-g while it runs ends it."
+  "Call FUNCTION, which is the user's, with ARGS; a quit while it runs ends it."
   (let ((earlier quit-flag))
     (setq quit-flag nil)
     (unwind-protect

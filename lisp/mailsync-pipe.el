@@ -74,7 +74,7 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
       (run-at-time 0 nil #'mailsync--undisturbed broken process why))))
 
 (defun mailsync-pipe-quit (process)
-  "End PROCESS, since C-g has ended what was done with what it brought."
+  "End PROCESS, since a quit has ended what was done with what it brought."
   ;; Emacs has lifted it, see `mailsync--undisturbed'.
   (setq inhibit-quit t)
   (process-put process 'mailsync-quit t)

@@ -73,7 +73,7 @@
 (autoload 'mailsync/gnus-check-handler "mailsync-gnus" nil t)
 
 (declare-function mailsync--turn "mailsync-life" ())
-(declare-function mailsync--undisturbed "mailsync-dispatch" (function &rest args))
+(declare-function mailsync--undisturbed "mailsync-log" (function &rest args))
 
 ;;;; The mode
 

@@ -62,7 +62,7 @@ fn lines_tell_how_it_went() {
     let plain = "IMAP command 'AUTHENTICATE PLAIN <authdata>' returned an error: NO ";
     let far = "Error: channel c: far side box a cannot be opened.\n";
     // exit code, what it printed, outcome, part of the text
-    let table: [(i32, &str, Outcome, &str); 50] = [
+    let table: [(i32, &str, Outcome, &str); 51] = [
         (0, "", Ok, ""),
         (9, "", Ok, ""),
         (
