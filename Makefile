@@ -170,7 +170,7 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 KILLS=3
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits-gnus
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim terminal quits
-	RESTARTS="$(or $(RESTARTS),200)" test/sync.py mbsync verbatim batch restarts
+	RESTARTS="$(or $(RESTARTS),200)" test/sync.py mbsync verbatim tmux restarts
 
 .PHONY: day
 day:	## a day's mail in a minute, with a user at a terminal; leaves screens to look at
