@@ -179,7 +179,7 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 LISP_FU
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits-gnus
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim terminal quits
-	RESTARTS="$(or $(RESTARTS),200)" test/sync.py mbsync verbatim batch restarts
+	RESTARTS="$(or $(RESTARTS),200)" test/sync.py mbsync verbatim tmux restarts
 
 # What it measures: samples.tsv, and soak.svg, which draws them.
 OUT ?= test/.cache/soak

@@ -108,7 +108,7 @@ for program in "${emacsen[@]}"; do
         if [ "$program" = "$emacs" ]; then
             # That waits the longest, and for nothing but time.
             runs=('mbsync verbatim tmux line' "${runs[@]}")
-            runs+=('mbsync verbatim window quits' 'mbsync verbatim batch restarts')
+            runs+=('mbsync verbatim window quits' 'mbsync verbatim tmux restarts')
             runs+=('mbsync verbatim batch imap' 'mbsync verbatim batch modes' 'offlineimap slash batch worker')
         else
             runs+=('mbsync verbatim tmux imap' 'mbsync verbatim tmux tunnel' 'mbsync verbatim batch logins')

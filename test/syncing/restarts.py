@@ -3,6 +3,8 @@
 One account has a maildir, which is synced; another one is what Gnus reads by nnimap.  mailsync comes to the
 server through a relay for each, which notes each attempt; while the server is away the relays take some
 of them, and refuse others.
+
+In a terminal, since in batch Emacs ends when Gnus writes to a server that has gone (SIGPIPE).
 """
 import collections
 import imaplib
