@@ -20,6 +20,7 @@
 (declare-function sync-act "sync")
 (defvar auth-sources)
 (defvar gnus-group-buffer)
+(defvar gnus-group-mode-map)
 (defvar gnus-secondary-select-methods)
 (defvar sync-server)
 (defvar e2e-work)
@@ -36,6 +37,8 @@ one is the IMAP server at PORT; AUTHINFO has the passwords."
         gnus-secondary-select-methods)
   (setq auth-sources (list authinfo))
   (apply #'fixture-start groups)
+  ;; A key too many shall not end it.
+  (define-key gnus-group-mode-map "q" #'ignore)
   (e2e-say "gnus")
   (switch-to-buffer "*Group*"))
 
