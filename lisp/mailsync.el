@@ -56,6 +56,7 @@
 (autoload 'mailsync-log-copy "mailsync-report" nil t)
 (autoload 'mailsync-mbsync "mailsync-syncers")
 (autoload 'mailsync-module-compile "mailsync-module" nil t)
+(autoload 'mailsync-module-load "mailsync-module")
 (autoload 'mailsync-notify-desktop "mailsync-notify-desktop")
 (autoload 'mailsync-notify-echo "mailsync-notify")
 (autoload 'mailsync-offlineimap "mailsync-syncers")
