@@ -607,8 +607,8 @@ class Soak(Side, Reader):
         print(", ".join("%s %d" % pair for pair in sorted(self.tally.items())))
         print("syncs: " + ", ".join("%s %d" % pair for pair in sorted(ends.items())))
         self.picture()
-        self.told = ("%g hours, %d actions, %d syncs, SEED=%d: nothing lost, %d doubled by OfflineIMAP; at rest after the"
-                     " first quarter and in the end %s; since then grew %s" % (
+        self.told = ("%g hours, %d actions, %d syncs, SEED=%d: nothing lost, %d doubled by OfflineIMAP; at the first rest"
+                     " and in the end %s; since then grew %s" % (
                          self.hours, sum(self.tally.values()), sum(ends.values()), self.seed,
                          self.tally["doubled by OfflineIMAP"],
                          ", ".join("%g and %g %s" % (first[name], last[name], name) for name in ("descriptors", "threads")),
