@@ -45,18 +45,19 @@
   (defun mailsync-account-get (account key)
     (plist-get (cdr (assoc account mailsync-gnus-test--accounts)) key)))
 
-(unless (fboundp 'mailsync-log-add)
+;; What comes of a log is to be seen, where there is not all of the core.
+(require 'mailsync-log)
+(unless (featurep 'mailsync-dispatch)
   (defun mailsync-log-add (level format &rest args)
     (push (format "%s: %s" level (apply #'format format args))
-          mailsync-gnus-test--log)))
+          mailsync-gnus-test--log))
 
-(unless (fboundp 'mailsync--once)
   (defun mailsync--once (_key level format &rest args)
-    (apply #'mailsync-log-add level format args)))
+    (apply #'mailsync-log-add level format args))
 
-(unless (fboundp 'mailsync--undisturbed)
-  (defun mailsync--undisturbed (function &rest args)
-    (apply function args)))
+  (defun mailsync--run-hook-safely (hook &rest args)
+    (push hook mailsync-gnus-test--hooks)
+    (apply #'run-hook-with-args hook args)))
 
 (unless (fboundp 'mailsync--resolve)
   (defun mailsync--resolve (_key names callback)
@@ -78,11 +79,6 @@
 
 (unless (fboundp 'mailsync--set-checking)
   (defun mailsync--set-checking (_flag)))
-
-(unless (fboundp 'mailsync--run-hook-safely)
-  (defun mailsync--run-hook-safely (hook &rest args)
-    (push hook mailsync-gnus-test--hooks)
-    (apply #'run-hook-with-args hook args)))
 
 ;;;; Helpers
 

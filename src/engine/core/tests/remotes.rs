@@ -353,7 +353,7 @@ mod imap {
 
     #[test]
     fn what_a_server_has_merged_does_not_wait_again() {
-        for (mode, waits) in [(Mode::Notify, QUIET / 10), (Mode::Idle, QUIET)] {
+        for (mode, waits) in [(Mode::Notify, QUIET / 20), (Mode::Idle, QUIET)] {
             let mut bench = watched_by_imap();
             hears(&mut bench, Some(mode), &["a"]);
             let begun = bench.now;
@@ -371,6 +371,6 @@ mod imap {
         let begun = bench.now;
         assert_eq!(bench.core.deadline(), Some(begun + QUIET));
         hears(&mut bench, Some(Mode::Notify), &[]);
-        assert_eq!(bench.core.deadline(), Some(begun + QUIET / 10));
+        assert_eq!(bench.core.deadline(), Some(begun + QUIET / 20));
     }
 }
