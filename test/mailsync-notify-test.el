@@ -10,6 +10,8 @@
 
 ;;; Code:
 
+;; Before what stands for it where it is not there.
+(require 'mailsync-log)
 (require 'mailsync-gnus-test-helper)
 (require 'mailsync-notify-desktop)
 (require 'nnvirtual)

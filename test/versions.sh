@@ -40,7 +40,7 @@ changed lisp/mailsync.el 's/^;; Version: .*/;; Version: 99.0.0/' 'lisp/mailsync.
 changed lisp/mailsync-module.el 's/version-wanted ".*"/version-wanted "99.0.0"/' 'the version wanted, says "99.0.0"'
 changed doc/mailsync-watch.1 's/"mailsync [^"]*"/"mailsync 99.0.0"/' 'doc/mailsync-watch.1 says "99.0.0"'
 changed NEWS.org '0,/version [0-9.]*/s//version 99.0.0/' 'NEWS.org, its first entry, says "99.0.0"'
-changed lisp/mailsync.el "0,/(mailsync \. \".*\")/s//(mailsync . \"99.0.0\")/" ':package-version, says "99.0.0"'
+changed lisp/mailsync-options.el "0,/(mailsync \. \".*\")/s//(mailsync . \"99.0.0\")/" ':package-version, says "99.0.0"'
 changed README.org 's/Rust [0-9.]*[0-9] or later/Rust 1.2 or later/' 'the Rust that is needed, says "1.2"'
 changed lisp/mailsync-module.el 's/Rust [0-9.]*[0-9] or later/Rust 1.2 or later/' 'the same, says "1.2"'
 changed README.org 's/^- Emacs [0-9.]*[0-9] or/- Emacs 27.1 or/' 'the Emacs that is needed, says "27.1"'
