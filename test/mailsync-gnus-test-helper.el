@@ -45,10 +45,9 @@
   (defun mailsync-account-get (account key)
     (plist-get (cdr (assoc account mailsync-gnus-test--accounts)) key)))
 
-;; What comes of a log is to be seen, unless who loads this has loaded the real one.
-(unless (featurep 'mailsync-log)
-  (require 'mailsync-log)
-
+;; What comes of a log is to be seen, unless who loads this wants the real one.
+(require 'mailsync-log)
+(unless (or (featurep 'mailsync-dispatch) (bound-and-true-p mailsync-gnus-test-real-log))
   (defun mailsync-log-add (level format &rest args)
     (push (format "%s: %s" level (apply #'format format args))
           mailsync-gnus-test--log))

@@ -10,8 +10,7 @@
 
 ;;; Code:
 
-;; Before what stands for it where it is not there.
-(require 'mailsync-log)
+(defvar mailsync-gnus-test-real-log t "What is logged is said, too.")
 (require 'mailsync-gnus-test-helper)
 (require 'mailsync-notify-desktop)
 (require 'nnvirtual)
