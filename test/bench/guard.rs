@@ -282,7 +282,7 @@ fn modified_utf7(rounds: u32) -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(feature = "imap")]
 mod imap {
     use std::fmt::Write;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use mailsync_module::remote::imap::session::{Act, Input, Mode, Role, Session, Settings};
     use mailsync_module::remote::imap::snapshot::Snapshot;
@@ -321,18 +321,7 @@ mod imap {
     /// A session with a server that has 300 mailboxes and tells 1,000 times that a message has come.
     pub fn conversation(rounds: u32) -> Result<(), Box<dyn std::error::Error>> {
         let script = script();
-        let settings = Settings {
-            user: b"me".to_vec(),
-            host: "imap.example.org".to_owned(),
-            port: 993,
-            mechanism: None,
-            token: false,
-            starttls: false,
-            naming: None,
-            idle: None,
-            refresh: Duration::from_secs(540),
-            poll: Duration::from_secs(300),
-        };
+        let settings = Settings::new("me", "imap.example.org", 993);
         let now = Instant::now();
         for _ in 0..rounds {
             let role = Role::All(Snapshot::default());

@@ -212,18 +212,7 @@ fn a_server_that_cannot_be_reached_is_when_it_can() {
         way: Way::Host("127.0.0.1".to_owned(), port, false),
         pin: None,
         source: Source::Emacs,
-        settings: Settings {
-            user: "bob".into(),
-            host: "127.0.0.1".to_owned(),
-            port,
-            mechanism: None,
-            token: false,
-            starttls: false,
-            naming: None,
-            idle: None,
-            refresh: Duration::from_secs(540),
-            poll: Duration::from_secs(300),
-        },
+        settings: Settings::new("bob", "127.0.0.1", port),
     })));
     far_stands(&engine, "waiting", "");
     let hoard = Hoard::all();

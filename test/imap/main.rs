@@ -45,18 +45,7 @@ fn server(way: Way, user: &str) -> Server {
         way,
         pin: None,
         source: Source::Emacs,
-        settings: Settings {
-            user: user.into(),
-            host: "localhost".to_owned(),
-            port,
-            mechanism: None,
-            token: false,
-            starttls: false,
-            naming: None,
-            idle: None,
-            refresh: Duration::from_secs(540),
-            poll: Duration::from_secs(300),
-        },
+        settings: Settings::new(user, "localhost", port),
     }
 }
 

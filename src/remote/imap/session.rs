@@ -69,6 +69,26 @@ pub struct Settings {
     pub poll: Duration,
 }
 
+impl Settings {
+    /// Those of a server of which only this is known: as it likes best, IDLE anew every nine minutes (a
+    /// server may hang up after thirty, RFC 2177), and a look every five.
+    #[must_use]
+    pub fn new(user: impl Into<Vec<u8>>, host: impl Into<String>, port: u16) -> Self {
+        Settings {
+            user: user.into(),
+            host: host.into(),
+            port,
+            mechanism: None,
+            token: false,
+            starttls: false,
+            naming: None,
+            idle: None,
+            refresh: Duration::from_secs(540),
+            poll: Duration::from_secs(300),
+        }
+    }
+}
+
 /// A mailbox by both its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {

@@ -318,18 +318,7 @@ mod imap {
             way: Way::Host("host".to_owned(), 993, true),
             pin: None,
             source: Source::Emacs,
-            settings: Settings {
-                user: b"me".to_vec(),
-                host: "host".to_owned(),
-                port: 993,
-                mechanism: None,
-                token: false,
-                starttls: false,
-                naming: None,
-                idle: None,
-                refresh: Duration::from_secs(540),
-                poll: Duration::from_secs(300),
-            },
+            settings: Settings::new("me", "host", 993),
         }
     }
 

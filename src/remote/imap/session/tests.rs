@@ -14,18 +14,7 @@ use super::super::snapshot::MOST_MAILBOXES;
 use super::*;
 
 fn settings() -> Settings {
-    Settings {
-        user: b"me".to_vec(),
-        host: "imap.example.org".to_owned(),
-        port: 993,
-        mechanism: None,
-        token: false,
-        starttls: false,
-        naming: None,
-        idle: None,
-        refresh: Duration::from_secs(540),
-        poll: Duration::from_secs(300),
-    }
+    Settings::new("me", "imap.example.org", 993)
 }
 
 fn shown(act: &Act) -> String {
