@@ -134,6 +134,7 @@ starts it again, please report this" why))))))
 
 (defun mailsync--open-pipe (connect)
   "Open a pipe and call CONNECT with its process and generation."
+  (mailsync-pipe-close-all)
   (let* ((generation (1+ mailsync--generation))
          (process (mailsync-pipe-open generation #'mailsync--receive
                                       #'mailsync--pipe-broke)))

@@ -22,6 +22,9 @@
 (defconst mailsync-pipe--version 1
   "The version of the format that we read.")
 
+(defconst mailsync-pipe--name " *mailsync pipe*"
+  "The name of each pipe process.")
+
 (defconst mailsync-pipe--longest 1048576
   "No frame is longer than this, in bytes; what says so is garbage.")
 
@@ -43,15 +46,19 @@ of the first ones says, come after those.")
 HANDLER is called in the filter with each record, a list of unibyte strings;
 it must only take note.  BROKEN is called, later and once, with the process
 and a text that says why, when it ends without `mailsync-pipe-close'."
-  (let* ((name " *mailsync pipe*")
+  (let* ((buffer (generate-new-buffer mailsync-pipe--name t))
          ;; Otherwise Emacs waits to see whether more comes: 10 to 50 ms.
          (process-adaptive-read-buffering nil)
-         (process (make-pipe-process :name name
-                                     :buffer (generate-new-buffer name)
+         (process (make-pipe-process :name mailsync-pipe--name
+                                     :buffer buffer
                                      :noquery t
                                      :coding 'binary
                                      :filter #'mailsync-pipe--filter
                                      :sentinel #'mailsync-pipe--sentinel)))
+    ;; It cannot be made without one, which somebody could kill, and which a
+    ;; quit could leave behind.
+    (set-process-buffer process nil)
+    (kill-buffer buffer)
     (process-put process 'mailsync-generation generation)
     (process-put process 'mailsync-handler handler)
     (process-put process 'mailsync-broken broken)
@@ -61,10 +68,13 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
   "End PROCESS, for good and without a word."
   (when (processp process)
     (process-put process 'mailsync-broken nil)
-    (let ((buffer (process-buffer process)))
-      (delete-process process)
-      (when (buffer-live-p buffer)
-        (kill-buffer buffer)))))
+    (delete-process process)))
+
+(defun mailsync-pipe-close-all ()
+  "End every pipe, also one that a quit has kept its owner from knowing."
+  (dolist (process (process-list))
+    (when (eq (process-filter process) #'mailsync-pipe--filter)
+      (mailsync-pipe-close process))))
 
 (defun mailsync-pipe--break (process why)
   "End PROCESS and tell its owner WHY, from a clean stack."

@@ -37,7 +37,6 @@
                           (kill-buffer mailsync-log--buffer))))
     (kills-its-buffer . ,(lambda () (with-temp-buffer (kill-buffer))))
     (deletes-the-process . ,(lambda () (delete-process mailsync--pipe)))
-    (kills-the-pipe-s-buffer . ,(lambda () (kill-buffer (process-buffer mailsync--pipe))))
     (deletes-all-processes . ,(lambda () (mapc #'delete-process (process-list))))
     (collects-garbage . ,(lambda () (garbage-collect)))
     (asks-for-more . ,(lambda () (mailsync-sync "w") (mailsync-check) (mailsync-pause) (mailsync-resume)))

@@ -98,22 +98,39 @@
          (while (and (not broken) (< (float-time) end))
            (accept-process-output nil 0.01)))
        (should (stringp broken))
-       (should-not (get-buffer (process-name pipe)))))))
+       (should-not (process-buffer pipe))))))
 
 (ert-deftest mailsync-pipe-ends ()
-  "A deleted process or killed buffer is told; a closed pipe says nothing."
-  (dolist (end (list #'delete-process
-                     (lambda (pipe) (kill-buffer (process-buffer pipe)))))
-    (pipe-test-with
-     (funcall end pipe)
-     (let ((end (+ (float-time) 5)))
-       (while (and (not broken) (< (float-time) end))
-         (accept-process-output nil 0.01)))
-     (should (stringp broken))))
+  "A deleted process is told; a closed pipe says nothing.
+It has no buffer that could be killed or left."
+  (pipe-test-with
+   (should-not (process-buffer pipe))
+   (should-not (seq-find (lambda (buffer)
+                           (string-search "mailsync pipe" (buffer-name buffer)))
+                         (buffer-list)))
+   (delete-process pipe)
+   (let ((end (+ (float-time) 5)))
+     (while (and (not broken) (< (float-time) end))
+       (accept-process-output nil 0.01)))
+   (should (stringp broken)))
   (pipe-test-with
    (mailsync-pipe-close pipe)
    (accept-process-output nil 0.05)
    (should-not broken)))
+
+(ert-deftest mailsync-pipe-none-is-left ()
+  "A pipe that its owner does not know, since a quit came first, is closed, too."
+  (pipe-test-with
+   (let ((other (make-pipe-process :name "somebody else's" :noquery t)))
+     (unwind-protect
+         (progn
+           (mailsync-pipe-close-all)
+           (should-not (process-live-p pipe))
+           (should-not (memq pipe (process-list)))
+           (accept-process-output nil 0.05)
+           (should-not broken)
+           (should (process-live-p other)))
+       (kill-buffer (process-buffer other))))))
 
 (ert-deftest mailsync-pipe-names-survive ()
   "Names that are no UTF-8 come back to the same bytes."

@@ -99,9 +99,9 @@
       (debug . ,(or debug-on-quit debug-on-error))
       (threads . ,(mailsync-module--threads))
       (processes . ,(length (process-list)))
-      (pipes . ,(length (seq-filter (lambda (buffer)
-                                      (string-prefix-p " *mailsync pipe" (buffer-name buffer)))
-                                    (buffer-list))))
+      (pipes . ,(seq-count (lambda (it) (string-prefix-p " *mailsync pipe" it))
+                           (append (mapcar #'process-name (process-list))
+                                   (mapcar #'buffer-name (buffer-list)))))
       (timers . ,(quits-mailsync-timers))
       ;; What waits, if something does.
       (within . ,(let (functions)
