@@ -21,6 +21,12 @@ missing() {
     packages="$packages $2"
 }
 
+# mbsync without the mechanisms of SASL, which its package only recommends, knows LOGIN and no other.
+need_mbsync() {
+    need mbsync isync
+    ! has apt-get || ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || missing "SASL's mechanisms" libsasl2-modules
+}
+
 has_package_lint() {
     [ -n "$("$(dirname "$0")/lint/package-lint-dir.sh")" ]
 }
@@ -42,14 +48,14 @@ case $part in
 demo)
     need python3 python3
     need dovecot dovecot-imapd
-    need mbsync isync
+    need_mbsync
     ;;
 test)
     need python3 python3
     need dovecot dovecot-imapd
     # Makes certificates.
     need openssl openssl
-    need mbsync isync
+    need_mbsync
     need offlineimap offlineimap3
     need tmux tmux
     need ssh openssh-client
@@ -72,7 +78,7 @@ guard)
     ;;
 screenshots)
     need python3 python3
-    need mbsync isync
+    need_mbsync
     need dovecot dovecot-imapd
     need tmux tmux
     need openssl openssl
@@ -85,7 +91,7 @@ bench)
     need python3 python3
     need inotifywait inotify-tools
     need emacsclient emacs-bin-common
-    need mbsync isync
+    need_mbsync
     need offlineimap offlineimap3
     need dovecot dovecot-imapd
     need strace strace

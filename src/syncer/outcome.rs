@@ -83,8 +83,8 @@ pub(super) fn disk<'a>(
 
 /// One line for the user: what happened, the program's own words, what to do.
 pub(super) fn sentence(what: &str, line: &str, advice: &str) -> String {
-    // Its full stop would end the sentence.
-    let line = shown(line.trim_end_matches('.'));
+    // Its full stop would end the sentence, and what it goes on with is not there.
+    let line = shown(line.trim_end_matches(['.', ';']));
     let parts = [(": ", line.as_str()), ("; ", advice)];
     parts
         .iter()

@@ -38,7 +38,11 @@ const CONFIG: [(&str, &str); 31] = [
         "no acceptable authentication mechanism",
         "correct AuthMechs or SSLType",
     ),
-    ("sasl mechanism(s) not available", "correct AuthMechs"),
+    (
+        // Debian recommends the modules with mbsync, and does not need them.
+        "sasl mechanism(s) not available",
+        "install SASL's modules (Debian: libsasl2-modules), or correct AuthMechs",
+    ),
     ("ssl support not available", "correct SSLType"),
     ("[privacyrequired]", "set SSLType"),
     (

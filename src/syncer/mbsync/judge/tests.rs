@@ -62,7 +62,7 @@ fn lines_tell_how_it_went() {
     let plain = "IMAP command 'AUTHENTICATE PLAIN <authdata>' returned an error: NO ";
     let far = "Error: channel c: far side box a cannot be opened.\n";
     // exit code, what it printed, outcome, part of the text
-    let table: [(i32, &str, Outcome, &str); 51] = [
+    let table: [(i32, &str, Outcome, &str); 52] = [
         (0, "", Ok, ""),
         (9, "", Ok, ""),
         (
@@ -133,6 +133,12 @@ fn lines_tell_how_it_went() {
             "IMAP error: server supports no acceptable authentication mechanism\n",
             Config,
             "AuthMechs",
+        ),
+        (
+            1,
+            "IMAP error: selected SASL mechanism(s) not available;\n   selected: PLAIN\n   available:\n",
+            Config,
+            "not available; install SASL's modules (Debian: libsasl2-modules), or correct AuthMechs in /rc",
         ),
         (
             1,
