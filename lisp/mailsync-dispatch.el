@@ -60,7 +60,9 @@
   "The timer that dispatches, or nil.")
 
 (defvar mailsync--batches (make-hash-table :test #'eq)
-  "The checks that are not done: a table with lists (ACCOUNT . CHANGES) as keys.")
+  "The checks that are not done, in the order in which they came.
+A table from lists (ACCOUNT . CHANGES) to whether each has been asked for:
+`waits' or `asked'.")
 
 (defvar mailsync--unchecked (make-hash-table :test #'equal)
   "Hash table from (ACCOUNT . TRUENAME) to in how many checks it waits.")
@@ -74,11 +76,8 @@
 (defvar mailsync--quit-pause 5
   "Seconds after which a check that the user has quit is asked for again.")
 
-(defvar mailsync--quit-batches nil
-  "The checks that the user has quit and that are not asked for again so far.")
-
 (defvar mailsync--quit-timer nil
-  "The timer that asks for them, or nil.")
+  "The timer that asks for the checks that the user has quit, or nil.")
 
 (defvar mailsync--doubt-delay 2
   "Seconds after a quit until what should have come by then is missed.")
@@ -247,14 +246,14 @@ An error is reported and stops nothing else."
   (let ((batch (cons account changes)))
     (condition-case nil
         (progn
-          (puthash batch t mailsync--batches)
+          (puthash batch 'waits mailsync--batches)
           (mailsync--count-unchecked changes 1)
           (mailsync--ask-check batch))
       (quit
        (setq inhibit-quit t)
-       (puthash batch t mailsync--batches)
+       (puthash batch 'waits mailsync--batches)
        (mailsync--recount-unchecked)
-       (mailsync--ask-again-later batch)))
+       (mailsync--ask-again-later)))
     (mailsync-status-update)))
 
 (defun mailsync--ask-check (batch)
@@ -271,10 +270,13 @@ An error is reported and stops nothing else."
 (defun mailsync--ask-check-now (batch)
   "Call `mailsync-check-function' for BATCH."
   (condition-case err
-      (mailsync--let-quit mailsync-check-function (car batch) (cdr batch)
-                          (lambda (results &optional brought)
-                            (mailsync--undisturbed #'mailsync--checked batch
-                                                   results brought)))
+      (progn
+        (mailsync--let-quit mailsync-check-function (car batch) (cdr batch)
+                            (lambda (results &optional brought)
+                              (mailsync--undisturbed #'mailsync--checked batch
+                                                     results brought)))
+        (when (gethash batch mailsync--batches)
+          (puthash batch 'asked mailsync--batches)))
     ;; What it was about is not forgotten for that.
     (quit
      (setq inhibit-quit t)
@@ -282,7 +284,7 @@ An error is reported and stops nothing else."
 it is called again in %s s"
                        (mailsync--function-name mailsync-check-function)
                        mailsync--quit-pause)
-     (mailsync--ask-again-later batch))
+     (mailsync--ask-again-later))
     (t
      (mailsync--once (list 'check mailsync-check-function) 'error
                      "`mailsync-check-function' (%s) signals: %s"
@@ -312,9 +314,8 @@ it is called again in %s s"
                                  brought))
     (mailsync-status-update)))
 
-(defun mailsync--ask-again-later (&rest batches)
-  "Ask again in a while for the checks that the user has quit, BATCHES too."
-  (setq mailsync--quit-batches (append batches mailsync--quit-batches))
+(defun mailsync--ask-again-later ()
+  "Ask again in a while for the checks that the user has quit."
   (unless (mailsync--armed-p mailsync--quit-timer)
     (setq mailsync--quit-timer
           (run-at-time mailsync--quit-pause nil #'mailsync--undisturbed
@@ -323,9 +324,14 @@ it is called again in %s s"
 (defun mailsync--ask-again ()
   "Ask for the checks that the user has quit."
   (setq mailsync--quit-timer nil)
-  (dolist (batch (reverse mailsync--quit-batches))
-    (setq mailsync--quit-batches (delq batch mailsync--quit-batches))
-    (mailsync--ask-check batch)))
+  (mapc #'mailsync--ask-check (mailsync--not-asked)))
+
+(defun mailsync--not-asked ()
+  "The checks that have not been asked for, in the order in which they came."
+  (let (batches)
+    (maphash (lambda (batch how) (when (eq how 'waits) (push batch batches)))
+             mailsync--batches)
+    (nreverse batches)))
 
 (defun mailsync--tell-checked (batch)
   "Tell the engine that BATCH was checked, whatever came of it.
@@ -499,7 +505,8 @@ For `command-error-function', to which a quit comes that nobody has caught."
      ((and mailsync--pipe (process-get mailsync--pipe 'mailsync-quit))
       (mailsync--pipe-broke mailsync--pipe "C-g")))
     (mailsync--dispatch-soon)
-    (when mailsync--quit-batches
+    (mailsync--recount-unchecked)
+    (when (mailsync--not-asked)
       (mailsync--ask-again-later))
     (when (featurep 'mailsync-gnus)
       (mailsync-gnus-go-on))

@@ -43,6 +43,9 @@
 (defvar mailsync-gnus--next (make-hash-table :test #'equal)
   "The items that wait for the one with the same key to be settled.")
 
+(defvar mailsync-gnus--calls (make-hash-table :test #'eq)
+  "The calls that are not answered, as keys.")
+
 (defvar mailsync-gnus--unmapped nil
   "The items whose groups are not known yet, latest first.")
 
@@ -70,6 +73,7 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
 
 (declare-function mailsync-gnus--claim-newcomer "mailsync-gnus-subscribe"
                   (item groups))
+(declare-function mailsync-gnus--sought-p "mailsync-gnus-subscribe" (item))
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
 
@@ -95,7 +99,7 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
                (:constructor mailsync-gnus--make-call)
                (:copier nil))
   "A call of `mailsync-gnus-check-changes'."
-  account done
+  account changes done
   (left 0)             ; folders that are not settled
   results              ; alist: folder -> result
   news)                ; changes that brought a message
@@ -155,15 +159,73 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
     (when (zerop (cl-decf (mailsync-gnus--call-left call)))
       (mailsync-gnus--finish-call call))))
 
+(defun mailsync-gnus--make (call)
+  "Have the folders of CALL checked, as far as they wait for nothing else."
+  (puthash call t mailsync-gnus--calls)
+  ;; One is ours, until all are there.
+  (setf (mailsync-gnus--call-left call) 1
+        (mailsync-gnus--call-results call) nil
+        (mailsync-gnus--call-news call) nil)
+  (dolist (change (mailsync-gnus--call-changes call))
+    (mailsync-gnus--add change call)))
+
+(defun mailsync-gnus--made (call)
+  "All folders of CALL wait for their check; there may be none any more."
+  (when (zerop (cl-decf (mailsync-gnus--call-left call)))
+    (mailsync-gnus--finish-call call)))
+
 (defun mailsync-gnus--finish-call (call)
   "Tell whoever made CALL that its folders are settled."
   (condition-case err
       (funcall (mailsync-gnus--call-done call)
-               (nreverse (mailsync-gnus--call-results call))
-               (nreverse (mailsync-gnus--call-news call)))
+               (reverse (mailsync-gnus--call-results call))
+               (reverse (mailsync-gnus--call-news call)))
     (error (mailsync-log-add 'error "after a check of %s: %s"
                              (mailsync-gnus--call-account call)
-                             (error-message-string err)))))
+                             (error-message-string err))))
+  ;; Last: what a quit has ended is begun anew.
+  (remhash call mailsync-gnus--calls))
+
+(defun mailsync-gnus--whole-p ()
+  "Non-nil if everybody who waits is waited for.
+A quit that ends what nothing should may have left it otherwise."
+  (let ((left (make-hash-table :test #'eq))
+        (queued (make-hash-table :test #'equal))
+        (unmapped (make-hash-table :test #'eq)))
+    (dolist (group (append mailsync-gnus--queue mailsync-gnus--queue-tail))
+      (puthash group t queued))
+    (dolist (item mailsync-gnus--unmapped)
+      (puthash item t unmapped))
+    (catch 'not
+      (dolist (table (list mailsync-gnus--pending mailsync-gnus--next))
+        (maphash (lambda (_ item)
+                   (dolist (call (mailsync-gnus--item-calls item))
+                     (cl-incf (gethash call left 0))))
+                 table))
+      (maphash (lambda (call _)
+                 (unless (eql (gethash call left)
+                              (mailsync-gnus--call-left call))
+                   (throw 'not nil)))
+               mailsync-gnus--calls)
+      (maphash (lambda (_ item)
+                 (unless (or (gethash item unmapped)
+                             (mailsync-gnus--item-sources item)
+                             (mailsync-gnus--item-groups item)
+                             (mailsync-gnus--sought-p item))
+                   (throw 'not nil))
+                 (dolist (group (mailsync-gnus--item-groups item))
+                   (unless (and (memq item (gethash group mailsync-gnus--claims))
+                                (gethash group queued))
+                     (throw 'not nil)))
+                 (dolist (source (mailsync-gnus--item-sources item))
+                   (unless (memq item (cdr (assoc source mailsync-gnus--fetches)))
+                     (throw 'not nil))))
+               mailsync-gnus--pending)
+      (maphash (lambda (key _)
+                 (unless (gethash key mailsync-gnus--pending)
+                   (throw 'not nil)))
+               mailsync-gnus--next)
+      t)))
 
 (defun mailsync-gnus--answer-all (item result &optional news)
   "Tell everyone who waits for ITEM its RESULT, and the first one the NEWS."

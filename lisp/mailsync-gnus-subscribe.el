@@ -226,6 +226,10 @@ LATER is called with the seconds after which there may be one."
       (mailsync-gnus--leave-alone
        (plist-get (mailsync-gnus--item-change item) :folder) reason))))
 
+(defun mailsync-gnus--sought-p (item)
+  "Non-nil if a group for the folder of ITEM is looked for."
+  (cl-find item mailsync-gnus--newcomers :key #'mailsync-gnus--newcomer-item))
+
 (defun mailsync-gnus--forget-newcomers ()
   "Forget the folders that are looked for."
   (setq mailsync-gnus--newcomers nil

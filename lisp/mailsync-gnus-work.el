@@ -520,20 +520,24 @@ folders wait for it."
   "Forget which groups were to be checked."
   (mailsync-gnus--news-drop)
   (mailsync-gnus--summary-drop)
-  (clrhash mailsync-gnus--claims)
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
   (clrhash mailsync-gnus--known)
   (clrhash mailsync-gnus--ahead)
   (clrhash mailsync-gnus--costs)
   (clrhash mailsync-gnus--shown)
+  (setq mailsync-gnus--already-split nil
+        mailsync-gnus--split-seen nil
+        mailsync-gnus--virtual nil)
+  (mailsync-gnus--forget-claims))
+
+(defun mailsync-gnus--forget-claims ()
+  "Forget for whom which groups were to be checked, and what is looked for."
+  (clrhash mailsync-gnus--claims)
   (mailsync-gnus--forget-newcomers)
   (setq mailsync-gnus--fetches nil
         mailsync-gnus--queue nil
         mailsync-gnus--queue-tail nil
-        mailsync-gnus--already-split nil
-        mailsync-gnus--split-seen nil
-        mailsync-gnus--virtual nil
         mailsync-gnus--sent nil))
 
 (defun mailsync-gnus--abandon ()

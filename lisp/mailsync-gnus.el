@@ -317,7 +317,27 @@ The idle timer makes an attempt in each idle period besides."
                    mailsync-gnus--catch-up-timer mailsync-gnus--total-timer))
     (mailsync-gnus--cancel timer))
   (mailsync-gnus--total-soon)
+  (unless (or mailsync-gnus--running (mailsync-gnus--whole-p))
+    (mailsync-gnus--begin-anew))
   (mailsync-gnus--wake))
+
+(defun mailsync-gnus--begin-anew ()
+  "Have everything checked that waits, as if nothing of it had begun."
+  (let (items calls)
+    (dolist (table (list mailsync-gnus--pending mailsync-gnus--next))
+      (maphash (lambda (_ item) (push item items)) table))
+    (maphash (lambda (call _) (push call calls)) mailsync-gnus--calls)
+    (mailsync-log-add 'debug "a quit came between: %s folders and %s checks begin anew"
+                      (length items) (length calls))
+    (mailsync-gnus--imap-close-all)
+    (mailsync-gnus--forget-claims)
+    (clrhash mailsync-gnus--pending)
+    (clrhash mailsync-gnus--next)
+    (setq mailsync-gnus--unmapped nil)
+    (dolist (item items)
+      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+    (mapc #'mailsync-gnus--make calls)
+    (mapc #'mailsync-gnus--made calls)))
 
 (defun mailsync-gnus-server-is-back (account)
   "Ask again what shows ACCOUNT, whose server is there again.
@@ -444,6 +464,7 @@ For `gnus-group-mode-hook'.  Gnus leaves this variable alone."
     (mailsync-gnus--total-teardown)
     (clrhash mailsync-gnus--pending)
     (clrhash mailsync-gnus--next)
+    (clrhash mailsync-gnus--calls)
     (setq mailsync-gnus--unmapped nil)))
 
 (defun mailsync-gnus-check-changes (account changes done)
@@ -456,16 +477,13 @@ of (GROUP OLD NEW), numbers of unread messages.
 
 While Gnus does not run, DONE is called at once, and the folders
 are checked when it has started."
-  (let ((call (mailsync-gnus--make-call :account account :done done
-                                        ;; Ours, until all are there.
-                                        :left 1)))
-    (dolist (change changes)
-      (mailsync-gnus--add change call))
+  (let ((call (mailsync-gnus--make-call :account account :changes changes
+                                        :done done)))
+    (mailsync-gnus--make call)
     (if (and mailsync-gnus--set-up (mailsync-gnus-ready-p))
         (mailsync-gnus--arm)
       (mailsync-gnus--gnus-gone))
-    (when (zerop (cl-decf (mailsync-gnus--call-left call)))
-      (mailsync-gnus--finish-call call))))
+    (mailsync-gnus--made call)))
 
 (defun mailsync-gnus-status ()
   "What mailsync knows of Gnus, for the status buffer, a plist.

@@ -292,7 +292,6 @@ nor the name of a file on this machine: %S" mailsync-listen)
         mailsync--pipe nil
         mailsync--timer nil
         mailsync--quit-timer nil
-        mailsync--quit-batches nil
         mailsync--doubt-timer nil
         mailsync--incoming nil
         mailsync--incoming-notices nil

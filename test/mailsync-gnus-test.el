@@ -1225,6 +1225,49 @@ FILE is what the name would be without flags."
         (mailsync-gnus-test--wait (car box))
         (should (equal (cadr box) '(("folder000" . checked))))))))
 
+;; What C-g can end though quitting is inhibited, when it is typed three times.
+(ert-deftest mailsync-gnus-test-quit-in-the-middle ()
+  "Whatever a quit leaves undone, the folder is checked and whoever asked is told once."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+          (item (lambda () (car (hash-table-values mailsync-gnus--pending)))))
+      (pcase-dolist
+          (`(,what . ,damage)
+           `((nothing . ,#'ignore)
+             (the-item . ,(lambda () (clrhash mailsync-gnus--pending)))
+             (who-waits . ,(lambda () (setf (mailsync-gnus--item-calls (funcall item)) nil)))
+             (the-answer . ,(lambda ()
+                              (cl-decf (mailsync-gnus--call-left
+                                        (car (mailsync-gnus--item-calls (funcall item)))))))
+             (its-groups . ,(lambda () (setq mailsync-gnus--unmapped nil)))
+             (its-claim . ,(lambda ()
+                             (mailsync-gnus--find-groups)
+                             (clrhash mailsync-gnus--claims)))
+             (its-turn . ,(lambda ()
+                            (mailsync-gnus--find-groups)
+                            (setq mailsync-gnus--queue nil mailsync-gnus--queue-tail nil)))
+             (the-next-one . ,(lambda ()
+                                (puthash (mailsync-gnus--item-key (funcall item)) (funcall item)
+                                         mailsync-gnus--next)
+                                (clrhash mailsync-gnus--pending)))))
+        (ert-info ((format "%s" what))
+          (mailsync-gnus-test--deliver "folder000")
+          (let ((before (fixture-unread group))
+                (box (let ((gnus-inhibit-demon t))
+                       (prog1 (mailsync-gnus-test--send
+                               (mailsync-gnus-test--change "folder000" 'new))
+                         (should (mailsync-gnus--whole-p))
+                         (funcall damage)
+                         (should (eq (mailsync-gnus--whole-p) (eq what 'nothing)))
+                         (mailsync-gnus-go-on)
+                         (should (mailsync-gnus--whole-p))))))
+            (mailsync-gnus-test--wait (car box))
+            (should (equal (cadr box) '(("folder000" . checked))))
+            (should (= (fixture-unread group) (1+ before)))
+            (mailsync-gnus-test--wait (= 0 (plist-get (mailsync-gnus-status) :pending)))
+            (should (= 1 (car box)))
+            (should (zerop (hash-table-count mailsync-gnus--calls)))))))))
+
 ;;;; Bounded
 
 ;; Security: S26.

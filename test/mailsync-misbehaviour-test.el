@@ -121,7 +121,7 @@
          (misbehaviour-test-awaited
           (lambda ()
             (and (zerop (mailsync--pending))
-                 (null mailsync--quit-batches)
+                 (null (mailsync--not-asked))
                  (null mailsync--taken))))
          (progn
            (mailsync-sync "w" nil (lambda (result) (setq synced (plist-get result :status))))

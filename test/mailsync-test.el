@@ -277,6 +277,33 @@ open('done', 'w').close()"))
         (should-not quit-flag)))
     (should (string-match-p "was quit" (test-log)))))
 
+;; What C-g can end though quitting is inhibited, when it is typed three times.
+(ert-deftest mailsync-test-quit-in-the-middle ()
+  "What a quit has left miscounted is counted anew, and a check that it kept from being asked for is."
+  (test-with-mailsync '("") nil
+    (let* (calls
+           (mailsync--quit-pause 0.05)
+           (mailsync-check-function (lambda (&rest args) (push args calls))))
+      (test-watching "w")
+      (test-wait (lambda () calls))
+      (funcall (nth 2 (pop calls)) nil)
+      (should (= 0 (mailsync--pending)))
+      (puthash '("w" . "/gone") -1 mailsync--unchecked)
+      (mailsync--mend)
+      (should (= 0 (mailsync--pending)))
+      (let ((batch '("w" (:account "w" :folder "INBOX" :truename "/x" :serial 1))))
+        (puthash batch 'waits mailsync--batches)
+        (mailsync--mend)
+        (should (= 1 (mailsync--pending)))
+        (let ((call (test-wait (lambda () (pop calls)))))
+          (should (equal (nth 1 call) (cdr batch)))
+          ;; It is asked for once, as long as nobody answers.
+          (mailsync--mend)
+          (test-wait-for 0.15)
+          (should-not calls)
+          (funcall (nth 2 call) nil)))
+      (should (= 0 (mailsync--pending))))))
+
 (ert-deftest mailsync-test-check-function ()
   "The check function gets the changes; its answer ends what is pending, its error too."
   (test-with-mailsync '("") nil

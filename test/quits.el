@@ -86,6 +86,8 @@
       (accounts . ,(mapcar (lambda (it) (list (car it) (cadr it))) mailsync--states))
       (pending . ,(mailsync--pending))
       ;; When each folder was synced last is held as well.
+      ;; To see what is amiss if something is.
+      (checks . ,(hash-table-values mailsync--batches))
       (held . ,(<= (or (plist-get status :held) 0) 4))
       (in-flight . ,(plist-get status :in-flight))
       (incoming . ,(and mailsync--incoming
@@ -154,7 +156,8 @@ on a machine that is too slow for it."
   (if (eq (car data) 'quit)
       (setq quits-count (1+ quits-count))
     ;; What whoever types at random is told by Emacs itself.
-    (unless (or (memq (car data) '(user-error beginning-of-buffer end-of-buffer text-read-only
+    (unless (or (equal data '(no-catch exit t)) ; C-] while a quit ends the minibuffer
+                (memq (car data) '(user-error beginning-of-buffer end-of-buffer text-read-only
                                               buffer-read-only minibuffer-quit))
                 (string-search "while in minibuffer" (error-message-string data)))
       (e2e-say "error" data))))
