@@ -40,6 +40,17 @@ def blocks(body):
         yield language, names[-1] if names else None, text
 
 
+def dovecot():
+    """The program that serves ~/Maildir, as the manual says for the Dovecot that is here: one that is old, or 2.4."""
+    with open(MANUAL, encoding="utf-8") as file:
+        text = file.read()
+    programs = [re.search(r'"(doveadm exec imap -o [^"]*)"', text).group(1),
+                re.search(r"that program is =(doveadm exec imap -o .*?)=\. ", text, re.S).group(1).replace("\n", " ")]
+    version = subprocess.run(["dovecot", "--version"], check=True, capture_output=True, text=True).stdout
+    new = tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= (2, 4)
+    return programs[new]
+
+
 class QuickStart(World):
     # Which folders have to be there, and more Lisp for Emacs.
     folders, look = FOLDERS, ""
@@ -125,9 +136,9 @@ class QuickStart(World):
         # The far shell: of another user, with another home, where Dovecot knows what a maildir is.
         shell = self.sshd.dir + "/shell"
         with open(shell, "w", encoding="utf-8") as file:
-            file.write("#!/bin/sh\ncase $SSH_ORIGINAL_COMMAND in */imap) set -- -o mail_location=maildir:~/Maildir ;;\n"
+            file.write("#!/bin/sh\ncase $SSH_ORIGINAL_COMMAND in *imap) set -- %s ;;\n"
                        "*) set -- ;;\nesac\nexport HOME=%s USER=me PATH=%s:$PATH\n"
-                       "exec %s$SSH_ORIGINAL_COMMAND \"$@\"\n" % (far, self.sshd.dir, self.other))
+                       "exec %s$SSH_ORIGINAL_COMMAND \"$@\"\n" % (dovecot().partition(" imap ")[2], far, self.sshd.dir, self.other))
         os.chmod(shell, 0o755)
         with open(self.sshd.dir + "/config", "a", encoding="utf-8") as file:
             file.write("ForceCommand %s\n" % shell)
@@ -158,7 +169,7 @@ class QuickStart(World):
                          (r'\(nnimap-address "imap\.example\.org"\)',
                           '(nnimap-address "localhost") (nnimap-server-port %d)' % self.tls),
                          # Dovecot as this user.
-                         (r'"(/usr/lib/dovecot/imap -o )', r'"%s\1' % self.other)):
+                         (r'"doveadm exec imap -o .*?"', '"%s%s"' % (self.other, dovecot()))):
             text = re.sub(old, new, text, flags=re.M)
         return text
 
