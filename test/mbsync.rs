@@ -239,12 +239,16 @@ fn a_named_folder_comes_from_the_server() -> Tested {
         return Ok(());
     };
     let user = User::new(server, "remote")?;
-    let wanted = ["a/b", "Entwürfe"].map(remote_only).to_vec();
-    let (_, _, verdict) = run(&user.order(Some("verbatim"), Scope::Folders(wanted)))?;
-    assert_eq!(verdict.outcome, Outcome::Ok);
-    let found = user.folders("verbatim")?;
-    let found: Vec<_> = found.iter().map(|folder| &*folder.name).collect();
-    assert_eq!(found, ["Entwürfe".as_bytes(), b"a/b"]);
+    let synced = |name: &str| -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+        let wanted = Scope::Folders(vec![remote_only(name)]);
+        let (_, _, verdict) = run(&user.order(Some("verbatim"), wanted))?;
+        assert_eq!(verdict.outcome, Outcome::Ok);
+        let found = user.folders("verbatim")?;
+        Ok(found.iter().map(|folder| folder.name.to_vec()).collect())
+    };
+    assert_eq!(synced("a/b")?, [b"a/b"]);
+    // What mbsync calls it depends on its version, so that it finds it itself.
+    assert!(synced("Entwürfe")?.contains(&"Entwürfe".as_bytes().to_vec()));
     Ok(())
 }
 

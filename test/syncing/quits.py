@@ -204,6 +204,10 @@ class Quits(World):
         what = self.chance.choice(["mail", "mail", "mail", "burst", "flag", "flag", "gone", "key", "key", "key", "typing", "nothing"])
         name = self.chance.choice(FOLDERS)
         self.tally[what] += 1
+        self.does(what, name)
+        return what
+
+    def does(self, what, name):
         if what == "mail":
             self.arrives(name)
         elif what == "burst":
@@ -229,8 +233,10 @@ class Quits(World):
         ticks = int(self.emacs.how()["ticks"])
         self.emacs.wait("C-g is taken", lambda: (lambda how: int(how["ticks"]) > ticks + 1 and how["flag"] == "nil")(self.emacs.how()))
 
-    def quit(self):
-        if self.mode == "terminal":
+    def quit(self, what):
+        # Three in a row while Emacs reads in the minibuffer can leave it there for ever: its depth stays 1,
+        # and C-] says "No catch for tag: exit".  That is Emacs's own.
+        if self.mode == "terminal" or what == "typing" or self.emacs.how().get("minibuffer", "0") != "0":
             self.quit_once()
             return
         for _ in range(self.chance.choice([1, 1, 2, 3, 3, 4, 7])):
@@ -245,9 +251,9 @@ class Quits(World):
         self.chance = random.Random(seed)
         began = time.monotonic()
         for number in range(rounds):
-            self.happens()
+            what = self.happens()
             time.sleep(self.chance.choice([0, 0, 0.001, 0.003, 0.01, 0.015, 0.02, 0.03, 0.05]))
-            self.quit()
+            self.quit(what)
             if self.chance.random() < 0.06:
                 self.few()
                 self.rest()

@@ -11,7 +11,7 @@ from syncing.world import World
 class Usual(World):
     def first_sync(self):
         self.emacs.wait_fact("ends\tok", 60)
-        assert self.same()
+        assert self.same(), self.differences()
         self.emacs.quiet()
         # On a busy machine folders may come to light later than they are looked for.
         assert len(self.emacs.runs()) <= 2, self.emacs.runs()
@@ -47,7 +47,7 @@ class Usual(World):
         self.emacs.wait("the message there", lambda: "draft" in self.remote("Entw&APw-rfe"))
         self.emacs.quiet()
         assert self.emacs.runs() == [["(Entwürfe)"]], self.emacs.runs()
-        assert self.same()
+        assert self.same(), self.differences()
 
     def move_by_gnus(self):
         """Mail that Gnus moves from one folder to another goes up in one sync."""
@@ -57,7 +57,7 @@ class Usual(World):
         self.emacs.quiet()
         assert len(self.emacs.runs()[0][0].strip("()").split()) == 2, self.emacs.runs()
         assert len(self.emacs.runs()) <= 2, self.emacs.runs()
-        assert self.same()
+        assert self.same(), self.differences()
 
     def changes_there(self):
         self.store("a/b", "a.b-0", "\\Seen")

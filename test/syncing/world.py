@@ -1,5 +1,6 @@
 """A server, a maildir that is synced with it, and the Emacsen that do so."""
 import collections
+import functools
 import imaplib
 import os
 import re
@@ -22,6 +23,13 @@ def without_marks(text):
     head, _, body = text.partition(b"\n\n")
     kept = [line for line in head.split(b"\n") if not line.startswith((b"X-TUID:", b"X-OfflineIMAP:"))]
     return b"\n".join(kept) + b"\n\n" + body.rstrip(b"\n")
+
+
+@functools.lru_cache(None)
+def decodes():
+    """True if mbsync calls mailboxes here by what their names mean, as it does since 1.5."""
+    version = subprocess.run(["mbsync", "--version"], check=True, capture_output=True, text=True).stdout
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= (1, 5)
 
 
 def subject(text):
@@ -104,7 +112,7 @@ class World:
 
     def directory(self, name):
         """Where a folder is, by the layout."""
-        wire = self.boxes.get(name, name)
+        wire = name if self.syncer == "mbsync" and decodes() else self.boxes.get(name, name)
         style = {"verbatim": "/", "legacy": "legacy", "mdpp": "++", "flat": ".", "slash": "/", "dot": "."}[self.layout]
         if style == "++":
             return self.local if name == "INBOX" else os.path.join(self.local, "." + wire.replace("/", "."))

@@ -1,7 +1,7 @@
 //! Which boxes a directory is to mbsync: the names of its stores' layouts, and patterns.
 //!
 //! Pure: what links resolve to is told.  Names on the disk are those of the command line already
-//! (modified UTF-7), so all of this is about bytes.
+//! (modified UTF-7 before version 1.5), so all of this is about bytes.
 
 use super::config::{Store, Style};
 

@@ -12,7 +12,8 @@
 //! - `records`, `state`: where its record of a box is, and what that says.
 //! - `inspect`: what somebody wants to know who looks for a fault.
 //!
-//! Processes are `run`'s business.  Measured with mbsync 1.4.4.
+//! Processes are `run`'s business.  Measured with mbsync 1.4.4, and 1.5.1, to which a mailbox is called
+//! what its name means: `Entwürfe` and no longer `Entw&APw-rfe`.
 
 mod boxes;
 mod config;
@@ -327,6 +328,8 @@ impl<'a> Atlas<'a> {
                         // A server's namespace may be called INBOX, and then its boxes are not
                         // below that to mbsync; only the server tells.
                         complete &= !folder.name.starts_with(b"INBOX/");
+                        // It is called by its name on the wire before 1.5, by what that means since.
+                        complete &= utf7::spell(&folder.name) == *folder.name;
                         vec![remote(&folder.name, side)]
                     } else {
                         complete &= !guessing;

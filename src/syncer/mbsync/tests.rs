@@ -102,7 +102,7 @@ fn folders_become_words() -> Tested {
     let home = Home::new(FILE)?;
     // target, folders, words, the whole target
     type Row<'a> = (Option<&'a str>, &'a [&'a str], &'a [&'a str], bool);
-    let table: [Row; 40] = [
+    let table: [Row; 42] = [
         (Some("all"), &["mail/a"], &["all:a"], false),
         (
             Some("all"),
@@ -150,12 +150,10 @@ fn folders_become_words() -> Tested {
         (None, &["mail/INBOX"], &["all:INBOX", "one"], false),
         // folders that are only on the server
         (Some("all"), &["@new"], &["all:new"], false),
-        (
-            Some("all"),
-            &["@é/x&y", "mail/a"],
-            &["all:&AOk-/x&-y,a"],
-            false,
-        ),
+        (Some("all"), &["@new/x", "mail/a"], &["all:new/x,a"], false),
+        // before 1.5 mbsync calls them otherwise than since
+        (Some("all"), &["@é", "mail/a"], &["all"], true),
+        (Some("all"), &["@x&y", "mail/a"], &["all"], true),
         (Some("all"), &["@no"], &["all"], true),
         (Some("all"), &["@n,w"], &["all"], true),
         // security: S35
