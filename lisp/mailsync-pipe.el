@@ -97,7 +97,10 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
 
 (defun mailsync-pipe--filter (process bytes)
   "Take in BYTES from PROCESS."
-  (mailsync--undisturbed #'mailsync-pipe--take-in process bytes))
+  (condition-case nil
+      (mailsync--undisturbed #'mailsync-pipe--take-in process bytes)
+    ;; Before it began, or after its end.  Emacs would wait for a while.
+    (quit (mailsync-pipe-quit process))))
 
 (defun mailsync-pipe--take-in (process bytes)
   "Take in BYTES from PROCESS, all of them or none."

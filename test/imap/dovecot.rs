@@ -115,13 +115,11 @@ fn one_connection_tells_of_all_folders() {
     assert_eq!(watch.log, [""; 0]);
 }
 
-/// The program that Dovecot starts for each of its connections.
-const SERVES: &str = "/usr/lib/dovecot/imap";
-
-/// It, for a user.
+/// The program that Dovecot starts for each of its connections, for a user.
 fn by_program(dovecot: &Server, user: &str) -> mailsync_module::remote::imap::line::Server {
     let config = dovecot.directory.join("dovecot.conf");
-    let mut argv: Vec<OsString> = vec![SERVES.into(), "-c".into(), config.into()];
+    let mut argv: Vec<OsString> = vec!["doveadm".into(), "-c".into(), config.into()];
+    argv.extend(["exec".into(), "imap".into()]);
     if rustix::process::getuid().is_root() {
         // The owner of the mail, since Dovecot does nothing as root.
         for option in ["mail_uid=mail", "mail_gid=mail"] {

@@ -16,6 +16,8 @@ from syncing.emacs import lisp
 from syncing.imap import DOVECOT, Imap
 from syncing.relay import Relay, free_port
 
+# Dovecot 2.4 calls some settings otherwise.
+NEW = not subprocess.run(["dovecot", "--version"], check=False, capture_output=True, text=True).stdout.startswith("2.3")
 # What it can do where it cannot do all.
 ADDRESSES = """
 local 127.0.0.2 {
@@ -41,6 +43,17 @@ passdb {
   args = %(dir)s/oauth
 }
 """
+if NEW:
+    PASSWORDS = """
+auth_mechanisms = plain login xoauth2 oauthbearer
+passdb passwd-file {
+  passwd_file_path = %(dir)s/passwords
+}
+passdb oauth2 {
+  mechanisms_filter = xoauth2 oauthbearer
+}
+!include %(dir)s/oauth
+"""
 OAUTH = """
 introspection_mode = get
 introspection_url = http://127.0.0.1:%d/?token=
@@ -48,6 +61,8 @@ username_attribute = username
 active_attribute = active
 active_value = true
 """
+if NEW:
+    OAUTH = "oauth2 {%s}\n" % OAUTH
 
 
 class Provider:

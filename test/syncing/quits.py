@@ -29,6 +29,8 @@ KEYS = {"s": 3, "l": 2, "y": 4, "c": 2, "r": 2, "o": 1, "i": 2, "p": 1, "e": 2, 
 FOLDERS = ["INBOX", "a", "b", "c d"]
 # What no quit is a reason for.
 WRONG = re.compile("internal error|Error running timer|error in process|engine ended|please report|signals: |not started")
+# What three of them in a row are a reason for, where they meet a filter before its first form: Emacs says this.
+BEFORE = re.compile("error in process filter: Quit( \\[[0-9]+ times\\])?$")
 
 
 class Typist(Emacs):
@@ -275,7 +277,7 @@ class Quits(World):
             path = os.path.join(self.emacs.work, name)
             if os.path.exists(path):
                 with open(path, encoding="utf-8", errors="replace") as file:
-                    wrong = [line for line in file.read().splitlines() if WRONG.search(line)]
+                    wrong = [line for line in file.read().splitlines() if WRONG.search(line) and not BEFORE.match(line)]
                 assert not wrong, wrong[:20]
         assert os.path.exists(self.dir + "/runs")
 

@@ -6,8 +6,8 @@ from syncing.emacs import lisp
 from syncing.imap import Imap
 from syncing.remote import Sshd
 
-# What Dovecot starts for each of its connections, and what README says to start.
-SERVES = "/usr/lib/dovecot/imap"
+# What README says to start, with a configuration of our own.
+SERVES = "doveadm", "-c", "'%s/dovecot/dovecot.conf'", "exec", "imap"
 
 
 class Tunnel(Imap):
@@ -16,8 +16,7 @@ class Tunnel(Imap):
         self.sshd = Sshd()
         self.sshd.start()
         # The far shell reads these.
-        words = ["USER=alice", "HOME='%s/dovecot/mail/alice'" % self.dir, SERVES,
-                 "-c", "'%s/dovecot/dovecot.conf'" % self.dir]
+        words = ["USER=alice", "HOME='%s/dovecot/mail/alice'" % self.dir, *SERVES[:2], SERVES[2] % self.dir, *SERVES[3:]]
         if os.geteuid() == 0:
             # Dovecot does nothing as root.
             words += ["-o", "mail_uid=mail", "-o", "mail_gid=mail"]
@@ -79,7 +78,7 @@ class Tunnel(Imap):
                 shutil.rmtree(self.sshd.dir)
 
     def run(self):
-        assert os.path.exists(SERVES), SERVES + " is not there"
+        assert shutil.which(SERVES[0]), SERVES[0] + " is not there"
         self.start()
         self.check("the server is watched through ssh, all is synced, and Gnus reads it", self.first_sync)
         self.check("a message there is one sync, and counts", self.message_there)
