@@ -48,7 +48,8 @@ def dovecot():
                 re.search(r"that program is =(doveadm exec imap -o .*?)=\. ", text, re.S).group(1).replace("\n", " ")]
     version = subprocess.run(["dovecot", "--version"], check=True, capture_output=True, text=True).stdout
     new = tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= (2, 4)
-    return programs[new]
+    # Debian's configuration of it says mail_home = /home/%{user}, which is elsewhere here.
+    return programs[1] + " -o mail_home=$HOME" if new else programs[0]
 
 
 class QuickStart(World):
@@ -136,9 +137,9 @@ class QuickStart(World):
         # The far shell: of another user, with another home, where Dovecot knows what a maildir is.
         shell = self.sshd.dir + "/shell"
         with open(shell, "w", encoding="utf-8") as file:
-            file.write("#!/bin/sh\ncase $SSH_ORIGINAL_COMMAND in *imap) set -- %s ;;\n"
-                       "*) set -- ;;\nesac\nexport HOME=%s USER=me PATH=%s:$PATH\n"
-                       "exec %s$SSH_ORIGINAL_COMMAND \"$@\"\n" % (dovecot().partition(" imap ")[2], far, self.sshd.dir, self.other))
+            file.write("#!/bin/sh\nexport HOME=%s USER=me PATH=%s:$PATH\n"
+                       "case $SSH_ORIGINAL_COMMAND in *imap) set -- %s ;;\n*) set -- ;;\nesac\n"
+                       "exec %s$SSH_ORIGINAL_COMMAND \"$@\"\n" % (far, self.sshd.dir, dovecot().partition(" imap ")[2], self.other))
         os.chmod(shell, 0o755)
         with open(self.sshd.dir + "/config", "a", encoding="utf-8") as file:
             file.write("ForceCommand %s\n" % shell)
