@@ -73,8 +73,10 @@ pub struct Rules {
     /// The machine has slept for so long since then.
     slept: Duration,
     pub answers_due: BTreeSet<i64>,
-    /// Folders that failed alone.
+    /// Folders that failed alone, and have not changed since.
     pub aside: BTreeSet<String>,
+    /// Those that failed alone in the last run that went well for others and was to cover them.
+    pub alone: BTreeSet<String>,
     synced: BTreeMap<String, Duration>,
     last_end: Option<Duration>,
     failures: u32,
@@ -110,6 +112,7 @@ impl Rules {
             slept: Duration::ZERO,
             answers_due: BTreeSet::new(),
             aside: BTreeSet::new(),
+            alone: BTreeSet::new(),
             synced: BTreeMap::new(),
             last_end: None,
             failures: 0,
