@@ -335,12 +335,14 @@ impl Rules {
         let due = (self.timing.poll).is_some_and(|it| now + self.slept >= self.poll_from + it);
         if self.begun && free && due {
             let moment = self.moment();
-            self.wish.get_or_insert(Wish {
+            let wish = self.wish.get_or_insert(Wish {
                 moment,
                 since: now,
                 urgent: false,
                 untold: false,
             });
+            // One that waits for the server to be watched waits no longer.
+            wish.since = wish.since.min(now);
         }
     }
 
