@@ -7,15 +7,17 @@
 
 mod notice;
 mod queue;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::change::{AccountId, Change, Folder};
+use crate::engine::config::RemoteId;
 use crate::frame::Payload;
 
-pub use notice::Notice;
 use notice::NoticeKey;
+pub use notice::{GONE, Notice};
 use queue::Queue;
 
 /// Lines of the log that may wait at most: the log is a convenience, memory is not.
@@ -48,6 +50,8 @@ pub struct Notifier {
     changes: Queue<Place, Change>,
     notices: Queue<NoticeKey, Notice>,
     flight: Option<Flight>,
+    /// Stores of which Lisp has heard, and not that they are gone.
+    heard: HashSet<RemoteId>,
 }
 
 impl Default for Notifier {
@@ -62,6 +66,7 @@ impl Default for Notifier {
             changes: Queue::new(),
             notices: Queue::new(),
             flight: None,
+            heard: HashSet::new(),
         }
     }
 }
@@ -100,6 +105,26 @@ impl Notifier {
                 self.notices.insert_first(notice.key(), notice);
             }
         }
+        // Lisp acknowledges a frame before it goes by it: of what was only there it has not heard.
+        let gone = self.notices.values().filter_map(Notice::gone);
+        for remote in gone.collect::<Vec<_>>() {
+            self.part(remote);
+        }
+    }
+
+    /// A store is gone, and nobody has to say its password any more.  Whether that is for Lisp to
+    /// know: it may have heard of the store.  If not, nothing is told of it at all: otherwise a Lisp
+    /// that does not read while it configures again and again would leave something behind each time.
+    fn part(&mut self, remote: RemoteId) -> bool {
+        self.notices.remove(&NoticeKey::Secret(remote));
+        let flying = (self.flight.iter())
+            .flat_map(|flight| &flight.notices)
+            .any(|it| it.key() == NoticeKey::Remote(remote));
+        let heard = flying || self.heard.contains(&remote);
+        if !heard {
+            self.notices.remove(&NoticeKey::Remote(remote));
+        }
+        heard
     }
 
     /// A change that is due.
@@ -161,6 +186,11 @@ impl Notifier {
                 return;
             }
         }
+        if let Some(remote) = notice.gone()
+            && !self.part(remote)
+        {
+            return;
+        }
         if matches!(notice, Notice::Syncing { .. } | Notice::Plan { .. }) {
             // Not before what came between the two runs.
             self.notices.remove(&notice.key());
@@ -203,7 +233,14 @@ impl Notifier {
         let ours = generation == self.generation
             && (self.flight.as_ref()).is_some_and(|flight| flight.sequence == sequence);
         if ours {
-            self.flight = None;
+            let flight = self.flight.take().into_iter();
+            for notice in flight.flat_map(|flight| flight.notices) {
+                match (&notice, notice.gone()) {
+                    (_, Some(gone)) => drop(self.heard.remove(&gone)),
+                    (Notice::Remote { remote, .. }, None) => drop(self.heard.insert(*remote)),
+                    _ => {}
+                }
+            }
         }
         ours
     }

@@ -7,6 +7,9 @@ use crate::change::AccountId;
 use crate::engine::config::RemoteId;
 use crate::frame::Synced;
 
+/// The state of a store that is configured no longer.
+pub const GONE: &str = "gone";
+
 /// A message to Lisp other than a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -79,7 +82,7 @@ pub enum Notice {
         remote: RemoteId,
         /// What watches it.
         what: String,
-        /// `starting`, `connected`, `waiting`, `paused`, or `gone` from the configuration.
+        /// `starting`, `connected`, `waiting`, `paused`, or [`GONE`] from the configuration.
         state: &'static str,
         /// What a user should know, and do.
         text: String,
@@ -148,6 +151,14 @@ impl Notice {
             | Notice::Secret { account, .. }
             | Notice::Synced { account, .. } => Some(*account),
             Notice::Log { .. } | Notice::Answer { .. } => None,
+        }
+    }
+
+    /// The store that is gone.
+    pub(super) fn gone(&self) -> Option<RemoteId> {
+        match self {
+            Notice::Remote { remote, state, .. } if *state == GONE => Some(*remote),
+            _ => None,
         }
     }
 

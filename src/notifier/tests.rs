@@ -16,6 +16,28 @@ fn answer(slot: &str, request: i64, part: usize, parts: usize) -> Notice {
     }
 }
 
+fn store(number: usize, state: &'static str) -> Notice {
+    Notice::Remote {
+        account: AccountId(1),
+        remote: RemoteId(number),
+        what: "imap".to_owned(),
+        state,
+        text: String::new(),
+    }
+}
+
+fn secret(number: usize) -> Notice {
+    Notice::Secret {
+        account: AccountId(1),
+        remote: RemoteId(number),
+        number: 1,
+        host: "host".to_owned(),
+        port: 993,
+        user: "me".to_owned(),
+        anew: false,
+    }
+}
+
 /// What is done to a notifier, and `Frame`: the frame that comes now, as "generation.sequence"
 /// and its records in short ("-": none).
 enum Do {
@@ -44,12 +66,15 @@ fn short(frame: Option<Vec<u8>>) -> String {
             "change" => take(8),
             "state" => take(3),
             "log" | "ready" => take(2),
-            "answer" => take(5),
+            "answer" | "remote" => take(5),
+            "secret" => take(7),
             other => panic!("a record {other}"),
         };
         words.push(match record {
             "change" => format!("{}:{}", fields[1], fields[4]),
             "answer" => format!("{}#{}.{}", fields[0], fields[1], fields[2]),
+            "remote" => format!("{}:{}", fields[1], fields[3]),
+            "secret" => format!("{}?", fields[1]),
             _ => fields[1].to_owned(),
         });
     }
@@ -231,6 +256,63 @@ fn one_frame_is_in_flight_and_the_rest_is_merged() {
                 Frame("1.1 t#2.0 s#3.0"),
             ],
         ),
+        (
+            "that a store is gone is told who has heard of it",
+            vec![
+                Attach(1, MUCH),
+                Tell(store(1, "starting")),
+                Frame("1.1 1:starting"),
+                Acknowledge(1, 1, true),
+                Tell(store(1, "waiting")),
+                Tell(store(1, GONE)),
+                Tell(store(2, "starting")),
+                Frame("1.2 1:gone 2:starting"),
+                Acknowledge(1, 2, true),
+                Tell(store(1, GONE)),
+                Frame("-"),
+            ],
+        ),
+        (
+            "of a store of which nobody has heard nothing is told, and nothing asked",
+            vec![
+                Attach(1, MUCH),
+                Tell(store(1, "starting")),
+                Tell(secret(1)),
+                Tell(store(1, GONE)),
+                Tell(store(2, "starting")),
+                Tell(secret(2)),
+                Frame("1.1 2:starting 2?"),
+            ],
+        ),
+        (
+            "the password of a store that is gone is wanted no more",
+            vec![
+                Attach(1, MUCH),
+                Tell(store(1, "starting")),
+                Frame("1.1 1:starting"),
+                Tell(secret(1)),
+                Tell(store(1, GONE)),
+                Acknowledge(1, 1, true),
+                Frame("1.2 1:gone"),
+            ],
+        ),
+        (
+            "what was in flight was not heard, but if it was acknowledged",
+            vec![
+                Attach(1, MUCH),
+                Tell(store(1, "starting")),
+                Frame("1.1 1:starting"),
+                Acknowledge(1, 1, true),
+                Tell(store(2, "starting")),
+                Frame("1.2 2:starting"),
+                Tell(store(1, GONE)),
+                Tell(store(2, GONE)),
+                Attach(2, MUCH),
+                Frame("2.1 1:gone"),
+                Attach(3, MUCH),
+                Frame("3.1 1:gone"),
+            ],
+        ),
     ];
     for (what, steps) in table {
         let mut notifier = Notifier::default();
@@ -262,6 +344,10 @@ fn memory_is_bounded_by_folders_and_by_some_lines() {
     for i in 0..10_000 {
         notifier.change(change(&format!("f{}", i % 10), Kinds::NEW));
         notifier.notice(log(&format!("line {i}")));
+        // Another configuration each time.
+        notifier.notice(store(i, "starting"));
+        notifier.notice(secret(i));
+        notifier.notice(store(i, GONE));
         notifier.frame(Instant::now());
     }
     assert!(notifier.len() <= 2 * (10 + MOST_LOG_LINES));

@@ -667,6 +667,11 @@ fn what_is_pushed_is_not_pushed_again() {
              3 partial a; 3 > look a,b; 3.1 found a=x,b=",
         ),
         (
+            "also if somebody was there meanwhile and has left nothing to push, until it changes",
+            "0 far a; 0 > a quick; 0.5 flag a; 0.6 checked a; 1 partial a; 1 > look a; \
+             1.1 found a=; 50 far a; 50 > a quick; 51 ok; 51 > look a; 51.1 found a=",
+        ),
+        (
             "an ignored folder has nothing to push",
             "0 ask *; 0 > *; 1 ok; 1 > look *; 1.1 found Spam=x,a=",
         ),

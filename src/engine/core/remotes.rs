@@ -16,7 +16,7 @@ use crate::engine::config::{RemoteConfig, RemoteId, RemoteStore};
 #[cfg(feature = "imap")]
 use crate::engine::messages::Imap;
 use crate::engine::status::RemoteStatus;
-use crate::notifier::Notice;
+use crate::notifier::{GONE, Notice};
 use crate::remote::attempts::{Retry, Stand};
 use crate::remote::connection::Order;
 #[cfg(feature = "imap")]
@@ -242,7 +242,7 @@ impl<C: Coalesce> Core<C> {
                 account,
                 remote: id,
                 what: String::new(),
-                state: "gone",
+                state: GONE,
                 text: String::new(),
             });
         }

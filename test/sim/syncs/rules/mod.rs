@@ -73,8 +73,10 @@ pub struct Rules {
     /// The machine has slept for so long since then.
     slept: Duration,
     pub answers_due: BTreeSet<i64>,
-    /// Folders that failed alone.
+    /// Folders that failed alone, and have not changed since.
     pub aside: BTreeSet<String>,
+    /// Those that failed alone in the last run that went well for others and was to cover them.
+    pub alone: BTreeSet<String>,
     synced: BTreeMap<String, Duration>,
     last_end: Option<Duration>,
     failures: u32,
@@ -110,6 +112,7 @@ impl Rules {
             slept: Duration::ZERO,
             answers_due: BTreeSet::new(),
             aside: BTreeSet::new(),
+            alone: BTreeSet::new(),
             synced: BTreeMap::new(),
             last_end: None,
             failures: 0,
@@ -332,12 +335,14 @@ impl Rules {
         let due = (self.timing.poll).is_some_and(|it| now + self.slept >= self.poll_from + it);
         if self.begun && free && due {
             let moment = self.moment();
-            self.wish.get_or_insert(Wish {
+            let wish = self.wish.get_or_insert(Wish {
                 moment,
                 since: now,
                 urgent: false,
                 untold: false,
             });
+            // One that waits for the server to be watched waits no longer.
+            wish.since = wish.since.min(now);
         }
     }
 

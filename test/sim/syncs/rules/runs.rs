@@ -205,7 +205,12 @@ impl Rules {
                 (self.wish).take_if(|wish| wish.moment < run.moment && knows(wish));
                 self.needs.retain(|_, need| need.moment > run.moment);
                 self.aside.clear();
+                self.alone.clear();
             }
+            for folder in run.scope.iter().flatten() {
+                self.alone.remove(folder);
+            }
+            self.alone.extend(failed.iter().cloned());
             for folder in run.taken.keys().filter(|it| !failed.contains(*it)) {
                 self.synced.insert(folder.clone(), now);
             }

@@ -22,6 +22,8 @@ pub(super) struct Watching {
     number: u64,
     lives: bool,
     watches: bool,
+    /// It was told to end: what it says until then is nobody's, and another one says it anew.
+    ended: bool,
 }
 
 impl World {
@@ -58,6 +60,7 @@ impl World {
             number,
             lives: true,
             watches: false,
+            ended: false,
         };
         if !self.calm && self.rng.once_in(5) {
             self.later(seconds(3), Happens::HangsUp(number));
@@ -70,6 +73,7 @@ impl World {
     pub(super) fn disconnects(&mut self, id: RemoteId) {
         if self.watching.id == Some(id) {
             self.watching.watches = false;
+            self.watching.ended = true;
             self.later(seconds(3), Happens::HangsUp(self.watching.number));
         }
     }
@@ -79,8 +83,10 @@ impl World {
         if !self.watching.lives || self.watching.number != number {
             return Ok(());
         }
-        self.watching.watches = true;
-        self.rules.everything(self.now);
+        if !self.watching.ended {
+            self.watching.watches = true;
+            self.rules.everything(self.now);
+        }
         self.hears(number, None)
     }
 

@@ -68,8 +68,10 @@ impl World {
         // A lie about what is there nobody sees.
         let watched = self.setup.watched && self.setup.lies == 0;
         let far = self.mail.last_far(&[]);
+        // One that failed alone is left alone until it changes there, or has something to push: what
+        // happens in it here, and a look sees to be nothing, brings no other run.
         let fetched = |it: &&'static str| {
-            self.rules.aside.contains(*it) || self.mail.has_fetched(it, far[it])
+            self.rules.alone.contains(*it) || self.mail.has_fetched(it, far[it])
         };
         let wanted = |it: &&&str| polled || watched && !self.rules.ignores(it);
         let mut wanted = self.mail.folders.keys().filter(wanted);
