@@ -49,7 +49,7 @@ def dovecot():
     version = subprocess.run(["dovecot", "--version"], check=True, capture_output=True, text=True).stdout
     new = tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= (2, 4)
     # Debian's configuration of it says mail_home = /home/%{user}, which is elsewhere here.
-    return programs[1] + " -o mail_home=$HOME" if new else programs[0]
+    return programs[1] + ' -o "mail_home=$HOME"' if new else programs[0]
 
 
 class QuickStart(World):
@@ -170,7 +170,7 @@ class QuickStart(World):
                          (r'\(nnimap-address "imap\.example\.org"\)',
                           '(nnimap-address "localhost") (nnimap-server-port %d)' % self.tls),
                          # Dovecot as this user.
-                         (r'"doveadm exec imap -o .*?"', '"%s%s"' % (self.other, dovecot()))):
+                         (r'"doveadm exec imap -o .*?"', lambda _: lisp(self.other + dovecot()))):
             text = re.sub(old, new, text, flags=re.M)
         return text
 
