@@ -176,6 +176,7 @@ torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 LISP_FU
 	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
 	ROUNDS=1 ERT_TIMEOUT=3600 test/ert.sh test/mailsync-misbehaviour-test.el
 	STARTS="$(or $(STARTS),1000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-starts-test.el
+	STARTS="$(or $(STARTS),1000)" SEED="$(or $(SEED),1)" MODULE_ASSERTIONS=no ERT_TIMEOUT=7200 test/ert.sh test/mailsync-starts-test.el
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits-gnus
 	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim terminal quits

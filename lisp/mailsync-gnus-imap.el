@@ -42,6 +42,7 @@ nnimap has one connection per server and `nntp-server-buffer'.")
 
 ;;;; Declarations
 
+(defvar nnimap-connection-alist)
 (defvar nnimap-process-buffers)
 (defvar nntp-server-buffer)
 
@@ -122,7 +123,12 @@ on this machine."
   "Kill the buffers of those of our connections that have ended.
 nnimap makes a buffer for each connection that it opens, or fails
 to open, and never kills one.  What a server has answered stays
-until it was read."
+until it was read.
+
+nnimap's entries for connections whose buffers are gone go, too.  It
+drops one when it looks for that connection again, but of ours it finds
+none: they are entered under a buffer that has been killed.  Each would
+keep both buffers in memory."
   (let ((unread (mapcar (lambda (entry) (mailsync-gnus--imap-buffer (cdr entry)))
                         (cl-remove 'idle mailsync-gnus--imap-servers-asked
                                    :key (lambda (entry)
@@ -135,7 +141,11 @@ until it was read."
                  (not (memq buffer unread)))
         (kill-buffer buffer)))
     (setq nnimap-process-buffers
-          (cl-remove-if-not #'buffer-live-p nnimap-process-buffers))))
+          (cl-remove-if-not #'buffer-live-p nnimap-process-buffers)
+          ;; Each server has its own: this is that of the one asked last.
+          nnimap-connection-alist
+          (cl-remove-if-not (lambda (entry) (buffer-live-p (nth 1 entry)))
+                            nnimap-connection-alist))))
 
 (defun mailsync-gnus--imap-try (method function)
   "Call FUNCTION, which asks METHOD on our connection, and return its value.

@@ -1591,6 +1591,20 @@ In BODY, (stall FLAG) makes the proxy fall silent, or talk again."
       (should-not (mailsync-gnus-test--our-buffers))
       (should (= 1 (plist-get (mailsync-gnus-status) :pending))))))
 
+(ert-deftest mailsync-gnus-test-connections-forgotten ()
+  "However often our connection was closed, nnimap knows of none that is gone."
+  (mailsync-gnus-test--with '(nnimap) '("folder000")
+    (dotimes (_ 3)
+      (should (equal (car (mailsync-gnus-test--check
+                           (mailsync-gnus-test--change "folder000" 'new)))
+                     '(("folder000" . checked))))
+      (should nnimap-connection-alist)
+      (should (cl-every (lambda (entry) (cl-every #'buffer-live-p entry))
+                        nnimap-connection-alist))
+      (mailsync-gnus--imap-close-all)
+      (should (cl-every (lambda (entry) (cl-every #'buffer-live-p entry))
+                        nnimap-connection-alist)))))
+
 (ert-deftest mailsync-gnus-test-connection-dies ()
   "A connection that is closed between two checks is opened anew."
   (mailsync-gnus-test--with '(nnimap) '("folder000")
