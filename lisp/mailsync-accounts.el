@@ -76,6 +76,10 @@ It returns more accounts, for what nobody needs to configure.")
 (defvar mailsync-accounts--reasons nil
   "Alist from names of accounts to why they, or their syncers, are left out.")
 
+(defvar mailsync--quit-pause)
+(declare-function mailsync--configuration-changed "mailsync-life"
+                  (&optional seconds))
+
 ;;;; Code
 
 (defun mailsync-accounts--seconds-p (value)
@@ -296,6 +300,13 @@ A delay that it does not have is the option's."
 Then the account is watched all the same."
   (condition-case err
       (mailsync-accounts-describe account syncer)
+    ;; C-g was meant for something else, or for a function that takes its time.
+    (mailsync-syncer-quit
+     (when (bound-and-true-p mailsync-mode)
+       (mailsync-log-add 'warning "%s; it is asked again in %s s" (cadr err)
+                         mailsync--quit-pause)
+       (mailsync--configuration-changed mailsync--quit-pause))
+     nil)
     (mailsync-syncer-error
      (mailsync-accounts--left-out (list 'syncer account)
                                   (format "%s; it is not synced" (cadr err))

@@ -56,7 +56,8 @@ A string in place of the keys says why it cannot be watched.")
 
 (declare-function auth-source-recall "auth-source" (spec))
 (declare-function auth-source-search "auth-source")
-(declare-function mailsync--configuration-changed "mailsync-life" ())
+(declare-function mailsync--configuration-changed "mailsync-life"
+                  (&optional seconds))
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
 (declare-function mailsync--reconfigure "mailsync-life" (&optional quietly))
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))

@@ -130,14 +130,15 @@ the user has not asked for it: what was said is not said again."
     (cancel-timer mailsync--configure-timer))
   (setq mailsync--configure-timer nil))
 
-(defun mailsync--configuration-changed ()
-  "Go over to the new configuration when all of it is set."
+(defun mailsync--configuration-changed (&optional seconds)
+  "Go over to the new configuration when all of it is set, or in SECONDS."
   (when (and mailsync-mode (not mailsync--configure-timer))
     (setq mailsync--configure-timer
-          (run-at-time 0 nil (lambda ()
-                               (setq mailsync--configure-timer nil)
-                               (when mailsync-mode
-                                 (mailsync-restart)))))))
+          (run-at-time (or seconds 0) nil #'mailsync--undisturbed
+                       (lambda ()
+                         (setq mailsync--configure-timer nil)
+                         (when mailsync-mode
+                           (mailsync-restart)))))))
 
 ;;;; Beginning and end
 

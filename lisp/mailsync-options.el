@@ -55,7 +55,8 @@
 (custom-add-to-group 'mailsync 'mailsync-mode 'custom-variable)
 
 (autoload 'mailsync-check-by-gnus "mailsync-dispatch")
-(declare-function mailsync--configuration-changed "mailsync-life" ())
+(declare-function mailsync--configuration-changed "mailsync-life"
+                  (&optional seconds))
 (declare-function mailsync-gnus--total-soon "mailsync-gnus-total" (&rest _))
 
 (defun mailsync-options--set (option value)

@@ -28,6 +28,7 @@
 (require 'mailsync-pipe)
 
 (define-error 'mailsync-syncer-error "A syncer cannot be used")
+(define-error 'mailsync-syncer-quit "A syncer was quit" 'mailsync-syncer-error)
 
 ;;;; The functions
 
@@ -256,6 +257,9 @@ a `mailsync-syncer-error' whose data is one sentence."
               (mailsync-syncers--call account syncer extra)
             (mailsync-syncer-error
              (mailsync-syncers--refuse account syncer (cadr err)))
+            (quit
+             (mailsync-syncers--refuse account syncer "it signals: Quit"
+                                       'mailsync-syncer-quit))
             (t
              (mailsync-syncers--refuse account syncer
                                        (format "it signals: %s"
@@ -267,9 +271,10 @@ a `mailsync-syncer-error' whose data is one sentence."
       (mailsync-syncers--refuse account syncer fault))
     (cons (mailsync-syncers--vector plist per-run) (plist-get plist :timeout))))
 
-(defun mailsync-syncers--refuse (account syncer why)
-  "Signal that SYNCER of ACCOUNT cannot be used, and WHY."
-  (signal 'mailsync-syncer-error
+(defun mailsync-syncers--refuse (account syncer why &optional condition)
+  "Signal that SYNCER of ACCOUNT cannot be used, and WHY.
+CONDITION is what is signaled, `mailsync-syncer-error' by default."
+  (signal (or condition 'mailsync-syncer-error)
           (list (format "account \"%s\", :syncer %s: %s" account
                         (cond
                          ((symbolp syncer) syncer)

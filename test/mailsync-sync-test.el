@@ -183,6 +183,22 @@
           (should (= logged
                      (sync-test-logged (concat "warning +" text)))))))))
 
+(ert-deftest sync-test-syncer-that-is-quit ()
+  "A syncer that C-g has ended when the accounts were read is asked again."
+  (let ((quits 2)
+        (mailsync--quit-pause 0.05))
+    (sync-test-with ""
+        (lambda (&rest _)
+          (when (> quits 0)
+            (setq quits (1- quits))
+            (signal 'quit nil))
+          (list :command (list program)))
+      (test-wait (lambda () (eq (sync-test-phase) 'idle)))
+      (should (= quits 0))
+      (should (= 2 (sync-test-logged "warning +account \"w\", :syncer .*Quit; it is asked again")))
+      (mailsync-sync "w" '("a"))
+      (should (eq (plist-get (sync-test-wait 1) :status) 'ok)))))
+
 (ert-deftest sync-test-known-folders ()
   "Folders are completed that were heard of, and that the account names."
   (let ((mailsync-sync--folders (make-hash-table :test #'equal))
