@@ -124,6 +124,8 @@ pub struct Disk {
     cache: BTreeMap<u64, (Stat, Duration)>,
     /// Somebody on that other machine is at work: this kernel sees nothing of it.
     pub unseen: bool,
+    /// The machine sleeps: so is whatever happens, by its other system or by other machines.
+    pub sleeps: bool,
     /// The last one is on top.
     mounts: Vec<Mount>,
     /// Places that the kernel has not told of.
@@ -156,6 +158,7 @@ impl Disk {
             skew: 0,
             cache: BTreeMap::new(),
             unseen: false,
+            sleeps: false,
             mounts: Vec::new(),
             mount_news: Vec::new(),
         };

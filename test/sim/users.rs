@@ -116,8 +116,13 @@ impl Users {
         }
         let op = self.plans[user].pop_front()?;
         let place = op.place().and_then(Path::parent);
-        disk.unseen = place.is_some_and(|path| disk.elsewhere(path)) && rng.once_in(2);
-        let unseen = if disk.unseen { " from afar" } else { "" };
+        let elsewhere = place.is_some_and(|path| disk.elsewhere(path)) && rng.once_in(2);
+        disk.unseen = disk.sleeps || elsewhere;
+        let unseen = match (disk.sleeps, elsewhere) {
+            (true, _) => " while it sleeps",
+            (false, true) => " from afar",
+            (false, false) => "",
+        };
         let text = format!("user {user}{unseen}: {op:?}");
         let result = match op {
             Op::RemoveTree(path) => {

@@ -546,6 +546,18 @@ impl<C: Coalesce> World<C> {
         steps
     }
 
+    /// The machine sleeps, and now and then somebody does something that its kernel does not see.
+    fn sleep(&mut self) {
+        if self.rng.once_in(2) {
+            let mut machine = self.machine.lock();
+            machine.disk.sleeps = true;
+            for _ in 0..self.rng.below(6) {
+                machine.user_step();
+            }
+            machine.disk.sleeps = false;
+        }
+    }
+
     fn take(&mut self, step: Step) -> Outcome {
         match step {
             Step::UserActs => {
@@ -598,7 +610,10 @@ impl<C: Coalesce> World<C> {
                 }
                 self.handle(Input::Mounts(news))
             }
-            Step::MachineWakes => self.handle(Input::Woke(ms(5_000))),
+            Step::MachineWakes => {
+                self.sleep();
+                self.handle(Input::Woke(ms(5_000)))
+            }
             Step::MachineSetsClock => self.handle(Input::ClockSet),
             Step::NetworkChanges => self.handle(Input::NetworkChanged),
             Step::LispConfigures => self.configure(),
