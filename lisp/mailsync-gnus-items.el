@@ -11,10 +11,12 @@
 ;; group settles the claims of all its items; an item without claims is
 ;; settled, and whoever asked for it is told.  Where the folder is a mail
 ;; source, it is fetched before that, and the groups to which its mail went
-;; are claimed too.  A folder that changes while it is being checked waits for its turn as a new item, so there are two
-;; at most for a folder, and each change is followed by a check.
+;; are claimed too.  A folder that changes while it is being checked waits
+;; for its turn as a new item, so there are two at most for a folder, and
+;; each change is followed by a check.
 ;;
-;; Nothing here checks a group or sets a timer: that is mailsync-gnus.el.
+;; Nothing here checks a group, which is mailsync-gnus-work.el's business, or
+;; sets a timer, which is mailsync-gnus.el's.
 
 ;;; Code:
 
