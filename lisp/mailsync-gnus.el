@@ -332,21 +332,16 @@ The idle timer makes an attempt in each idle period besides."
 
 (defun mailsync-gnus--begin-anew ()
   "Have everything checked that waits, as if nothing of it had begun."
-  (let (items calls)
-    (dolist (table (list mailsync-gnus--pending mailsync-gnus--next))
-      (maphash (lambda (_ item) (push item items)) table))
+  (let (calls items)
     (maphash (lambda (call _) (push call calls)) mailsync-gnus--calls)
-    (mailsync-log-add 'debug "a quit came between: %s folders and %s checks begin anew"
-                      (length items) (length calls))
     (mailsync-gnus--imap-close-all)
     (mailsync-gnus--forget-claims)
-    (clrhash mailsync-gnus--pending)
-    (clrhash mailsync-gnus--next)
-    (setq mailsync-gnus--unmapped nil)
-    (dolist (item items)
-      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
-    (mapc #'mailsync-gnus--make calls)
-    (mapc #'mailsync-gnus--made calls)))
+    (setq items (mailsync-gnus--add-anew))
+    (mapc #'mailsync-gnus--begin-call calls)
+    (mailsync-log-add 'debug "a quit came between: %s folders and %s checks begin anew"
+                      (length items) (length calls))
+    ;; Last: whoever is told may ask for more.
+    (mapc #'mailsync-gnus--begun calls)))
 
 (defun mailsync-gnus-server-is-back (account)
   "Ask again what shows ACCOUNT, whose server is there again.
@@ -380,16 +375,10 @@ They are checked once Gnus has started."
     (mailsync-gnus--cancel timer))
   (mailsync-gnus--release-garbage)
   (setq mailsync-gnus--risen nil
-        mailsync-gnus--waiting-since nil
-        mailsync-gnus--unmapped nil)
+        mailsync-gnus--waiting-since nil)
   (mailsync-gnus--drop-claims)
   (clrhash mailsync-gnus--left-alone)
-  (let ((items nil))
-    (dolist (table (list mailsync-gnus--next mailsync-gnus--pending))
-      (maphash (lambda (_ item) (push item items)) table)
-      (clrhash table))
-    (dolist (item items)
-      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+  (let ((items (mailsync-gnus--add-anew)))
     ;; Last: whoever is told may ask for more.
     (mailsync-gnus--tell-checking)
     (dolist (item items)
@@ -488,11 +477,11 @@ While Gnus does not run, DONE is called at once, and the folders
 are checked when it has started."
   (let ((call (mailsync-gnus--make-call :account account :changes changes
                                         :done done)))
-    (mailsync-gnus--make call)
+    (mailsync-gnus--begin-call call)
     (if (and mailsync-gnus--set-up (mailsync-gnus-ready-p))
         (mailsync-gnus--arm)
       (mailsync-gnus--gnus-gone))
-    (mailsync-gnus--made call)))
+    (mailsync-gnus--begun call)))
 
 (defun mailsync-gnus-status ()
   "What mailsync knows of Gnus, for the status buffer, a plist.
