@@ -174,16 +174,11 @@ fn used(config: &Config, channel: &Channel, roots: &[Place], around: &Surroundin
         return places.any(|place| place.join(".mbsyncstate").exists());
     }
     let far = [b":", channel.far.0.as_slice(), b":"].concat();
-    let after = |directory: &[u8]| [config::path(around, directory).as_slice(), &far].concat();
+    let after = |directory: Vec<u8>| begins_there(&[directory, far.clone()].concat());
     match (own, all) {
         (Some(own), _) => begins_there(&config::path(around, own)),
-        (None, Some(all)) => begins_there(&after(all)),
-        (None, None) => {
-            // The first one since version 1.5.
-            let base = around.set(b"XDG_STATE_HOME").map(OsStr::as_bytes);
-            let newer = [base.unwrap_or(b"~/.local/state"), b"/isync/"].concat();
-            begins_there(&after(&newer)) || begins_there(&after(b"~/.mbsync/"))
-        }
+        (None, Some(all)) => after(config::path(around, all)),
+        (None, None) => config::states(around).into_iter().any(after),
     }
 }
 
