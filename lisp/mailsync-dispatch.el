@@ -12,7 +12,7 @@
 ;; Emacs is at rest, does the rest.
 ;;
 ;; What a frame is, is mailsync-pipe.el's business; what a check is,
-;; mailsync-gnus.el's; when it all begins and ends, mailsync.el's.
+;; mailsync-gnus.el's; when it all begins and ends, mailsync-life.el's.
 
 ;;; Code:
 

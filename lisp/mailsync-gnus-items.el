@@ -11,10 +11,12 @@
 ;; group settles the claims of all its items; an item without claims is
 ;; settled, and whoever asked for it is told.  Where the folder is a mail
 ;; source, it is fetched before that, and the groups to which its mail went
-;; are claimed too.  A folder that changes while it is being checked waits for its turn as a new item, so there are two
-;; at most for a folder, and each change is followed by a check.
+;; are claimed too.  A folder that changes while it is being checked waits
+;; for its turn as a new item, so there are two at most for a folder, and
+;; each change is followed by a check.
 ;;
-;; Nothing here checks a group or sets a timer: that is mailsync-gnus.el.
+;; Nothing here checks a group, which is mailsync-gnus-work.el's business, or
+;; sets a timer, which is mailsync-gnus.el's.
 
 ;;; Code:
 
@@ -159,18 +161,32 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
     (when (zerop (cl-decf (mailsync-gnus--call-left call)))
       (mailsync-gnus--finish-call call))))
 
-(defun mailsync-gnus--make (call)
-  "Have the folders of CALL checked, as far as they wait for nothing else."
+(defun mailsync-gnus--add-anew ()
+  "Have all folders wait for their check as if nothing of it had begun.
+Return the items that they were; who waits for these is told nothing."
+  (let (items)
+    ;; The later of two changes of a folder comes last: it is the one that stands.
+    (dolist (table (list mailsync-gnus--next mailsync-gnus--pending))
+      (maphash (lambda (_ item) (push item items)) table)
+      (clrhash table))
+    (setq mailsync-gnus--unmapped nil)
+    (dolist (item items items)
+      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))))
+
+(defun mailsync-gnus--begin-call (call)
+  "Have the folders of CALL wait for their check.
+Nobody is told of CALL before `mailsync-gnus--begun'."
   (puthash call t mailsync-gnus--calls)
-  ;; One is ours, until all are there.
+  ;; One is ours, until then.
   (setf (mailsync-gnus--call-left call) 1
         (mailsync-gnus--call-results call) nil
         (mailsync-gnus--call-news call) nil)
   (dolist (change (mailsync-gnus--call-changes call))
     (mailsync-gnus--add change call)))
 
-(defun mailsync-gnus--made (call)
-  "All folders of CALL wait for their check; there may be none any more."
+(defun mailsync-gnus--begun (call)
+  "All is ready for CALL, which `mailsync-gnus--begin-call' has begun.
+It is done where none of its folders waits any more."
   (when (zerop (cl-decf (mailsync-gnus--call-left call)))
     (mailsync-gnus--finish-call call)))
 
@@ -187,8 +203,10 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
   (remhash call mailsync-gnus--calls))
 
 (defun mailsync-gnus--whole-p ()
-  "Non-nil if everybody who waits is waited for.
-A quit that ends what nothing should may have left it otherwise."
+  "Non-nil if each item will have its turn, and each call its answer.
+It is nil where a quit has come between two steps that belong
+together: an item is in none of the lists by which it goes on, or a
+call counts other folders than wait on its behalf."
   (let ((left (make-hash-table :test #'eq))
         (queued (make-hash-table :test #'equal))
         (unmapped (make-hash-table :test #'eq)))

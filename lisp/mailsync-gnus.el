@@ -11,21 +11,30 @@
 ;;
 ;;   mailsync-gnus-folders.el   which groups show a folder
 ;;   mailsync-gnus-items.el     the folders that wait, and who waits for them
-;;   mailsync-gnus-check.el     how a group is checked without disturbing
-;;   mailsync-gnus-topics.el    the counts of topics, after that
-;;   mailsync-gnus-total.el     the sum of counts for the mode line
-;;   mailsync-gnus-maildir.el   how nnmaildir's cost no more than what is new
-;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
-;;   mailsync-gnus-split.el     how mail is split by the user's rules
-;;   mailsync-gnus-nnimap.el    which nnimap servers are watched by themselves
-;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
-;;   mailsync-gnus-subscribe.el what becomes of folders without a group
-;;   mailsync-gnus-news.el      which messages in a group are news
-;;   mailsync-gnus-headers.el   from whom they are, of nnimap
 ;;   mailsync-gnus-work.el      what is to be done next, in small pieces
-;;   mailsync-gnus-summary.el   what happens to a Summary that is open
 ;;   mailsync-gnus-moment.el    whether this is a moment to do it
 ;;   mailsync-gnus.el           when; and what the core and the user call
+;;
+;; What is to be done with a group, or a folder:
+;;
+;;   mailsync-gnus-check.el     how it is checked without disturbing
+;;   mailsync-gnus-maildir.el   how nnmaildir's cost no more than what is new
+;;   mailsync-gnus-imap.el      how nnimap's are, without waiting
+;;   mailsync-gnus-ranges.el    which messages are read
+;;   mailsync-gnus-flags.el     flags that somebody else took away
+;;   mailsync-gnus-split.el     how mail is split by the user's rules
+;;   mailsync-gnus-sources.el   how a maildir that Gnus empties is fetched
+;;   mailsync-gnus-subscribe.el what becomes of folders without a group
+;;
+;; And what follows from that, or goes on beside it:
+;;
+;;   mailsync-gnus-news.el      which messages in a group are news
+;;   mailsync-gnus-headers.el   from whom they are, of nnimap
+;;   mailsync-gnus-summary.el   what happens to a Summary that is open (with
+;;                              -summary-draw.el and -summary-flags.el)
+;;   mailsync-gnus-topics.el    the counts of topics
+;;   mailsync-gnus-total.el     the sum of counts for the mode line
+;;   mailsync-gnus-nnimap.el    which nnimap servers are watched by themselves
 ;;
 ;; The work is done by `mailsync-gnus--step', in small slices, and only
 ;; while Emacs waits for the user in its command loop and the user is
@@ -323,21 +332,16 @@ The idle timer makes an attempt in each idle period besides."
 
 (defun mailsync-gnus--begin-anew ()
   "Have everything checked that waits, as if nothing of it had begun."
-  (let (items calls)
-    (dolist (table (list mailsync-gnus--pending mailsync-gnus--next))
-      (maphash (lambda (_ item) (push item items)) table))
+  (let (calls items)
     (maphash (lambda (call _) (push call calls)) mailsync-gnus--calls)
-    (mailsync-log-add 'debug "a quit came between: %s folders and %s checks begin anew"
-                      (length items) (length calls))
     (mailsync-gnus--imap-close-all)
     (mailsync-gnus--forget-claims)
-    (clrhash mailsync-gnus--pending)
-    (clrhash mailsync-gnus--next)
-    (setq mailsync-gnus--unmapped nil)
-    (dolist (item items)
-      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
-    (mapc #'mailsync-gnus--make calls)
-    (mapc #'mailsync-gnus--made calls)))
+    (setq items (mailsync-gnus--add-anew))
+    (mapc #'mailsync-gnus--begin-call calls)
+    (mailsync-log-add 'debug "a quit came between: %s folders and %s checks begin anew"
+                      (length items) (length calls))
+    ;; Last: whoever is told may ask for more.
+    (mapc #'mailsync-gnus--begun calls)))
 
 (defun mailsync-gnus-server-is-back (account)
   "Ask again what shows ACCOUNT, whose server is there again.
@@ -371,16 +375,10 @@ They are checked once Gnus has started."
     (mailsync-gnus--cancel timer))
   (mailsync-gnus--release-garbage)
   (setq mailsync-gnus--risen nil
-        mailsync-gnus--waiting-since nil
-        mailsync-gnus--unmapped nil)
+        mailsync-gnus--waiting-since nil)
   (mailsync-gnus--drop-claims)
   (clrhash mailsync-gnus--left-alone)
-  (let ((items nil))
-    (dolist (table (list mailsync-gnus--next mailsync-gnus--pending))
-      (maphash (lambda (_ item) (push item items)) table)
-      (clrhash table))
-    (dolist (item items)
-      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+  (let ((items (mailsync-gnus--add-anew)))
     ;; Last: whoever is told may ask for more.
     (mailsync-gnus--tell-checking)
     (dolist (item items)
@@ -479,11 +477,11 @@ While Gnus does not run, DONE is called at once, and the folders
 are checked when it has started."
   (let ((call (mailsync-gnus--make-call :account account :changes changes
                                         :done done)))
-    (mailsync-gnus--make call)
+    (mailsync-gnus--begin-call call)
     (if (and mailsync-gnus--set-up (mailsync-gnus-ready-p))
         (mailsync-gnus--arm)
       (mailsync-gnus--gnus-gone))
-    (mailsync-gnus--made call)))
+    (mailsync-gnus--begun call)))
 
 (defun mailsync-gnus-status ()
   "What mailsync knows of Gnus, for the status buffer, a plist.
@@ -492,16 +490,14 @@ that wait for their check, `:asked' lists the nnimap servers whose
 answer is awaited, `:silent' those that did not answer the last
 time, `:catch-up' is the number of groups to be looked at in full
 later, `:left-alone' is an alist from folders and groups to why
-they are not checked,
-`:last-error' is (GROUP . TEXT), where a mail source is named by
-its directory, and an nnimap server whose split rules are wrong by
-its name, `:checks' is a plist of counts."
+they are not checked, `:last-error' is (GROUP . TEXT), where a mail
+source is named by its directory, and an nnimap server whose split
+rules are wrong by its name, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
         :pending (hash-table-count mailsync-gnus--pending)
         :asked (mapcar #'car (append mailsync-gnus--sent
                                      mailsync-gnus--newcomers-asked))
-        :silent (cl-loop for (name . server) in
-mailsync-gnus--imap-servers-asked
+        :silent (cl-loop for (name . server) in mailsync-gnus--imap-servers-asked
                          when (> (mailsync-gnus--imap-failures server) 0)
                          collect name)
         :catch-up (hash-table-count mailsync-gnus--catch-up)
@@ -574,10 +570,10 @@ a string, why the group is left alone; nil if Gnus does not run."
 
 ;; The names of mailsync 0.4, which users' mswatch configurations name.
 ;;;###autoload
-(define-obsolete-function-alias 'mailsync/gnus-check #'mailsync-gnus-check "0.5")
+(define-obsolete-function-alias 'mailsync/gnus-check #'mailsync-gnus-check "0.1.0")
 ;;;###autoload
 (define-obsolete-function-alias 'mailsync/gnus-check-handler
-  #'mailsync-gnus-check "0.5")
+  #'mailsync-gnus-check "0.1.0")
 
 (provide 'mailsync-gnus)
 ;;; mailsync-gnus.el ends here

@@ -19,6 +19,9 @@
 //! [`remote`] watches stores on other machines.  [`far`] is mailsync-watch, the same engine at the far
 //! end of an ssh connection, without Emacs; [`listen`] is how that program asks an Emacs on its own
 //! machine.  What the lines of both have in common is in [`line`](mod@line).
+//!
+//! Several rooms use [`backoff`] (how long to wait after a failure), [`threads`] (deaf to signals) and
+//! `ready` (waiting for descriptors).
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1268,6 +1268,24 @@ FILE is what the name would be without flags."
             (should (= 1 (car box)))
             (should (zerop (hash-table-count mailsync-gnus--calls)))))))))
 
+(ert-deftest mailsync-gnus-test-anew-in-order ()
+  "What begins anew is what came last: a folder that was made again is there."
+  (let ((mailsync-gnus--pending (make-hash-table :test #'equal))
+        (mailsync-gnus--next (make-hash-table :test #'equal))
+        (mailsync-gnus--unmapped nil))
+    (mailsync-gnus--add (mailsync-gnus-test--change "folder000" 'folder-deleted) nil)
+    (setf (mailsync-gnus--item-begun (car (hash-table-values mailsync-gnus--pending))) t)
+    (mailsync-gnus--add (mailsync-gnus-test--change "folder000" 'folder-created) nil)
+    (should (= 1 (hash-table-count mailsync-gnus--next)))
+    (should (= 2 (length (mailsync-gnus--add-anew))))
+    (should (= 0 (hash-table-count mailsync-gnus--next)))
+    (let* ((items (hash-table-values mailsync-gnus--pending))
+           (kinds (plist-get (mailsync-gnus--item-change (car items)) :kinds)))
+      (should (= 1 (length items)))
+      (should (equal items mailsync-gnus--unmapped))
+      (should (memq 'folder-created kinds))
+      (should-not (memq 'folder-deleted kinds)))))
+
 ;;;; Bounded
 
 ;; Security: S26.

@@ -16,25 +16,13 @@ use std::time::{Duration, Instant};
 use mailsync_module::change::Folder;
 use mailsync_module::syncer::offlineimap::plan;
 use mailsync_module::syncer::outcome::Exit;
-use mailsync_module::syncer::{Order, Outcome, Program, Scope};
-use rustix::process::{Pid, Signal, kill_process};
+use mailsync_module::syncer::{Order, Outcome, Scope};
+use rustix::process::Signal;
 
 #[path = "support/syncing.rs"]
 mod syncing;
 
 use syncing::*;
-
-/// The folders of every user, as the server spells them, the one that `-f` cannot say at the end.
-const FOLDERS: [&str; 8] = [
-    "INBOX",
-    "a",
-    "a/b",
-    "with space",
-    "Entw&APw-rfe",
-    "R&-D",
-    "50%",
-    "com,ma",
-];
 
 fn server() -> Option<&'static Server> {
     syncing::server("offlineimap")
@@ -53,7 +41,7 @@ impl Deref for User {
 
 impl User {
     fn new(server: &Server, name: &str) -> Result<Self, Box<dyn Error>> {
-        let user = User(Home::new(server, name, &FOLDERS, "offlineimaprc")?);
+        let user = User(Home::new(server, name, &FOR_OFFLINEIMAP, "offlineimaprc")?);
         user.plus(server, name)?;
         Ok(user)
     }
@@ -63,12 +51,7 @@ impl User {
     }
 
     fn order(&self, account: &str, scope: Scope) -> Order {
-        let program = Program::OfflineImap {
-            program: "offlineimap".into(),
-            account: account.to_owned(),
-            config: Some(self.config()),
-            args: Vec::new(),
-        };
+        let program = offlineimap(account, self.config());
         self.0.order(program, self.local(account), scope)
     }
 
@@ -174,7 +157,7 @@ fn a_map_is_learned_and_used() -> Tested {
     let (first, exit, verdict) = run(&order)?;
     assert!(first.everything);
     assert_eq!((exit, verdict.outcome), (Exit::Code(0), Outcome::Ok));
-    assert_eq!(verdict.memory.remote_names.len(), FOLDERS.len());
+    assert_eq!(verdict.memory.remote_names.len(), FOR_OFFLINEIMAP.len());
     assert_eq!(verdict.memory.remote_names[b"".as_slice()], b"INBOX");
     order.memory = verdict.memory.clone();
     let (second, _, verdict) = run(&order)?;
@@ -382,8 +365,7 @@ fn a_run_that_is_told_to_end_is_interrupted() -> Tested {
     while !begun.exists() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(20));
     }
-    let pid = Pid::from_raw(child.id().try_into()?).ok_or("no process")?;
-    kill_process(pid, Signal::TERM)?;
+    signal(child.id(), Signal::TERM)?;
     let (_, verdict) = ended(&order, &plan, child)?;
     assert_eq!(verdict.outcome, Outcome::Interrupted, "{}", verdict.text);
     Ok(())

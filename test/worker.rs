@@ -22,7 +22,7 @@ use mailsync_module::syncer::worker::Worker;
 use mailsync_module::syncer::{
     Command, End, Ended, Event, Naming, Order, Outcome, Program, RunId, Scope, Syncer,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 #[path = "support/syncing.rs"]
@@ -109,15 +109,6 @@ fn wait_gone(pid: u32) {
     }
 }
 
-fn signal(pid: u32, signal: Signal) -> Tested {
-    let pid = Pid::from_raw(i32::try_from(pid)?).ok_or("a process")?;
-    Ok(kill_process(pid, signal)?)
-}
-
-fn folder(name: &str) -> Arc<Folder> {
-    Arc::new(Folder::by_name(AccountId(0), name.as_bytes().into()))
-}
-
 /// So that a test of what is slow is not slow.
 const IMPATIENT: Patience = Patience {
     hello: Duration::from_secs(2),
@@ -187,7 +178,7 @@ impl Bench {
         };
         let scope = match folders {
             [] => Scope::Everything,
-            _ => Scope::Folders(folders.iter().map(|name| folder(name)).collect()),
+            _ => Scope::Folders(folders.iter().map(|name| remote_only(name)).collect()),
         };
         Order {
             run: RunId(self.runs),
@@ -627,20 +618,9 @@ struct Persistent {
     runs: u64,
 }
 
-const FOLDERS: [&str; 8] = [
-    "INBOX",
-    "a",
-    "a/b",
-    "with space",
-    "Entw&APw-rfe",
-    "R&-D",
-    "50%",
-    "com,ma",
-];
-
 impl Persistent {
     fn new(server: &Server, user: &str, account: &'static str) -> Result<Self, Box<dyn Error>> {
-        let home = Home::new(server, user, &FOLDERS, "offlineimaprc")?;
+        let home = Home::new(server, user, &FOR_OFFLINEIMAP, "offlineimaprc")?;
         Ok(Persistent {
             home,
             account,
@@ -654,12 +634,7 @@ impl Persistent {
     }
 
     fn order(&mut self, scope: Scope) -> Order {
-        let program = Program::OfflineImap {
-            program: "offlineimap".into(),
-            account: self.account.to_owned(),
-            config: Some(self.home.config()),
-            args: Vec::new(),
-        };
+        let program = offlineimap(self.account, self.home.config());
         self.runs += 1;
         let mut order = self.home.order(program, self.tree(), scope);
         by_worker(&mut order, &self.home.config());
@@ -729,7 +704,7 @@ fn every_folder_by_its_name(account: &'static str) -> Tested {
     }
     let worker = user.fine()?;
     let folders = user.folders()?;
-    assert_eq!(folders.len(), FOLDERS.len());
+    assert_eq!(folders.len(), FOR_OFFLINEIMAP.len());
     for folder in &folders {
         flag(folder)?;
     }

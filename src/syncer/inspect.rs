@@ -4,12 +4,12 @@
 //! lock.  Reads what [`super::plan`] reads, starts nothing and changes nothing; what of it is wrong
 //! is for `errand::examine` to judge.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::plan::{self, OTHERWISE, Refused};
-use super::{Order, Program, mbsync, offlineimap};
+use super::{Order, Program, Syncer, mbsync, offlineimap};
 use crate::change::Folder;
 
 /// A syncer's configuration, next to an account's folders.
@@ -42,24 +42,37 @@ pub struct Wait {
     pub seconds: u64,
 }
 
+/// The program as it was configured, and what a user can do about it but install it.
+fn configured(syncer: &Syncer) -> (&OsStr, &'static str) {
+    let words = match &syncer.program {
+        Program::Mbsync { program, .. } | Program::OfflineImap { program, .. } => {
+            return (program, OTHERWISE);
+        }
+        Program::Command(command) => Some(&command.words),
+        Program::OnlyWorker => syncer.worker.as_ref().map(|it| &it.words),
+    };
+    let word = words.and_then(|words| words.first());
+    let word = word.map(OsString::as_os_str).unwrap_or_default();
+    (word, "correct the command in :syncer")
+}
+
 /// Where its program is.
 ///
 /// # Errors
 /// When there is none.
 pub fn program(order: &Order) -> Result<PathBuf, Refused> {
-    let search = &order.syncer.search;
-    let ours = |words: &[OsString]| {
-        let program = words.first().cloned().unwrap_or_default();
-        plan::find(&program, search, "correct the command in :syncer")
-    };
-    match &order.syncer.program {
-        Program::Command(command) => ours(&command.words),
-        Program::OnlyWorker => {
-            let worker = order.syncer.worker.as_ref();
-            ours(worker.map(|it| it.words.as_slice()).unwrap_or_default())
-        }
-        Program::Mbsync { program, .. } | Program::OfflineImap { program, .. } => {
-            plan::find(program, search, OTHERWISE)
+    let (program, otherwise) = configured(&order.syncer);
+    plan::find(program, &order.syncer.search, otherwise)
+}
+
+/// What its program is called, wherever that is.
+#[must_use]
+pub fn called(syncer: &Syncer) -> String {
+    match &syncer.program {
+        Program::Mbsync { .. } => "mbsync".to_owned(),
+        Program::OfflineImap { .. } => "offlineimap".to_owned(),
+        Program::Command(_) | Program::OnlyWorker => {
+            configured(syncer).0.to_string_lossy().into_owned()
         }
     }
 }

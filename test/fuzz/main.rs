@@ -25,11 +25,15 @@ mod utf7;
 mod watcher;
 mod worker;
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mailsync_module::change::{AccountId, Folder, Kinds};
-use mailsync_module::syncer::Output;
+use mailsync_module::syncer::outcome::{Exit, Verdict, judge};
+use mailsync_module::syncer::plan::Plan;
+use mailsync_module::syncer::{Memory, Order, Outcome, Output, Program, Scope, Syncer};
 
 use fuzzing::Rng;
 
@@ -68,5 +72,78 @@ fn printed(chance: &mut Rng, mut bytes: Vec<u8>) -> Output {
         first: bytes,
         dropped: chance.below(2) * 100 * u64::from(!last.is_empty()),
         last,
+    }
+}
+
+/// A line for the user is no longer than this: what happened, the program's words, what to do.
+const LONGEST: usize = 1200;
+
+/// Runs of a program, which is to be judged by what it printed.
+struct Runs {
+    folders: [Arc<Folder>; 3],
+    /// Of everything, and of the folders.
+    orders: [Order; 2],
+    /// What the program calls the folders.
+    names: HashMap<Vec<u8>, Arc<Path>>,
+    /// The exit code besides 0 that is success.
+    success: i32,
+}
+
+impl Runs {
+    /// `name` says what the program calls a folder.
+    fn of(
+        program: Program,
+        success: i32,
+        folders: [&str; 3],
+        name: impl Fn(&Folder) -> Vec<u8>,
+    ) -> Self {
+        let folders = folders.map(folder);
+        let syncer = Arc::new(Syncer {
+            success: vec![success],
+            ..Syncer::new(program)
+        });
+        let order = |scope| Order::new("mine", syncer.clone(), scope);
+        let orders = [
+            order(Scope::Everything),
+            order(Scope::Folders(folders.to_vec())),
+        ];
+        let names = folders.iter().map(|it| (name(it), it.real.clone()));
+        Runs {
+            orders,
+            names: names.collect(),
+            success,
+            folders,
+        }
+    }
+
+    /// Have one of them judged, with what is said of it always so.
+    fn judged(&self, chance: &mut Rng, argv: &[&str], exit: Exit, output: &Output) -> Verdict {
+        let at = chance.index(2);
+        let order = &self.orders[at];
+        let plan = Plan {
+            argv: argv.iter().map(OsString::from).collect(),
+            environment: Vec::new(),
+            everything: at == 0 || chance.once_in(4),
+            names: self.names.clone(),
+            memory: Memory::default(),
+            config: Some("/nowhere/rc".into()),
+        };
+        let verdict = judge(order, &plan, exit, output);
+        fuzzing::assert_shown(&verdict.text, LONGEST);
+        if verdict.outcome == Outcome::Ok {
+            assert!(verdict.text.is_empty() && verdict.failed.is_empty());
+            let well = matches!(exit, Exit::Code(code) if code == 0 || code == self.success);
+            assert!(well, "it failed");
+        } else {
+            assert!(!verdict.text.is_empty());
+        }
+        // Nothing fails but what there is.
+        let known = |real: &Arc<Path>| self.folders.iter().any(|it| it.real == *real);
+        assert!(verdict.failed.iter().all(known));
+        // It says so every time.
+        assert_eq!(judge(order, &plan, exit, output), verdict);
+        let nothing = judge(order, &plan, Exit::Code(0), &Output::default());
+        assert_eq!(nothing.outcome, Outcome::Ok);
+        verdict
     }
 }

@@ -21,6 +21,7 @@ use mailsync_module::syncer::plan::{Plan, plan};
 use mailsync_module::syncer::unpushed::{self, Unpushed};
 use mailsync_module::syncer::worker::Worker;
 use mailsync_module::syncer::{Naming, Order, Output, Program, Scope, Syncer};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub type Tested = Result<(), Box<dyn Error>>;
@@ -155,6 +156,19 @@ remotepass = secret
 nametrans = lambda name: {'INBOX': ''}.get(name, '.' + name)
 ";
 
+/// The folders of each user of OfflineIMAP's, as the server spells them, the one that `-f` cannot say at
+/// the end.
+pub const FOR_OFFLINEIMAP: [&str; 8] = [
+    "INBOX",
+    "a",
+    "a/b",
+    "with space",
+    "Entw&APw-rfe",
+    "R&-D",
+    "50%",
+    "com,ma",
+];
+
 /// A user of the server with two messages in each folder, and a home directory with configurations
 /// of both syncers.
 pub struct Home {
@@ -251,6 +265,16 @@ impl Home {
             flagged += usize::from(flags.is_some_and(|flags| flags.contains(&b'F')));
         }
         Ok(flagged)
+    }
+}
+
+/// What has OfflineIMAP sync an account by this configuration.
+pub fn offlineimap(account: &str, config: PathBuf) -> Program {
+    Program::OfflineImap {
+        program: "offlineimap".into(),
+        account: account.to_owned(),
+        config: Some(config),
+        args: Vec::new(),
     }
 }
 
@@ -351,6 +375,12 @@ pub fn run(order: &Order) -> Result<(Plan, Exit, Verdict), Box<dyn Error>> {
     let child = spawn(&plan)?;
     let (exit, verdict) = ended(order, &plan, child)?;
     Ok((plan, exit, verdict))
+}
+
+/// Send a signal to a process.
+pub fn signal(pid: u32, signal: Signal) -> Tested {
+    let pid = Pid::from_raw(i32::try_from(pid)?).ok_or("a process")?;
+    Ok(kill_process(pid, signal)?)
 }
 
 /// Hold a lock by fcntl(2), as syncers do, in another process.

@@ -1,7 +1,6 @@
 //! An account's maildirs, its syncer and its locks, each within a bounded time.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -19,9 +18,9 @@ use crate::engine::actor::MakeFs;
 use crate::engine::config::{AccountConfig, RootConfig, SyncConfig};
 use crate::errand::patience::ask;
 use crate::maildir::{Fs, Layout, RootError, Scan, discover};
-use crate::syncer::inspect::{Inspection, inspect, program};
+use crate::syncer::inspect::{Inspection, called, inspect, program};
 use crate::syncer::lock::{Key, look};
-use crate::syncer::{Order, Program, Scope};
+use crate::syncer::{Order, Scope};
 
 /// Examine these accounts.
 ///
@@ -317,22 +316,6 @@ fn key(facts: &Account) -> Key {
         _ => None,
     }));
     Key::Maildirs(names)
-}
-
-fn called(syncer: &crate::syncer::Syncer) -> String {
-    let first = |words: &[OsString]| {
-        let word = words.first().cloned().unwrap_or_default();
-        word.to_string_lossy().into_owned()
-    };
-    match &syncer.program {
-        Program::Mbsync { .. } => "mbsync".to_owned(),
-        Program::OfflineImap { .. } => "offlineimap".to_owned(),
-        Program::Command(command) => first(&command.words),
-        Program::OnlyWorker => {
-            let worker = syncer.worker.as_ref();
-            first(worker.map(|it| it.words.as_slice()).unwrap_or_default())
-        }
-    }
 }
 
 fn syncer(sync: &SyncConfig, order: &Order, folders: &[Arc<crate::change::Folder>]) -> Syncer {

@@ -17,6 +17,16 @@ pub struct View {
     pub inbox: Vec<u8>,
 }
 
+impl View {
+    /// The directory in which its boxes begin, with a slash at its end.  What follows the last slash
+    /// of a root is the beginning of their names.
+    pub fn directory(&self) -> Option<&[u8]> {
+        let root = self.root.as_deref()?;
+        let slash = root.iter().rposition(|byte| *byte == b'/')?;
+        root.get(..=slash)
+    }
+}
+
 /// A local store with its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {

@@ -3,10 +3,10 @@
 //!
 //! Bytes are kept as they are, options that do not matter here are passed over, and what mbsync
 //! would complain of is left to it, but for a line that cannot be split into words.  Pure but for
-//! [`find`] and [`load`], which know where the file is.
+//! [`find`], [`load`] and [`state`], which know where files are.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::super::paths::{self, expand};
@@ -414,6 +414,20 @@ pub fn find(around: &Surroundings, given: Option<&Path>) -> PathBuf {
 /// The only configuration file of mbsync before 1.5.
 pub fn older(around: &Surroundings) -> PathBuf {
     file(around, b"~/.mbsyncrc")
+}
+
+/// Where state can be that no `SyncState` is about: since version 1.5, and before.
+pub fn states(around: &Surroundings) -> [Vec<u8>; 2] {
+    let base = around.set(b"XDG_STATE_HOME").map(OsStr::as_bytes);
+    let newer = [base.unwrap_or(b"~/.local/state"), b"/isync/"].concat();
+    [path(around, &newer), path(around, b"~/.mbsync/")]
+}
+
+/// Where such state is: mbsync falls back to the second place if only that is there.
+pub fn state(around: &Surroundings) -> Vec<u8> {
+    let [newer, older] = states(around);
+    let there = Path::new(OsStr::from_bytes(&newer)).is_dir();
+    if there { newer } else { older }
 }
 
 /// Read a configuration file.

@@ -1,18 +1,14 @@
 //! What the configuration says to somebody who looks for a fault.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::boxes::{Found, INBOX};
-use super::config::{self, Config};
-use super::{Atlas, Links, members, refused, selected};
+use super::config::Config;
+use super::{Atlas, Links, members, path, read, refused, takes_inbox};
 use crate::change::Folder;
 use crate::syncer::inspect::{Inspection, Wait};
 use crate::syncer::plan::Refused;
-use crate::syncer::surroundings::Surroundings;
 use crate::syncer::{Order, Program};
 
 /// How long mbsync waits for a server, in seconds, where nothing says it.
@@ -26,9 +22,7 @@ pub fn inspect(order: &Order, folders: &[Arc<Folder>]) -> Result<Inspection, Ref
     let Program::Mbsync { target, config, .. } = &order.syncer.program else {
         return Err(refused("this syncer is not mbsync".to_owned()));
     };
-    let around = Surroundings::of(order);
-    let file = config::find(&around, config.as_deref());
-    let config = config::load(&file).map_err(refused)?;
+    let (around, file, config) = read(order, config.as_deref())?;
     let members = members(&config, target.as_deref(), &file)?;
     let atlas = Atlas::new(&config, &members, &around);
     let mut links = Links::default();
@@ -41,42 +35,30 @@ pub fn inspect(order: &Order, folders: &[Arc<Folder>]) -> Result<Inspection, Ref
         file,
         synced: folders.len() - unsynced.len(),
         unsynced,
-        places: places(&config, &atlas),
+        places: places(&atlas),
         waits: waits(&config),
         ..Inspection::default()
     })
 }
 
 /// Where the stores of the channels keep mail: below their paths, and in INBOX where that is synced.
-fn places(config: &Config, atlas: &Atlas) -> Vec<(String, PathBuf)> {
+fn places(atlas: &Atlas) -> Vec<(String, PathBuf)> {
     let mut places = BTreeSet::new();
     for (member, sides) in atlas.members.iter().zip(&atlas.sides) {
         for side in sides {
             let store = &side.store;
             let called = format!("MaildirStore {}", String::from_utf8_lossy(store));
             let view = &side.place.real;
-            let all = config.stores.iter().find(|it| it.name == *store);
             let pathed = member.channel.patterns.is_some() || !side.prefix.is_empty();
-            if let Some(root) = view.root.as_ref().filter(|_| pathed && all.is_some()) {
-                // What follows the last slash is the beginning of names.
-                let end = root.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-                let directory = root.get(..end.max(1)).unwrap_or_default();
+            if let Some(directory) = view.directory().filter(|_| pathed) {
                 places.insert((called.clone(), path(directory)));
             }
-            let inbox = Found {
-                name: INBOX.to_vec(),
-                in_inbox: true,
-            };
-            if selected(member, side, &inbox).is_some() {
+            if takes_inbox(member, side) {
                 places.insert((called, path(&view.inbox)));
             }
         }
     }
     places.into_iter().collect()
-}
-
-fn path(bytes: &[u8]) -> PathBuf {
-    OsString::from_vec(bytes.to_vec()).into()
 }
 
 fn waits(config: &Config) -> Vec<Wait> {

@@ -24,7 +24,7 @@ mod state;
 mod survey;
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -64,9 +64,7 @@ pub fn plan(order: &Order) -> Result<Plan, Refused> {
         return Err(refused("this syncer is not mbsync".to_owned()));
     };
     let mut argv = vec![plan::find(program, &order.syncer.search, OTHERWISE)?.into_os_string()];
-    let around = Surroundings::of(order);
-    let file = config::find(&around, given.as_deref());
-    let config = config::load(&file).map_err(refused)?;
+    let (around, file, config) = read(order, given.as_deref())?;
     let members = members(&config, target.as_deref(), &file)?;
     let atlas = Atlas::new(&config, &members, &around);
 
@@ -106,9 +104,7 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>,
     let Program::Mbsync { target, config, .. } = &order.syncer.program else {
         return Err(refused("this syncer is not mbsync".to_owned()));
     };
-    let around = Surroundings::of(order);
-    let file = config::find(&around, config.as_deref());
-    let config = config::load(&file).map_err(refused)?;
+    let (around, file, config) = read(order, config.as_deref())?;
     let members = members(&config, target.as_deref(), &file)?;
     let atlas = Atlas::new(&config, &members, &around);
     let records = Records::new(&config, &around);
@@ -130,6 +126,14 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>,
         all.unwrap_or_else(|| Unpushed::Unknown("no channel syncs it".to_owned()))
     });
     Ok(all.collect())
+}
+
+/// The configuration of an order, which may say where it is, with that and what paths depend on.
+fn read(order: &Order, given: Option<&Path>) -> Result<(Surroundings, PathBuf, Config), Refused> {
+    let around = Surroundings::of(order);
+    let file = config::find(&around, given);
+    let config = config::load(&file).map_err(refused)?;
+    Ok((around, file, config))
 }
 
 /// A refusal for the user to mend.
@@ -428,6 +432,15 @@ fn selected(member: &Member, side: &Side, found: &Found) -> Option<Vec<u8>> {
     }
 }
 
+/// Whether a channel syncs the INBOX of one of its ends.
+fn takes_inbox(member: &Member, side: &Side) -> bool {
+    let inbox = Found {
+        name: INBOX.to_vec(),
+        in_inbox: true,
+    };
+    selected(member, side, &inbox).is_some()
+}
+
 /// How mbsync's messages may call a box: `CHANNEL:NAME` with its name at either end.
 fn keys(channel: &Channel, side: &Side, found: &Found, name: &[u8]) -> [Vec<u8>; 2] {
     let key = |name: &[u8]| [channel.name.as_slice(), b":", name].concat();
@@ -459,6 +472,11 @@ fn place(store: &Store, around: &Surroundings) -> Place {
         inbox: bytes(&spell(&inbox)),
     };
     Place::new(store, view(tidy), view(truename))
+}
+
+/// A path in bytes, without a slash at its end.
+fn path(bytes: &[u8]) -> PathBuf {
+    Path::new(OsStr::from_bytes(bytes)).components().collect()
 }
 
 fn bytes(path: &Path) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Where mbsync's record of a box is (`SyncState`).  Pure.
+//! Where mbsync's record of a box is (`SyncState`).  Pure, but for a look where the usual place is.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -22,12 +22,18 @@ pub enum Column {
 pub struct Records<'a> {
     config: &'a Config,
     around: &'a Surroundings,
+    /// Where they are of channels of which nothing says it, as the beginning of their names.
+    usual: Vec<u8>,
 }
 
 impl<'a> Records<'a> {
     /// Those of this one.
     pub fn new(config: &'a Config, around: &'a Surroundings) -> Self {
-        Records { config, around }
+        Records {
+            config,
+            around,
+            usual: config::state(around),
+        }
     }
 
     /// The record of a box: the folder, its channel and side, its name here and, as the channel
@@ -55,7 +61,7 @@ impl<'a> Records<'a> {
         let file = match own {
             Some(own) => [config::path(self.around, own), near].concat(),
             None => [
-                config::path(self.around, all.unwrap_or(b"~/.mbsync/")),
+                all.map_or_else(|| self.usual.clone(), |all| config::path(self.around, all)),
                 [b":", channel.far.0.as_slice(), b":", &far].concat(),
                 [b"_:", channel.near.0.as_slice(), b":", &near].concat(),
             ]

@@ -1,15 +1,14 @@
 //! What mbsync's configuration offers to be synced: its channels with the directories that they
 //! sync, and its groups.
 
-use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::super::survey::{Bundle, Place, Security, Server, Survey, Unit};
-use super::boxes::{Found, INBOX, is_inbox};
+use super::boxes::is_inbox;
 use super::config::{self, Channel, Config, Remote, Store, Style};
-use super::{Atlas, Member, Side, selected};
+use super::{Atlas, Member, Side, path, takes_inbox};
 use crate::syncer::surroundings::Surroundings;
 
 /// What there is to be synced.  `None` where there is no configuration.  Reads that file.
@@ -114,7 +113,7 @@ fn places(config: &Config, member: &Member<'_>, store: &Store, side: &Side) -> V
         what,
     };
     let view = &side.place.written;
-    let inbox = path(view.inbox.clone());
+    let inbox = path(&view.inbox);
     let of_inbox = match store.inbox {
         Some(_) => format!("the Inbox of store {name}"),
         None => format!("the Inbox of store {name}, which names none"),
@@ -123,20 +122,8 @@ fn places(config: &Config, member: &Member<'_>, store: &Store, side: &Side) -> V
         return vec![place(inbox, of_inbox)];
     }
     let mut found = Vec::new();
-    let root = view.root.as_ref();
-    let directory = root.and_then(|root| {
-        let slash = root.iter().rposition(|byte| *byte == b'/')?;
-        Some((root, path(root.get(..=slash)?.to_vec())))
-    });
-    let takes_inbox = selected(
-        member,
-        side,
-        &Found {
-            name: INBOX.to_vec(),
-            in_inbox: true,
-        },
-    )
-    .is_some();
+    let directory = view.root.as_ref().zip(view.directory().map(path));
+    let takes_inbox = takes_inbox(member, side);
     let only_inbox = member.channel.patterns.is_none() && takes_inbox;
     let inside = directory
         .as_ref()
@@ -144,7 +131,7 @@ fn places(config: &Config, member: &Member<'_>, store: &Store, side: &Side) -> V
     if let Some((root, directory)) = directory.filter(|_| !only_inbox || inside) {
         match level(config, store, &side.prefix) {
             Some(level) => found.push(place(
-                path([root, level].concat()),
+                path(&[root, level].concat()),
                 format!("what channels have in the Path of store {name}"),
             )),
             None if root.ends_with(b"/") => {
@@ -174,16 +161,11 @@ fn used(config: &Config, channel: &Channel, roots: &[Place], around: &Surroundin
         return places.any(|place| place.join(".mbsyncstate").exists());
     }
     let far = [b":", channel.far.0.as_slice(), b":"].concat();
-    let after = |directory: &[u8]| [config::path(around, directory).as_slice(), &far].concat();
+    let after = |directory: Vec<u8>| begins_there(&[directory, far.clone()].concat());
     match (own, all) {
         (Some(own), _) => begins_there(&config::path(around, own)),
-        (None, Some(all)) => begins_there(&after(all)),
-        (None, None) => {
-            // The first one since version 1.5.
-            let base = around.set(b"XDG_STATE_HOME").map(OsStr::as_bytes);
-            let newer = [base.unwrap_or(b"~/.local/state"), b"/isync/"].concat();
-            begins_there(&after(&newer)) || begins_there(&after(b"~/.mbsync/"))
-        }
+        (None, Some(all)) => after(config::path(around, all)),
+        (None, None) => config::states(around).into_iter().any(after),
     }
 }
 
@@ -193,7 +175,7 @@ fn begins_there(before: &[u8]) -> bool {
         return false;
     };
     let (directory, stem) = before.split_at(slash + 1);
-    let entries = fs::read_dir(path(directory.to_vec()));
+    let entries = fs::read_dir(path(directory));
     entries.is_ok_and(|mut entries| {
         entries.any(|entry| entry.is_ok_and(|it| it.file_name().as_bytes().starts_with(stem)))
     })
@@ -277,13 +259,6 @@ fn server(config: &Config, store: &[u8]) -> Option<Server> {
             _ => Security::StartTls,
         },
     })
-}
-
-fn path(bytes: Vec<u8>) -> PathBuf {
-    // Without a slash at its end.
-    PathBuf::from(OsString::from_vec(bytes))
-        .components()
-        .collect()
 }
 
 fn shown(name: &[u8]) -> String {

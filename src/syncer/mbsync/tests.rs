@@ -339,3 +339,39 @@ fn messages_of_the_whole_target_name_folders() -> Tested {
     }
     Ok(())
 }
+
+/// A record in either place, of another message than there is.
+#[test]
+fn state_is_where_this_version_keeps_it() -> Tested {
+    let file = "MaildirStore near\nPath ~/mail/\nSubFolders Verbatim\n\n\
+                Channel c\nFar :far:\nNear :near:\nPatterns *\n";
+    let text = "FarUidValidity 7\nNearUidValidity 5\nMaxPulledUid 9\nMaxPushedUid 9\n\n1 2 S\n";
+    let (newer, older) = (".local/state/isync", ".mbsync");
+    // directories that are there, the one with the record, whether it is read
+    let table = [
+        (&[older][..], older, true),
+        (&[newer], newer, true),
+        (&[newer, older], newer, true),
+        (&[newer, older], older, false),
+    ];
+    for (there, place, read) in table {
+        let home = Home::new(file)?;
+        for part in ["cur", "new"] {
+            fs::create_dir_all(home.path().join("mail/d").join(part))?;
+        }
+        fs::write(home.path().join("mail/d/.uidvalidity"), "5\n2\n")?;
+        for directory in there {
+            fs::create_dir_all(home.path().join(directory))?;
+        }
+        fs::write(home.path().join(place).join(":far:d_:near:d"), text)?;
+        let order = home.order(Some("c"), Scope::Everything);
+        let found = unpushed(&order, &[home.folder("mail/d")]).map_err(|it| it.text)?;
+        let expected = match &found[..] {
+            [Unpushed::Known(differences)] => read && differences.len() == 1,
+            [Unpushed::Unknown(why)] => !read && why == "it was never synced",
+            _ => false,
+        };
+        assert!(expected, "{there:?}, in {place}: {found:?}");
+    }
+    Ok(())
+}
