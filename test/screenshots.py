@@ -66,7 +66,8 @@ class Screenshots(quickstart.QuickStart):
         self.emacs.keys("M-x", "mailsync-status", "Enter")
         self.seen("NOTIFY")
         self.emacs.keys("C-x", "1")
-        self.emacs.wait("rest", lambda: "[watching]" in self.emacs.value("mailsync-mode-line"))
+        self.emacs.wait("rest", lambda: "[watching]" in self.emacs.value("mailsync-mode-line")
+                        and not any(word in self.emacs.screen() for word in ("pending", "waits")), 60)
         self.shot("status")
         # The password is another one now.
         self.program("pass", "echo wrong\n")
