@@ -164,14 +164,23 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
 (defun mailsync-gnus--add-anew ()
   "Have all folders wait for their check as if nothing of it had begun.
 Return the items that they were; who waits for these is told nothing."
-  (let (items)
+  (let ((pending (make-hash-table :test #'equal))
+        (next (make-hash-table :test #'equal))
+        items unmapped)
     ;; The later of two changes of a folder comes last: it is the one that stands.
     (dolist (table (list mailsync-gnus--next mailsync-gnus--pending))
-      (maphash (lambda (_ item) (push item items)) table)
-      (clrhash table))
-    (setq mailsync-gnus--unmapped nil)
-    (dolist (item items items)
-      (mailsync-gnus--add (mailsync-gnus--item-change item) nil))))
+      (maphash (lambda (_ item) (push item items)) table))
+    (let ((mailsync-gnus--pending pending)
+          (mailsync-gnus--next next)
+          (mailsync-gnus--unmapped nil))
+      (dolist (item items)
+        (mailsync-gnus--add (mailsync-gnus--item-change item) nil))
+      (setq unmapped mailsync-gnus--unmapped))
+    ;; At once: a quit before has changed nothing.
+    (setq mailsync-gnus--pending pending
+          mailsync-gnus--next next
+          mailsync-gnus--unmapped unmapped)
+    items))
 
 (defun mailsync-gnus--begin-call (call)
   "Have the folders of CALL wait for their check.
