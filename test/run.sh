@@ -25,6 +25,8 @@ part() {
 }
 
 cargo_tests() {
+    # Many of them wait for programs, or for time to pass.
+    export RUST_TEST_THREADS=4 NEXTEST_TEST_THREADS=4
     if "$cargo" nextest --version >/dev/null 2>&1; then
         "$cargo" nextest run --locked --no-fail-fast --hide-progress-bar
     else
@@ -52,7 +54,7 @@ if part guard "$@" && [ "$(uname)" = Linux ]; then
     check 'instructions of the hot paths' timeout -k 10 300 test/bench/guard.sh
 fi
 # What mostly waits, several at once; not what measures how long the user would have to.
-BESIDE=4
+BESIDE=6
 if part package "$@"; then
     begin 'versions that do not agree are seen' timeout -k 10 60 test/versions.sh
     begin 'what goes into a tarball' timeout -k 10 60 test/dist-check.sh
