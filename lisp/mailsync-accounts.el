@@ -213,16 +213,11 @@ Who reads mail by nnimap, and says so, need not have a maildir."
 
 (defun mailsync-accounts--delay (option)
   "The value of OPTION, a delay; the standard one if it is none."
-  (if (funcall (if (eq option 'mailsync-inter-delay)
-                   #'mailsync-accounts--delays-p
-                 #'mailsync-accounts--seconds-p)
-               (symbol-value option))
-      (symbol-value option)
-    (let ((standard (eval (car (get option 'standard-value)) t)))
-      (mailsync--once (list option) 'error
-                      "`%s' is %S, but has to be a number of seconds; %s is used"
-                      option (symbol-value option) standard)
-      standard)))
+  (mailsync--option option
+                    (if (eq option 'mailsync-inter-delay)
+                        #'mailsync-accounts--delays-p
+                      #'mailsync-accounts--seconds-p)
+                    "a number of seconds"))
 
 (defun mailsync-account-get (account key)
   "The value of KEY in the account with the name ACCOUNT.

@@ -26,6 +26,7 @@
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
 (require 'mailsync-gnus-flags)
+(require 'mailsync-log)
 (require 'mailsync-options)
 
 ;;;; Internal variables
@@ -157,7 +158,7 @@ returns nil, signal an error, and leave nothing behind."
         (value nil))
     (unwind-protect
         (setq value
-              (with-timeout (mailsync-gnus-imap-open-timeout nil)
+              (with-timeout ((mailsync--seconds 'mailsync-gnus-imap-open-timeout) nil)
                 (mailsync-gnus--with-imap-buffer
                   (funcall function))))
       (unless value
@@ -227,7 +228,7 @@ or if the answer was there at once."
           (mailsync-gnus--imap-tag server) tag
           (mailsync-gnus--imap-searched server) 1
           (mailsync-gnus--imap-deadline server)
-          (run-at-time mailsync-gnus-imap-timeout nil
+          (run-at-time (mailsync--seconds 'mailsync-gnus-imap-timeout) nil
                        #'mailsync-gnus--imap-deadline-passed server token nil))
     ;; The filter stays nnimap's own: the user's commands never use
     ;; this connection, but nnimap reads its buffer.
@@ -363,7 +364,7 @@ FLAGS is the value of `mailsync-gnus--answered-flags'."
   "Have Gnus take the answer of METHOD for INFOS, which TOKEN stands for."
   ;; The answer is there.  Should nnimap wait for more all the same,
   ;; it shall not wait long.
-  (unless (with-timeout (mailsync-gnus-imap-open-timeout nil)
+  (unless (with-timeout ((mailsync--seconds 'mailsync-gnus-imap-open-timeout) nil)
             (mailsync-gnus--with-imap-buffer
               (gnus-finish-retrieve-group-infos method infos token))
             t)
@@ -440,7 +441,7 @@ Its answer must be there still."
                  ;; Most often just a connection that got old.
                  1
                (min mailsync-gnus--imap-backoff-max
-                    (* mailsync-gnus-imap-timeout
+                    (* (mailsync--seconds 'mailsync-gnus-imap-timeout)
                        (expt 2 (min (1- failures) 10)))))))))
 
 (defun mailsync-gnus--imap-close-all ()
@@ -481,7 +482,7 @@ Signals an error if there is none."
     (setf (mailsync-gnus--imap-method server) method)
     (mapc #'mailsync-gnus--news-begin (mapcar #'car infos))
     (unwind-protect
-        (setq done (with-timeout (mailsync-gnus-imap-timeout nil)
+        (setq done (with-timeout ((mailsync--seconds 'mailsync-gnus-imap-timeout) nil)
                      (mailsync-gnus--with-imap-buffer
                        (gnus-finish-retrieve-group-infos method infos token))
                      (mailsync-gnus--imap-take-flags

@@ -15,6 +15,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'mailsync-log)
 (require 'mailsync-options)
 
 ;;;; Internal variables
@@ -82,14 +83,15 @@ BUSY non-nil means that the user need not be idle."
    ((not (or busy
              (let ((idle (mailsync-gnus--idle)))
                ;; Timers may come a little early.
-               (and idle (>= (+ idle 0.01) mailsync-gnus-idle-delay)))))
+               (and idle (>= (+ idle 0.01)
+                             (mailsync--seconds 'mailsync-gnus-idle-delay))))))
     'busy)
    ((not (zerop (minibuffer-depth))) 'minibuffer)
    ((or executing-kbd-macro defining-kbd-macro) 'macro)
    ;; A command waits for its next key, unless the user has gone away:
    ;; some leave their keymap in place until a key comes.
    ((and overriding-terminal-local-map
-         (not (> (or (mailsync-gnus--idle) 0) mailsync-gnus-max-wait)))
+         (not (> (or (mailsync-gnus--idle) 0) (mailsync--seconds 'mailsync-gnus-max-wait))))
     'keymap)
    ((bound-and-true-p gnus-inhibit-demon) 'demon)
    (mailsync-gnus--running 'running)

@@ -291,12 +291,13 @@ tells: a connection that was cut then, between the copies and the
 deletions, would leave each message there twice."
   (declare (indent 1))
   (let* ((tag (list nil))
-         (timer (run-with-timer mailsync-gnus-imap-timeout nil
+         (timer (run-with-timer (mailsync--seconds 'mailsync-gnus-imap-timeout) nil
                                 (lambda () (throw tag nil)))))
     (setf (mailsync-gnus--portion-alive portion)
           (lambda ()
             (cancel-timer timer)
-            (timer-set-time timer (time-add nil mailsync-gnus-imap-timeout))
+            (timer-set-time
+             timer (time-add nil (mailsync--seconds 'mailsync-gnus-imap-timeout)))
             (timer-activate timer)))
     (unwind-protect (catch tag (funcall function))
       (cancel-timer timer)

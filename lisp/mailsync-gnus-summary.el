@@ -211,7 +211,7 @@ In that Summary's buffer."
      ((not (mailsync-gnus-ready-p)) (mailsync-gnus--summary-drop))
      ((memq refusal '(busy input))
       (setq mailsync-gnus--summary-timer
-            (run-with-idle-timer mailsync-gnus-idle-delay nil
+            (run-with-idle-timer (mailsync--seconds 'mailsync-gnus-idle-delay) nil
                                  #'mailsync-gnus--summary-step)))
      (refusal
       (mailsync-gnus--summary-arm
@@ -322,7 +322,7 @@ Until then nobody else asks it on this connection."
           (mailsync-gnus--imap-tag server) (nth 2 asked)
           (mailsync-gnus--imap-searched server) 1
           (mailsync-gnus--imap-deadline server)
-          (run-at-time mailsync-gnus-imap-timeout nil
+          (run-at-time (mailsync--seconds 'mailsync-gnus-imap-timeout) nil
                        #'mailsync-gnus--summary-late asked))
     (add-function :after (process-filter process)
                   (lambda (&rest _) (mailsync-gnus--summary-look asked))

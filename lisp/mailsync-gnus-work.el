@@ -90,7 +90,7 @@ TIME is when that was last, KINDS is what has happened in it.")
 Nil also if the user is not idle enough: an idle timer tells then."
   (let ((first nil)
         (idle (mailsync-gnus--idle)))
-    (when (and idle (>= (+ idle 0.01) mailsync-gnus-catch-up-delay))
+    (when (and idle (>= (+ idle 0.01) (mailsync--seconds 'mailsync-gnus-catch-up-delay)))
       (maphash (lambda (group entry)
                  (let ((wait (mailsync-gnus--catch-up-wait-for
                               group (car entry) idle)))
@@ -103,8 +103,8 @@ Nil also if the user is not idle enough: an idle timer tells then."
 Emacs has been idle for IDLE seconds.  Such a look cannot be
 interrupted: the longer it takes, the surer the user must be gone."
   (max 0
-       (- (+ since mailsync-gnus-catch-up-delay) (float-time))
-       (- (* mailsync-gnus-catch-up-delay
+       (- (+ since (mailsync--seconds 'mailsync-gnus-catch-up-delay)) (float-time))
+       (- (* (mailsync--seconds 'mailsync-gnus-catch-up-delay)
              (max 1 (/ (gethash group mailsync-gnus--costs 0)
                        mailsync-gnus--cheap)))
           idle 0.01)))

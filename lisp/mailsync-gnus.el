@@ -159,7 +159,7 @@ as it will be.")
   "Non-nil if work has waited for too long for an idle moment."
   (and mailsync-gnus--waiting-since
        (>= (- (float-time) mailsync-gnus--waiting-since)
-           mailsync-gnus-max-wait)))
+           (mailsync--seconds 'mailsync-gnus-max-wait))))
 
 (defun mailsync-gnus--guard (function)
   "Call FUNCTION; if it signals an error, give up what is pending.
@@ -171,6 +171,9 @@ not come back for ever."
     (error
      (mailsync-log-add 'error "checking Gnus's groups: %s"
                        (error-message-string err))
+     (mailsync--once (list 'mailsync-gnus--guard (car err)) nil
+                     "internal error in a check of Gnus's groups: %s; please report this"
+                     (error-message-string err))
      (mailsync-gnus--abandon))))
 
 (defun mailsync-gnus--step ()
@@ -235,11 +238,11 @@ REFUSAL is why it may not be done at this moment."
         (progn
           (unless mailsync-gnus--waiting-since
             (setq mailsync-gnus--waiting-since (float-time)))
-          (unless (and idle (>= idle mailsync-gnus-idle-delay))
+          (unless (and idle (>= idle (mailsync--seconds 'mailsync-gnus-idle-delay)))
             (mailsync-gnus--hold-garbage))
           (unless mailsync-gnus--idle-timer
             (setq mailsync-gnus--idle-timer
-                  (run-with-idle-timer mailsync-gnus-idle-delay t
+                  (run-with-idle-timer (mailsync--seconds 'mailsync-gnus-idle-delay) t
                                        #'mailsync-gnus--step))))
       (setq mailsync-gnus--waiting-since nil
             mailsync-gnus--refusals 0)
@@ -254,7 +257,7 @@ REFUSAL is why it may not be done at this moment."
         (mailsync-gnus--cancel 'mailsync-gnus--catch-up-timer)
       (unless mailsync-gnus--catch-up-timer
         (setq mailsync-gnus--catch-up-timer
-              (run-with-idle-timer mailsync-gnus-catch-up-delay t
+              (run-with-idle-timer (mailsync--seconds 'mailsync-gnus-catch-up-delay) t
                                    #'mailsync-gnus--step))))
     (when-let* ((seconds
                  (cond
@@ -269,11 +272,11 @@ REFUSAL is why it may not be done at this moment."
   "Seconds to the next attempt, after REFUSAL, Emacs being idle for IDLE.
 The idle timer makes an attempt in each idle period besides."
   (let ((overdue (max 0.05 (- (+ mailsync-gnus--waiting-since
-                                 mailsync-gnus-max-wait)
+                                 (mailsync--seconds 'mailsync-gnus-max-wait))
                               (float-time)))))
     (cond
      ((and idle (null refusal))
-      (max 0 (- mailsync-gnus-idle-delay idle)))
+      (max 0 (- (mailsync--seconds 'mailsync-gnus-idle-delay) idle)))
      ((memq refusal '(nil input busy))
       overdue)
      ((eq refusal 'quit) mailsync-gnus--quit-pause)
@@ -294,7 +297,7 @@ The idle timer makes an attempt in each idle period besides."
       (set-default-toplevel-value 'gc-cons-threshold
                                   mailsync-gnus--gc-threshold)
       (setq mailsync-gnus--release-timer
-            (run-with-idle-timer mailsync-gnus-idle-delay nil
+            (run-with-idle-timer (mailsync--seconds 'mailsync-gnus-idle-delay) nil
                                  #'mailsync-gnus--release-garbage)))))
 
 (defun mailsync-gnus--release-garbage ()

@@ -265,6 +265,27 @@ It is reported once.  A quit ends the function that it meets."
                         (error-message-string err))))
      nil)))
 
+(defun mailsync--option (option predicate wanted)
+  "The value of OPTION, if it satisfies PREDICATE, which wants WANTED, in words.
+Otherwise it would stop whatever uses it, again and again, with an error that
+does not name it.  So its standard value is used, and the user told so once."
+  (if (funcall predicate (symbol-value option))
+      (symbol-value option)
+    (let ((standard (eval (car (get option 'standard-value)) t)))
+      (mailsync--once (list option) 'error "`%s' is %S, but has to be %s; %s is used"
+                      option (symbol-value option) wanted standard)
+      standard)))
+
+(defun mailsync--seconds (option)
+  "The value of OPTION, a number of seconds."
+  (mailsync--option option
+                    (lambda (value) (and (numberp value) (<= 0 value) (< value 1.0e+INF)))
+                    "a number of seconds"))
+
+(defun mailsync--natural (option)
+  "The value of OPTION, a natural number."
+  (mailsync--option option #'natnump "a natural number"))
+
 (defun mailsync--function-name (function)
   "A short name for FUNCTION."
   (if (symbolp function) function "An anonymous function"))

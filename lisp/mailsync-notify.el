@@ -148,7 +148,8 @@ The function is called with a digest.")
   "Non-nil if the user wants to be told of new mail in GROUP."
   (let ((info (and (boundp 'gnus-newsrc-hashtb) (mailsync-gnus--info group))))
     (and (or (null info)
-             (<= (mailsync-gnus--level info) mailsync-notify-level))
+             (<= (mailsync-gnus--level info)
+                 (mailsync--natural 'mailsync-notify-level)))
          (not (mailsync-notify--muted-p group)))))
 
 (defun mailsync-notify--minute (text)
@@ -200,7 +201,7 @@ which is not like (\"22:00\" . \"07:00\")" quiet)
                                (equal (plist-get message :group) group))
                              (plist-get change :messages))))))
     (unless (mailsync-notify--empty-p digest)
-      (mailsync-notify--put-off show digest mailsync-notify-delay))))
+      (mailsync-notify--put-off show digest (mailsync--seconds 'mailsync-notify-delay)))))
 
 (defun mailsync-notify--put-off (show digest seconds &optional tries)
   "Have SHOW called with DIGEST in SECONDS, or when it is quiet no more.

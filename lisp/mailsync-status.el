@@ -387,7 +387,8 @@ g anew, ? more\n"
 (defun mailsync-status--which (rows stories)
   "Which folders are shown of those with ROWS, which wait, and with STORIES.
 A list of (ROW STORY), either of which may be nil."
-  (let* ((story-of (lambda (row)
+  (let* ((most (mailsync--natural 'mailsync-status-folders))
+         (story-of (lambda (row)
                      (seq-find (lambda (story)
                                  (equal (mailsync-history-story-truename story)
                                         (mailsync-folders-row-truename row)))
@@ -395,14 +396,14 @@ A list of (ROW STORY), either of which may be nil."
          (failed (seq-filter #'mailsync-folders-row-aside rows))
          (shown (seq-take (append failed (seq-remove #'mailsync-folders-row-aside
                                                      rows))
-                          mailsync-status-folders))
+                          most))
          (pairs (mapcar (lambda (row) (list row (funcall story-of row))) shown))
          (told (delq nil (mapcar #'cadr pairs))))
     (append pairs
             (mapcar (lambda (story) (list nil story))
                     (seq-take (seq-remove (lambda (story) (memq story told))
                                           stories)
-                              (- mailsync-status-folders (length pairs)))))))
+                              (- most (length pairs)))))))
 
 (defun mailsync-status--folder (pair)
   "Write a line about the folder of PAIR, (ROW STORY)."

@@ -1073,6 +1073,24 @@ FILE is what the name would be without flags."
                  "inhibit\\|interaction"
                  (cdr (plist-get (mailsync-gnus-status) :last-error))))))))
 
+(ert-deftest mailsync-gnus-test-wrong-options ()
+  "A delay of a wrong type is said, by its name; mail is checked all the same."
+  (dolist (backend '(nnmaildir nnimap))
+    (mailsync-gnus-test--with (list backend) '("folder000")
+      (dolist (wrong '(zz "1" nil -1 (1 . 2)))
+        (let ((options '(mailsync-gnus-idle-delay
+                         mailsync-gnus-max-wait mailsync-gnus-catch-up-delay
+                         mailsync-gnus-imap-timeout mailsync-gnus-imap-open-timeout)))
+          (setq mailsync-gnus-test--log nil)
+          (cl-progv options (mapcar (lambda (_) wrong) options)
+            (mailsync-gnus-test--deliver "folder000")
+            (should (equal (car (mailsync-gnus-test--check
+                                 (mailsync-gnus-test--change "folder000" 'new)))
+                           '(("folder000" . checked)))))
+          (let ((log (string-join mailsync-gnus-test--log "\n")))
+            (should (string-search "mailsync-gnus-idle-delay" log))
+            (should-not (string-search "Wrong type" log))))))))
+
 (ert-deftest mailsync-gnus-test-when ()
   "A check waits for its moment."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")

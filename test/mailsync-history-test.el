@@ -549,6 +549,25 @@
         (should (equal (buffer-name) mailsync-folders--buffer))
         (should (equal mailsync-folders--account "w"))))))
 
+(ert-deftest history-test-wrong-options ()
+  "An option of a wrong type is said, once and by its name, and stops nothing."
+  (dolist (wrong '(zz "3" -1 2.5 (1 . 2)))
+    (history-test-with
+     (let ((mailsync-history-size wrong)
+           (mailsync-status-folders wrong)
+           (mailsync--said nil)
+           (said nil))
+       (cl-letf (((symbol-function 'mailsync--say)
+                  (lambda (&rest args) (push (apply #'format args) said))))
+         (dotimes (_ 2)
+           (mailsync-history-changed "w" (list (history-test-change "a")))
+           (with-temp-buffer
+             (mailsync-status--folders "w" '((:folders 1)))
+             (should (string-search "a: new (here)" (buffer-string))))))
+       (should (= 2 (length said)))
+       (should (string-search "mailsync-history-size" (cadr said)))
+       (should (string-search "mailsync-status-folders" (car said)))))))
+
 (ert-deftest history-test-status-shows-what-waits ()
   "Folders with which something is the matter come first, failed ones before all."
   (history-test-with
