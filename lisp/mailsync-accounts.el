@@ -160,9 +160,16 @@ only)")))))))
   (setq mailsync-accounts--faults nil
         mailsync-accounts--reasons nil)
   (let (valid)
-    (if (not (or (proper-list-p mailsync-accounts) (eq mailsync-accounts 'none)))
-        (mailsync-accounts--left-out
-         '(accounts) (format-message "`mailsync-accounts' is not a list"))
+    (cond
+     ((not (or (proper-list-p mailsync-accounts) (eq mailsync-accounts 'none)))
+      (mailsync-accounts--left-out
+       '(accounts) (format-message "`mailsync-accounts' is not a list")))
+     ((stringp (car-safe mailsync-accounts))
+      (mailsync-accounts--left-out
+       '(accounts) (format-message "`mailsync-accounts' is one account, %S, but has \
+to be a list of accounts; put it in another pair of parentheses"
+                                   (car mailsync-accounts))))
+     (t
       (dolist (account (or (mailsync-accounts-written)
                            (mailsync-accounts--unwritten)))
         (let ((fault (or (mailsync-accounts--fault account)
@@ -173,10 +180,10 @@ only)")))))))
                (list 'account account)
                (format-message
                 "`mailsync-accounts': the account %S is left out: %s"
-                (car-safe account) fault)
+                (if (consp account) (car account) account) fault)
                (car-safe account) fault)
             ;; Whoever changes the list in place, changes it for the next time.
-            (push (copy-sequence account) valid)))))
+            (push (copy-sequence account) valid))))))
     (setq mailsync-accounts--valid (nreverse valid)
           mailsync-accounts--valid
           (append mailsync-accounts--valid

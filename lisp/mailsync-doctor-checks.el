@@ -36,6 +36,8 @@
 
 (defvar gnus-demon-handlers)
 (defvar gnus-newsrc-hashtb)
+(defvar gnus-secondary-select-methods)
+(defvar gnus-select-method)
 (defvar gnus-version)
 (defvar mailsync--breaks)
 (defvar mailsync--states)
@@ -44,6 +46,7 @@
 (declare-function gnus-alive-p "gnus-util")
 (declare-function mailsync-gnus--all-groups "mailsync-gnus-folders" (change))
 (declare-function mailsync-gnus--ambiguous-p "mailsync-gnus-folders" (account))
+(declare-function mailsync-gnus--called-p "mailsync-gnus-folders" (method name))
 (declare-function mailsync-gnus--imap-servers "mailsync-gnus-folders" (account))
 (declare-function mailsync-gnus--sources "mailsync-gnus-folders" (change))
 (declare-function mailsync-gnus--why-not "mailsync-gnus-folders" (group))
@@ -457,6 +460,13 @@ name one in :gnus-groups" "option mailsync-accounts")
      ((mailsync-gnus--ambiguous-p (plist-get change :account)) "ambiguous")
      (t "no group"))))
 
+(defun mailsync-doctor--gnus-methods ()
+  "The servers that Gnus is configured to have."
+  (append (and (boundp 'gnus-select-method) (list gnus-select-method))
+          (and (boundp 'gnus-secondary-select-methods)
+               gnus-secondary-select-methods)
+          (mapcar #'cdr (bound-and-true-p gnus-server-alist))))
+
 (defun mailsync-doctor-check-groups (account changes)
   "Findings about the groups of ACCOUNT, whose folders CHANGES are.
 These are plists as for `mailsync-gnus-folder-groups'; without any, the
@@ -473,12 +483,22 @@ account's folders are those that Gnus has."
     (append
      (and server
           (not (mailsync-gnus--imap-servers account))
-          (list (mailsync-doctor--finding
-                 subject "groups" 'warning
-                 (format "Gnus has no nnimap server \"%s\" with groups, which \
+          (list
+           (if (seq-find (lambda (method)
+                           (and (eq (car-safe method) 'nnimap)
+                                (mailsync-gnus--called-p method server)))
+                         (mailsync-doctor--gnus-methods))
+               (mailsync-doctor--finding
+                subject "groups" 'warning
+                (format "no group of the nnimap server \"%s\", which :gnus-server \
+names, is subscribed" server)
+                "subscribe to some (^ in *Group*, RET at the server, u)" "")
+             (mailsync-doctor--finding
+              subject "groups" 'warning
+              (format "Gnus has no nnimap server \"%s\" with groups, which \
 :gnus-server names" server)
-                 "correct :gnus-server in mailsync-accounts"
-                 "option mailsync-accounts")))
+              "correct :gnus-server in mailsync-accounts"
+              "option mailsync-accounts"))))
      (if changes
          (mapcar (pcase-lambda (`(,reason . ,folders))
                    (mailsync-doctor--groups-finding

@@ -317,5 +317,10 @@ nor the name of a file on this machine: %S" mailsync-listen)
     (require 'mailsync-gnus)
     (mailsync-gnus-setup)))
 
+(defun mailsync-life-unload-function ()
+  "Stop before this is unloaded: nobody could do so afterwards."
+  (mailsync-stop)
+  nil)
+
 (provide 'mailsync-life)
 ;;; mailsync-life.el ends here

@@ -287,8 +287,11 @@ does not name it.  So its standard value is used, and the user told so once."
   (mailsync--option option #'natnump "a natural number"))
 
 (defun mailsync--function-name (function)
-  "A short name for FUNCTION."
-  (if (symbolp function) function "An anonymous function"))
+  "A short name for FUNCTION, or for what stands in the place of one."
+  (cond
+   ((symbolp function) function)
+   ((functionp function) "An anonymous function")
+   (t (truncate-string-to-width (format "%S" function) 60 nil nil t))))
 
 (provide 'mailsync-log)
 ;;; mailsync-log.el ends here

@@ -158,7 +158,15 @@ damaged; run M-x mailsync-module-compile"
   "Signal an error with REMEDY unless FOUND is the wanted version."
   (cond
    ((null found)
-    (mailsync-module--fail "%s is not there; %s" (mailsync-module--file) remedy))
+    (mailsync-module--fail
+     "%s is not there; %s"
+     (let ((module (mailsync-module--file)))
+       (if (file-exists-p module)
+           ;; It was not put there whole.
+           (format "%s, which belongs to %s," (mailsync-module--file ".version")
+                   (file-name-nondirectory module))
+         module))
+     remedy))
    ((not (equal found mailsync-module--version-wanted))
     (mailsync-module--fail "the module is version %s, the Lisp files want %s; %s"
                            found mailsync-module--version-wanted remedy))))

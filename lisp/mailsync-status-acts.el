@@ -156,8 +156,11 @@ Where point is at no account, all are listed, too."
 That is the place in your init file, or in Gnus's, that has its name after
 `mailsync-accounts'; where there is none, the page of Customize."
   (interactive)
-  (let* ((account (get-text-property (point) 'mailsync-account))
-         (place (mailsync-status--option-place account)))
+  (mailsync-status-option-of (get-text-property (point) 'mailsync-account)))
+
+(defun mailsync-status-option-of (account)
+  "Go to where ACCOUNT is configured; with nil to where all accounts are."
+  (let ((place (mailsync-status--option-place account)))
     (if (null place)
         (customize-variable 'mailsync-accounts)
       (find-file-other-window (car place))

@@ -256,7 +256,7 @@ folder there, or nil."
       (let ((status (mailsync-module--status)))
         (insert (format "mailsync %s, " mailsync-module--version-wanted)
                 (car (mailsync-mode-line--summary)) "\n")
-        (dolist (fault mailsync-accounts--faults)
+        (dolist (fault (reverse mailsync-accounts--faults))
           (insert "\n" (propertize fault 'face 'mailsync-trouble) "\n"))
         (mapc #'mailsync-status--account (plist-get status :accounts))
         (mailsync-status--gnus)

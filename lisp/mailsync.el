@@ -108,5 +108,10 @@
   (when mailsync-mode
     (mailsync--undisturbed #'mailsync-mode -1)))
 
+(defun mailsync-unload-function ()
+  "Stop before this is unloaded: nobody could do so afterwards."
+  (mailsync-stop)
+  nil)
+
 (provide 'mailsync)
 ;;; mailsync.el ends here

@@ -165,6 +165,17 @@
       (should-not names)
       (should (string-search "not a list" (car said))))))
 
+(ert-deftest mailsync-accounts-without-a-list ()
+  "One account without the list around it is one mistake, and said so."
+  (accounts-test-read '("home" :maildir "~/Maildir" :syncer (mailsync-mbsync "home"))
+    (should-not names)
+    (should (= 1 (length said)))
+    (should (string-search "one account, \"home\", but has to be a list" (car said))))
+  ;; What is no account at all is called what it is.
+  (accounts-test-read '(bad ("a" :maildir "/x"))
+    (should (equal names '("a")))
+    (should (string-search "the account bad is left out" (car said)))))
+
 (ert-deftest mailsync-accounts-type ()
   "Customize knows what the option may be."
   (dolist (row '((nil t) (none t) ((("a" :maildir "~/x")) t) (nobody nil) ("x" nil)))

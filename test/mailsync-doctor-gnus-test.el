@@ -126,6 +126,19 @@ folderN")
        (should (string-match-p "no group of Gnus shows" none)))
       (other (ert-fail other)))))
 
+(ert-deftest doctor-gnus-test-server-without-groups ()
+  "A server that Gnus has, and of which no group is subscribed, is no mistake in :gnus-server."
+  (let ((mailsync-accounts--valid
+         '(("w" :remote (imap :host "h") :gnus-server "far")))
+        (mailsync-gnus--index (mailsync-gnus--make-index))
+        (gnus-select-method '(nnnil ""))
+        (gnus-secondary-select-methods '((nnimap "far" (nnimap-address "h")))))
+    (pcase (mailsync-doctor-check-groups "w" nil)
+      (`((,_ "groups" warning ,text ,remedy "") . ,_)
+       (should (string-search "\"far\"" text))
+       (should (string-prefix-p "subscribe" remedy)))
+      (other (ert-fail other)))))
+
 (ert-deftest doctor-gnus-test-many-folders ()
   "Looking for the groups of thousands of folders does not keep Emacs."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000" "INBOX")

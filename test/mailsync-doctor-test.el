@@ -814,6 +814,29 @@ sys.stdin.read()")
 
 ;;;; The buffer
 
+(ert-deftest doctor-test-leads-to-the-init-file ()
+  "What is wrong with an account is mended where that is written."
+  (let* ((file (make-temp-file "init" nil ".el" "(setq mailsync-accounts
+      '((\"v\" :maildir \"~/a\")
+        (\"w\" :maildir \"~/b\")))\n"))
+         (user-init-file file) (custom-file nil)
+         (mailsync-doctor--findings
+          `(("account \"w\"" "directory" problem "none" "make it" ,doctor-test-accounts)))
+         (mailsync-doctor--waiting nil))
+    (unwind-protect
+        (save-window-excursion
+          (with-current-buffer (get-buffer-create mailsync-doctor--buffer)
+            (mailsync-doctor-mode)
+            (mailsync-doctor--show)
+            (goto-char (point-min))
+            (mailsync-doctor-next)
+            (mailsync-doctor-mend))
+          (set-buffer (get-file-buffer file))
+          (should (looking-at-p (regexp-quote "(\"w\" :maildir")))
+          (kill-buffer))
+      (kill-buffer mailsync-doctor--buffer)
+      (delete-file file))))
+
 (ert-deftest doctor-test-buffer ()
   "Problems come first; keys lead where the finding at point is mended."
   (let ((mailsync-doctor--findings

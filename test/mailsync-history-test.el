@@ -660,5 +660,13 @@
           (kill-buffer (get-file-buffer file)))
       (delete-file file))))
 
+(ert-deftest history-test-faults-in-their-order ()
+  "The status has what is wrong with the accounts in the order of these."
+  (let ((mailsync-mode t)
+        (mailsync-accounts--faults '("the second" "the first")))
+    (cl-letf (((symbol-function 'mailsync-module--status)
+               (lambda () (list :accounts nil :threads 1 :delivered 0))))
+      (should (string-match-p "the first\n+the second" (mailsync-status--text))))))
+
 (provide 'mailsync-history-test)
 ;;; mailsync-history-test.el ends here

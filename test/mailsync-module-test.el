@@ -31,7 +31,8 @@ The environment has the directory of the module in MODULE_DIR."
                                   (module-test-error)))
           (write-region "junk" nil file nil 'silent)
           ;; A module without a version was not put there whole.
-          (should (string-match-p "not there" (module-test-error)))
+          (should (string-match-p "nil .*mailsync-engine\\.version, .*not there; run M-x"
+                                  (module-test-error)))
           (write-region "0.0.1\n" nil version nil 'silent)
           (should (string-match-p
                    "nil .*0\\.0\\.1.*want.*M-x mailsync-module-compile"
@@ -141,6 +142,16 @@ restarting Emacs, as a list of lines."
                            forms)))
           (buffer-string))
       (delete-directory directory t))))
+
+(ert-deftest mailsync-module-unload ()
+  "Who unloads mailsync while it is on has stopped it."
+  (dolist (feature '(mailsync mailsync-life))
+    (should (string-suffix-p
+             "(t nil)"
+             (module-test-upgrade
+              '(setq pipes (length (process-list)))
+              `(unload-feature ',feature t)
+              '(princ (list (> pipes 0) (process-list))))))))
 
 (ert-deftest mailsync-module-upgrade-is-noticed ()
   "A module that was replaced is said once, and the one that is loaded goes on."
