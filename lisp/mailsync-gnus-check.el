@@ -278,6 +278,7 @@ KINDS say what happened in it; START is when the check began."
   (let ((group (car info))
         (light (mailsync-gnus--arrivals-only-p method kinds))
         (nnmaildir (eq (car method) 'nnmaildir))
+        (most (cdr-safe (mailsync-gnus--active (car info))))
         (more nil)
         (left nil))
     ;; Emacs 28 would wait for the disk, for each new message.  What
@@ -294,7 +295,10 @@ KINDS say what happened in it; START is when the check began."
           (mailsync-gnus--look-at-flags info method)
           (when nnmaildir
             (mailsync-gnus--note-cost group (- (float-time) start))
-            (setq left (mailsync-gnus--forget-vanished info method kinds))))
+            (setq left (mailsync-gnus--forget-vanished
+                        info method
+                        (if (equal most (cdr-safe (mailsync-gnus--active group))) kinds
+                          (cl-adjoin 'new kinds))))))
         ;; The count shall be right at once.  nnmaildir keeps what is in
         ;; INFO until a flag changes, so they must not stay in it.
         (let ((read (mailsync-gnus--info-read info)))
@@ -324,14 +328,17 @@ one may not be."
 ;;;; What vanished
 
 (defun mailsync-gnus--forget-vanished (info method kinds)
-  "Have METHOD forget what vanished from INFO's group, if KINDS say that some did.
+  "Have METHOD forget what vanished from INFO's group, by what KINDS say.
 nnmaildir forgets a message when it is asked for the headers and
 finds no file.  That takes time which grows with the group, so some
 may be left for the next time: return these.  The group must have
 been scanned, and INFO updated, just now."
-  (when-let* (((or (memq 'gone kinds) (memq 'unknown kinds)))
+  (when-let* ((some (or (memq 'gone kinds) (memq 'unknown kinds)
+                        ;; What a syncer has sent it may rename, and then it is
+                        ;; another one to nnmaildir.  A rename is told as flags.
+                        (and (memq 'flags kinds) (memq 'new kinds) 'hardly)))
               (group (car info))
-              (vanished (mailsync-gnus--vanished group method))
+              (vanished (mailsync-gnus--vanished group method (eq some 'hardly)))
               (end (+ (float-time) mailsync-gnus--vanished-time)))
     (while (and vanished
                 (progn
@@ -345,8 +352,9 @@ been scanned, and INFO updated, just now."
     (mailsync-gnus--look-at-flags info method)
     vanished))
 
-(defun mailsync-gnus--vanished (group method)
+(defun mailsync-gnus--vanished (group method &optional hardly)
   "The messages of GROUP of METHOD whose files are gone, ascending.
+HARDLY means that there will be none: they are counted first.
 To nnmaildir they are unread, whatever they were.  A file's name
 says which message it is.  The other way round, from each unread
 message to its file, would take seconds in a large group."
@@ -369,9 +377,10 @@ message to its file, would take seconds in a large group."
         (if (string-match-p ":2,[A-Z]*S" file)
             (push file seen)
           (push file unseen)))
-      (cl-loop for file in (nconc unseen seen)
-               until (funcall look file))
-      (sort (hash-table-keys missing) #'<))))
+      (unless (and hardly (<= (length unread) (length unseen)))
+        (cl-loop for file in (nconc unseen seen)
+                 until (funcall look file))
+        (sort (hash-table-keys missing) #'<)))))
 
 (defun mailsync-gnus--message-files (directory)
   "The names of the files in the maildir DIRECTORY that are messages."

@@ -424,6 +424,29 @@
       (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'gone))
       (should (= (fixture-unread group) 0)))))
 
+(ert-deftest mailsync-gnus-test-renamed-by-a-syncer ()
+  "A message that a syncer renames when it has sent it counts once."
+  (dolist (echo '(0 1000))
+    (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+      (let* ((mailsync-gnus--echo echo)
+             (group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+             (before (fixture-unread group)))
+        (dotimes (_ 2)
+          (mailsync-gnus-test--deliver "folder000" "sent"))
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+        (should (= (fixture-unread group) (+ before 2)))
+        ;; As mbsync does; the kernel calls it a rename, and so it is no `gone'.
+        (dolist (file (mailsync-gnus-test--unseen "folder000"))
+          (when (string-search ".fixture" file)
+            (rename-file file (string-replace ".fixture" ".fixture,U=1" file))))
+        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+        ;; The look in full is due at once, or in a longer idle moment.
+        (setq mailsync-gnus-catch-up-delay 0)
+        (mailsync-gnus--arm)
+        (mailsync-gnus-test--wait
+         (= 0 (plist-get (mailsync-gnus-status) :catch-up)))
+        (should (= (fixture-unread group) (+ before 2)))))))
+
 (ert-deftest mailsync-gnus-test-vanished-many ()
   "However many vanished, nnmaildir forgets them, a few in one go."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")
