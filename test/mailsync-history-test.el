@@ -660,6 +660,12 @@
           (kill-buffer (get-file-buffer file)))
       (delete-file file))))
 
+(ert-deftest history-test-function-names ()
+  "What stands in a hook in the place of a function is shown, for it has to be found."
+  (dolist (row `((my-function "my-function") (,(lambda ()) "An anonymous function")
+                 ("my-function" "\"my-function\"") ((a . b) "(a . b)")))
+    (should (equal (format "%s" (mailsync--function-name (car row))) (cadr row)))))
+
 (ert-deftest history-test-faults-in-their-order ()
   "The status has what is wrong with the accounts in the order of these."
   (let ((mailsync-mode t)
