@@ -437,10 +437,18 @@ fn a_hundred_times_leave_nothing() {
         [pinned, starttls, command, by_program(dovecot, "hundred")]
     };
     user(dovecot, "hundred", &[]);
+    let alone = children();
     for way in ways() {
         Watch::watching(way, Mode::Notify).end();
     }
-    let before = (descriptors(), threads(), children());
+    // What has ended is on its way out for a moment.
+    wait("no child is left", || children() == alone);
+    let now = || (descriptors(), threads(), children());
+    let mut before = now();
+    wait("all is at rest", || {
+        std::thread::sleep(Duration::from_millis(200));
+        std::mem::replace(&mut before, now()) == now()
+    });
     for number in 0..25 {
         for way in ways() {
             let mut watch = Watch::start(way);
@@ -450,6 +458,5 @@ fn a_hundred_times_leave_nothing() {
             watch.end();
         }
     }
-    let now = || (descriptors(), threads(), children());
     wait("as much as before", || now() == before);
 }
