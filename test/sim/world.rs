@@ -360,6 +360,7 @@ impl<C: Coalesce> World<C> {
                 }
                 self.step(true)?;
             }
+            self.sleep_at_last()?;
             self.rng.begin("rest");
             self.rest()?;
             self.audit()?;
@@ -546,16 +547,25 @@ impl<C: Coalesce> World<C> {
         steps
     }
 
-    /// The machine sleeps, and now and then somebody does something that its kernel does not see.
-    fn sleep(&mut self) {
-        if self.rng.once_in(2) {
-            let mut machine = self.machine.lock();
-            machine.disk.sleeps = true;
-            for _ in 0..self.rng.below(6) {
-                machine.user_step();
-            }
-            machine.disk.sleeps = false;
+    /// The machine sleeps, and somebody does something that its kernel does not see.
+    fn sleep(&mut self, most: u64) {
+        let mut machine = self.machine.lock();
+        machine.disk.sleeps = true;
+        for _ in 0..self.rng.below(most) {
+            machine.user_step();
         }
+        machine.disk.sleeps = false;
+    }
+
+    /// It may do so once more before all comes to rest: nothing that happens later shows then what
+    /// happened meanwhile.
+    fn sleep_at_last(&mut self) -> Outcome {
+        if !self.setup.restless || !self.rng.begin("sleep") || !self.rng.once_in(3) {
+            return Ok(());
+        }
+        self.machine.lock().users.appetite += 3;
+        self.sleep(12);
+        self.handle(Input::Woke(ms(5_000)))
     }
 
     fn take(&mut self, step: Step) -> Outcome {
@@ -611,7 +621,9 @@ impl<C: Coalesce> World<C> {
                 self.handle(Input::Mounts(news))
             }
             Step::MachineWakes => {
-                self.sleep();
+                if self.rng.once_in(2) {
+                    self.sleep(6);
+                }
                 self.handle(Input::Woke(ms(5_000)))
             }
             Step::MachineSetsClock => self.handle(Input::ClockSet),

@@ -88,6 +88,8 @@ pub struct Mailbox {
     /// The last change on the server, counted over all folders, and the last one that is here.
     far: u64,
     got: u64,
+    /// What a run has refused, and is here since.
+    refused: BTreeSet<u64>,
 }
 
 /// Whether a syncer that refuses messages refuses this one.
@@ -466,10 +468,14 @@ impl Mail {
             let there = mailbox.server.get(&id).copied();
             let letter = mailbox.local.get_mut(&id);
             match (here, before, there) {
-                (Some(_), None, _) if refuses && is_refused(id) => continue,
+                (Some(_), None, _) if refuses && is_refused(id) => {
+                    mailbox.refused.insert(id);
+                    continue;
+                }
                 (Some(here), None, _) => {
                     mailbox.server.insert(id, here);
                     mailbox.synced.insert(id, here);
+                    mailbox.refused.remove(&id);
                     written.sent += 1;
                 }
                 (None, Some(_), _) => {
@@ -567,14 +573,24 @@ impl Mail {
         !mailbox.exists || mailbox.got >= far
     }
 
-    /// What the server has not been told, and is not refused.
-    pub fn unsent(&self, folder: &str, refuses: bool) -> Option<String> {
+    /// A look has seen messages with these numbers only: if others come again, nobody has refused them.
+    pub fn forgive(&mut self, folder: &str, these: &BTreeSet<u64>) {
+        self.mailbox(folder).refused.retain(|id| these.contains(id));
+    }
+
+    /// Whether a run has refused this message, and it may stay here alone.
+    pub fn may_stay(&self, folder: &str, id: u64) -> bool {
+        self.folders[folder].refused.contains(&id)
+    }
+
+    /// What the server has not been told, and nobody has refused.
+    pub fn unsent(&self, folder: &str) -> Option<String> {
         let mailbox = &self.folders[folder];
         if mailbox.exists != mailbox.known {
             return Some(format!("{folder}: here {}", mailbox.exists));
         }
         let mut here = self.read(folder);
-        here.retain(|id, _| !refuses || !is_refused(*id) || mailbox.synced.contains_key(id));
+        here.retain(|id, _| !self.may_stay(folder, *id) || mailbox.synced.contains_key(id));
         (here != mailbox.synced).then(|| {
             format!(
                 "{folder}: here {here:?}, the syncer knows {:?}",

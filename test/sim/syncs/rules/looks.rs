@@ -48,14 +48,14 @@ impl Rules {
         Ok(())
     }
 
-    /// What a look that was asked for at that moment has seen.
+    /// What a look that was asked for at that moment has seen; whether that still counts.
     pub fn looked(
         &mut self,
         now: Duration,
         look: Look,
         moment: u64,
         seen: &[(&'static str, Seen)],
-    ) {
+    ) -> bool {
         // What comes after another run has begun is nobody's verdict.
         let needs = if let Look::Before(_) = look {
             let planned = self.planned.as_mut().filter(|it| it.looked == Some(look));
@@ -64,7 +64,7 @@ impl Rules {
             let review = self.review.take_if(|it| *it == look);
             review.map(|_| &mut self.needs)
         };
-        let Some(needs) = needs else { return };
+        let Some(needs) = needs else { return false };
         let began = self.began.unwrap_or(u64::MAX);
         let ignore = &self.timing.ignore;
         for (folder, seen) in seen {
@@ -96,5 +96,6 @@ impl Rules {
                 });
             }
         }
+        true
     }
 }

@@ -44,6 +44,10 @@ struct Run {
     scope: Option<BTreeSet<String>>,
     taken: BTreeMap<String, Need>,
     wish: Option<Wish>,
+    /// The machine slept meanwhile, and it was not told to end.
+    slept: bool,
+    /// It was.
+    cut: bool,
 }
 
 /// A run that Lisp is asked about before it starts.
@@ -303,6 +307,9 @@ impl Rules {
         // The machine's clock stood still.
         self.slept += slept;
         self.reset();
+        if let Some(run) = &mut self.run {
+            run.slept = !run.cut;
+        }
     }
 
     pub fn retimed(&mut self, now: Duration, timing: Timing) {
@@ -400,6 +407,11 @@ impl Rules {
 
     /// What has to have happened by now.
     pub fn overdue(&mut self, now: Duration) -> Broken {
+        if self.run.as_ref().is_some_and(|run| run.slept) {
+            return Err(
+                "a run whose connections are dead since the machine slept goes on".to_owned(),
+            );
+        }
         self.poll(now);
         let may_start = self.begun && self.locked && !self.paused && !self.refused;
         let free = may_start && self.run.is_none() && self.planned.is_none();

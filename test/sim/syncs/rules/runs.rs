@@ -75,8 +75,18 @@ impl Rules {
             scope,
             taken,
             wish,
+            slept: false,
+            cut: false,
         });
         Ok(())
+    }
+
+    /// The run that is under way is told to end.
+    pub fn is_cut(&mut self) {
+        if let Some(run) = &mut self.run {
+            run.cut = true;
+            run.slept = false;
+        }
     }
 
     /// A run that nobody has asked for keeps its distance, and waits for checks.

@@ -17,7 +17,7 @@ impl World {
         if !self.there {
             return Ok(());
         }
-        match self.rng.below(21) {
+        match self.rng.below(22) {
             0 => {
                 self.say("lisp restarts");
                 self.stats.restarts += 1;
@@ -36,7 +36,9 @@ impl World {
                 let slept = seconds(self.rng.below(5_000));
                 self.say(format_args!("slept {slept:?}"));
                 self.rules.slept(slept);
-                self.handle(Input::Woke(slept))
+                self.handle(Input::Woke(slept))?;
+                self.connections_die();
+                Ok(())
             }
             3 => {
                 self.say("another network");
@@ -98,6 +100,19 @@ impl World {
                 self.take()
             }
             16 => self.ask_once(),
+            21 => {
+                let existing = self.mail.existing();
+                let most = existing.len().min(self.setup.places);
+                let folder = *self.rng.choose(&existing[..most]);
+                self.say(format_args!("from now on {folder} fails alone"));
+                self.broken.insert(folder);
+                self.later(seconds(400), Happens::Mends(folder));
+                // Who hears of it tries again.
+                if self.rng.once_in(2) {
+                    self.later(seconds(20), Happens::Insists(folder));
+                }
+                Ok(())
+            }
             19 | 20 => self.far_fault(),
             17 | 18 if self.setup.timing.at_start => self.restart_emacs(),
             15 if self.setup.timing.at_start => {
@@ -136,6 +151,7 @@ impl World {
                     | Happens::OtherLeaves
                     | Happens::Returns
                     | Happens::Recovers
+                    | Happens::Mends(_)
             )
         });
         self.survive_emacs();

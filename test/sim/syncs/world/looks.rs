@@ -1,5 +1,6 @@
 //! The played look: what the syncer's record says, and then what is there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mailsync_module::change::Folder;
@@ -8,7 +9,6 @@ use mailsync_module::schedule::Look;
 use mailsync_module::syncer::unpushed::{Agreed, Unpushed, compare};
 
 use super::{FOLDERS, Happens, ID, PASSING, Sabotage, World, seconds};
-use crate::syncs::mail::is_refused;
 use crate::syncs::rules::Seen;
 use crate::world::{Outcome as Verdict, ms};
 
@@ -126,10 +126,13 @@ impl World {
             None => Unpushed::Unknown("nobody knows".to_owned()),
         });
         let found: Vec<_> = each.collect();
-        let refused = |name: &String, agreed: &Agreed| {
+        let number = |name: &String| -> Option<u64> {
             let key = name.split(',').next().unwrap_or_default();
-            let id = key.rsplit('.').next().and_then(|id| id.parse().ok());
-            self.setup.refuses && id.is_some_and(|id| is_refused(id) && !agreed.contains(id as u32))
+            key.rsplit('.').next().and_then(|id| id.parse().ok())
+        };
+        let refused = |folder: &str, name: &String, agreed: &Agreed| {
+            let stays = |id| self.mail.may_stay(folder, id);
+            number(name).is_some_and(|id| stays(id) && !agreed.contains(id as u32))
         };
         let seen = looking
             .folders
@@ -138,6 +141,7 @@ impl World {
             .zip(looking.names.iter().zip(&looking.agreed))
             .zip(&looking.pushed);
         let seen = seen.map(|((((name, _), found), (names, agreed)), pushed)| {
+            let folder = name;
             let mut names = names.iter().flatten();
             let seen = match found {
                 Unpushed::Unknown(_) => Seen::Nothing,
@@ -145,7 +149,10 @@ impl World {
                 // As many as are refused.
                 Unpushed::Known(differences)
                     if !differences.is_empty()
-                        && names.by_ref().filter(|name| refused(name, agreed)).count()
+                        && names
+                            .by_ref()
+                            .filter(|name| refused(folder, name, agreed))
+                            .count()
                             == differences.len() =>
                 {
                     Seen::Refused
@@ -156,9 +163,34 @@ impl World {
         });
         let seen: Vec<_> = seen.collect();
         self.say(format_args!("{look:?}: {seen:?}"));
-        self.rules.looked(self.now, look, moment, &seen);
+        let here = looking.folders.iter().zip(&looking.names);
+        let here = here.filter_map(|((folder, _), names)| {
+            Some((*folder, names.as_ref()?.iter().filter_map(number).collect()))
+        });
+        let here: Vec<(_, BTreeSet<u64>)> = here.collect();
+        let counts = self.rules.looked(self.now, look, moment, &seen);
+        if counts {
+            for (folder, here) in here {
+                self.mail.forgive(folder, &here);
+            }
+        }
         let folders = looking.folders.into_iter().map(|(_, folder)| folder);
-        self.handle(Input::Looked(ID, look, folders.zip(found).collect()))
+        self.handle(Input::Looked(ID, look, folders.zip(found).collect()))?;
+        // Whatever nobody has refused, also where the last run has failed.
+        let open = |(name, seen): &&(&str, Seen)| *seen == Seen::Open && !self.rules.ignores(name);
+        let open = seen.iter().filter(open).count();
+        match self.unpushed() {
+            Some(told) if counts && told < open => Err(format!(
+                "I2: {told} folders are told to have something to push, and {open} have"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// So many folders are told to have something to push, if that is known.
+    pub(super) fn unpushed(&self) -> Option<usize> {
+        let status = self.core.status();
+        status.accounts.first()?.sync.as_ref()?.unpushed
     }
 
     /// What is seen, forged.

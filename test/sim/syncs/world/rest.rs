@@ -17,6 +17,7 @@ impl World {
         self.away = false;
         self.deaf = false;
         self.outage = None;
+        self.broken.clear();
         if self.other {
             self.other_leaves()?;
         }
@@ -81,15 +82,29 @@ impl World {
             ));
         }
         self.once.audit()?;
+        self.knows_what_is_open()?;
         for name in self.mail.folders.keys() {
             let excused = self.rules.ignores(name) || self.rules.aside.contains(*name);
             if !excused
                 && !self.setup.timing.pulls_only
-                && let Some(text) = self.mail.unsent(name, self.setup.refuses)
+                && let Some(text) = self.mail.unsent(name)
             {
                 return Err(format!("I2: the server does not know {text}"));
             }
         }
         Ok(())
+    }
+
+    /// What the server does not know, though nothing more is done about it, is not told to be pushed.
+    fn knows_what_is_open(&self) -> Verdict {
+        let unsent = |it: &&&str| !self.rules.ignores(it) && self.mail.unsent(it).is_some();
+        let existing = self.mail.existing();
+        let unsent: Vec<_> = existing.iter().filter(unsent).collect();
+        match self.unpushed() {
+            Some(told) if told < unsent.len() => Err(format!(
+                "I2: {told} folders are told to have something to push, and {unsent:?} have"
+            )),
+            _ => Ok(()),
+        }
     }
 }

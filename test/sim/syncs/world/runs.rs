@@ -134,7 +134,7 @@ impl World {
         let scope = scope.map(|names| names.into_iter().map(ToOwned::to_owned).collect());
         self.rules.starts(self.now, order.run, scope)?;
         self.stats.runs += 1;
-        let fate = match self.outage {
+        let mut fate = match self.outage {
             _ if !self.processes.is_empty() => Fate::Is(Outcome::Locked),
             _ if self.calm => Fate::Is(Outcome::Ok),
             Some(outcome) => Fate::Is(outcome),
@@ -158,6 +158,15 @@ impl World {
             failing.insert((*self.rng.choose(&names)).to_owned());
             failing
                 .extend((names.iter().filter(|_| self.rng.once_in(3))).map(|it| (*it).to_owned()));
+        }
+        let broken = |it: &&&str| self.broken.contains(**it);
+        let broken = names.iter().filter(broken).map(|it| (*it).to_owned());
+        let broken: Vec<String> = broken.collect();
+        if let Fate::Is(Outcome::Ok | Outcome::Partial) = fate
+            && !broken.is_empty()
+        {
+            fate = Fate::Is(Outcome::Partial);
+            failing.extend(broken);
         }
         let mut todo = if self.setup.coarse {
             FOLDERS.iter().chain(&PASSING).copied().collect()
@@ -262,8 +271,21 @@ impl World {
         if let Some(process) = self.processes.iter_mut().find(known) {
             process.cut = Some(end);
             let pid = process.pid;
+            if process.whose == Whose::Ours {
+                self.rules.is_cut();
+            }
             self.stats.ended += 1;
             self.later(seconds(3), Happens::Cut(pid));
+        }
+    }
+
+    /// The machine slept: servers have forgotten our runs, which do not know.
+    pub(super) fn connections_die(&mut self) {
+        let ours = |it: &&mut Process| it.whose == Whose::Ours && it.began;
+        if let Some(process) = self.processes.iter_mut().find(ours)
+            && self.rng.once_in(2)
+        {
+            (process.fate, process.fuse) = (Fate::Hangs, 0);
         }
     }
 

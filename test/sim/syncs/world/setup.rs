@@ -86,7 +86,7 @@ pub struct Setup {
     /// none.
     pub(super) lies: u64,
     /// It refuses some messages for ever.
-    pub refuses: bool,
+    pub(super) refuses: bool,
     /// Its syncer is OfflineIMAP, during whose runs some changes are kept from Lisp.
     pub(super) offlineimap: bool,
     /// Somebody watches the server.
@@ -199,6 +199,7 @@ impl Setup {
             teases: true,
             ..Setup::random(rng)
         };
+        setup.refuses = rng.once_in(4);
         setup.timing.records = true;
         setup.timing.ignore.clear();
         setup.timing.pulls_only = false;
