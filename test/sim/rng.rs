@@ -69,6 +69,12 @@ impl Deck {
         goes_on
     }
 
+    /// Nothing is decided for the span that has begun: whoever follows the tape shall leave it out, too.
+    fn leave_out(&mut self) {
+        let spans = self.makes.0.get_mut(self.label);
+        spans.and_then(|it| it.pop_if(|span| span.is_empty()));
+    }
+
     fn decide(&mut self, limit: u64, else_: u64) -> u64 {
         let followed = self.follows.as_ref().and_then(|it| it.0.get(self.label));
         let followed = followed.and_then(|it| it.get(self.number)?.get(self.made));
@@ -128,6 +134,15 @@ impl Rng {
     /// What is decided from now on is for this; false if the tape that is followed has no more of it.
     pub fn begin(&mut self, label: &'static str) -> bool {
         self.deck().is_none_or(|mut it| it.begin(label))
+    }
+
+    /// As above, where nothing is decided for it then.
+    pub fn enters(&mut self, label: &'static str) -> bool {
+        let enters = self.begin(label);
+        if !enters && let Some(mut deck) = self.deck() {
+            deck.leave_out();
+        }
+        enters
     }
 
     /// An independent stream.

@@ -355,7 +355,7 @@ impl<C: Coalesce> World<C> {
             let appetite = self.rng.below(30) as u32 + 1;
             self.machine.lock().users.appetite = appetite;
             for _ in 0..self.rng.below(400) {
-                if !self.rng.begin(unrest) {
+                if !self.rng.enters(unrest) {
                     break;
                 }
                 self.step(true)?;
@@ -560,7 +560,7 @@ impl<C: Coalesce> World<C> {
     /// It may do so once more before all comes to rest: nothing that happens later shows then what
     /// happened meanwhile.
     fn sleep_at_last(&mut self) -> Outcome {
-        if !self.setup.restless || !self.rng.begin("sleep") || !self.rng.once_in(3) {
+        if !self.setup.restless || !self.rng.enters("sleep") || !self.rng.once_in(3) {
             return Ok(());
         }
         self.machine.lock().users.appetite += 3;

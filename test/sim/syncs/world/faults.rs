@@ -108,9 +108,7 @@ impl World {
                 self.broken.insert(folder);
                 self.later(seconds(400), Happens::Mends(folder));
                 // Who hears of it tries again.
-                if self.rng.once_in(2) {
-                    self.later(seconds(20), Happens::Insists(folder));
-                }
+                self.later(seconds(8), Happens::Insists(folder));
                 Ok(())
             }
             19 | 20 => self.far_fault(),

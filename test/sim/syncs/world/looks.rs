@@ -176,8 +176,12 @@ impl World {
         }
         let folders = looking.folders.into_iter().map(|(_, folder)| folder);
         self.handle(Input::Looked(ID, look, folders.zip(found).collect()))?;
-        // Whatever nobody has refused, also where the last run has failed.
-        let open = |(name, seen): &&(&str, Seen)| *seen == Seen::Open && !self.rules.ignores(name);
+        // Whatever nobody has refused.  What a syncer lies about twice passes for that, but not where
+        // it has failed.
+        let open = |(name, seen): &&(&str, Seen)| {
+            let lies = self.setup.lies > 0 && !self.rules.alone.contains(*name);
+            *seen == Seen::Open && !lies && !self.rules.ignores(name)
+        };
         let open = seen.iter().filter(open).count();
         match self.unpushed() {
             Some(told) if counts && told < open => Err(format!(

@@ -305,8 +305,12 @@ impl World {
             Happens::ByHand => Some("hand"),
             _ => None,
         };
-        if !self.rng.begin(label.unwrap_or("rest")) && label.is_some() {
-            return Ok(());
+        match label {
+            Some(label) if !self.rng.enters(label) => return Ok(()),
+            Some(_) => {}
+            None => {
+                self.rng.begin("rest");
+            }
         }
         match what {
             Happens::User => {
@@ -370,7 +374,7 @@ impl World {
             }
             Happens::Recovers => self.outage = None,
             Happens::Insists(folder) if self.there && self.broken.contains(folder) => {
-                self.later(seconds(20), Happens::Insists(folder));
+                self.later(seconds(8), Happens::Insists(folder));
                 return self.ask(Some(folder));
             }
             Happens::Mends(folder) => drop(self.broken.remove(folder)),
