@@ -54,7 +54,7 @@ if part guard "$@" && [ "$(uname)" = Linux ]; then
     check 'instructions of the hot paths' timeout -k 10 300 test/bench/guard.sh
 fi
 # What mostly waits, several at once; not what measures how long the user would have to.
-BESIDE=6
+BESIDE=4
 if part package "$@"; then
     begin 'versions that do not agree are seen' timeout -k 10 60 test/versions.sh
     begin 'what goes into a tarball' timeout -k 10 60 test/dist-check.sh
