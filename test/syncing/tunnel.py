@@ -29,7 +29,7 @@ class Tunnel(Imap):
 
     def cut(self):
         """The line breaks: what comes meanwhile is there when it stands again."""
-        before = self.unread("lists")
+        before = self.counted("lists")
         self.sshd.stop()
         self.emacs.wait_fact("state\toffline")
         self.wait_status("offline", "the tunnel ended")
