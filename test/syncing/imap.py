@@ -89,16 +89,19 @@ class Imap(World):
                 return int(match.group(1))
         return 0
 
+    def unseen(self, name):
+        """How many messages of a folder are unread on the server."""
+        with self.imap() as c:
+            c.select('"%s"' % self.boxes[name], readonly=True)
+            return len(c.search(None, "UNSEEN")[1][0].split())
+
     def counted(self, name):
         """As `unread', once that is what is unread on the server.
 
         A message that its syncer has just renamed is two to nnmaildir for some seconds (mailsync-gnus--echo).
         """
-        def unseen():
-            with self.imap() as c:
-                c.select('"%s"' % self.boxes[name], readonly=True)
-                return len(c.search(None, "UNSEEN")[1][0].split())
-        self.emacs.wait(lambda: "%d unread: %s" % (unseen(), self.unread(name)), lambda: self.unread(name) == unseen(), 60)
+        self.emacs.wait(lambda: "%d unread: %s" % (self.unseen(name), self.unread(name)),
+                        lambda: self.unread(name) == self.unseen(name), 60)
         return self.unread(name)
 
     def arrives(self, subject, *names):

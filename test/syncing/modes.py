@@ -15,9 +15,8 @@ import urllib.parse
 from syncing.emacs import lisp
 from syncing.imap import DOVECOT, Imap
 from syncing.relay import Relay, free_port
+from syncing.world import version
 
-# Dovecot 2.4 calls some settings otherwise.
-NEW = not subprocess.run(["dovecot", "--version"], check=False, capture_output=True, text=True).stdout.startswith("2.3")
 # What it can do where it cannot do all.
 ADDRESSES = """
 local 127.0.0.2 {
@@ -43,8 +42,8 @@ passdb {
   args = %(dir)s/oauth
 }
 """
-if NEW:
-    PASSWORDS = """
+# As Dovecot 2.4 calls these settings.
+PASSWORDS_2_4 = """
 auth_mechanisms = plain login xoauth2 oauthbearer
 passdb passwd-file {
   passwd_file_path = %(dir)s/passwords
@@ -52,7 +51,9 @@ passdb passwd-file {
 passdb oauth2 {
   mechanisms_filter = xoauth2 oauthbearer
 }
+oauth2 {
 !include %(dir)s/oauth
+}
 """
 OAUTH = """
 introspection_mode = get
@@ -61,8 +62,6 @@ username_attribute = username
 active_attribute = active
 active_value = true
 """
-if NEW:
-    OAUTH = "oauth2 {%s}\n" % OAUTH
 
 
 class Provider:
@@ -92,7 +91,7 @@ class Modes(Imap):
     def start_server(self):
         self.provider, self.tls = Provider(), free_port()
         self.extra = (DOVECOT + "listen = 127.0.0.1, 127.0.0.2, 127.0.0.3\n" + ADDRESSES
-                      + PASSWORDS % {"dir": self.dir})
+                      + (PASSWORDS_2_4 if version("dovecot") >= (2, 4) else PASSWORDS) % {"dir": self.dir})
         with open(self.dir + "/oauth", "w", encoding="utf-8") as file:
             file.write(OAUTH % self.provider.server.server_port)
         self.secret("first")

@@ -16,7 +16,7 @@ import subprocess
 from syncing.emacs import FIXTURES, HERE, Emacs, lisp
 from syncing.relay import free_port
 from syncing.remote import Sshd, watcher
-from syncing.world import World
+from syncing.world import World, version
 
 MANUAL = os.path.join(os.path.dirname(HERE), "README.org")
 # The server has all of these.
@@ -46,10 +46,8 @@ def dovecot():
         text = file.read()
     programs = [re.search(r'"(doveadm exec imap -o [^"]*)"', text).group(1),
                 re.search(r"that program is =(doveadm exec imap -o .*?)=\. ", text, re.S).group(1).replace("\n", " ")]
-    version = subprocess.run(["dovecot", "--version"], check=True, capture_output=True, text=True).stdout
-    new = tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= (2, 4)
     # Debian's configuration of it says mail_home = /home/%{user}, which is elsewhere here.
-    return programs[1] + ' -o "mail_home=$HOME"' if new else programs[0]
+    return programs[1] + ' -o "mail_home=$HOME"' if version("dovecot") >= (2, 4) else programs[0]
 
 
 class QuickStart(World):

@@ -21,7 +21,7 @@ import threading
 import time
 
 from syncing.emacs import Emacs, lisp
-from syncing.world import World
+from syncing.world import World, version
 
 QUIT = b"\x07"
 # What the user has Emacs do, by a key with Meta (see quits.el), and how often that.
@@ -91,8 +91,7 @@ class Typist(Emacs):
 
 def old():
     """True for Emacs 28: in its own terminal one C-g while M-x reads can leave it there, see `quit'."""
-    said = subprocess.run([os.environ.get("EMACS") or "emacs", "--version"], check=True, capture_output=True, text=True).stdout
-    return int(re.search("[0-9]+", said).group()) < 29
+    return version(os.environ.get("EMACS") or "emacs") < (29,)
 
 
 class Quits(World):

@@ -98,20 +98,15 @@ class Restarts(Imap):
 
     # What has to be so
 
-    def unseen(self, wire):
-        with self.imap() as c:
-            c.select('"%s"' % wire, readonly=True)
-            return len(c.search(None, "UNSEEN")[1][0].split())
-
-    def counted(self):
-        return all(self.unread(name) == self.unseen(wire) for name, wire in self.boxes.items())
+    def all_counted(self):
+        return all(self.unread(name) == self.unseen(name) for name in self.boxes)
 
     def all_is_well(self):
         """The sides are the same, Gnus counts what is there, and the server is watched."""
         self.wait_far_end("connected connected")
         self.wait_same(seconds=90)
-        self.emacs.wait(lambda: "the counts: %s" % [(name, self.unread(name), self.unseen(wire))
-                                                    for name, wire in self.boxes.items()], self.counted, 60)
+        self.emacs.wait(lambda: "the counts: %s" % [(name, self.unread(name), self.unseen(name))
+                                                    for name in self.boxes], self.all_counted, 60)
 
     def held(self):
         """How many descriptors and threads Emacs has, and children."""

@@ -26,10 +26,15 @@ def without_marks(text):
 
 
 @functools.lru_cache(None)
+def version(program):
+    """The first two numbers of what a program says that it is."""
+    said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+    return tuple(int(number) for number in re.findall(r"\d+", said)[:2])
+
+
 def decodes():
     """True if mbsync calls mailboxes here by what their names mean, as it does since 1.5."""
-    version = subprocess.run(["mbsync", "--version"], check=True, capture_output=True, text=True).stdout
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= (1, 5)
+    return version("mbsync") >= (1, 5)
 
 
 def subject(text):
