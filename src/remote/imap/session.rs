@@ -710,6 +710,12 @@ impl Session {
     /// IDLE is over.
     fn idled(&mut self, well: bool) {
         let ours = self.idling.take().is_some() && self.renewal.is_none();
+        if let Some((name, _)) = &self.selected
+            && well
+        {
+            // It has told all that was to be told when this IDLE began (RFC 2177, 3).
+            self.snapshot.take_left(name);
+        }
         if !well && !ours {
             // It is not wanted in this state.
             self.idles = false;
@@ -721,6 +727,8 @@ impl Session {
                 self.acts.push(Act::Watching(Mode::Sweep));
                 // It stays selected: flags may show nowhere else.  Its numbers are for sweeps to see.
                 if let Some((name, _)) = self.selected.clone() {
+                    let left = self.snapshot.take_left(&name);
+                    self.tell(&name, left);
                     self.untold(&name);
                 }
             }
@@ -859,6 +867,8 @@ impl Session {
             if let Some(old) = old {
                 // It was renamed behind our look, which may have seen it before.
                 sweep.unseen(&old);
+                let spelling = mailbox.old.unwrap_or_default();
+                self.vanished(&spelling, &old);
             }
         } else if mailbox.selectable {
             if let Some(old) = old {
@@ -919,10 +929,17 @@ impl Session {
             sweep.overflows();
             return;
         }
+        // On the connection before, the server may not have come to what was left for it to tell.
+        let kinds = if self.mode.is_none() {
+            kinds | self.snapshot.take_left(&name)
+        } else {
+            kinds
+        };
         let told = self.told.get(&name).filter(|_| sweeps);
-        // The server has spoken of it.
-        let kinds = told.map_or(kinds, |told| kinds - *told);
-        self.tell(&name, kinds);
+        let told = told.copied().unwrap_or_default();
+        // The server has spoken of it, or is about to: the same may have happened again since.
+        self.snapshot.leave(&name, kinds & told);
+        self.tell(&name, kinds - told);
     }
 
     fn tell(&mut self, name: &[u8], kinds: Kinds) {
@@ -934,6 +951,8 @@ impl Session {
     /// The server has spoken of a mailbox that is being watched: a sweep has nothing to add to that.
     fn was_told(&mut self, name: &[u8], kinds: Kinds) {
         *self.told.entry(name.to_vec()).or_default() |= kinds;
+        // Whoever looks now sees all of that kind.
+        self.snapshot.told(name, kinds);
         if let Some(sweep) = &mut self.sweep {
             sweep.told(name, kinds);
         }
@@ -941,6 +960,8 @@ impl Session {
 
     /// Nobody watches it any more.
     fn untold(&mut self, name: &[u8]) {
+        // Who watched it has it looked at.
+        self.snapshot.take_left(name);
         self.told.remove(name);
         if let Some(sweep) = &mut self.sweep {
             sweep.untold(name);

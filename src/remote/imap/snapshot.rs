@@ -121,10 +121,18 @@ impl Numbers {
     }
 }
 
+/// What is known of a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    numbers: Numbers,
+    /// What its numbers have shown, and was not told, since the server is sure to speak of it itself.
+    left: Kinds,
+}
+
 /// What is known of the mailboxes of a server, by their canonical names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    mailboxes: BTreeMap<Vec<u8>, Numbers>,
+    mailboxes: BTreeMap<Vec<u8>, Known>,
     room: Room,
     /// All of them were seen, and are in it.
     complete: bool,
@@ -141,14 +149,14 @@ impl Snapshot {
     #[must_use]
     pub fn is_exact(&self) -> bool {
         let exact = |it: &Numbers| it.modseq.is_some_and(|it| it > 0) && it.next.is_some();
-        self.complete && self.mailboxes.values().all(exact)
+        self.complete && self.mailboxes.values().all(|it| exact(&it.numbers))
     }
 
     /// Take in the numbers of a mailbox; says what has happened in it.
     pub fn update(&mut self, name: &[u8], numbers: &Numbers) -> Kinds {
         if let Some(known) = self.mailboxes.get_mut(name) {
-            let kinds = known.until(numbers);
-            known.update(numbers);
+            let kinds = known.numbers.until(numbers);
+            known.numbers.update(numbers);
             return kinds;
         }
         if !self.room.take(name.len()) {
@@ -156,12 +164,36 @@ impl Snapshot {
             self.complete = false;
             return Kinds::UNKNOWN;
         }
-        self.mailboxes.insert(name.to_vec(), *numbers);
+        let known = Known {
+            numbers: *numbers,
+            left: Kinds::empty(),
+        };
+        self.mailboxes.insert(name.to_vec(), known);
         if self.complete {
             Kinds::CREATED
         } else {
             Kinds::empty()
         }
+    }
+
+    /// What the numbers of a mailbox have shown is left for the server to tell: no look shows it again.
+    pub fn leave(&mut self, name: &[u8], kinds: Kinds) {
+        if let Some(known) = self.mailboxes.get_mut(name) {
+            known.left |= kinds;
+        }
+    }
+
+    /// The server has told of such.
+    pub fn told(&mut self, name: &[u8], kinds: Kinds) {
+        if let Some(known) = self.mailboxes.get_mut(name) {
+            known.left -= kinds;
+        }
+    }
+
+    /// What was left for the server to tell, and is left no more.
+    pub fn take_left(&mut self, name: &[u8]) -> Kinds {
+        let known = self.mailboxes.get_mut(name);
+        known.map_or(Kinds::empty(), |it| std::mem::take(&mut it.left))
     }
 
     /// A mailbox is there; its numbers are not known.
@@ -277,6 +309,29 @@ mod tests {
         assert!(snapshot.vanished(b"c") && !snapshot.vanished(b"c"));
         assert_eq!(snapshot.completed(|it| it == b"a"), [b"b".to_vec()]);
         assert_eq!(snapshot.len(), 1);
+    }
+
+    #[test]
+    fn what_is_left_for_the_server_to_tell() {
+        let mut snapshot = Snapshot::default();
+        snapshot.leave(b"a", Kinds::NEW);
+        assert_eq!(snapshot.take_left(b"a"), Kinds::empty(), "there is no a");
+        snapshot.appeared(b"a");
+        snapshot.leave(b"a", Kinds::NEW);
+        snapshot.update(b"a", &numbers("1 2 1 0 3"));
+        snapshot.leave(b"a", Kinds::GONE);
+        snapshot.leave(b"a", Kinds::FLAGS);
+        snapshot.told(b"a", Kinds::FLAGS | Kinds::UNKNOWN);
+        assert_eq!(snapshot.take_left(b"a"), Kinds::NEW | Kinds::GONE);
+        assert_eq!(snapshot.take_left(b"a"), Kinds::empty());
+        snapshot.leave(b"a", Kinds::NEW);
+        snapshot.vanished(b"a");
+        snapshot.appeared(b"a");
+        assert_eq!(
+            snapshot.take_left(b"a"),
+            Kinds::empty(),
+            "that was another one"
+        );
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Rules {
     everything: u32,
     /// Names that were told, and not that they are gone.
     known: BTreeSet<&'static str>,
+    /// Something may be on its way that was told of them by a store which is no more.
+    late: BTreeSet<&'static str>,
     under_way: Option<UnderWay>,
     /// Folders that a run has fetched, which are to be checked.
     pub unchecked: BTreeSet<&'static str>,
@@ -92,6 +94,7 @@ impl Rules {
     /// Nobody remembers what was there.
     pub fn forget(&mut self) {
         self.known.clear();
+        self.late = self.credits.keys().copied().collect();
         self.owed.retain(|_, it| it[0].1 != Kinds::DELETED);
     }
 
@@ -126,6 +129,13 @@ impl Rules {
         }
         if kinds.contains(Kinds::DELETED) {
             self.known.remove(name);
+            if !exists && let Some(owed) = self.owed.get_mut(name) {
+                // If it came and went since, nobody heard that it came.
+                owed.retain(|(_, happened)| *happened != Kinds::DELETED);
+                self.owed.retain(|_, owed| !owed.is_empty());
+            }
+        } else if self.late.remove(name) && !exists {
+            // Who takes the store's place knows nothing of it.
         } else if self.known.insert(name) && !exists {
             self.owed.insert(name, vec![(written, Kinds::DELETED)]);
         }

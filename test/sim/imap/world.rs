@@ -14,7 +14,7 @@ use mailsync_module::engine::config::{RemoteId, RootId};
 use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::maildir::{FileId, FoundFolder, Stamp, Wall};
 use mailsync_module::remote::imap::keeper::Event as Keeps;
-use mailsync_module::remote::imap::session::{Mode, Name, Why};
+use mailsync_module::remote::imap::session::{Mode, Name, PATIENCE, Why};
 use mailsync_module::remote::imap::snapshot::Snapshot;
 use mailsync_module::schedule::Lock;
 use mailsync_module::syncer::{Ended, Event as Ran, Memory, Outcome, RunId, Scope};
@@ -413,7 +413,9 @@ impl World {
         if self.core.deadline().is_some_and(|it| it <= at) {
             return Err("I8: a deadline that has passed".to_owned());
         }
-        let most = 4 * (FOLDERS.len() + PASSING.len()) + 12;
+        // A folder waits to be told, and is being told; it waits for a run, is in one, was in one, and is
+        // on record as not pushed.  Then there are results of runs, as many as may wait, and the rest.
+        let most = 6 * (FOLDERS.len() + PASSING.len()) + 8 + 4;
         if self.core.held() > most {
             return Err(format!("I7: holds {} entries", self.core.held()));
         }
@@ -881,8 +883,12 @@ impl World {
             Happens::Fault => Some("fault"),
             _ => None,
         };
-        if !self.rng.begin(label.unwrap_or("rest")) && label.is_some() {
-            return Ok(());
+        match label {
+            Some(label) if !self.rng.enters(label) => return Ok(()),
+            Some(_) => {}
+            None => {
+                self.rng.begin("rest");
+            }
         }
         match what {
             Happens::Change => {
@@ -1133,6 +1139,8 @@ impl World {
         if wrong || self.state == "paused" || self.declined || self.rng.once_in(2) {
             self.notice(Notice::Retry)?;
         }
+        // What was asked before is answered by then, or given up.
+        self.pass(PATIENCE + seconds(1))?;
         let most = self.setup.refresh + self.setup.poll + seconds(600);
         self.until(most, "I1: it does not come to rest", Self::settled)?;
         self.rested = true;

@@ -599,6 +599,58 @@ fn what_crosses_a_sweep() {
         = INBOX new
     "#;
     converse(&settings(), &all(), &[IDLE, crossed, refused].concat());
+    // The sweep has seen what happened since the server spoke, and will see it no more.
+    let left = r#"
+        S * 4 EXISTS
+        = INBOX new
+        T 300
+        C DONE
+        S a4 OK
+        C a5 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * LIST () "/" INBOX
+        S * STATUS INBOX (MESSAGES 5 UIDNEXT 6 UIDVALIDITY 1 UNSEEN 2 HIGHESTMODSEQ 11)
+        S * LIST () "/" a
+        S a5 OK
+        C a6 IDLE
+    "#;
+    let table = [
+        (
+            "it is told by and by, and once",
+            "S + idling\nS * 5 EXISTS\n= INBOX new",
+            false,
+        ),
+        (
+            "there is no IDLE any more",
+            "S a6 NO not today\n= watching by Sweep\n= INBOX new",
+            false,
+        ),
+        (
+            "the connection is lost before",
+            "! closed\n= Lost: the line is dead",
+            true,
+        ),
+        (
+            "and after",
+            "S + idling\nS * 5 EXISTS\n= INBOX new\nT 300\nC DONE\nS a6 OK\nC a7 LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))\n! closed\n= Lost: the line is dead",
+            false,
+        ),
+    ];
+    for (case, script, again) in table {
+        println!("{case}");
+        let session = converse(&settings(), &all(), &[IDLE, left, script].concat());
+        let script = format!(
+            "S * PREAUTH [CAPABILITY IMAP4rev1 LIST-STATUS] hello
+            C a1 LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN))
+            S * LIST () \"/\" INBOX
+            S * STATUS INBOX (MESSAGES 5 UIDNEXT 6 UIDVALIDITY 1 UNSEEN 2 HIGHESTMODSEQ 11)
+            {}
+            S * LIST () \"/\" a
+            S a1 OK
+            = watching by Sweep",
+            if again { "= INBOX new" } else { "" }
+        );
+        converse(&settings(), &Role::All(session.into_snapshot()), &script);
+    }
     // The server speaks of one before it is looked at: it is asked for the rest all the same.
     let early = r#"
         S * PREAUTH [CAPABILITY IMAP4rev1 NOTIFY] hello
