@@ -192,12 +192,15 @@ impl Keeper {
 
     fn heard(&mut self, now: Instant, heard: Heard, acts: &mut Vec<Act>) {
         self.tries.news = Some(now);
-        if let Some(mode) = heard.watching.filter(|_| self.tries.stands()) {
-            self.mode = Some(mode);
-            if self.tries.state == State::Starting {
-                self.tries.connected(now);
-                self.refusals = 0;
-                self.refused = false;
+        if let Some(mode) = heard.watching {
+            // Whether it is being ended or not, it was let in.
+            self.refusals = 0;
+            self.refused = false;
+            if self.tries.stands() {
+                self.mode = Some(mode);
+                if self.tries.state == State::Starting {
+                    self.tries.connected(now);
+                }
             }
         }
         if heard.everything {

@@ -346,7 +346,7 @@ impl Session {
                 Input::Secured => self.is_secured(now),
                 Input::Secret(secret) => self.log_in(now, secret),
                 Input::NoSecret(text) => self.end(Why::Config, text),
-                Input::Told(name, kinds) => self.was_told(name, kinds),
+                Input::Told(name, kinds) => self.told_by_another(name, kinds),
                 Input::Untold(name) => self.untold(name),
                 Input::Closed(text) => self.end(Why::Lost, text),
                 Input::Denied(text) => self.end(Why::Denied, text),
@@ -946,6 +946,16 @@ impl Session {
         if !kinds.is_empty() {
             self.acts.push(Act::Change(name.to_vec(), kinds));
         }
+    }
+
+    /// Another session has spoken of a mailbox: it is there, and has to be known, so that it is told when
+    /// it is there no longer.
+    fn told_by_another(&mut self, name: &[u8], kinds: Kinds) {
+        if !self.snapshot.knows(name) {
+            let appeared = self.snapshot.appeared(name);
+            self.tell(name, appeared);
+        }
+        self.was_told(name, kinds);
     }
 
     /// The server has spoken of a mailbox that is being watched: a sweep has nothing to add to that.

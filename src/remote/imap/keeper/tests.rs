@@ -195,6 +195,21 @@ fn scripts() {
          11 refused -> : paused",
     );
     play(
+        "who was let in was not refused twice in a row, even if that crosses a wake",
+        "0 tick -> start : starting
+         1 asked -> ask : starting 301
+         2 secret -> give : starting
+         3 refused -> : waiting 8
+         8 tick -> start : waiting
+         9 asked -> ask-anew : waiting 309
+         10 secret -> give : waiting
+         11 woke -> end : waiting
+         11 watched -> all : waiting
+         11 lost -> start : waiting
+         12 asked -> give : waiting
+         13 refused -> : waiting 18",
+    );
+    play(
         "nobody gives one",
         "0 tick -> start : starting
          1 asked -> ask : starting 301

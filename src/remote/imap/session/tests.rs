@@ -359,6 +359,21 @@ fn other_mailboxes_are_watched_by_others() {
         C a6 IDLE
     "#;
     converse(&settings(), &all(), &[&default, told].concat());
+    // One that was made and looked at since the last sweep: when it is gone, that is told.
+    let made = r#"
+        ! told new
+        = new folder-created
+        T 300
+        C DONE
+        S a4 OK
+        C a5 LIST "" "*" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))
+        S * LIST () "/" INBOX
+        S * LIST (\All) "." R&AOk-.x
+        S a5 OK
+        = new folder-deleted
+        C a6 IDLE
+    "#;
+    converse(&settings(), &all(), &[&default, made].concat());
     // The one that has told it is no more: nobody else tells what the sweep sees.
     let untold = told
         .replace("        T 300", "        ! untold Ré/x\n        T 300")
@@ -959,10 +974,20 @@ fn a_rename_behind_a_look() {
     // The old name was seen before, the new one would have come before it.
     let script = NOTIFY.replace("lists/a", "b").replace(
         "S a3 OK\n    = everything",
-        "S * LIST () \"/\" a (\"OLDNAME\" (b))\nS * STATUS a (MESSAGES 0)\nS a3 OK\n= everything\n= b folder-deleted",
+        "S * LIST () \"/\" a (\"OLDNAME\" (b))\n= b folder-deleted\nS * STATUS a (MESSAGES 0)\nS a3 OK\n= everything",
     );
     let session = converse(&settings(), &all(), &script);
     assert!(session.snapshot.knows(b"a") && !session.snapshot.knows(b"b"));
+    // Another one takes the old name: what was known of the first says nothing about it.
+    let session = converse(&settings(), &all(), NOTIFY);
+    let script = NOTIFY
+        .replace("= everything", "= lists/a folder-created")
+        .replace(
+            "S a3 OK",
+            "S * LIST () \"/\" b (\"OLDNAME\" (lists/a))\n= lists/a folder-deleted
+        S * LIST (\\NonExistent) \"/\" b\nS * LIST () \"/\" lists/a\nS a3 OK",
+        );
+    converse(&settings(), &Role::All(session.into_snapshot()), &script);
 }
 
 #[test]
