@@ -22,7 +22,7 @@ use mailsync_module::engine::actor::World;
 use mailsync_module::engine::environment::{Environment, News};
 use mailsync_module::errand::Errand;
 use mailsync_module::errand::examine::Examine;
-use mailsync_module::maildir::{DiskFs, Entry, Fs, Stat, Wall};
+use mailsync_module::maildir::{ByPath, DiskFs, Entry, Fs, Opened, Stat, Wall};
 
 use support::{ACCOUNT, DELAYS, Engine, LONG, Told, account, deliver, in_namespace, maildir};
 
@@ -448,6 +448,9 @@ impl Fs for Hanging {
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
         self.wait(path);
         DiskFs.list(path)
+    }
+    fn open<'a>(&'a self, dir: &'a Path) -> io::Result<Box<dyn Opened + 'a>> {
+        Ok(Box::new(ByPath(self, dir)))
     }
     fn stat(&self, path: &Path) -> io::Result<Stat> {
         self.wait(path);

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mailsync_module::maildir::{
-    Clock, DiskFs, Entry, EntryKind, FileId, Fs, Layout, RootError, Scan, Stamp, absorb, canonical,
-    diff, directory, discover,
+    ByPath, Clock, DiskFs, Entry, EntryKind, FileId, Fs, Layout, Opened, RootError, Scan, Stamp,
+    absorb, canonical, diff, directory, discover,
 };
 use tempfile::TempDir;
 
@@ -260,6 +260,9 @@ struct Rested;
 impl Fs for Rested {
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         DiskFs.list(dir)
+    }
+    fn open<'a>(&'a self, dir: &'a Path) -> io::Result<Box<dyn Opened + 'a>> {
+        Ok(Box::new(ByPath(self, dir)))
     }
     fn stat(&self, path: &Path) -> io::Result<mailsync_module::maildir::Stat> {
         DiskFs.stat(path)

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{error, fmt, io};
 
-use super::fs::{EntryKind, FileId, Fs};
+use super::fs::{ByPath, EntryKind, FileId, Fs, Opened};
 use super::name::{INBOX, canonical};
 use super::stamp::Stamp;
 
@@ -347,7 +347,8 @@ impl Walk<'_> {
 
     /// An entry of the root that begins with a dot: a folder, or what may become one.
     fn probe(&mut self, directory: &Directory) -> io::Result<()> {
-        if let Some((new, cur)) = self.parts(&directory.real, None)? {
+        let opened = ByPath(self.fs, &directory.real);
+        if let Some((new, cur)) = self.parts(&opened, None)? {
             self.folder(directory, new, cur);
             return Ok(());
         }
@@ -361,22 +362,25 @@ impl Walk<'_> {
 
     /// A directory that may be a folder and may hold others.
     fn list(&mut self, directory: &Directory) -> io::Result<()> {
-        let id = self.fs.stat(&directory.real)?.id;
+        let mut opened = self.fs.open(&directory.real)?;
+        let id = opened.id()?;
         if self.listed.contains(&id) {
             return Ok(());
         }
-        let mut entries = self.fs.list(&directory.real)?;
+        let mut entries = opened.list()?;
         let kind_of = |part: &str| {
             let entry = entries.iter().find(|entry| entry.name == part)?;
             (entry.kind != EntryKind::Other).then_some(entry.kind)
         };
         let mut parts = None;
         if kind_of("new").is_some() && kind_of("cur").is_some() && kind_of("tmp").is_some() {
-            match self.parts(&directory.real, kind_of("tmp")) {
+            match self.parts(&*opened, kind_of("tmp")) {
                 Ok(found) => parts = found,
                 Err(error) => self.problem(directory, &error),
             }
         }
+        // There may be a limit, and what is below takes its own.
+        drop(opened);
         if let Some((new, cur)) = &parts
             && self.found.contains(&(new.id, cur.id))
         {
@@ -441,12 +445,12 @@ impl Walk<'_> {
     /// listing said of that.
     fn parts(
         &self,
-        directory: &Path,
+        directory: &dyn Opened,
         tmp: Option<EntryKind>,
     ) -> io::Result<Option<(Stamp, Stamp)>> {
         // Before the stamps are read: what happens after it is not in them, and never older.
         let taken = self.fs.now();
-        let part = |name: &str| match self.fs.stat(&directory.join(name)) {
+        let part = |name: &str| match directory.stat(name) {
             Ok(stat) if stat.is_dir => Ok(Some(Stamp::new(&stat, taken))),
             Ok(_) => Ok(None),
             Err(error) if vanished(&error) => Ok(None),

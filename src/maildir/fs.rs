@@ -3,11 +3,14 @@
 //! Not responsible for watching anything, and unable to open a message.  The real one is
 //! [`DiskFs`]; tests put a model in its place, which can refuse what root is never refused.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, fstat, openat, statat};
+use rustix::io::Errno;
 
 /// The file system as this room needs it: names and stamps only, never a message.
 ///
@@ -19,6 +22,13 @@ pub trait Fs: Send {
     /// # Errors
     /// What the system says; also when it says so only after some of the entries.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// A directory of which several things are asked, so that its path is walked once.  What has
+    /// no such thing takes [`ByPath`].
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open<'a>(&'a self, dir: &'a Path) -> io::Result<Box<dyn Opened + 'a>>;
 
     /// What a path leads to; symbolic links are followed.
     ///
@@ -46,6 +56,44 @@ pub trait Fs: Send {
 
     /// The wall clock, in which the system stamps files.
     fn now(&self) -> Wall;
+}
+
+/// A directory that is open.  It stays the same one whatever is at its path by now.
+pub trait Opened {
+    /// Which one it is.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn id(&self) -> io::Result<FileId>;
+
+    /// Its entries, as [`Fs::list`] has them.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn list(&mut self) -> io::Result<Vec<Entry>>;
+
+    /// What an entry of it leads to, as [`Fs::stat`] has it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn stat(&self, name: &str) -> io::Result<Stat>;
+}
+
+/// A directory that is looked for anew with each question.
+pub struct ByPath<'a>(pub &'a dyn Fs, pub &'a Path);
+
+impl Opened for ByPath<'_> {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(self.0.stat(self.1)?.id)
+    }
+
+    fn list(&mut self) -> io::Result<Vec<Entry>> {
+        self.0.list(self.1)
+    }
+
+    fn stat(&self, name: &str) -> io::Result<Stat> {
+        self.0.stat(&self.1.join(name))
+    }
 }
 
 /// A directory entry.
@@ -129,36 +177,17 @@ pub struct DiskFs;
 
 impl Fs for DiskFs {
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            // Costs no system call where the file system fills in d_type, one lstat elsewhere.
-            let kind = match entry.file_type() {
-                Ok(kind) if kind.is_dir() => EntryKind::Directory,
-                Ok(kind) if kind.is_symlink() => EntryKind::Symlink,
-                Ok(_) => EntryKind::Other,
-                // That lstat came too late: the entry is gone.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let name = entry.file_name();
-            entries.push(Entry { name, kind });
-        }
-        Ok(entries)
+        self.open(dir)?.list()
+    }
+
+    fn open<'a>(&'a self, dir: &'a Path) -> io::Result<Box<dyn Opened + 'a>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat(CWD, dir, flags, Mode::empty())?;
+        Ok(Box::new(Descriptor(Dir::new(opened)?)))
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
-        let meta = std::fs::metadata(path)?;
-        Ok(Stat {
-            id: FileId {
-                dev: meta.dev(),
-                ino: meta.ino(),
-            },
-            is_dir: meta.is_dir(),
-            size: meta.size(),
-            mtime: wall(meta.mtime(), meta.mtime_nsec()),
-            ctime: wall(meta.ctime(), meta.ctime_nsec()),
-        })
+        Ok(told(&statat(CWD, path, AtFlags::empty())?))
     }
 
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
@@ -184,6 +213,49 @@ impl Fs for DiskFs {
 
     fn now(&self) -> Wall {
         since_1970(SystemTime::now())
+    }
+}
+
+/// A directory of the real file system.
+struct Descriptor(Dir);
+
+impl Opened for Descriptor {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(told(&fstat(self.0.fd()?)?).id)
+    }
+
+    fn list(&mut self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        while let Some(entry) = self.0.read() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            // Costs no system call where the file system fills in d_type, one lstat elsewhere.
+            let kind = match entry.file_type() {
+                FileType::Unknown => match statat(self.0.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode as RawMode),
+                    // That lstat came too late: the entry is gone.
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(error.into()),
+                },
+                kind => kind,
+            };
+            entries.push(Entry {
+                name: OsStr::from_bytes(name.to_bytes()).to_owned(),
+                kind: match kind {
+                    FileType::Directory => EntryKind::Directory,
+                    FileType::Symlink => EntryKind::Symlink,
+                    _ => EntryKind::Other,
+                },
+            });
+        }
+        Ok(entries)
+    }
+
+    fn stat(&self, name: &str) -> io::Result<Stat> {
+        Ok(told(&statat(self.0.fd()?, name, AtFlags::empty())?))
     }
 }
 
@@ -214,6 +286,21 @@ fn since_1970(time: SystemTime) -> Wall {
     Wall {
         secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         nanos: since.subsec_nanos(),
+    }
+}
+
+/// What the system told, whose types differ from one to the other.
+#[allow(clippy::unnecessary_cast)]
+fn told(stat: &rustix::fs::Stat) -> Stat {
+    Stat {
+        id: FileId {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+        },
+        is_dir: FileType::from_raw_mode(stat.st_mode as RawMode) == FileType::Directory,
+        size: stat.st_size as u64,
+        mtime: wall(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        ctime: wall(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
     }
 }
 

@@ -26,6 +26,6 @@ pub use discover::{
     Container, FoundFolder, Layout, Problem, RootError, Scan, discover, maildir_part,
     never_a_folder,
 };
-pub use fs::{DiskFs, Entry, EntryKind, FileId, Fs, Stat, Wall};
+pub use fs::{ByPath, DiskFs, Entry, EntryKind, FileId, Fs, Opened, Stat, Wall};
 pub use name::{INBOX, canonical, directory, push_level};
 pub use stamp::{Clock, Stamp, Verdict};

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::fs::{Entry, EntryKind, FileId, Fs, Stat, Wall};
+use super::fs::{ByPath, Entry, EntryKind, FileId, Fs, Opened, Stat, Wall};
 
 /// Knuth's MMIX generator; its upper bits.
 pub struct Lcg(u64);
@@ -234,6 +234,10 @@ impl Fs for Model {
                 },
             })
             .collect())
+    }
+
+    fn open<'a>(&'a self, dir: &'a Path) -> io::Result<Box<dyn Opened + 'a>> {
+        Ok(Box::new(ByPath(self, dir)))
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mailsync_module::maildir::{Entry, Fs, Stat, Wall};
+use mailsync_module::maildir::{ByPath, Entry, Fs, Opened, Stat, Wall};
 use mailsync_module::watch::inbox::Inbox;
 use mailsync_module::watch::spot::Spot;
 use mailsync_module::watch::{Backend, MakeBackend, WatchError, Watched};
@@ -127,6 +127,10 @@ impl Shared {
 impl Fs for Shared {
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         self.meddled().disk.list(dir)
+    }
+
+    fn open<'a>(&'a self, dir: &'a Path) -> io::Result<Box<dyn Opened + 'a>> {
+        Ok(Box::new(ByPath(self, dir)))
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
