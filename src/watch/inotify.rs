@@ -73,24 +73,18 @@ impl Table {
             .collect()
     }
 
-    /// Put a spot under a watch; false if it is there.
-    fn add(&mut self, watch: i32, spot: &Spot) -> bool {
-        let first = match self.spots.entry(watch) {
-            Entry::Vacant(free) => {
-                free.insert(spot.clone());
-                return true;
-            }
-            Entry::Occupied(first) => first,
-        };
-        if first.get() == spot {
-            return false;
+    /// Whether this spot is under that watch.
+    fn is(&self, watch: i32, spot: &Spot) -> bool {
+        self.spots.get(&watch) == Some(spot)
+            || (self.more.get(&watch)).is_some_and(|more| more.contains(spot))
+    }
+
+    /// Put a spot under a watch, under which it is not.
+    fn add(&mut self, watch: i32, spot: &Spot) {
+        match self.spots.entry(watch) {
+            Entry::Vacant(free) => drop(free.insert(spot.clone())),
+            Entry::Occupied(_) => self.more.entry(watch).or_default().push(spot.clone()),
         }
-        let more = self.more.entry(watch).or_default();
-        let missing = !more.contains(spot);
-        if missing {
-            more.push(spot.clone());
-        }
-        missing
     }
 }
 
@@ -129,15 +123,13 @@ impl Inotify {
 
 impl Backend for Inotify {
     fn watch(&mut self, spots: &[Spot], anew: bool) -> Vec<Result<Watched, WatchError>> {
-        let mut old = match anew {
-            true => self.shared.lock().watches(spots),
-            false => HashMap::new(),
-        };
+        // Looked for when the first of them turns out not to be what it was, which is seldom.
+        let mut old = (!anew).then(HashMap::new);
         let mut limit = None;
         let watch = |spot| match &limit {
             // What remains would only fail one by one; but not what is watched already.
             Some(limit) if !anew => Err(WatchError::Limit(String::clone(limit))),
-            _ => (self.shared.watch(spot, old.remove(spot))).inspect_err(|error| {
+            _ => (self.shared.watch(spots, spot, &mut old)).inspect_err(|error| {
                 if let WatchError::Limit(text) = error {
                     limit = Some(text.clone());
                 }
@@ -161,21 +153,28 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Have a spot watched that is under this old watch, if any.
-    fn watch(&self, spot: &Spot, old: Option<i32>) -> Result<Watched, WatchError> {
+    /// Have one of these spots watched.  `old` are their watches, as soon as somebody had to know.
+    fn watch<'a>(
+        &self,
+        spots: &'a [Spot],
+        spot: &Spot,
+        old: &mut Option<HashMap<&'a Spot, i32>>,
+    ) -> Result<Watched, WatchError> {
         let path = spot.path();
         // Held from before the watch exists until its path is known, so that no event of it is
         // read in between.
         let mut table = self.lock();
         let watch = add_watch(&self.instance, &*path, KINDS);
-        if let Some(old) = old.filter(|old| watch != Ok(*old)) {
+        if watch.is_ok_and(|watch| table.is(watch, spot)) {
+            return Ok(Watched::Same);
+        }
+        let old = old.get_or_insert_with(|| table.watches(spots));
+        if let Some(old) = old.remove(spot) {
             self.release(&mut table, old, spot);
         }
         let watch = watch.map_err(|error| reason(error, &path))?;
-        match table.add(watch, spot) {
-            true => Ok(Watched::New),
-            false => Ok(Watched::Same),
-        }
+        table.add(watch, spot);
+        Ok(Watched::New)
     }
 
     /// This spot is that watch's no longer.

@@ -4,7 +4,7 @@
 //! directories the kernel can vouch.  Which directories are wanted is `root`'s business; when
 //! what was refused is tried again is the engine's.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -122,8 +122,27 @@ impl Watches {
         let Some(backend) = &mut self.backend else {
             return Outcome::default();
         };
-        let all = || wanted.way.iter().chain(&wanted.inside);
-        let ids: HashMap<&Spot, FileId> = all().map(|(spot, id)| (spot, *id)).collect();
+        let all = wanted.way.iter().chain(&wanted.inside);
+        // There are thousands: each is looked for once among those that are wanted, and once among
+        // those that are held.
+        let mut ids: HashMap<&Spot, FileId> = HashMap::with_capacity(wanted.inside.len());
+        let all: Vec<_> = all
+            .filter(|(spot, id)| ids.insert(spot, *id).is_none())
+            .collect();
+        let (mut absent, mut doubtful) = (Vec::new(), Vec::new());
+        let mut kept = 0;
+        for (spot, id) in all {
+            match self.held.get_mut(spot) {
+                Some(held) => {
+                    kept += 1;
+                    // If it is another one by now, that is told below.
+                    if std::mem::replace(&mut held.id, *id) != *id {
+                        doubtful.push(spot.clone());
+                    }
+                }
+                None => absent.push(spot),
+            }
+        }
         let unseen = |spot: &Spot| {
             let mut unseen = wanted.unseen.iter();
             unseen.any(|unseen| spot.path().starts_with(unseen))
@@ -131,7 +150,10 @@ impl Watches {
         // Old ones first: a renamed directory must not lose its new watch with its old name.
         let stale = |spot: &Spot| !ids.contains_key(spot) && !unseen(spot);
         let held = self.held.keys();
-        let mut stale: Vec<_> = held.filter(|spot| stale(spot)).cloned().collect();
+        let mut stale: Vec<_> = match kept < held.len() {
+            true => held.filter(|spot| stale(spot)).cloned().collect(),
+            false => Vec::new(),
+        };
         stale.sort_unstable();
         if !stale.is_empty() {
             backend.unwatch(&stale);
@@ -145,15 +167,8 @@ impl Watches {
             self.trouble = None;
         }
         self.refused.retain(|spot, _| ids.contains_key(spot));
-        let (mut missing, mut doubtful) = (Vec::new(), Vec::new());
-        let mut seen = HashSet::new();
-        for (spot, id) in all().filter(|(spot, _)| seen.insert(spot)) {
-            match self.held.get(spot) {
-                Some(held) if held.id != *id => doubtful.push(spot.clone()),
-                None if !self.refused.contains_key(spot) => missing.push(spot.clone()),
-                _ => {}
-            }
-        }
+        absent.retain(|spot| !self.refused.contains_key(spot));
+        let missing = absent.into_iter().cloned().collect();
         let mut outcome = Outcome::default();
         for (spots, anew) in [(doubtful, true), (missing, false)] {
             if spots.is_empty() {
@@ -161,15 +176,11 @@ impl Watches {
             }
             let watched = backend.watch(&spots, anew);
             for (spot, watched) in spots.into_iter().zip(watched) {
-                let id = ids.get(&spot).copied().unwrap_or(FileId::NONE);
                 match watched {
-                    Ok(Watched::Same) => {
-                        if let Some(held) = self.held.get_mut(&spot) {
-                            held.id = id;
-                        }
-                    }
+                    Ok(Watched::Same) => {}
                     Ok(Watched::New) => {
                         outcome.added = true;
+                        let id = ids.get(&spot).copied().unwrap_or(FileId::NONE);
                         let round = self.round;
                         self.held.insert(spot, Held { id, round });
                     }

@@ -246,9 +246,9 @@ impl Worker {
         // It may have been away, with another in its place, which no stamp of its own shows.
         let stayed = |real: &Arc<Path>| both(real, |part| !touched(&job.places, part, false));
         let back = scan.folders.iter().map(|folder| &folder.real);
+        let back = back.filter(|real| returned || !stayed(real));
         let back = back.filter(|real| self.known.contains_key(*real));
-        let back = back.filter(|real| returned || !stayed(real)).cloned();
-        delta.changed.extend(back);
+        delta.changed.extend(back.cloned());
         delta.changed.sort();
         delta.changed.dedup();
         self.renamed(&scan, &mut delta);
