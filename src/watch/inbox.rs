@@ -87,6 +87,8 @@ pub struct Dirty {
     pub failure: Option<String>,
     /// A rename is only half told: take again after [`HALF_LIFE`].
     pub unsettled: bool,
+    /// When the last of it was heard of, if the backend says so.
+    pub heard: Option<Instant>,
 }
 
 impl Dirty {
@@ -243,9 +245,15 @@ impl Inbox {
 
     /// Take in an event and wake the engine, if it can matter.
     pub fn put(&self, event: Event) {
+        self.put_at(event, None);
+    }
+
+    /// The same, and when it was heard of: the engine is a little later.
+    pub fn put_at(&self, event: Event, heard: Option<Instant>) {
         let mut state = self.lock();
         if state.matters(&event) {
             state.merge(event);
+            state.dirty.heard = heard;
             drop(state);
             (self.wake)();
         }
@@ -432,6 +440,29 @@ mod tests {
         let dirty = settled(&inbox);
         assert_eq!(dirty.messages.len(), 1);
         assert_eq!(dirty.places[Path::new("/m")], Names::All);
+    }
+
+    #[test]
+    fn the_last_event_is_when_it_was_heard() {
+        let start = Instant::now();
+        let at = |ms| Some(start + Duration::from_millis(ms));
+        let created = || Event::Created("/m/cur/1".into());
+        let inbox = Inbox::new(|| {});
+        inbox.put_at(created(), at(1));
+        inbox.put_at(created(), at(2));
+        assert_eq!(inbox.take(start).heard, at(2));
+        // Who does not say it knows of no time before it is taken.
+        inbox.put_at(created(), at(3));
+        inbox.put(created());
+        assert_eq!(inbox.take(start).heard, None);
+        // On the way to the root nothing of this name matters.
+        let names = [("/m".into(), ["root".into()].into())].into();
+        inbox.narrow(Trail {
+            names,
+            ..Trail::default()
+        });
+        inbox.put_at(Event::Created("/m/other".into()), at(4));
+        assert_eq!(inbox.take(start), Dirty::default());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -243,12 +244,14 @@ impl Shared {
         let spot = table.spots.get(&event.wd()).cloned();
         let more = table.more.get(&event.wd()).cloned();
         drop(table);
+        // Now, and not when the engine comes to it: that takes another thread to wake.
+        let heard = Some(Instant::now());
         let name = event.file_name();
         let name = name.map(|name| OsStr::from_bytes(name.to_bytes()));
         for spot in spot.into_iter().chain(more.into_iter().flatten()) {
             let mut path = spot.path().into_owned();
             path.extend(name);
-            inbox.put(translate(event, path));
+            inbox.put_at(translate(event, path), heard);
         }
     }
 }
@@ -286,7 +289,7 @@ mod tests {
     use crate::watch::inbox::{Dirty, HALF_LIFE, Names};
     use std::ffi::OsStr;
     use std::fs;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     struct Bench {
         _top: tempfile::TempDir,

@@ -45,6 +45,8 @@ impl<C: Coalesce> Core<C> {
         }
         let account = &mut self.accounts[root.account.0];
         let believed = account.roots.len() == 1 && root.whole();
+        // What is quiet since then is quiet since then, whenever this thread got to know it.
+        let heard = dirty.heard.map_or(now, |heard| heard.min(now));
         for (directory, kinds) in dirty.messages {
             let claims = dirty.claims.remove(&directory);
             let claims = claims.unwrap_or_else(|| Claims::none(kinds));
@@ -55,21 +57,21 @@ impl<C: Coalesce> Core<C> {
             life |= synced || !believed || !(kinds - Kinds::NEW).is_empty();
             let happened = root.limbo.entry(directory).or_default();
             happened.kinds |= kinds;
-            happened.seen.get_or_insert(now);
+            happened.seen.get_or_insert(heard);
             happened.open |= open;
             happened.synced |= synced;
         }
         if let Some(syncs) = account.syncs.as_mut().filter(|_| life) {
             syncs.scheduler.sign(now, dirty.arrived);
         }
-        self.explain(now, id);
+        self.explain(now, heard, id);
     }
 
-    /// Find the folders of the directories in which something happened.
+    /// Find the folders of the directories in which something happened, of which was `heard` then.
     ///
     /// A directory without one was watched before its report is in, or has a stale name, or is
     /// a folder that is really called "new": after the next report we know, or the worker does.
-    fn explain(&mut self, now: Instant, id: RootId) {
+    fn explain(&mut self, now: Instant, heard: Instant, id: RootId) {
         let Some(root) = self.roots.get_mut(&id) else {
             return;
         };
@@ -78,7 +80,7 @@ impl<C: Coalesce> Core<C> {
         limbo.retain(|directory, happened| {
             let folder = directory.parent().and_then(|real| folders.get(real));
             if let Some(folder) = folder {
-                tell(&mut self.accounts, serial, now, folder, *happened);
+                tell(&mut self.accounts, serial, (now, heard), folder, *happened);
             }
             folder.is_none()
         });
@@ -98,7 +100,7 @@ impl<C: Coalesce> Core<C> {
                 None => self.scanned(now, id, scanned),
             },
         }
-        self.explain(now, id);
+        self.explain(now, now, id);
     }
 
     /// Which root has this truename already, and why no other may have it.
@@ -172,7 +174,13 @@ impl<C: Coalesce> Core<C> {
         for real in scanned.deleted.iter().filter(|real| mine(real)) {
             if let Some(folder) = root.folders.remove(real) {
                 let happened = Happened::by_anyone(Kinds::DELETED);
-                tell(&mut self.accounts, &mut self.serial, now, &folder, happened);
+                tell(
+                    &mut self.accounts,
+                    &mut self.serial,
+                    (now, now),
+                    &folder,
+                    happened,
+                );
             }
         }
         root.scanned(now, &mut scanned, self.mounts_are_told);
@@ -190,13 +198,25 @@ impl<C: Coalesce> Core<C> {
             let kinds = owed.into_iter().chain(news).reduce(Kinds::union);
             if let Some(kinds) = kinds {
                 let happened = Happened::by_anyone(kinds);
-                tell(&mut self.accounts, &mut self.serial, now, folder, happened);
+                tell(
+                    &mut self.accounts,
+                    &mut self.serial,
+                    (now, now),
+                    folder,
+                    happened,
+                );
             }
         }
         for real in &scanned.changed {
             if let Some(folder) = root.folders.get(real) {
                 let happened = Happened::by_anyone(Kinds::UNKNOWN);
-                tell(&mut self.accounts, &mut self.serial, now, folder, happened);
+                tell(
+                    &mut self.accounts,
+                    &mut self.serial,
+                    (now, now),
+                    folder,
+                    happened,
+                );
             }
         }
         if first {
@@ -298,7 +318,7 @@ impl<C: Coalesce> Core<C> {
 fn tell<C: Coalesce>(
     accounts: &mut [Account<C>],
     serial: &mut u64,
-    now: Instant,
+    (now, heard): (Instant, Instant),
     folder: &Arc<Folder>,
     happened: Happened,
 ) {
@@ -335,7 +355,7 @@ fn tell<C: Coalesce>(
         };
         syncs.scheduler.changed(now, &open);
     }
-    account.coalescer.add(now, change);
+    account.coalescer.add(heard, change);
     if !account.is_syncing() {
         account.coalescer.hasten(now, Some(&folder.real));
     }
