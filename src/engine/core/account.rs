@@ -33,7 +33,7 @@ pub(super) struct Account<C> {
     kept: Kept,
     /// Lisp is told of quiet changes, too.
     pub(super) quiet: bool,
-    /// The state of its roots that Lisp was told last.
+    /// The state of its roots that Lisp was told last, or takes for granted.
     pub(super) told: Option<(root::Phase, String)>,
     /// As configured; none when it is configured no longer.
     pub(super) roots: Vec<RootId>,
@@ -53,7 +53,8 @@ impl<C: Coalesce> Account<C> {
             coalescer: C::new(Delays::default()),
             kept: Kept::default(),
             quiet: true,
-            told: None,
+            // For Lisp, too, a new one starts: a frame about that would only be work.
+            told: Some((root::Phase::Starting, String::new())),
             roots: Vec::new(),
             remotes: Vec::new(),
             syncs: None,
