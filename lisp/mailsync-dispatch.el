@@ -177,8 +177,7 @@ starts it again, please report this" why))))))
 (defun mailsync--dispatch-soon ()
   "See to what has been received as soon as Emacs is at rest."
   (unless (mailsync--armed-p mailsync--timer)
-    (setq mailsync--timer (run-at-time 0 nil #'mailsync--undisturbed
-                                       #'mailsync--dispatch))))
+    (setq mailsync--timer (mailsync--soon #'mailsync--dispatch))))
 
 ;;;; Dispatch
 
@@ -196,8 +195,7 @@ starts it again, please report this" why))))))
                                     (setq mailsync--incoming-notices nil))))
                 (mapcar (lambda (group)
                           (list #'mailsync--changed (car group) (cdr group)))
-                        (seq-group-by (lambda (change) (plist-get change :account))
-                                      (mailsync--take-incoming)))))
+                        (mailsync--take-incoming))))
   ;; Whatever a user's function does there, what was acknowledged is seen to.
   (unwind-protect
       (while (and mailsync--taken (eq running mailsync--running))
@@ -222,23 +220,26 @@ An error is reported and stops nothing else."
                        function (error-message-string err))))))
 
 (defun mailsync--take-incoming ()
-  "The changes received, in the order in which their folders came."
-  (let (changes)
-    (maphash (lambda (_ change) (push change changes)) mailsync--incoming)
+  "The changes received: an alist by account, in the order in which they came."
+  (let (groups)
+    (maphash (lambda (key change)
+               (push change (alist-get (car key) groups nil nil #'equal)))
+             mailsync--incoming)
     (clrhash mailsync--incoming)
-    (nreverse changes)))
+    (mapcar (lambda (group) (cons (car group) (nreverse (cdr group))))
+            (nreverse groups))))
 
 (defun mailsync--changed (account changes)
   "Tell the hooks that ACCOUNT has CHANGES, then have those checked."
   (let ((running mailsync--running))
     ;; What was on its way when an account was given up is nobody's.
     (when (member account (mailsync--account-names))
-      (mailsync-sync-heard-of-changes account changes)
-      (mailsync--guarded running #'mailsync-history-changed account changes)
       (unwind-protect
           (mailsync--run-hook-safely 'mailsync-changed-functions account changes)
         ;; A function may have stopped us, or started anew.
         (when (eq running mailsync--running)
+          (mailsync-sync-heard-of-changes account changes)
+          (mailsync--guarded running #'mailsync-history-changed account changes)
           (mailsync--have-checked account changes))))))
 
 (defun mailsync--have-checked (account changes)

@@ -230,6 +230,15 @@ For what begins in a timer or a filter of ours, and for what must be done whole.
       (when earlier
         (setq quit-flag earlier)))))
 
+(defun mailsync--soon (function &rest args)
+  "Call FUNCTION with ARGS, undisturbed, as soon as Emacs is at rest.
+Return the timer.  `run-at-time' does so, too, and takes its time for it."
+  (let ((timer (timer-create)))
+    (timer-set-time timer nil)
+    (timer-set-function timer #'mailsync--undisturbed (cons function args))
+    (timer-activate timer)
+    timer))
+
 (defun mailsync--armed-p (timer)
   "Non-nil if TIMER will run.
 A quit that comes when it begins to run leaves it in its list for ever."

@@ -129,42 +129,56 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
   "Read one frame of PROCESS from the beginning of INPUT.
 Return what follows it, consed to how many bytes there have to be before
 another look is worth while."
-  (if (not (string-match "\\`\\([^\n]\\{0,80\\}\\)\n" input))
-      (if (> (length input) 80)
-          (error "No header in %d bytes" (length input))
-        (cons input (1+ (length input))))
-    (let* ((header (match-string 1 input))
-           (start (match-end 0))
-           (case-fold-search nil))
-      (unless (string-match
-               "\\`mailsync \\([0-9]+\\) \\([0-9]+\\) \\([0-9]+\\) \\([0-9]+\\)\\'"
-               header)
-        (error "Not a header: %S" header))
-      (let* ((numbers (mapcar (lambda (group)
-                                (string-to-number (match-string group header)))
-                              '(1 2 3 4)))
-             (generation (nth 1 numbers))
-             (sequence (nth 2 numbers))
-             (end (+ start (nth 3 numbers))))
-        (unless (= (car numbers) mailsync-pipe--version)
-          (error "Version %s of the format, not %s" (car numbers)
-                 mailsync-pipe--version))
-        (when (> end mailsync-pipe--longest)
-          (error "A frame of %s bytes" (nth 3 numbers)))
-        (if (<= (length input) end)
-            (cons input (1+ end))
-          (unless (eq (aref input end) ?\n)
-            (error "No newline after a frame of %s bytes" (nth 3 numbers)))
-          (let ((records (mailsync-pipe--parse input start end)))
-            ;; A frame of an older pipe, or of none of ours, is nobody's.
-            (when (= generation (process-get process 'mailsync-generation))
-              ;; The engine may send the next one while we work on this.
-              (unless (zerop sequence)
-                (mailsync-module--acknowledge generation sequence))
-              (mapc (process-get process 'mailsync-handler) records)
-              (process-put process 'mailsync-frames
-                           (1+ (or (process-get process 'mailsync-frames) 0)))))
-          (cons (substring input (1+ end)) 1))))))
+  (let ((line (string-search "\n" input)))
+    (if (or (null line) (> line 80))
+        (if (> (length input) 80)
+            (error "No header in %d bytes" (length input))
+          (cons input (1+ (length input))))
+      (mailsync-pipe--frame-at process input (1+ line)))))
+
+(defun mailsync-pipe--header (line)
+  "The numbers in LINE, the first one of a frame.
+Without a regexp: between two frames others use so many that Emacs would compile
+it anew each time."
+  (let ((space (and (string-prefix-p "mailsync " line) 8))
+        numbers)
+    (while space
+      (let* ((next (string-search " " line (1+ space)))
+             (word (substring line (1+ space) next))
+             (number (string-to-number word)))
+        (push (and (natnump number) (equal word (number-to-string number)) number)
+              numbers)
+        (setq space next)))
+    (unless (and (= (length numbers) 4) (not (memq nil numbers)))
+      (error "Not a header: %S" line))
+    (nreverse numbers)))
+
+(defun mailsync-pipe--frame-at (process input start)
+  "Read one frame of PROCESS from INPUT, whose header ends before START.
+Return what `mailsync-pipe--frame' does."
+  (let* ((numbers (mailsync-pipe--header (substring input 0 (1- start))))
+         (generation (nth 1 numbers))
+         (sequence (nth 2 numbers))
+         (end (+ start (nth 3 numbers))))
+    (unless (= (car numbers) mailsync-pipe--version)
+      (error "Version %s of the format, not %s" (car numbers)
+             mailsync-pipe--version))
+    (when (> end mailsync-pipe--longest)
+      (error "A frame of %s bytes" (nth 3 numbers)))
+    (if (<= (length input) end)
+        (cons input (1+ end))
+      (unless (eq (aref input end) ?\n)
+        (error "No newline after a frame of %s bytes" (nth 3 numbers)))
+      (let ((records (mailsync-pipe--parse input start end)))
+        ;; A frame of an older pipe, or of none of ours, is nobody's.
+        (when (= generation (process-get process 'mailsync-generation))
+          ;; The engine may send the next one while we work on this.
+          (unless (zerop sequence)
+            (mailsync-module--acknowledge generation sequence))
+          (mapc (process-get process 'mailsync-handler) records)
+          (process-put process 'mailsync-frames
+                       (1+ (or (process-get process 'mailsync-frames) 0)))))
+      (cons (substring input (1+ end)) 1))))
 
 (defun mailsync-pipe--parse (input start end)
   "Split INPUT, from START to END, into records, lists of unibyte strings."
