@@ -7,7 +7,8 @@
 ;;; Commentary:
 
 ;; The state of the whole in a word or two, computed when something changes
-;; and kept as a string, since a mode line is drawn with every key.  All of it
+;; and kept as a string, since a mode line is drawn with every key.  Mode lines
+;; are only drawn anew for it where one shows it, which costs more than all the rest.  All of it
 ;; is shown by mailsync-status.el.
 
 ;;; Code:
@@ -41,11 +42,17 @@
   "Kinds of states, each with its face and its sign.
 `stopped' is a pause that waits for the user.")
 
-(defvar mailsync-mode-line nil
+(defvar mailsync-mode-line '(:eval (mailsync-mode-line--draw))
   "What the mode line of the Group buffer shows, and any other that you like.
 That is the state and, with `mailsync-gnus-mode-line-groups', how
 much is unread.")
 (put 'mailsync-mode-line 'risky-local-variable t)
+
+(defvar mailsync-mode-line--string nil
+  "What there is to be shown, or nil for nothing.")
+
+(defvar mailsync-mode-line--drawn t
+  "Non-nil if a mode line may have been drawn since that changed last.")
 
 (defvar mailsync-mode-line-map
   (let ((map (make-sparse-keymap)))
@@ -103,9 +110,11 @@ KIND is one of `mailsync-mode-line--kinds', TEXT a word or two."
       '(no-server "no server"))
      ((null states) '(no-account "no account"))
      ;; What waits for the user comes before what is tried again.
-     ((seq-some (lambda (sync) (not (equal (plist-get sync :text) "")))
-                (seq-filter (lambda (sync) (eq (plist-get sync :phase) 'paused))
-                            syncs))
+     ((and (memq 'paused phases)
+           (seq-some (lambda (sync)
+                       (and (eq (plist-get sync :phase) 'paused)
+                            (not (equal (plist-get sync :text) ""))))
+                     syncs))
       '(stopped "paused"))
      ((mailsync-remote-paused-p) '(stopped "paused"))
      ((memq 'failing phases) '(failing "failing"))
@@ -150,6 +159,12 @@ KIND is one of `mailsync-mode-line--kinds', TEXT a word or two."
                      mailsync--states "\n")
           "\nmouse-1: mailsync-status, mouse-3: menu"))
 
+(defun mailsync-mode-line--help (&rest _)
+  "What the mouse shows over the state, and the state in words.
+Made when somebody wants to see it: the state changes with each message."
+  (mailsync-log-help (concat "mailsync: " (nth 1 (mailsync-mode-line--look)) "\n"
+                             (mailsync-mode-line--tooltip))))
+
 (defun mailsync-mode-line--sync-words (account)
   "What the syncs of ACCOUNT are doing, in words for the end of a line."
   (if-let ((sync (mailsync-sync-state account)))
@@ -178,8 +193,7 @@ or nil; the mode line shows nothing" mailsync-mode-line-format)
          (replace-regexp-in-string
           "%" "%%" (string-replace "%s" shown format) t t)
          'face (mailsync-mode-line--face kind)
-         'help-echo (mailsync-log-help (concat "mailsync: " text "\n"
-                                               (mailsync-mode-line--tooltip)))
+         'help-echo #'mailsync-mode-line--help
          'mouse-face 'mode-line-highlight
          'local-map mailsync-mode-line-map))
     ""))
@@ -192,12 +206,20 @@ or nil; the mode line shows nothing" mailsync-mode-line-format)
                         ""))))
     (if (equal text "") nil text)))
 
+(defun mailsync-mode-line--draw ()
+  "What there is to be shown, for a mode line that is being drawn."
+  (setq mailsync-mode-line--drawn t)
+  mailsync-mode-line--string)
+
 (defun mailsync-mode-line-update ()
   "Bring the mode line up to date."
   (let ((new (and mailsync-mode (mailsync-mode-line--text))))
-    (unless (equal-including-properties new mailsync-mode-line)
-      (setq mailsync-mode-line new)
-      (force-mode-line-update t))))
+    (unless (equal-including-properties new mailsync-mode-line--string)
+      (setq mailsync-mode-line--string new)
+      ;; If none was drawn since the last time, none shows what is old by now.
+      (when mailsync-mode-line--drawn
+        (setq mailsync-mode-line--drawn nil)
+        (force-mode-line-update t)))))
 
 (provide 'mailsync-mode-line)
 ;;; mailsync-mode-line.el ends here

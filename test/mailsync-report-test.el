@@ -229,8 +229,9 @@
         (should (equal (car (report-test-mode-line)) "[1 pending]")))
       (cl-letf (((symbol-function 'char-displayable-p) #'always))
         (should (string-match-p "\\`mailsync: 1 pending\n"
-                                (get-text-property 0 'help-echo
-                                                   (mailsync-mode-line--state))))))))
+                                (funcall (get-text-property
+                                          0 'help-echo
+                                          (mailsync-mode-line--state)))))))))
 
 (defun report-test-commands (menu)
   "The commands in MENU, a keymap."

@@ -152,13 +152,30 @@ There `state' and `result' are functions that take in a record."
 
 (ert-deftest status-test-mode-line-format ()
   "What is no format is said once, and stops nothing."
-  (let ((mailsync-mode t) (mailsync-mode-line "") (mailsync--said nil) (sync-test-said nil)
+  (let ((mailsync-mode t) (mailsync-mode-line--string "") (mailsync--said nil) (sync-test-said nil)
         (mailsync-mode-line-format 42))
     (status-test-with-records
       (dotimes (_ 2)
         (mailsync-status-update))
-      (should-not mailsync-mode-line)
+      (should-not mailsync-mode-line--string)
       (should (= 1 (status-test-told "mailsync-mode-line-format. is 42"))))))
+
+(ert-deftest status-test-mode-line-drawn ()
+  "Mode lines are drawn anew where one shows what is old by now, and only there."
+  (let ((mailsync-mode t) (mailsync-mode-line--string nil) (mailsync-mode-line--drawn t)
+        (mailsync-accounts--faults nil) (mailsync-sync--states nil)
+        (drawn 0))
+    (cl-letf (((symbol-function 'force-mode-line-update) (lambda (&rest _) (cl-incf drawn))))
+      (pcase-dolist (`(,state ,shown ,expected)
+                     ;; One may show what was there before this was loaded.
+                     '((starting nil 1) (watching nil 1) (waiting t 1) (watching nil 2)
+                       (watching t 2) (watching nil 2) (waiting nil 3) (starting nil 3)))
+        (let ((mailsync--states `(("w" ,state . ""))))
+          (mailsync-mode-line-update)
+          (should (= drawn expected))
+          (should (string-search (symbol-name state) mailsync-mode-line--string)))
+        (when shown
+          (should (eq (eval (cadr mailsync-mode-line) t) mailsync-mode-line--string)))))))
 
 (ert-deftest status-test-paused ()
   "What waits for the user comes first in the mode line, and says what to do."

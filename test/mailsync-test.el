@@ -319,10 +319,10 @@ open('done', 'w').close()"))
         (should (equal account "w"))
         (should (equal (plist-get change :kinds) '(new)))
         (should (= 1 (mailsync--pending)))
-        (should (string-match-p "1 pending" mailsync-mode-line))
+        (should (string-match-p "1 pending" mailsync-mode-line--string))
         (funcall done '(("INBOX" . checked)) (list change))
         (should (= 0 (mailsync--pending)))
-        (should (string-match-p "watching" mailsync-mode-line))
+        (should (string-match-p "watching" mailsync-mode-line--string))
         ;; Once is enough.
         (funcall done '(("INBOX" . checked)) (list change))
         (should (equal brought `(("w" (,change))))))
@@ -596,7 +596,7 @@ open('done', 'w').close()"))
     (test-wait (lambda () (eq (test-state "x") 'watching)))
     (should-not (test-state "w"))
     (should (string-match-p "\"y\" is left out: it has no key :maildri" (test-log)))
-    (should (string-match-p "error" mailsync-mode-line))
+    (should (string-match-p "error" mailsync-mode-line--string))
     (save-window-excursion
       (mailsync-status)
       (should (string-match-p "^.mailsync-accounts.: the account \"y\" is left out"
@@ -604,13 +604,13 @@ open('done', 'w').close()"))
     (customize-set-variable 'mailsync-accounts
                             `(("y" :maildir ,(concat root "/a"))))
     (test-wait (lambda () (eq (test-state "y") 'watching)))
-    (should-not (string-match-p "error" mailsync-mode-line))))
+    (should-not (string-match-p "error" mailsync-mode-line--string))))
 
 (ert-deftest mailsync-test-root-comes-and-goes ()
   "A root that is not there is waited for, and seen without a poll."
   (test-with-mailsync nil `(("w" :maildir ,(concat root "/later/Mail")))
     (test-wait (lambda () (eq (test-state "w") 'waiting)))
-    (should (string-match-p "waiting" mailsync-mode-line))
+    (should (string-match-p "waiting" mailsync-mode-line--string))
     (should (string-match-p "later/Mail.* :maildir" (test-log)))
     (save-window-excursion
       (mailsync-status)
