@@ -133,10 +133,11 @@ damaged; run M-x mailsync-module-compile"
                (file-attribute-size attributes)
                (file-attribute-modification-time attributes)))))
 
-(defun mailsync-module-outdated ()
-  "Why Emacs has to be restarted to use what is installed, or nil."
+(defun mailsync-module-outdated (&optional now)
+  "Why Emacs has to be restarted to use what is installed, or nil.
+NOW is what identifies that, if it is known."
   (when (fboundp 'mailsync-module--version)
-    (let ((now (mailsync-module--identity)))
+    (let ((now (or now (mailsync-module--identity))))
       (cond
        ((not (equal (mailsync-module--version) mailsync-module--version-wanted))
         (format "the loaded module is version %s, the Lisp files want %s"
@@ -147,8 +148,8 @@ damaged; run M-x mailsync-module-compile"
 
 (defun mailsync-module--tell-if-replaced ()
   "Say once that the module on disk is not the one that is loaded."
-  (let ((why (mailsync-module-outdated))
-        (now (mailsync-module--identity)))
+  (let* ((now (mailsync-module--identity))
+         (why (mailsync-module-outdated now)))
     (when (and why (not (equal mailsync-module--told now)))
       (setq mailsync-module--told now)
       (mailsync-log-add 'warning "%s; restart Emacs to use it" why)

@@ -154,8 +154,9 @@ M-x mailsync-resume" account (string-remove-suffix "." text))
 (defun mailsync-remote-keep (accounts)
   "Forget what is known of stores, but for those of ACCOUNTS, names."
   (setq mailsync-remote--states
-        (seq-filter (lambda (entry) (member (caar entry) accounts))
-                    mailsync-remote--states)))
+        (delq nil (mapcar (lambda (entry)
+                            (and (member (caar entry) accounts) entry))
+                          mailsync-remote--states))))
 
 (defun mailsync-remote-everything (account)
   "Have everything of ACCOUNT checked, which has no maildir.
@@ -182,11 +183,12 @@ Which folders there are, Gnus knows, and who has heard of them."
 
 (defun mailsync-remote--in (state &optional account)
   "What is known of the stores (of ACCOUNT) that are in STATE: a list of plists."
-  (mapcar #'cdr
-          (seq-filter (pcase-lambda (`((,name . ,_) . ,known))
-                        (and (eq (plist-get known :state) state)
-                             (or (null account) (equal name account))))
-                      mailsync-remote--states)))
+  (let (found)
+    (pcase-dolist (`((,name . ,_) . ,known) mailsync-remote--states)
+      (when (and (eq (plist-get known :state) state)
+                 (or (null account) (equal name account)))
+        (push known found)))
+    (nreverse found)))
 
 (defun mailsync-remote-offline-p ()
   "Non-nil if a store cannot be watched now, and is tried again."
@@ -198,8 +200,8 @@ Which folders there are, Gnus knows, and who has heard of them."
 
 (defun mailsync-remote-starting-p ()
   "Non-nil if a store is connected to for the first time, which may take a while."
-  (seq-some (lambda (known) (null (plist-get known :told)))
-            (mailsync-remote--in 'starting)))
+  (memq nil (mapcar (lambda (known) (plist-get known :told))
+                    (mailsync-remote--in 'starting))))
 
 (defun mailsync-remote-account-state (account)
   "How the stores of ACCOUNT are together, or nil if they are watched.

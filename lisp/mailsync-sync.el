@@ -419,10 +419,10 @@ sync that is going on; TEXT is for the user."
 (defun mailsync-sync-keep (accounts)
   "From now on ACCOUNTS are synced, as far as they have a syncer.
 They are a vector as the module wants it."
-  (let ((names (mapcar (lambda (account)
-                         (mailsync-pipe-decode-text (aref account 0)))
-                       (seq-filter (lambda (account) (aref account 4))
-                                   accounts))))
+  (let ((names (delq nil (mapcar (lambda (account)
+                                   (and (aref account 4)
+                                        (mailsync-pipe-decode-text (aref account 0))))
+                                 accounts))))
     (setq mailsync-sync--states
           (mapcar (lambda (name)
                     (or (assoc name mailsync-sync--states)
