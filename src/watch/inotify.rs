@@ -229,6 +229,8 @@ impl Shared {
     }
 
     fn tell(&self, event: &rustix::fs::inotify::Event<'_>, inbox: &Inbox) {
+        // Now, and not when the engine comes to it: that takes another thread to wake.
+        let heard = Some(Instant::now());
         let is = |flags| event.events().intersects(flags);
         // An unmounted file system takes its watches along.
         if is(ReadFlags::QUEUE_OVERFLOW | ReadFlags::UNMOUNT) {
@@ -244,8 +246,6 @@ impl Shared {
         let spot = table.spots.get(&event.wd()).cloned();
         let more = table.more.get(&event.wd()).cloned();
         drop(table);
-        // Now, and not when the engine comes to it: that takes another thread to wake.
-        let heard = Some(Instant::now());
         let name = event.file_name();
         let name = name.map(|name| OsStr::from_bytes(name.to_bytes()));
         for spot in spot.into_iter().chain(more.into_iter().flatten()) {
