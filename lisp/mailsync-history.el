@@ -11,7 +11,8 @@
 ;; notice to the sync.  It listens where changes, checks and syncs pass
 ;; (mailsync-dispatch.el, mailsync-sync.el), and decides nothing.  What is kept
 ;; grows with the folders, never with what happens in them.  How it is shown
-;; is the business of mailsync-folders.el and mailsync-status.el.
+;; is the business of mailsync-folders.el, mailsync-history-list.el and
+;; mailsync-status.el.
 
 ;;; Code:
 

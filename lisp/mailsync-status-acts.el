@@ -37,7 +37,7 @@
 (declare-function mailsync-check "mailsync-life" (&optional account))
 (declare-function mailsync-folders "mailsync-folders" (&optional account))
 (declare-function mailsync-gnus-folder-groups "mailsync-gnus-folders" (folder))
-(declare-function mailsync-history "mailsync-folders" ())
+(declare-function mailsync-history "mailsync-history-list" ())
 
 ;;;; Where point is
 

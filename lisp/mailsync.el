@@ -51,7 +51,7 @@
 (autoload 'mailsync-doctor "mailsync-doctor" nil t)
 (autoload 'mailsync-folders "mailsync-folders" nil t)
 (autoload 'mailsync-gnus-check "mailsync-gnus" nil t)
-(autoload 'mailsync-history "mailsync-folders" nil t)
+(autoload 'mailsync-history "mailsync-history-list" nil t)
 (autoload 'mailsync-log "mailsync-log" nil t)
 (autoload 'mailsync-log-copy "mailsync-report" nil t)
 (autoload 'mailsync-mbsync "mailsync-syncers")

@@ -135,7 +135,7 @@ A syncer gets them as they are, by no shell; what it prints is shown no better."
             (dotimes (line (count-lines (point-min) (point-max)))
               (goto-char (point-min))
               (forward-line line)
-              (push (mailsync-folders--help nil (current-buffer) (point)) helps))))
+              (push (mailsync-list--help nil (current-buffer) (point)) helps))))
         (let ((text (alist-get 'status shown)))
           (dotimes (position (length text))
             (when-let ((help (get-text-property position 'help-echo text)))

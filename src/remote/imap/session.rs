@@ -12,17 +12,19 @@
 //!
 //! A response that should matter and is not understood is answered by a sweep.
 
+mod idle;
 mod login;
+mod mailboxes;
 mod sweep;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::frame::Framer;
-use super::response::{self, Capabilities, Mailbox, Remark, Response, Status};
+use super::response::{self, Capabilities, Remark, Response, Status};
 use super::sasl::Mechanism;
 use super::secret::{Secret, Secretive};
-use super::snapshot::{Numbers, Room, Snapshot};
+use super::snapshot::{Room, Snapshot};
 use crate::change::Kinds;
 use crate::remote::names::Naming;
 use login::Login;
@@ -31,17 +33,8 @@ use sweep::Sweep;
 /// A command is answered within so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The same where there is reason to doubt that anybody is there.
-const POKE_PATIENCE: Duration = Duration::from_secs(10);
-
-/// What is not understood leads to a sweep, but not more often.
-const DOUBT_AT_MOST: Duration = Duration::from_secs(60);
-
 /// So much of what a server wants people to see is shown.
 const MOST_ALERTS: usize = 8;
-
-/// Mailboxes that are watched by a connection of their own, besides the inbox: servers allow few.
-const MOST_OTHERS: usize = 2;
 
 /// What a session has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -633,21 +626,6 @@ impl Session {
         self.sweep(now);
     }
 
-    /// Select the mailbox that is watched by IDLE, to read only.
-    fn examine(&mut self, now: Instant) {
-        if !self.idles {
-            return;
-        }
-        let inbox = || Name {
-            server: b"INBOX".to_vec(),
-            canonical: b"INBOX".to_vec(),
-        };
-        let Name { server, canonical } = self.one.clone().unwrap_or_else(inbox);
-        self.selected = Some((canonical, 0));
-        let command = [b"EXAMINE ", &argument(&server)[..]].concat();
-        self.command(now, What::Examine, &command);
-    }
-
     /// The first look is done.
     fn watch(&mut self, now: Instant) {
         self.phase = Phase::Watching;
@@ -672,87 +650,6 @@ impl Session {
             }
         }
         self.rest(now);
-    }
-
-    /// The mailboxes that are worth a connection of their own.
-    fn others(&self) -> Vec<Name> {
-        let wanted = match &self.settings.idle {
-            Some(names) => names.clone(),
-            None => self.all.clone().into_iter().collect(),
-        };
-        let mut others = Vec::new();
-        for canonical in wanted {
-            let mut spellings = self.names.iter().filter(|(_, name)| **name == canonical);
-            // The server's own spelling is ASCII.
-            let server = spellings.find(|(spelling, _)| spelling.is_ascii());
-            if let Some((server, _)) = server
-                && canonical != b"INBOX"
-                && others.len() < MOST_OTHERS
-            {
-                let server = server.clone();
-                others.push(Name { server, canonical });
-            }
-        }
-        others
-    }
-
-    /// Nothing is to be said: let the server speak.
-    fn rest(&mut self, now: Instant) {
-        if self.due.is_some_and(|at| at <= now) {
-            self.sweep(now);
-        } else if self.idles && (self.notifies || self.selected.is_some()) {
-            self.command(now, What::Idle, b"IDLE");
-        } else {
-            self.renewal = Some(now + self.settings.refresh);
-        }
-    }
-
-    /// IDLE is over.
-    fn idled(&mut self, well: bool) {
-        let ours = self.idling.take().is_some() && self.renewal.is_none();
-        if let Some((name, _)) = &self.selected
-            && well
-        {
-            // It has told all that was to be told when this IDLE began (RFC 2177, 3).
-            self.snapshot.take_left(name);
-        }
-        if !well && !ours {
-            // It is not wanted in this state.
-            self.idles = false;
-            if self.one.is_some() {
-                let text = "the server does not do IDLE";
-                self.end(Why::Config, text.to_owned());
-            } else if !self.notifies {
-                self.mode = Some(Mode::Sweep);
-                self.acts.push(Act::Watching(Mode::Sweep));
-                // It stays selected: flags may show nowhere else.  Its numbers are for sweeps to see.
-                if let Some((name, _)) = self.selected.clone() {
-                    let left = self.snapshot.take_left(&name);
-                    self.tell(&name, left);
-                    self.untold(&name);
-                }
-            }
-        } else if !ours {
-            self.end(Why::Lost, "the server ended IDLE".to_owned());
-        }
-    }
-
-    /// Have the server answer something, soon.
-    fn poke(&mut self, now: Instant) {
-        if self.phase != Phase::Watching {
-            return;
-        }
-        // If it is being asked for something already, that will do.
-        if self.awaited.is_empty() || self.renewal.is_some() {
-            self.renewal = Some(now);
-            self.time(now);
-        }
-        let soon = now + POKE_PATIENCE;
-        for awaited in &mut self.awaited {
-            if awaited.until.is_some_and(|until| until > soon) {
-                (awaited.since, awaited.until) = (now, Some(soon));
-            }
-        }
     }
 
     /// Whatever time brings.
@@ -811,203 +708,6 @@ impl Session {
             all.extend(self.due.filter(|_| !busy));
         }
         all.into_iter().min()
-    }
-
-    /// Something should matter, and nobody knows what it says.
-    fn doubt(&mut self, now: Instant) {
-        let soon = (self.doubted).map_or(now, |at| (at + DOUBT_AT_MOST).max(now));
-        match &self.one {
-            Some(Name { canonical, .. }) if soon <= now => {
-                self.doubted = Some(now);
-                let canonical = canonical.clone();
-                self.acts.push(Act::Change(canonical, Kinds::UNKNOWN));
-            }
-            Some(_) => {}
-            None => {
-                self.doubted = Some(soon);
-                self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
-            }
-        }
-    }
-
-    /// A mailbox is there, or was.
-    fn mailbox(&mut self, mailbox: Mailbox) {
-        let naming = Naming {
-            prefix: self.naming.prefix.clone(),
-            separator: match &self.settings.naming {
-                Some(naming) if !naming.separator.is_empty() => naming.separator.clone(),
-                _ => mailbox.separator.clone(),
-            },
-        };
-        // No server has such a mailbox, and to ask for it would be to say more than that.
-        let strange = |it: &u8| matches!(it, b'\r' | b'\n');
-        let Some(name) =
-            (naming.mailbox(&mailbox.name)).filter(|_| !mailbox.name.iter().any(strange))
-        else {
-            return;
-        };
-        let old = mailbox.old.as_ref().and_then(|old| naming.mailbox(old));
-        self.spelt(&mailbox.name, &name);
-        if self.naming.separator.is_empty() || self.settings.naming.is_none() {
-            self.naming.separator = naming.separator;
-        }
-        if mailbox.all {
-            self.all = Some(name.clone());
-        }
-        if mailbox.gone {
-            if let Some(sweep) = &mut self.sweep {
-                // Our look may have seen it before.
-                sweep.unseen(&name);
-            }
-            self.vanished(&mailbox.name, &name);
-        } else if let Some(sweep) = &mut self.sweep {
-            if mailbox.selectable {
-                sweep.seen(&mailbox.name, &name, !self.list_status);
-            }
-            if let Some(old) = old {
-                // It was renamed behind our look, which may have seen it before.
-                sweep.unseen(&old);
-                let spelling = mailbox.old.unwrap_or_default();
-                self.vanished(&spelling, &old);
-            }
-        } else if mailbox.selectable {
-            if let Some(old) = old {
-                let spelling = mailbox.old.unwrap_or_default();
-                self.vanished(&spelling, &old);
-            }
-            let kinds = self.snapshot.appeared(&name);
-            self.tell(&name, kinds);
-        }
-    }
-
-    /// The server spells a mailbox so.
-    fn spelt(&mut self, server: &[u8], name: &[u8]) {
-        if self.names.get(server).is_some_and(|known| known == name) {
-            return;
-        }
-        self.forget(server);
-        // Without room it is read anew each time.
-        if self.room.take(server.len() + name.len()) {
-            self.names.insert(server.to_vec(), name.to_vec());
-        }
-    }
-
-    fn forget(&mut self, server: &[u8]) {
-        if let Some(name) = self.names.remove(server) {
-            self.room.leave(server.len() + name.len());
-        }
-    }
-
-    fn vanished(&mut self, server: &[u8], name: &[u8]) {
-        self.forget(server);
-        if self.snapshot.vanished(name) {
-            self.tell(name, Kinds::DELETED);
-        }
-    }
-
-    fn canonical(&self, server: &[u8]) -> Option<Vec<u8>> {
-        match self.names.get(server) {
-            Some(name) => Some(name.clone()),
-            None => self.naming.mailbox(server),
-        }
-    }
-
-    /// The numbers of a mailbox are told.
-    fn numbers(&mut self, now: Instant, server: &[u8], numbers: &Numbers) {
-        let Some(name) = self.canonical(server) else {
-            self.doubt(now);
-            return;
-        };
-        let sweeps = self.sweep.is_some();
-        if let Some(sweep) = &mut self.sweep {
-            sweep.seen(server, &name, false);
-        }
-        let kinds = self.snapshot.update(&name, numbers);
-        if let Some(sweep) = &mut self.sweep
-            && !self.snapshot.knows(&name)
-        {
-            sweep.overflows();
-            return;
-        }
-        // On the connection before, the server may not have come to what was left for it to tell.
-        let kinds = if self.mode.is_none() {
-            kinds | self.snapshot.take_left(&name)
-        } else {
-            kinds
-        };
-        let told = self.told.get(&name).filter(|_| sweeps);
-        let told = told.copied().unwrap_or_default();
-        // The server has spoken of it, or is about to: the same may have happened again since.
-        self.snapshot.leave(&name, kinds & told);
-        self.tell(&name, kinds - told);
-    }
-
-    fn tell(&mut self, name: &[u8], kinds: Kinds) {
-        if !kinds.is_empty() {
-            self.acts.push(Act::Change(name.to_vec(), kinds));
-        }
-    }
-
-    /// Another session has spoken of a mailbox: it is there, and has to be known, so that it is told when
-    /// it is there no longer.
-    fn told_by_another(&mut self, name: &[u8], kinds: Kinds) {
-        if !self.snapshot.knows(name) {
-            let appeared = self.snapshot.appeared(name);
-            self.tell(name, appeared);
-        }
-        self.was_told(name, kinds);
-    }
-
-    /// The server has spoken of a mailbox that is being watched: a sweep has nothing to add to that.
-    fn was_told(&mut self, name: &[u8], kinds: Kinds) {
-        *self.told.entry(name.to_vec()).or_default() |= kinds;
-        // Whoever looks now sees all of that kind.
-        self.snapshot.told(name, kinds);
-        if let Some(sweep) = &mut self.sweep {
-            sweep.told(name, kinds);
-        }
-    }
-
-    /// Nobody watches it any more.
-    fn untold(&mut self, name: &[u8]) {
-        // Who watched it has it looked at.
-        self.snapshot.take_left(name);
-        self.told.remove(name);
-        if let Some(sweep) = &mut self.sweep {
-            sweep.untold(name);
-        }
-    }
-
-    fn examining(&self) -> bool {
-        self.awaited.iter().any(|it| it.what == What::Examine)
-    }
-
-    fn exists(&mut self, count: u64) {
-        let first = self.examining();
-        let Some((_, known)) = &mut self.selected else {
-            return;
-        };
-        let before = std::mem::replace(known, count);
-        if !first && count > before {
-            self.in_selected(Kinds::NEW);
-        } else if !first && count < before {
-            self.in_selected(Kinds::UNKNOWN);
-        }
-    }
-
-    fn in_selected(&mut self, kinds: Kinds) {
-        if self.examining() {
-            return;
-        }
-        let Some((name, _)) = self.selected.clone() else {
-            return;
-        };
-        if self.idles {
-            self.was_told(&name, kinds);
-            self.tell(&name, kinds);
-        } else {
-            self.tell(&name, kinds & Kinds::FLAGS);
-        }
     }
 }
 
