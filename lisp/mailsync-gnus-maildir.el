@@ -23,6 +23,10 @@
 ;; not the true one: whoever scans the group next without our help, the user
 ;; or the full look that follows in an idle moment, finds that cur/ has been
 ;; modified, and lists all of it.
+;;
+;; The user looks for mail, too, and then nnmaildir lists cur/ without our
+;; help.  So when Gnus has it scan, it is noted when each cur/ had been
+;; modified; after that our next scan need not list it once more.
 
 ;; nnmaildir forgets a message that it is asked for after another program
 ;; has changed its flags, for it looks for the file under the old name.  It
@@ -86,6 +90,14 @@ nnmaildir was shown last.")
 
 (defvar mailsync-gnus--known (make-hash-table :test #'equal)
   "Group to the `mailsync-gnus--cur' of it.")
+
+(defvar mailsync-gnus--scanned (make-hash-table :test #'equal)
+  "A cur/ that Gnus had scanned without us to when it had been modified.
+nnmaildir was told the truth, and knows all that was there.  It is
+younger than what `mailsync-gnus--known' has of the group.")
+
+(defvar mailsync-gnus--helping nil
+  "Non-nil while a scan is helped.")
 
 (defconst mailsync-gnus--piece 0.008
   "Look through a long list for so many seconds in one go.")
@@ -158,9 +170,11 @@ and that nothing else need be found."
             (cons '("" (directory-files . mailsync-gnus--directory-files))
                   gnus-parameters))
            (file-name-handler-alist (mailsync-gnus--with-cur-handler scan))
+           (mailsync-gnus--helping t)
            (value nil))
       ;; Not if it ends otherwise, by a quit or an error.
       (remhash group mailsync-gnus--known)
+      (mailsync-gnus--scanned group method t)
       (unless (gethash group mailsync-gnus--looked)
         (puthash group (cdr (mailsync-gnus--active group))
                  mailsync-gnus--looked))
@@ -240,12 +254,15 @@ The symbol `unknown' if that is not known."
   (cons (cons (format "/%s/cur/\\'"
                       (regexp-quote (mailsync-gnus--real-name
                                      (mailsync-gnus--maildir-group scan))))
-              (mailsync-gnus--cur-handler scan))
+              (mailsync-gnus--cur-handler
+               (lambda (_directory attributes)
+                 (mailsync-gnus--tell-attributes scan attributes))))
         file-name-handler-alist))
 
-(defun mailsync-gnus--cur-handler (scan)
-  "A handler of the file name of cur/ during SCAN.
-It is there for the modification time only."
+(defun mailsync-gnus--cur-handler (tell)
+  "A handler of the file name of cur/.
+It is there for the modification time only: TELL is called with the
+name and the attributes of the directory, and says which to tell."
   (let ((handler nil))
     (setq handler
           (lambda (operation &rest arguments)
@@ -256,7 +273,7 @@ It is there for the modification time only."
                    (inhibit-file-name-operation operation)
                    (value (apply operation arguments)))
               (if (and value (eq operation 'file-attributes))
-                  (mailsync-gnus--tell-attributes scan value)
+                  (funcall tell (car arguments) value)
                 value))))))
 
 (defun mailsync-gnus--tell-attributes (scan attributes)
@@ -283,6 +300,42 @@ It is there for the modification time only."
       (setq attributes (copy-sequence attributes))
       (setf (nth 5 attributes) told)
       attributes)))
+
+;;;; What Gnus has nnmaildir scan
+
+(defun mailsync-gnus--noting-scan (function &optional name server)
+  "Call FUNCTION, nnmaildir's own scan, and note what it will know.
+NAME is that of a group of SERVER, or nil for all of them; with
+anything else it does not look at messages."
+  (if (or mailsync-gnus--helping
+          (not (or (null name) (stringp name))))
+      (funcall function name server)
+    (let* ((looked nil)
+           (modified nil)
+           (file-name-handler-alist
+            (cons (cons "/cur/\\'"
+                        (mailsync-gnus--cur-handler
+                         (lambda (directory attributes)
+                           ;; The second time it is about to be listed,
+                           ;; if need be.
+                           (if (not (equal directory looked))
+                               (setq looked directory)
+                             (push (cons directory
+                                         (file-attribute-modification-time
+                                          attributes))
+                                   modified))
+                           attributes)))
+                  file-name-handler-alist)))
+      (prog1 (funcall function name server)
+        (pcase-dolist (`(,directory . ,time) modified)
+          (puthash directory time mailsync-gnus--scanned))))))
+
+(defun mailsync-gnus--scanned (group method &optional forget)
+  "When cur/ of GROUP had been modified before METHOD last scanned it, or nil.
+Nil if that was by our scan.  FORGET non-nil means to forget that."
+  (let ((cur (concat (mailsync-gnus--nnmaildir-directory group method) "/cur/")))
+    (prog1 (gethash cur mailsync-gnus--scanned)
+      (when forget (remhash cur mailsync-gnus--scanned)))))
 
 ;;;; A long list in pieces
 
@@ -422,6 +475,14 @@ between their arrival and the scan that found them."
   "What nnmaildir, the METHOD of GROUP, knows of its cur/, or nil.
 Whether it still does, a message of the group tells: when the
 server was closed, or Gnus, it knows none."
+  (when-let* ((modified (mailsync-gnus--scanned group method t)))
+    (puthash group
+             (mailsync-gnus--make-cur
+              :modified modified :told modified
+              :witness (or (mailsync-gnus--last-message group method)
+                           (when-let* ((cur (gethash group mailsync-gnus--known)))
+                             (mailsync-gnus--cur-witness cur))))
+             mailsync-gnus--known))
   (when-let* ((cur (gethash group mailsync-gnus--known)))
     (and (mailsync-gnus--witness-p (mailsync-gnus--cur-witness cur)
                                    group method)
@@ -507,6 +568,17 @@ messages little by little."
             (push file counted))))
       (setcdr partial counted)
       oldest)))
+
+;;;; Coming and going
+
+(defun mailsync-gnus--maildir-setup ()
+  "Begin to note what Gnus has nnmaildir scan."
+  (advice-add 'nnmaildir-request-scan :around #'mailsync-gnus--noting-scan))
+
+(defun mailsync-gnus--maildir-teardown ()
+  "Note nothing any more, and forget what was noted."
+  (advice-remove 'nnmaildir-request-scan #'mailsync-gnus--noting-scan)
+  (clrhash mailsync-gnus--scanned))
 
 (provide 'mailsync-gnus-maildir)
 ;;; mailsync-gnus-maildir.el ends here

@@ -523,6 +523,7 @@ folders wait for it."
   (clrhash mailsync-gnus--catch-up)
   (clrhash mailsync-gnus--partial)
   (clrhash mailsync-gnus--known)
+  (clrhash mailsync-gnus--scanned)
   (clrhash mailsync-gnus--ahead)
   (clrhash mailsync-gnus--costs)
   (clrhash mailsync-gnus--shown)

@@ -171,6 +171,84 @@ Call this before a check."
       (mailsync-gnus-maildir-test--arrived)
       (should (= (fixture-unread group) (+ 3 before))))))
 
+(ert-deftest mailsync-gnus-maildir-test-user-scans ()
+  "What the user's own look has shown nnmaildir it is not shown once more."
+  (mailsync-gnus-maildir-test--with
+    (let ((get (lambda (command)
+                 (mailsync-gnus-test--deliver "folder000")
+                 (let ((gnus-group-marked (list group)))
+                   (with-current-buffer gnus-group-buffer (funcall command)))))
+          (count before))
+      (dolist (command '(gnus-group-get-new-news gnus-group-get-new-news-this-group))
+        (setq mailsync-gnus-maildir-test--shown nil)
+        (mailsync-gnus-maildir-test--put (format "%d.put:2," (+ 5000 count)))
+        (funcall get command)
+        (should (= (fixture-unread group) (cl-incf count 2)))
+        (mailsync-gnus-test--deliver "folder000")
+        (mailsync-gnus-maildir-test--arrived)
+        (should (= (fixture-unread group) (cl-incf count)))
+        (should (equal mailsync-gnus-maildir-test--shown '(1)))
+        ;; With nothing in new/ there is nothing to be shown.
+        (funcall get command)
+        (should (= (fixture-unread group) (cl-incf count)))
+        (mailsync-gnus-maildir-test--arrived)
+        (should (= (fixture-unread group) count))
+        (should (equal mailsync-gnus-maildir-test--shown '(1)))
+        ;; But what came after that look is.
+        (funcall get command)
+        (should (= (fixture-unread group) (cl-incf count)))
+        (mailsync-gnus-maildir-test--put (format "%d.put:2," (+ 6000 count)))
+        (mailsync-gnus-test--deliver "folder000")
+        (mailsync-gnus-maildir-test--arrived)
+        (should (= (fixture-unread group) (cl-incf count 2)))
+        (should (< 10 (car mailsync-gnus-maildir-test--shown)))))))
+
+(ert-deftest mailsync-gnus-maildir-test-user-scans-unseen ()
+  "What arrives in cur/ in the moment of the user's look is not lost."
+  (mailsync-gnus-maildir-test--with
+    (let ((put (lambda (function directory match &rest args)
+                 (prog1 (apply function directory match args)
+                   (when (string-suffix-p "/cur/" directory)
+                     (advice-remove 'directory-files 'put)
+                     (let ((time (file-attribute-modification-time
+                                  (file-attributes (directory-file-name directory)))))
+                       (mailsync-gnus-maildir-test--put)
+                       ;; As coarse as some file systems' times are.
+                       (set-file-times (directory-file-name directory) time)))))))
+      (mailsync-gnus-test--deliver "folder000")
+      (advice-add 'directory-files :around put '((name . put)))
+      (unwind-protect
+          (with-current-buffer gnus-group-buffer (gnus-group-get-new-news))
+        (advice-remove 'directory-files 'put))
+      (should (= (fixture-unread group) (1+ before)))
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-maildir-test--arrived)
+      (should (= (fixture-unread group) (+ 2 before)))
+      (should (equal mailsync-gnus-maildir-test--shown '(1)))
+      (mailsync-gnus-maildir-test--look-in-full)
+      (should (= (fixture-unread group) (+ 3 before))))))
+
+(ert-deftest mailsync-gnus-maildir-test-user-scans-fail ()
+  "Nothing is known of what a look of the user's that failed has shown."
+  (mailsync-gnus-maildir-test--with
+    (mailsync-gnus-maildir-test--put)
+    (advice-add 'directory-files :before
+                (lambda (directory &rest _)
+                  (when (string-suffix-p "/cur/" directory)
+                    (advice-remove 'directory-files 'fail)
+                    (signal 'quit nil)))
+                '((name . fail)))
+    (unwind-protect
+        (condition-case nil
+            (with-current-buffer gnus-group-buffer (gnus-group-get-new-news))
+          (quit nil))
+      (should-not (advice-member-p 'fail 'directory-files))
+      (advice-remove 'directory-files 'fail))
+    (mailsync-gnus-test--deliver "folder000")
+    (mailsync-gnus-maildir-test--arrived)
+    (should (= (fixture-unread group) (+ 2 before)))
+    (should (equal mailsync-gnus-maildir-test--shown '(13)))))
+
 (ert-deftest mailsync-gnus-maildir-test-interrupted ()
   "After a check that failed, nnmaildir is shown all there is."
   (mailsync-gnus-maildir-test--with
