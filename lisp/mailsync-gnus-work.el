@@ -217,9 +217,9 @@ It was well when it was claimed: the user has acted since."
                                            :kinds))))
         (mailsync-gnus--check-for group kinds items)))))
 
-(defun mailsync-gnus--light-p (group kinds)
+(defun mailsync-gnus--light-p (group kinds items)
   "Non-nil if it is enough to count GROUP for now, in which KINDS happened.
-It is looked at in full later, in a longer idle moment."
+ITEMS claim it.  It is looked at in full later, in a longer idle moment."
   (let ((entry (gethash group mailsync-gnus--catch-up)))
     (and (eq (car (gnus-find-method-for-group group)) 'nnmaildir)
          (eq mailsync-gnus-check-method 'parts)
@@ -229,11 +229,22 @@ It is looked at in full later, in a longer idle moment."
              ;; program have changed flags, the look that is due sees it.
              (and entry
                   (< (- (float-time) (car entry)) mailsync-gnus--echo)
-                  (null (cl-set-difference kinds '(new flags))))))))
+                  (null (cl-set-difference kinds '(new flags)))
+                  (not (cl-some #'mailsync-gnus--renamed-by-syncer-p items)))))))
+
+(defun mailsync-gnus--renamed-by-syncer-p (item)
+  "Non-nil if the syncer has renamed messages in the folder of ITEM.
+That is more than our own move to cur/: to nnmaildir these are other
+messages, and each is counted twice until the group is looked at in
+full.  Where messages arrived as well, it may be that the syncer has
+only brought these."
+  (let ((change (mailsync-gnus--item-change item)))
+    (and (memq 'sync (plist-get change :origins))
+         (equal '(flags) (plist-get change :kinds)))))
 
 (defun mailsync-gnus--check-for (group kinds items)
   "Check GROUP, in which changes of KINDS happened, on behalf of ITEMS."
-  (let* ((light (mailsync-gnus--light-p group kinds))
+  (let* ((light (mailsync-gnus--light-p group kinds items))
          (entry (gethash group mailsync-gnus--catch-up))
          (report (mailsync-gnus--check-group group (if light '(new) kinds))))
     (pcase (nth 1 report)

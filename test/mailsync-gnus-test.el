@@ -447,6 +447,38 @@
          (= 0 (plist-get (mailsync-gnus-status) :catch-up)))
         (should (= (fixture-unread group) (+ before 2)))))))
 
+(ert-deftest mailsync-gnus-test-renamed-by-the-syncer ()
+  "What the account's own syncer has renamed counts once at once.
+That is also so right after the message came, when a rename might be
+nnmaildir's own; while that is still no reason for a look in full."
+  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
+    (let* ((mailsync-gnus--echo 1000)
+           (group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+           (before (fixture-unread group))
+           (catch-up (lambda () (plist-get (mailsync-gnus-status) :catch-up)))
+           (check (lambda (origins &rest kinds)
+                    (mailsync-gnus-test--check
+                     (plist-put (apply #'mailsync-gnus-test--change
+                                       "folder000" kinds)
+                                :origins origins)))))
+      (mailsync-gnus-test--deliver "folder000" "sent")
+      (funcall check '(local) 'new)
+      (funcall check '(local) 'flags)
+      (should (= 1 (funcall catch-up)))
+      (dolist (file (mailsync-gnus-test--unseen "folder000"))
+        (when (string-search ".fixture" file)
+          (rename-file file (string-replace ".fixture" ".fixture,U=1" file))))
+      (funcall check '(sync) 'flags)
+      (should (= (fixture-unread group) (1+ before)))
+      (should (= 0 (funcall catch-up)))
+      ;; What it brings is counted like any other mail.
+      (mailsync-gnus-test--deliver "folder000")
+      (funcall check '(sync) 'new)
+      (mailsync-gnus-test--deliver "folder000")
+      (funcall check '(local sync) 'flags 'new)
+      (should (= (fixture-unread group) (+ 3 before)))
+      (should (= 1 (funcall catch-up))))))
+
 (ert-deftest mailsync-gnus-test-vanished-many ()
   "However many vanished, nnmaildir forgets them, a few in one go."
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")
