@@ -54,6 +54,13 @@ much is unread.")
 (defvar mailsync-mode-line--drawn t
   "Non-nil if a mode line may have been drawn since that changed last.")
 
+(defconst mailsync-mode-line--patience 0.2
+  "While changes wait for their check, draw the mode line after so many seconds.
+Most checks have ended by then, and it need not be drawn twice more.")
+
+(defvar mailsync-mode-line--timer nil
+  "The timer that draws the mode line, or nil.")
+
 (defvar mailsync-mode-line-map
   (let ((map (make-sparse-keymap)))
     (define-key map [mode-line mouse-1] #'mailsync-status)
@@ -212,14 +219,32 @@ or nil; the mode line shows nothing" mailsync-mode-line-format)
   mailsync-mode-line--string)
 
 (defun mailsync-mode-line-update ()
-  "Bring the mode line up to date."
-  (let ((new (and mailsync-mode (mailsync-mode-line--text))))
+  "Bring the mode line up to date.
+While changes wait for their check it is drawn after a moment."
+  (let ((new (and mailsync-mode (mailsync-mode-line--text)))
+        (due mailsync-mode-line--timer))
     (unless (equal-including-properties new mailsync-mode-line--string)
       (setq mailsync-mode-line--string new)
       ;; If none was drawn since the last time, none shows what is old by now.
       (when mailsync-mode-line--drawn
-        (setq mailsync-mode-line--drawn nil)
-        (force-mode-line-update t)))))
+        (setq due t)))
+    (cond
+     ((null due))
+     ((not (and mailsync-mode
+                (or mailsync--checking (> (mailsync--pending) 0))))
+      (mailsync-mode-line--redraw))
+     ((not (mailsync--armed-p mailsync-mode-line--timer))
+      (setq mailsync-mode-line--timer
+            (run-at-time mailsync-mode-line--patience nil #'mailsync--undisturbed
+                         #'mailsync-mode-line--redraw))))))
+
+(defun mailsync-mode-line--redraw ()
+  "Have the mode lines drawn."
+  (when (timerp mailsync-mode-line--timer)
+    (cancel-timer mailsync-mode-line--timer))
+  (setq mailsync-mode-line--timer nil
+        mailsync-mode-line--drawn nil)
+  (force-mode-line-update t))
 
 (provide 'mailsync-mode-line)
 ;;; mailsync-mode-line.el ends here
