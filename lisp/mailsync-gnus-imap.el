@@ -392,19 +392,18 @@ Its answer must be there still."
       (with-current-buffer (mailsync-gnus--imap-buffer server)
         (save-excursion
           (save-match-data
-            (dolist (entry (mailsync-gnus--imap-token server))
-              (goto-char (point-min))
-              (when (re-search-forward
-                     (format "^%d \\(?:NO\\|BAD\\) ?\\([^\r\n]*\\)" (car entry))
-                     nil t)
-                (let* ((text (match-string 1))
-                       (info (cl-find-if
-                              (lambda (info)
-                                (equal (mailsync-gnus--real-name (car info))
-                                       (nth 3 entry)))
-                              (mailsync-gnus--imap-infos server))))
-                  (when info
-                    (push (cons (car info) text) refused)))))))))
+            (goto-char (point-min))
+            (while (re-search-forward
+                    "^\\([0-9]+\\) \\(?:NO\\|BAD\\) ?\\([^\r\n]*\\)" nil t)
+              (when-let* ((text (match-string 2))
+                          (entry (assq (string-to-number (match-string 1))
+                                       (mailsync-gnus--imap-token server)))
+                          (info (cl-find-if
+                                 (lambda (info)
+                                   (equal (mailsync-gnus--real-name (car info))
+                                          (nth 3 entry)))
+                                 (mailsync-gnus--imap-infos server))))
+                (push (cons (car info) text) refused)))))))
     refused))
 
 (defun mailsync-gnus--imap-forget (server)

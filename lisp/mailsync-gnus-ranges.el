@@ -26,11 +26,10 @@
 
 (defun mailsync-gnus--in-range-p (number range)
   "Non-nil if NUMBER is in RANGE, as Gnus keeps one."
-  (cl-some (lambda (part)
-             (if (consp part)
-                 (<= (car part) number (cdr part))
-               (= part number)))
-           (mailsync-gnus--range-parts range)))
+  (cl-loop for part in (mailsync-gnus--range-parts range)
+           thereis (if (consp part)
+                       (<= (car part) number (cdr part))
+                     (= part number))))
 
 (defun mailsync-gnus--range-parts (range)
   "RANGE as a list, even if it is a single pair."

@@ -392,33 +392,36 @@ The answer is seen to by `mailsync-gnus--finish-newcomers'."
 
 (defun mailsync-gnus--finish-newcomers (server)
   "Take the answer of SERVER to which newcomers it has; t if it was asked that."
-  (let* ((name (mailsync-gnus--imap-name server))
-         (asked (assoc name mailsync-gnus--newcomers-asked))
-         (method (mailsync-gnus--imap-method server))
+  (when-let* ((asked (assoc (mailsync-gnus--imap-name server)
+                            mailsync-gnus--newcomers-asked)))
+    (mailsync-gnus--finish-newcomers-1 server asked)
+    t))
+
+(defun mailsync-gnus--finish-newcomers-1 (server asked)
+  "Take the answer of SERVER to ASKED, of `mailsync-gnus--newcomers-asked'."
+  (let* ((method (mailsync-gnus--imap-method server))
          (answered (eq (mailsync-gnus--imap-state server) 'answered))
          (refused (and answered (mailsync-gnus--imap-refusals server))))
-    (when asked
-      (setq mailsync-gnus--newcomers-asked
-            (delq asked mailsync-gnus--newcomers-asked))
-      (cond
-       (answered (setf (mailsync-gnus--imap-failures server) 0)
-                 (mailsync-gnus--imap-forget server))
-       ((not (eq (mailsync-gnus--imap-state server) 'idle))
-        (mailsync-gnus--imap-failed server)))
-      (dolist (newcomer (cdr asked))
-        (let ((method (or (pop (mailsync-gnus--newcomer-methods newcomer))
-                          method)))
-          (if (not answered)
-              (setf (mailsync-gnus--newcomer-again newcomer) t)
-            (when-let* ((group (cl-some
-                                (lambda (name)
-                                  (let ((group (gnus-group-prefixed-name
-                                                name method)))
-                                    (and (not (assoc group refused)) group)))
-                                (mailsync-gnus--newcomer-candidates
-                                 newcomer method))))
-              (mailsync-gnus--take-newcomer newcomer group method)))))
-      t)))
+    (setq mailsync-gnus--newcomers-asked
+          (delq asked mailsync-gnus--newcomers-asked))
+    (cond
+     (answered (setf (mailsync-gnus--imap-failures server) 0)
+               (mailsync-gnus--imap-forget server))
+     ((not (eq (mailsync-gnus--imap-state server) 'idle))
+      (mailsync-gnus--imap-failed server)))
+    (dolist (newcomer (cdr asked))
+      (let ((method (or (pop (mailsync-gnus--newcomer-methods newcomer))
+                        method)))
+        (if (not answered)
+            (setf (mailsync-gnus--newcomer-again newcomer) t)
+          (when-let* ((group (cl-some
+                              (lambda (name)
+                                (let ((group (gnus-group-prefixed-name
+                                              name method)))
+                                  (and (not (assoc group refused)) group)))
+                              (mailsync-gnus--newcomer-candidates
+                               newcomer method))))
+            (mailsync-gnus--take-newcomer newcomer group method)))))))
 
 (defun mailsync-gnus--tell-imap (group method)
   "Tell the nnimap server METHOD that GROUP is subscribed, as Gnus does.

@@ -95,12 +95,14 @@
 (defun mailsync-gnus--summary-buffer (group)
   "The living Summary of GROUP, or nil."
   (cl-find-if (lambda (buffer)
-                (with-current-buffer buffer
-                  (and (eq major-mode 'gnus-summary-mode)
-                       (not (bound-and-true-p gnus-dead-summary-mode))
-                       (equal gnus-newsgroup-name group)
-                       (not (gnus-ephemeral-group-p group))
-                       (numberp gnus-newsgroup-highest))))
+                ;; First, since mostly there is none.
+                (and (eq (buffer-local-value 'major-mode buffer)
+                         'gnus-summary-mode)
+                     (with-current-buffer buffer
+                       (and (not (bound-and-true-p gnus-dead-summary-mode))
+                            (equal gnus-newsgroup-name group)
+                            (not (gnus-ephemeral-group-p group))
+                            (numberp gnus-newsgroup-highest)))))
               (buffer-list)))
 
 (defun mailsync-gnus--summary-new (group)
