@@ -230,15 +230,34 @@ or if the answer was there at once."
           (mailsync-gnus--imap-deadline server)
           (run-at-time (mailsync--seconds 'mailsync-gnus-imap-timeout) nil
                        #'mailsync-gnus--imap-deadline-passed server token nil))
-    ;; The filter stays nnimap's own: the user's commands never use
-    ;; this connection, but nnimap reads its buffer.
-    (add-function :after (process-filter process)
-                  (lambda (&rest _) (mailsync-gnus--imap-look server token))
-                  '((name . mailsync-gnus)))
+    ;; nnimap reads the buffer, so all goes there; the user's commands
+    ;; never use this connection.
+    (if (eq (process-filter process) #'internal-default-process-filter)
+        (add-function :override (process-filter process)
+                      (lambda (process text)
+                        (mailsync-gnus--imap-insert process text)
+                        (mailsync-gnus--imap-look server token))
+                      '((name . mailsync-gnus)))
+      (add-function :after (process-filter process)
+                    (lambda (&rest _) (mailsync-gnus--imap-look server token))
+                    '((name . mailsync-gnus))))
     (add-function :after (process-sentinel process)
                   (lambda (&rest _) (mailsync-gnus--imap-look server token))
                   '((name . mailsync-gnus)))
     (mailsync-gnus--imap-look server token)))
+
+(defun mailsync-gnus--imap-insert (process text)
+  "Insert TEXT, which has come from PROCESS, into its buffer.
+Emacs's own filter does just that, but it has all mode lines drawn as
+well, and a long answer comes in many pieces."
+  (when (buffer-live-p (process-buffer process))
+    (with-current-buffer (process-buffer process)
+      (let ((inhibit-read-only t)
+            (mark (process-mark process)))
+        (save-excursion
+          (goto-char (or (marker-position mark) (point-max)))
+          (insert-before-markers text)
+          (set-marker mark (point) (current-buffer)))))))
 
 (defun mailsync-gnus--imap-look (server token)
   "Notice whether SERVER has answered what TOKEN stands for, or is gone.

@@ -273,6 +273,39 @@
 (ert-deftest mailsync-gnus-test-methods-agree-nnmaildir ()
   (mailsync-gnus-test--compare 'nnmaildir))
 
+(ert-deftest mailsync-gnus-test-imap-insert ()
+  "What a server says gets into the buffer as by Emacs's own filter."
+  (let ((run (lambda (filter where)
+               (with-temp-buffer
+                 (set-buffer-multibyte nil)
+                 (let ((process (make-pipe-process :name "insert" :noquery t
+                                                   :buffer (current-buffer)
+                                                   :coding 'binary)))
+                   (unwind-protect
+                       (progn
+                         (insert "0123456789")
+                         (set-marker (process-mark process) 6)
+                         (goto-char where)
+                         (when (= where 9) (narrow-to-region 8 10))
+                         (dolist (text '("a\r\n" "\344\377" ""))
+                           (funcall filter process text))
+                         (list (point)
+                               (marker-position (process-mark process))
+                               (save-restriction (widen) (buffer-string))))
+                     (delete-process process)))))))
+    (dolist (where '(1 5 6 7 9 11))
+      (should (equal (funcall run #'mailsync-gnus--imap-insert where)
+                     (funcall run #'internal-default-process-filter where))))
+    ;; One whose buffer is gone.
+    (let* ((buffer (generate-new-buffer " *insert*"))
+           (process (make-pipe-process :name "insert" :noquery t :buffer buffer)))
+      (let ((kill-buffer-query-functions nil))
+        (set-process-buffer process nil)
+        (kill-buffer buffer))
+      (unwind-protect
+          (mailsync-gnus--imap-insert process "x")
+        (delete-process process)))))
+
 (ert-deftest mailsync-gnus-test-methods-agree-nnimap ()
   (mailsync-gnus-test--compare 'nnimap))
 
