@@ -5,8 +5,8 @@
 //! for: while OfflineIMAP holds its lock nobody looks here.  What is not understood means that only
 //! a sync can tell.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ fn stat(file: &Path) -> Result<Stat> {
 /// # Errors
 /// When it is none that is understood, or somebody writes it.
 pub fn read(file: &Path) -> Result<Agreed> {
+    refuse_log(file)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(file, flags)?;
     database.busy_timeout(Duration::ZERO)?;
@@ -95,6 +96,18 @@ pub fn read(file: &Path) -> Result<Agreed> {
         Ok((row.get::<_, u32>(0)?, Some(Flags::of(flags.as_bytes()))))
     })?;
     Ok(messages.collect::<Result<_, _>>()?)
+}
+
+/// Refuse a database with a write-ahead log, which OfflineIMAP has none of: even who only reads it puts
+/// files beside it, and leaves them if it is damaged.
+fn refuse_log(file: &Path) -> Result<()> {
+    let mut header = Vec::new();
+    File::open(file)?.take(20).read_to_end(&mut header)?;
+    // Which format may write it, and which may read it (https://www.sqlite.org/fileformat2.html, 1.3.3).
+    match header.get(18..20) {
+        Some(formats) if formats.contains(&2) => bail!("it has a write-ahead log"),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -217,7 +230,8 @@ mod tests {
             fs::rename(dir.join("copy-journal"), dir.join("a.b-journal")).unwrap();
         };
         type Row<'a> = (&'a str, &'a str, &'a dyn Fn(&Path));
-        let table: [Row; 12] = [
+        let table: [Row; 13] = [
+            ("PRAGMA journal_mode = WAL; CREATE TABLE metadata (key, value);", "reading DIR/a.b: it has a write-ahead log", &|_| ()),
             (TABLES, "reading DIR/a.b: it is no regular file", &pipe),
             (TABLES, "reading DIR/a.b: Too many levels", &circle),
             (TABLES, "reading DIR/a.b: ", &journal),
