@@ -25,12 +25,6 @@ impl Delays {
     fn company(self) -> Duration {
         self.quiet / 10
     }
-
-    /// How long the last of something may still be on its way when its end is known: the kernel has told
-    /// of all that a process did by the time it is over, and who reads that is hardly later.
-    fn moment(self) -> Duration {
-        self.quiet / 20
-    }
 }
 
 /// What the engine needs of a coalescer; a trait so that the simulator can plant a broken one.
@@ -39,10 +33,9 @@ pub trait Coalesce {
     fn new(delays: Delays) -> Self;
     /// Take in one change.
     fn add(&mut self, now: Instant, change: Change);
-    /// A sync has ended, or a server has told all that it had to, so that nothing more comes of what
-    /// is its work alone (in this folder, or in all): that is due in a moment, in which the last of it
-    /// may still be on its way.
-    fn hasten(&mut self, now: Instant, only: Option<&Path>);
+    /// A sync has ended, or a server has told all that it had to, so that by then nothing more comes of
+    /// what is its work alone (in this folder, or in all): that is due `by` then at the latest.
+    fn hasten(&mut self, by: Instant, only: Option<&Path>);
     /// Hand out every change that is due, oldest deadline first; when one is, those that would
     /// be due in a moment go along (see `Delays::company`).
     fn due(&mut self, now: Instant) -> Vec<Change>;
@@ -103,15 +96,14 @@ impl Coalesce for Coalescer {
         }
     }
 
-    fn hasten(&mut self, now: Instant, only: Option<&Path>) {
-        let soon = now + self.delays.moment();
+    fn hasten(&mut self, by: Instant, only: Option<&Path>) {
         let Coalescer { held, schedule, .. } = self;
         let mut hasten = |it: &mut Held| {
-            if !it.change.origins.contains(Origins::LOCAL) && it.due > soon {
+            if !it.change.origins.contains(Origins::LOCAL) && it.due > by {
                 let folder = it.change.folder.clone();
                 schedule.remove(&(it.due, folder.clone()));
-                it.due = soon;
-                schedule.insert((soon, folder));
+                it.due = by;
+                schedule.insert((by, folder));
             }
         };
         match only {
@@ -169,10 +161,10 @@ mod tests {
         };
         // Who has changed the folder, and when it is due.
         let table = [
-            (vec![Origins::SYNC], None, 60),
-            (vec![Origins::SYNC], Some("a"), 60),
+            (vec![Origins::SYNC], None, 50),
+            (vec![Origins::SYNC], Some("a"), 50),
             (vec![Origins::SYNC], Some("b"), 200),
-            (vec![Origins::REMOTE], Some("a"), 60),
+            (vec![Origins::REMOTE], Some("a"), 50),
             (vec![Origins::LOCAL], None, 200),
             (vec![Origins::SYNC, Origins::LOCAL], None, 200),
             (vec![Origins::SYNC | Origins::LOCAL], Some("a"), 200),

@@ -275,8 +275,8 @@ impl<const DEFECT: u8> Coalesce for Broken<DEFECT> {
         }
     }
 
-    fn hasten(&mut self, now: Instant, only: Option<&Path>) {
-        self.0.hasten(now, only);
+    fn hasten(&mut self, by: Instant, only: Option<&Path>) {
+        self.0.hasten(by, only);
     }
 
     fn due(&mut self, now: Instant) -> Vec<Change> {

@@ -45,8 +45,8 @@ impl Coalesce for Punctual {
         self.check();
     }
 
-    fn hasten(&mut self, now: Instant, only: Option<&Path>) {
-        self.inner.hasten(now, only);
+    fn hasten(&mut self, by: Instant, only: Option<&Path>) {
+        self.inner.hasten(by, only);
         self.check();
     }
 

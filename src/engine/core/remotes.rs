@@ -347,7 +347,7 @@ impl<C: Coalesce> Core<C> {
         }
         let account = &mut self.accounts[account.0];
         if caught_up && account.syncs.is_none() {
-            // All that was missed has been told, and from now on the server merges.
+            // All that was missed has been told, and from now on the server merges: nothing is on its way.
             account.coalescer.hasten(now, None);
         }
     }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Core;
 use super::account::Account;
 use super::root::{Happened, Root};
+use super::{Core, ON_ITS_WAY};
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::Coalesce;
 use crate::echo::Claims;
@@ -357,7 +357,9 @@ fn tell<C: Coalesce>(
     }
     account.coalescer.add(heard, change);
     if !account.is_syncing() {
-        account.coalescer.hasten(now, Some(&folder.real));
+        account
+            .coalescer
+            .hasten(now + ON_ITS_WAY, Some(&folder.real));
     }
 }
 

@@ -32,8 +32,8 @@ impl Coalesce for Spy {
         self.0.add(now, change);
     }
 
-    fn hasten(&mut self, now: Instant, only: Option<&Path>) {
-        self.0.hasten(now, only);
+    fn hasten(&mut self, by: Instant, only: Option<&Path>) {
+        self.0.hasten(by, only);
     }
 
     fn due(&mut self, now: Instant) -> Vec<Change> {
