@@ -14,6 +14,11 @@
 ;;
 ;; A few at a time.  It is shown a few of many messages in new/ only.
 ;;
+;; Whatever new/'s time says.  A message that arrives in the same tick of the
+;; clock as the one before, just after that was moved, leaves the time as it
+;; was, and nnmaildir would not list new/ before yet another one arrives.  So
+;; it is told a time that is not the true one, too: there is little to list.
+;;
 ;; Only what is new.  If cur/ has not been modified since nnmaildir knew all
 ;; of it, then what is new in it is what nnmaildir has just moved there, and
 ;; a list of that will do.
@@ -251,16 +256,25 @@ The symbol `unknown' if that is not known."
 
 (defun mailsync-gnus--with-cur-handler (scan)
   "The value of `file-name-handler-alist' for SCAN."
-  (cons (cons (format "/%s/cur/\\'"
+  (cons (cons (format "/%s/\\(?:cur\\|new\\)/\\'"
                       (regexp-quote (mailsync-gnus--real-name
                                      (mailsync-gnus--maildir-group scan))))
               (mailsync-gnus--cur-handler
-               (lambda (_directory attributes)
-                 (mailsync-gnus--tell-attributes scan attributes))))
+               (lambda (directory attributes)
+                 (if (equal "new" (mailsync-gnus--subdirectory directory))
+                     (mailsync-gnus--with-modified
+                      attributes (cl-decf mailsync-gnus--untrue))
+                   (mailsync-gnus--tell-attributes scan attributes)))))
         file-name-handler-alist))
 
+(defun mailsync-gnus--with-modified (attributes time)
+  "A copy of ATTRIBUTES, with TIME for that of the modification."
+  (setq attributes (copy-sequence attributes))
+  (setf (nth 5 attributes) time)
+  attributes)
+
 (defun mailsync-gnus--cur-handler (tell)
-  "A handler of the file name of cur/.
+  "A handler of the file name of cur/, or of new/.
 It is there for the modification time only: TELL is called with the
 name and the attributes of the directory, and says which to tell."
   (let ((handler nil))
@@ -297,9 +311,7 @@ name and the attributes of the directory, and says which to tell."
           (mailsync-gnus--maildir-told scan) told)
     (if (equal told modified)
         attributes
-      (setq attributes (copy-sequence attributes))
-      (setf (nth 5 attributes) told)
-      attributes)))
+      (mailsync-gnus--with-modified attributes told))))
 
 ;;;; What Gnus has nnmaildir scan
 

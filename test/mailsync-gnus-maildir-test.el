@@ -65,6 +65,12 @@ Call this before a check."
                 time)
               '((name . put))))
 
+(defun mailsync-gnus-maildir-test--user-scans (group)
+  "Have Gnus itself look for mail in GROUP."
+  (let ((gnus-group-marked (list group)))
+    (with-current-buffer gnus-group-buffer
+      (gnus-group-get-new-news-this-group))))
+
 (defun mailsync-gnus-maildir-test--look-in-full ()
   "Have what was put off looked at in full."
   (setq mailsync-gnus-catch-up-delay 0)
@@ -97,6 +103,22 @@ Call this before a check."
     (mailsync-gnus-maildir-test--look-in-full)
     (should (= (fixture-unread group) (+ before 4)))
     (should (= (car mailsync-gnus-maildir-test--shown) 17))))
+
+(ert-deftest mailsync-gnus-maildir-test-tick ()
+  "A message that leaves the time of new/ as it was is found in its check."
+  (mailsync-gnus-maildir-test--with
+    (let ((new (expand-file-name "new" (mailsync-gnus-test--directory "folder000")))
+          time)
+      (dolist (scan (list #'mailsync-gnus-maildir-test--arrived
+                          (lambda () (mailsync-gnus-maildir-test--user-scans group))))
+        (mailsync-gnus-test--deliver "folder000")
+        (setq time (file-attribute-modification-time (file-attributes new)))
+        (funcall scan)
+        (should (= (fixture-unread group) (cl-incf before)))
+        (mailsync-gnus-test--deliver "folder000")
+        (set-file-times new time)
+        (mailsync-gnus-maildir-test--arrived)
+        (should (= (fixture-unread group) (cl-incf before)))))))
 
 (ert-deftest mailsync-gnus-maildir-test-others ()
   "What others do in cur/ is noticed in the same check."
