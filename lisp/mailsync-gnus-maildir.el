@@ -14,6 +14,11 @@
 ;;
 ;; A few at a time.  It is shown a few of many messages in new/ only.
 ;;
+;; Whatever new/'s time says.  A message that arrives in the same tick of the
+;; clock as the one before, just after that was moved, leaves the time as it
+;; was, and nnmaildir would not list new/ before yet another one arrives.  So
+;; it is told a time that is not the true one, too: there is little to list.
+;;
 ;; Only what is new.  If cur/ has not been modified since nnmaildir knew all
 ;; of it, then what is new in it is what nnmaildir has just moved there, and
 ;; a list of that will do.
@@ -92,9 +97,10 @@ nnmaildir was shown last.")
   "Group to the `mailsync-gnus--cur' of it.")
 
 (defvar mailsync-gnus--scanned (make-hash-table :test #'equal)
-  "A cur/ that Gnus had scanned without us to when it had been modified.
+  "(SERVER . CUR), scanned by Gnus without us, to when CUR had been modified.
 nnmaildir was told the truth, and knows all that was there.  It is
-younger than what `mailsync-gnus--known' has of the group.")
+younger than what `mailsync-gnus--known' has of the group.  The
+symbol `unfinished' if that scan did not come to its end.")
 
 (defvar mailsync-gnus--helping nil
   "Non-nil while a scan is helped.")
@@ -251,16 +257,25 @@ The symbol `unknown' if that is not known."
 
 (defun mailsync-gnus--with-cur-handler (scan)
   "The value of `file-name-handler-alist' for SCAN."
-  (cons (cons (format "/%s/cur/\\'"
+  (cons (cons (format "/%s/\\(?:cur\\|new\\)/\\'"
                       (regexp-quote (mailsync-gnus--real-name
                                      (mailsync-gnus--maildir-group scan))))
               (mailsync-gnus--cur-handler
-               (lambda (_directory attributes)
-                 (mailsync-gnus--tell-attributes scan attributes))))
+               (lambda (directory attributes)
+                 (if (equal "new" (mailsync-gnus--subdirectory directory))
+                     (mailsync-gnus--with-modified
+                      attributes (cl-decf mailsync-gnus--untrue))
+                   (mailsync-gnus--tell-attributes scan attributes)))))
         file-name-handler-alist))
 
+(defun mailsync-gnus--with-modified (attributes time)
+  "A copy of ATTRIBUTES, with TIME for that of the modification."
+  (setq attributes (copy-sequence attributes))
+  (setf (nth 5 attributes) time)
+  attributes)
+
 (defun mailsync-gnus--cur-handler (tell)
-  "A handler of the file name of cur/.
+  "A handler of the file name of cur/, or of new/.
 It is there for the modification time only: TELL is called with the
 name and the attributes of the directory, and says which to tell."
   (let ((handler nil))
@@ -297,9 +312,7 @@ name and the attributes of the directory, and says which to tell."
           (mailsync-gnus--maildir-told scan) told)
     (if (equal told modified)
         attributes
-      (setq attributes (copy-sequence attributes))
-      (setf (nth 5 attributes) told)
-      attributes)))
+      (mailsync-gnus--with-modified attributes told))))
 
 ;;;; What Gnus has nnmaildir scan
 
@@ -316,26 +329,33 @@ anything else it does not look at messages."
             (cons (cons "/cur/\\'"
                         (mailsync-gnus--cur-handler
                          (lambda (directory attributes)
-                           ;; The second time it is about to be listed,
-                           ;; if need be.
-                           (if (not (equal directory looked))
-                               (setq looked directory)
-                             (push (cons directory
-                                         (file-attribute-modification-time
-                                          attributes))
-                                   modified))
+                           ;; Another server may show the same directory.
+                           (let ((key (cons server directory)))
+                             (if (not (equal directory looked))
+                                 (progn
+                                   (setq looked directory)
+                                   (puthash key 'unfinished
+                                            mailsync-gnus--scanned))
+                               ;; The second time it is about to be listed,
+                               ;; if need be.
+                               (push (cons key (file-attribute-modification-time
+                                                attributes))
+                                     modified)))
                            attributes)))
                   file-name-handler-alist)))
       (prog1 (funcall function name server)
-        (pcase-dolist (`(,directory . ,time) modified)
-          (puthash directory time mailsync-gnus--scanned))))))
+        (pcase-dolist (`(,key . ,time) modified)
+          (puthash key time mailsync-gnus--scanned))))))
 
 (defun mailsync-gnus--scanned (group method &optional forget)
   "When cur/ of GROUP had been modified before METHOD last scanned it, or nil.
-Nil if that was by our scan.  FORGET non-nil means to forget that."
-  (let ((cur (concat (mailsync-gnus--nnmaildir-directory group method) "/cur/")))
-    (prog1 (gethash cur mailsync-gnus--scanned)
-      (when forget (remhash cur mailsync-gnus--scanned)))))
+Nil if that was by our scan, `unfinished' if it was broken off.
+FORGET non-nil means to forget that."
+  (let ((key (cons (nth 1 method)
+                   (concat (mailsync-gnus--nnmaildir-directory group method)
+                           "/cur/"))))
+    (prog1 (gethash key mailsync-gnus--scanned)
+      (when forget (remhash key mailsync-gnus--scanned)))))
 
 ;;;; A long list in pieces
 
@@ -475,14 +495,18 @@ between their arrival and the scan that found them."
   "What nnmaildir, the METHOD of GROUP, knows of its cur/, or nil.
 Whether it still does, a message of the group tells: when the
 server was closed, or Gnus, it knows none."
-  (when-let* ((modified (mailsync-gnus--scanned group method t)))
-    (puthash group
-             (mailsync-gnus--make-cur
-              :modified modified :told modified
-              :witness (or (mailsync-gnus--last-message group method)
-                           (when-let* ((cur (gethash group mailsync-gnus--known)))
-                             (mailsync-gnus--cur-witness cur))))
-             mailsync-gnus--known))
+  (pcase (mailsync-gnus--scanned group method t)
+    ('nil)
+    ;; Where nnmaildir had forgotten the group it may know a part of it.
+    ('unfinished (remhash group mailsync-gnus--known))
+    (modified
+     (puthash group
+              (mailsync-gnus--make-cur
+               :modified modified :told modified
+               :witness (or (mailsync-gnus--last-message group method)
+                            (when-let* ((cur (gethash group mailsync-gnus--known)))
+                              (mailsync-gnus--cur-witness cur))))
+              mailsync-gnus--known)))
   (when-let* ((cur (gethash group mailsync-gnus--known)))
     (and (mailsync-gnus--witness-p (mailsync-gnus--cur-witness cur)
                                    group method)

@@ -65,6 +65,20 @@ Call this before a check."
                 time)
               '((name . put))))
 
+(defun mailsync-gnus-maildir-test--user-scans (group)
+  "Have Gnus itself look for mail in GROUP."
+  (let ((gnus-group-marked (list group)))
+    (with-current-buffer gnus-group-buffer
+      (gnus-group-get-new-news-this-group))))
+
+(defun mailsync-gnus-maildir-test--unknown (server)
+  "The messages in folder000 that nnmaildir, as SERVER, does not know."
+  (cl-remove-if (lambda (file)
+                  (nnmaildir-base-name-to-article-number
+                   (mailsync-gnus--base-name (file-name-nondirectory file))
+                   "folder000" server))
+                (mailsync-gnus-test--files "folder000")))
+
 (defun mailsync-gnus-maildir-test--look-in-full ()
   "Have what was put off looked at in full."
   (setq mailsync-gnus-catch-up-delay 0)
@@ -97,6 +111,22 @@ Call this before a check."
     (mailsync-gnus-maildir-test--look-in-full)
     (should (= (fixture-unread group) (+ before 4)))
     (should (= (car mailsync-gnus-maildir-test--shown) 17))))
+
+(ert-deftest mailsync-gnus-maildir-test-tick ()
+  "A message that leaves the time of new/ as it was is found in its check."
+  (mailsync-gnus-maildir-test--with
+    (let ((new (expand-file-name "new" (mailsync-gnus-test--directory "folder000")))
+          time)
+      (dolist (scan (list #'mailsync-gnus-maildir-test--arrived
+                          (lambda () (mailsync-gnus-maildir-test--user-scans group))))
+        (mailsync-gnus-test--deliver "folder000")
+        (setq time (file-attribute-modification-time (file-attributes new)))
+        (funcall scan)
+        (should (= (fixture-unread group) (cl-incf before)))
+        (mailsync-gnus-test--deliver "folder000")
+        (set-file-times new time)
+        (mailsync-gnus-maildir-test--arrived)
+        (should (= (fixture-unread group) (cl-incf before)))))))
 
 (ert-deftest mailsync-gnus-maildir-test-others ()
   "What others do in cur/ is noticed in the same check."
@@ -248,6 +278,59 @@ Call this before a check."
     (mailsync-gnus-maildir-test--arrived)
     (should (= (fixture-unread group) (+ 2 before)))
     (should (equal mailsync-gnus-maildir-test--shown '(13)))))
+
+(ert-deftest mailsync-gnus-maildir-test-user-scans-reopened ()
+  "A look of the user's that was quit shows a part of a group that was forgotten."
+  (mailsync-gnus-maildir-test--with
+    (let ((method (gnus-find-method-for-group group))
+          (messages (length (mailsync-gnus-test--files "folder000")))
+          (taken 0))
+      (mailsync-gnus-maildir-test--user-scans group)
+      (gnus-close-server method)
+      (gnus-open-server method)
+      (advice-add 'nnmaildir--grp-add-art :before
+                  (lambda (&rest _)
+                    (when (= messages (cl-incf taken))
+                      (signal 'quit nil)))
+                  '((name . quit)))
+      (unwind-protect
+          (condition-case nil
+              (mailsync-gnus-maildir-test--user-scans group)
+            (quit nil))
+        (advice-remove 'nnmaildir--grp-add-art 'quit))
+      (should (= taken messages))
+      ;; Any message may vouch for what we know: let it be one of these.
+      (setf (mailsync-gnus--cur-witness (gethash group mailsync-gnus--known))
+            (mailsync-gnus--base-name
+             (file-name-nondirectory
+              (car (cl-set-difference
+                    (mailsync-gnus-test--files "folder000")
+                    (mailsync-gnus-maildir-test--unknown (nth 1 method))
+                    :test #'equal)))))
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-maildir-test--arrived)
+      (should (= (fixture-unread group) (1+ before)))
+      (should-not (mailsync-gnus-maildir-test--unknown (nth 1 method))))))
+
+(ert-deftest mailsync-gnus-maildir-test-user-scans-other-server ()
+  "What the user's look has shown one server another one does not know."
+  (mailsync-gnus-maildir-test--with
+    (let* ((method (gnus-find-method-for-group group))
+           (server (concat (nth 1 method) "-other"))
+           (other (cl-list* 'nnmaildir server (cddr method)))
+           (its-group (format "nnmaildir+%s:folder000" server)))
+      (gnus-open-server other)
+      (gnus-subscribe-group its-group nil other)
+      (mailsync-gnus-maildir-test--user-scans its-group)
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-maildir-test--arrived)
+      (should (= (fixture-unread its-group) (1+ before)))
+      (mailsync-gnus-test--deliver "folder000")
+      (mailsync-gnus-maildir-test--user-scans group)
+      (mailsync-gnus-test--deliver "folder000")
+      (should (eq 'checked (nth 1 (mailsync-gnus--check-group its-group '(new)))))
+      (should (= (fixture-unread its-group) (+ 3 before)))
+      (should-not (mailsync-gnus-maildir-test--unknown server)))))
 
 (ert-deftest mailsync-gnus-maildir-test-interrupted ()
   "After a check that failed, nnmaildir is shown all there is."
