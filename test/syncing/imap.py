@@ -71,7 +71,7 @@ class Imap(World):
                         lambda: (lambda shown: all(text in shown for text in texts))(self.emacs.value(form)))
 
     def wait_mode_line(self, text):
-        self.emacs.wait("the mode line: " + text, lambda: text in self.emacs.value("mailsync-mode-line"))
+        self.emacs.wait("the mode line: " + text, lambda: text in self.emacs.value("mailsync-mode-line--string"))
 
     def group(self, name):
         return self.emacs.value("sync-server") + (name if "nnimap" in self.emacs.value("sync-server")

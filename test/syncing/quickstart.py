@@ -214,7 +214,7 @@ class QuickStart(World):
         emacs.start("(with-eval-after-load 'gnutls (setq gnutls-trustfiles '(%s)))" % lisp(self.authority) + self.look,
                     self.runtime, "quickstart.el", **environment)
         emacs.wait("groups", lambda: min(self.counts(emacs)) > 0, 60)
-        emacs.wait("that it watches", lambda: "[watching]" in emacs.value("mailsync-mode-line"), 60)
+        emacs.wait("that it watches", lambda: "[watching]" in emacs.value("mailsync-mode-line--string"), 60)
         emacs.before = self.counts(emacs)
 
     def counts(self, emacs):
