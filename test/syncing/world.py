@@ -86,6 +86,13 @@ class World:
 
     def there(self, folder):
         """The messages in a folder on the server, as pairs of flags and text; None if there is none."""
+        try:
+            return self.there_now(folder)
+        except imaplib.IMAP4.abort:
+            # It was deleted at this moment, and Dovecot hangs up on who has selected it.
+            return self.there_now(folder)
+
+    def there_now(self, folder):
         with self.imap() as c:
             if c.select('"%s"' % folder, readonly=True)[0] != "OK":
                 return None
