@@ -245,11 +245,12 @@ kept for the last few of them."
 (defun mailsync-sync--run-alone (syncer folders callback)
   "Run SYNCER, which belongs to no account, for FOLDERS.
 CALLBACK gets the result."
+  ;; Before anything was started, none of it is loaded.
+  (require 'mailsync-life)
   (let* ((key (mailsync-sync--key syncer))
          (described (mailsync-syncers-describe key syncer))
          (alone (not mailsync--running)))
     (when alone
-      (require 'mailsync-life)
       (mailsync--start-alone))
     (let ((request (mailsync-sync--ask-back (or callback #'ignore) key)))
       (push request (cdr (or (gethash key mailsync-sync--syncers)

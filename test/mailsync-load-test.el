@@ -136,6 +136,19 @@ It does what it is for, or says what is the matter, and meets nothing that is no
     (should (equal (list commands prefix (apply #'load-test-first prefix commands))
                    (list commands prefix nil)))))
 
+(ert-deftest mailsync-load-runs-a-syncer-of-no-account ()
+  "`mailsync-run', which needs no `mailsync-mode', can be the first that is called."
+  (should (equal 'config
+                 (load-test-say
+                  '(require 'mailsync)
+                  '(let (result)
+                     (mailsync-run '(mailsync-mbsync "x" :config "/dev/null") nil
+                                   (lambda (it) (setq result it)))
+                     (with-timeout (60)
+                       (while (null result)
+                         (accept-process-output nil 0.05)))
+                     (plist-get result :status))))))
+
 (ert-deftest mailsync-load-keeps-what-was-set ()
   "An option that was set before anything was loaded stays as it was set, by `setq' and by Customize."
   (let ((options (load-test-all-options))
