@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::response::Mailbox;
 use super::super::snapshot::Numbers;
-use super::{Act, Name, Session};
+use super::{Act, Name, Phase, Session};
 use crate::change::Kinds;
 use crate::remote::names::Naming;
 
@@ -164,7 +164,8 @@ impl Session {
     pub(super) fn doubt(&mut self, now: Instant) {
         let soon = (self.doubted).map_or(now, |at| (at + DOUBT_AT_MOST).max(now));
         match &self.one {
-            Some(Name { canonical, .. }) if soon <= now => {
+            // Before it watches it has missed nothing, and the mailbox may not even be there.
+            Some(Name { canonical, .. }) if soon <= now && self.phase == Phase::Watching => {
                 self.doubted = Some(now);
                 let canonical = canonical.clone();
                 self.acts.push(Act::Change(canonical, Kinds::UNKNOWN));

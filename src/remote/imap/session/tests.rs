@@ -390,6 +390,7 @@ fn one_mailbox_by_a_session_of_its_own() {
     let script = r#"
         S * PREAUTH [CAPABILITY IMAP4rev1 IDLE NOTIFY LIST-STATUS] hello
         C a1 EXAMINE "x\"y"
+        S * STATUS (
         S * 3 EXISTS
         S a1 OK
         = watching by Idle
