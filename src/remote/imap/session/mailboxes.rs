@@ -37,18 +37,12 @@ impl Session {
             self.all = Some(name.clone());
         }
         if mailbox.gone {
-            if let Some(sweep) = &mut self.sweep {
-                // Our look may have seen it before.
-                sweep.unseen(&name);
-            }
             self.vanished(&mailbox.name, &name);
         } else if let Some(sweep) = &mut self.sweep {
             if mailbox.selectable {
                 sweep.seen(&mailbox.name, &name, !self.list_status);
             }
             if let Some(old) = old {
-                // It was renamed behind our look, which may have seen it before.
-                sweep.unseen(&old);
                 let spelling = mailbox.old.unwrap_or_default();
                 self.vanished(&spelling, &old);
             }
@@ -80,7 +74,12 @@ impl Session {
         }
     }
 
+    /// A mailbox is gone, or has another name by now.
     fn vanished(&mut self, server: &[u8], name: &[u8]) {
+        if let Some(sweep) = &mut self.sweep {
+            // Our look may have seen it before.
+            sweep.unseen(name);
+        }
         self.forget(server);
         if self.snapshot.vanished(name) {
             self.tell(name, Kinds::DELETED);
