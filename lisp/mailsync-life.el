@@ -276,6 +276,8 @@ nor the name of a file on this machine: %S" mailsync-listen)
 
 (defun mailsync--stop ()
   "Stop the engine; it ends by itself a moment later."
+  (remove-hook 'suspend-hook #'mailsync--suspend)
+  (remove-hook 'suspend-resume-hook #'mailsync--continue)
   (remove-hook 'kill-emacs-hook #'mailsync--farewell)
   (remove-function command-error-function #'mailsync--quit)
   (mailsync--cancel-reconfigure)
