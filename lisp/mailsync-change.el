@@ -8,13 +8,16 @@
 
 ;; A change is a plist: `:account', `:folder' (canonical name), `:directory'
 ;; (as the user spells it), `:truename', `:kinds' and `:origins' (lists of
-;; symbols), `:serial', by which the engine knows what was checked, and `:seen',
-;; when the engine noticed the first of it (a float, as `float-time' has it).
+;; symbols), `:quiet' (those of its kinds that say no more than that a mail
+;; reader has looked, and changed no flag), `:serial', by which the engine knows
+;; what was checked, and `:seen', when the engine noticed the first of it (a
+;; float, as `float-time' has it).
 ;; Here is how it comes out of a record of the pipe, and how two of one folder
 ;; become one, by the rules of the module's src/change.rs.
 
 ;;; Code:
 
+(require 'cl-lib)
 (require 'seq)
 (require 'subr-x)
 (require 'mailsync-pipe)
@@ -43,12 +46,22 @@
           :directory (and (not (equal directory "")) directory)
           :truename (if (equal truename "") directory
                       (mailsync-pipe-decode truename))
-          :kinds (mapcar (lambda (letter) (alist-get letter mailsync-change--kinds))
+          :kinds (mapcar (lambda (letter)
+                           (alist-get (downcase letter) mailsync-change--kinds))
                          kinds)
           :origins (mapcar (lambda (letter) (alist-get letter mailsync-change--origins))
                            origins)
+          :quiet (cl-loop for letter across kinds
+                          unless (eq letter (downcase letter))
+                          collect (alist-get (downcase letter)
+                                             mailsync-change--kinds))
           :serial (string-to-number serial)
           :seen (- (float-time) (/ (string-to-number ago) 1000.0)))))
+
+(defun mailsync-change-news-p (kind change)
+  "Non-nil if KIND is one of CHANGE, by more than a mail reader's look."
+  (and (memq kind (plist-get change :kinds))
+       (not (memq kind (plist-get change :quiet)))))
 
 (defun mailsync-change-merge (earlier later)
   "One change that stands for EARLIER and LATER, of the same folder."
@@ -68,6 +81,14 @@
                                               (not (eq kind last))))
                                        kinds))))))
     (setq merged (plist-put merged :kinds kinds)
+          merged (plist-put merged :quiet
+                            (seq-uniq
+                             (seq-remove
+                              (lambda (kind)
+                                (or (mailsync-change-news-p kind earlier)
+                                    (mailsync-change-news-p kind later)))
+                              (append (plist-get earlier :quiet)
+                                      (plist-get later :quiet)))))
           merged (plist-put merged :serial
                             (max (or (plist-get earlier :serial) 0)
                                  (or (plist-get later :serial) 0)))

@@ -17,6 +17,7 @@
 
 (require 'cl-lib)
 (require 'subr-x)
+(require 'mailsync-change)
 (require 'mailsync-gnus-folders)
 (require 'mailsync-gnus-check)
 (require 'mailsync-gnus-imap)
@@ -35,11 +36,6 @@
 (defconst mailsync-gnus--asked-max 100
   "Ask an nnimap server for so many groups at most in one go.
 To take in the answer costs time for each of them.")
-
-(defconst mailsync-gnus--echo 3
-  "Flags that change within so many seconds after new mail can wait.
-nnmaildir has just moved the new messages to cur/, and mostly
-that is all that has happened.")
 
 (defconst mailsync-gnus--cheap 0.05
   "A look in full that takes so many seconds needs no longer idle moment.")
@@ -225,22 +221,13 @@ ITEMS claim it.  It is looked at in full later, in a longer idle moment."
          (eq mailsync-gnus-check-method 'parts)
          (or mailsync-gnus--hurry
              (equal kinds '(new))
-             ;; Our own move to cur/, if nothing else.  Should another
-             ;; program have changed flags, the look that is due sees it.
+             ;; Our own move to cur/, or that of another reader.
              (and entry
-                  (< (- (float-time) (car entry)) mailsync-gnus--echo)
                   (null (cl-set-difference kinds '(new flags)))
-                  (not (cl-some #'mailsync-gnus--renamed-by-syncer-p items)))))))
-
-(defun mailsync-gnus--renamed-by-syncer-p (item)
-  "Non-nil if the syncer has renamed messages in the folder of ITEM.
-That is more than our own move to cur/: to nnmaildir these are other
-messages, and each is counted twice until the group is looked at in
-full.  Where messages arrived as well, it may be that the syncer has
-only brought these."
-  (let ((change (mailsync-gnus--item-change item)))
-    (and (memq 'sync (plist-get change :origins))
-         (equal '(flags) (plist-get change :kinds)))))
+                  (cl-notany (lambda (item)
+                               (mailsync-change-news-p
+                                'flags (mailsync-gnus--item-change item)))
+                             items))))))
 
 (defun mailsync-gnus--check-for (group kinds items)
   "Check GROUP, in which changes of KINDS happened, on behalf of ITEMS."

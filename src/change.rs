@@ -103,20 +103,26 @@ pub struct Change {
     pub origins: Origins,
     /// Counts all changes, so that an answer can say which ones it covers.
     pub serial: u64,
-    /// Nothing of it is of interest to whoever syncs with this store: a reader has looked, and no
-    /// flag is another one.
-    pub quiet: bool,
+    /// Which of the kinds are news to whoever syncs with this store: the others say no more than that
+    /// a reader has looked, and no flag is another one.
+    pub news: Kinds,
     /// When the first of it was noticed, for the user.
     pub seen: Option<Instant>,
 }
 
 impl Change {
+    /// Nothing of it is news to whoever syncs with this store.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.news.is_empty()
+    }
+
     /// Merge a later change of the same folder into this one.
     pub fn absorb(&mut self, later: Change) {
         self.kinds = self.kinds.then(later.kinds);
         self.origins |= later.origins;
         self.serial = self.serial.max(later.serial);
-        self.quiet &= later.quiet;
+        self.news = self.news.then(later.news);
         self.seen = [self.seen, later.seen].into_iter().flatten().min();
         self.folder = later.folder;
     }
@@ -139,7 +145,7 @@ pub(crate) mod testing {
             kinds,
             origins: Origins::LOCAL,
             serial: 0,
-            quiet: false,
+            news: kinds,
             seen: None,
         }
     }

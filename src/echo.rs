@@ -96,6 +96,14 @@ impl Claims {
         }
     }
 
+    /// Which of these kinds may be news to a server.
+    #[must_use]
+    pub fn news(&self, kinds: Kinds) -> Kinds {
+        let by = self.by.iter().map(|(_, kinds)| *kinds);
+        let claimed = by.fold(self.open | self.pushed, Kinds::union);
+        kinds - (self.quiet - claimed)
+    }
+
     /// What is not the work of a syncer, when these processes are: kinds that may have to be
     /// brought to the server, and whether a syncer did anything at all.
     #[must_use]
@@ -167,6 +175,29 @@ mod tests {
                 from => renamed(Path::new(from), Path::new(to)),
             };
             assert_eq!(claim, expected, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_reader_did_is_no_news() {
+        let (new, flags) = (Kinds::NEW, Kinds::FLAGS);
+        // What is claimed, of which kinds, and which of all are news.
+        let table: &[(&[(Claim, Kinds)], Kinds)] = &[
+            (&[(Claim::Quiet, flags)], Kinds::empty()),
+            (&[(Claim::Quiet, flags), (Claim::Nothing, new)], new),
+            (&[(Claim::Quiet, flags), (Claim::Nothing, flags)], flags),
+            (&[(Claim::Quiet, flags), (Claim::Pushed, flags)], flags),
+            (&[(Claim::By(1), flags), (Claim::Quiet, flags)], flags),
+            (&[(Claim::By(1), new), (Claim::Quiet, flags)], new),
+        ];
+        for (claimed, news) in table {
+            let mut claims = Claims::default();
+            let mut kinds = Kinds::empty();
+            for (claim, of) in *claimed {
+                claims.add(*claim, *of);
+                kinds |= *of;
+            }
+            assert_eq!(claims.news(kinds), *news, "{claimed:?}");
         }
     }
 

@@ -25,7 +25,8 @@
 //! | `remote` | account, number, what watches it, state, text |
 //! | `bye` | text |
 //!
-//! Kinds and origins are letters ([`kind_letters`], [`origin_letters`]).  Names are the bytes of
+//! Kinds and origins are letters ([`kind_letters`], [`origin_letters`]); capital is the letter of a
+//! kind that is no news to whoever syncs with the store ([`Change::news`]).  Names are the bytes of
 //! the file system; NUL cannot occur in them, and is replaced in texts.  Sequence numbers count
 //! from 1 in each generation; a frame with sequence 0 is the last word of a dead engine and wants
 //! no acknowledgement.  `lisp/mailsync-pipe.el` is the reader; [`read`] is one in Rust, for a program
@@ -69,9 +70,10 @@ pub fn kind_letters(kinds: Kinds) -> Vec<u8> {
     present.map(|(_, letter)| *letter).collect()
 }
 
-/// The kinds that these letters stand for; others are none.
+/// The kinds that these letters stand for, capital or not; others are none.
 pub fn kinds(letters: &[u8]) -> Kinds {
-    let present = KINDS.iter().filter(|(_, letter)| letters.contains(letter));
+    let is = |letter: &u8| letters.iter().any(|it| it.eq_ignore_ascii_case(letter));
+    let present = KINDS.iter().filter(|(_, letter)| is(letter));
     present.map(|(kind, _)| *kind).collect()
 }
 
@@ -162,7 +164,10 @@ impl Payload {
         } else {
             self.path(&folder.real);
         }
-        self.field(&kind_letters(change.kinds));
+        let mut kinds = kind_letters(change.news);
+        let looked = kind_letters(change.kinds - change.news);
+        kinds.extend(looked.iter().map(u8::to_ascii_uppercase));
+        self.field(&kinds);
         self.field(&origin_letters(change.origins));
         self.number(change.serial);
         let ago = |seen| now.saturating_duration_since(seen).as_millis();
@@ -361,17 +366,17 @@ mod tests {
                     directory: Path::new("/m/a").into(),
                     name: b"a\xff\nb"[..].into(),
                 }),
-                kinds: Kinds::NEW | Kinds::UNKNOWN,
+                kinds: Kinds::NEW | Kinds::FLAGS | Kinds::UNKNOWN,
                 origins: Origins::LOCAL,
                 serial: 9,
-                quiet: false,
+                news: Kinds::NEW | Kinds::UNKNOWN,
                 seen: now.checked_sub(Duration::from_millis(250)),
             },
             now,
         );
         payload.state("work", "error", "no");
         let expected =
-            b"mailsync 1 3 7 61\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nu\0l\09\x00250\0\
+            b"mailsync 1 3 7 62\nchange\0w?rk\0a\xff\nb\0/m/a\0/real/a\0nuF\0l\09\x00250\0\
                          state\0work\0error\0no\0\n";
         assert_eq!(payload.frame(3, 7), expected);
     }

@@ -16,8 +16,6 @@
   "What BACKEND with the check METHOD makes of a series of changes."
   (let ((steps nil)
         (mailsync-gnus-check-method method)
-        ;; Flags right after new mail would be seen later.
-        (mailsync-gnus--echo 0)
         (folders '("folder000" "list0/sub002" "INBOX")))
     (mailsync-gnus-test--with (list backend) folders
       (cl-flet ((step (what &rest changes)
@@ -193,26 +191,26 @@
       (mailsync-gnus-test--deliver "folder000")
       (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
       (should (= (fixture-unread group) (1+ before)))
-      ;; If another program has changed flags it is found later.
       (mailsync-gnus-test--mark-seen
        (car (mailsync-gnus-test--unseen "folder000")))
-      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+      (mailsync-gnus-test--check (mailsync-gnus-test--look "folder000"))
       (should (= (fixture-unread group) (1+ before)))
       (should (= 1 (funcall catch-up)))
       (mailsync-gnus-test--deliver "folder000")
-      (mailsync-gnus-test--check
-       (mailsync-gnus-test--change "folder000" 'flags 'new))
+      (mailsync-gnus-test--check (mailsync-gnus-test--look "folder000" 'new))
       (should (= (fixture-unread group) (+ 2 before)))
       (should (= 1 (funcall catch-up)))
-      ;; A while later it is not an echo.
-      (let ((mailsync-gnus--echo 0))
-        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags)))
+      ;; Flags that another program has changed are seen at once, also where
+      ;; somebody else says that the reader has looked.
+      (mailsync-gnus-test--check
+       (mailsync-change-merge (mailsync-gnus-test--change "folder000" 'flags 'new)
+                              (mailsync-gnus-test--look "folder000")))
       (should (= (fixture-unread group) (1+ before)))
       (should (= 0 (funcall catch-up)))
-      ;; Without new mail there is none.
+      ;; Without new mail the reader was another one.
       (mailsync-gnus-test--mark-seen
        (car (mailsync-gnus-test--unseen "folder000")))
-      (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+      (mailsync-gnus-test--check (mailsync-gnus-test--look "folder000"))
       (should (= (fixture-unread group) before)))))
 
 (ert-deftest mailsync-gnus-test-waits-for-no-disk ()
@@ -263,59 +261,40 @@
       (should (= (fixture-unread group) 0)))))
 
 (ert-deftest mailsync-gnus-test-renamed-by-a-syncer ()
-  "A message that a syncer renames when it has sent it counts once."
-  (dolist (echo '(0 1000))
+  "A message that a syncer renames when it has sent it counts once, at once.
+That is also so right after the message came, when nnmaildir renames it
+too; while that is no reason for a look in full."
+  (dolist (origins '((local) (sync)))
     (mailsync-gnus-test--with '(nnmaildir) '("folder000")
-      (let* ((mailsync-gnus--echo echo)
-             (group (mailsync-gnus-test--group 'nnmaildir "folder000"))
-             (before (fixture-unread group)))
+      (let* ((group (mailsync-gnus-test--group 'nnmaildir "folder000"))
+             (before (fixture-unread group))
+             (catch-up (lambda () (plist-get (mailsync-gnus-status) :catch-up))))
         (dotimes (_ 2)
           (mailsync-gnus-test--deliver "folder000" "sent"))
         (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'new))
+        (mailsync-gnus-test--check (mailsync-gnus-test--look "folder000"))
         (should (= (fixture-unread group) (+ before 2)))
+        (should (= 1 (funcall catch-up)))
         ;; As mbsync does; the kernel calls it a rename, and so it is no `gone'.
         (dolist (file (mailsync-gnus-test--unseen "folder000"))
           (when (string-search ".fixture" file)
             (rename-file file (string-replace ".fixture" ".fixture,U=1" file))))
-        (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
-        ;; The look in full is due at once, or in a longer idle moment.
-        (setq mailsync-gnus-catch-up-delay 0)
-        (mailsync-gnus--arm)
-        (mailsync-gnus-test--wait
-         (= 0 (plist-get (mailsync-gnus-status) :catch-up)))
-        (should (= (fixture-unread group) (+ before 2)))))))
-
-(ert-deftest mailsync-gnus-test-renamed-by-the-syncer ()
-  "What the account's own syncer has renamed counts once at once.
-That is also so right after the message came, when a rename might be
-nnmaildir's own; while that is still no reason for a look in full."
-  (mailsync-gnus-test--with '(nnmaildir) '("folder000")
-    (let* ((mailsync-gnus--echo 1000)
-           (group (mailsync-gnus-test--group 'nnmaildir "folder000"))
-           (before (fixture-unread group))
-           (catch-up (lambda () (plist-get (mailsync-gnus-status) :catch-up)))
-           (check (lambda (origins &rest kinds)
-                    (mailsync-gnus-test--check
-                     (plist-put (apply #'mailsync-gnus-test--change
-                                       "folder000" kinds)
-                                :origins origins)))))
-      (mailsync-gnus-test--deliver "folder000" "sent")
-      (funcall check '(local) 'new)
-      (funcall check '(local) 'flags)
-      (should (= 1 (funcall catch-up)))
-      (dolist (file (mailsync-gnus-test--unseen "folder000"))
-        (when (string-search ".fixture" file)
-          (rename-file file (string-replace ".fixture" ".fixture,U=1" file))))
-      (funcall check '(sync) 'flags)
-      (should (= (fixture-unread group) (1+ before)))
-      (should (= 0 (funcall catch-up)))
-      ;; What it brings is counted like any other mail.
-      (mailsync-gnus-test--deliver "folder000")
-      (funcall check '(sync) 'new)
-      (mailsync-gnus-test--deliver "folder000")
-      (funcall check '(local sync) 'flags 'new)
-      (should (= (fixture-unread group) (+ 3 before)))
-      (should (= 1 (funcall catch-up))))))
+        (mailsync-gnus-test--check
+         (plist-put (mailsync-gnus-test--change "folder000" 'flags)
+                    :origins origins))
+        (should (= (fixture-unread group) (+ before 2)))
+        (should (= 0 (funcall catch-up)))
+        ;; What it brings is counted like any other mail.
+        (mailsync-gnus-test--deliver "folder000")
+        (mailsync-gnus-test--check
+         (plist-put (mailsync-gnus-test--change "folder000" 'new)
+                    :origins '(sync)))
+        (mailsync-gnus-test--deliver "folder000")
+        (mailsync-gnus-test--check
+         (plist-put (mailsync-gnus-test--look "folder000" 'new)
+                    :origins '(local sync)))
+        (should (= (fixture-unread group) (+ 4 before)))
+        (should (= 1 (funcall catch-up)))))))
 
 (ert-deftest mailsync-gnus-test-vanished-many ()
   "However many vanished, nnmaildir forgets them, a few in one go."

@@ -159,6 +159,11 @@
           :truename (and (file-exists-p directory) (file-truename directory))
           :kinds kinds :origins '(local))))
 
+(defun mailsync-gnus-test--look (folder &rest kinds)
+  "A change of KINDS in FOLDER, while a mail reader has looked at it."
+  (plist-put (apply #'mailsync-gnus-test--change folder 'flags kinds)
+             :quiet '(flags)))
+
 (defun mailsync-gnus-test--deliver (folder &optional subject)
   "Deliver a message with SUBJECT into FOLDER; return its file name."
   (let ((name (mailsync-gnus-test--run

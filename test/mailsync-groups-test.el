@@ -94,8 +94,7 @@ A folded topic stays so."
      (deliver)
      (expect "[ Gnus -- 11 ]" "2: nnmaildir:INBOX" "[ mail -- 9 ]...")
      (mailsync-gnus-test--mark-seen (car (mailsync-gnus-test--unseen "folder000")))
-     (let ((mailsync-gnus--echo 0))
-       (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags)))
+     (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
      (expect "[ Gnus -- 10 ]" "2: nnmaildir:INBOX" "[ mail -- 8 ]...")
      ;; Gnus agrees.
      (with-current-buffer gnus-group-buffer
@@ -622,8 +621,6 @@ A folded topic stays so."
          (mailsync-groups-test--connections 0)
          (mailsync-gnus-subscribe-new t)
          (mailsync-gnus-catch-up-delay 1000)
-         ;; Flags right after new mail would be seen later.
-         (mailsync-gnus--echo 0)
          (mailsync-gnus--counts nil)
          (mailsync-gnus--last-error nil)
          (gnus-plugged t)

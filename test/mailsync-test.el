@@ -25,14 +25,16 @@
                              :truename folder :kinds '(new)
                              :origins '(local)))))
       (should-not (test-changed "INBOX"))
-      (let ((message (car (directory-files (concat folder "/new") t "test"))))
-        (dolist (step `(("1:2," flags) ("1:2,S" flags) (nil gone)))
+      (let* ((message (car (directory-files (concat folder "/new") t "test")))
+             (base (file-name-nondirectory message)))
+        (dolist (step '((":2," (flags) (flags)) (":2,S" (flags) nil) (nil (gone) nil)))
           (setq test-changes nil)
-          (let ((next (and (car step) (concat cur (car step)))))
+          (let ((next (and (car step) (concat cur base (car step)))))
             (if next (rename-file message next) (delete-file message))
             (setq message next))
           (let ((change (test-wait (lambda () (test-changed "a/b")))))
-            (should (equal (plist-get change :kinds) (cdr step))))))
+            (should (equal (list (plist-get change :kinds) (plist-get change :quiet))
+                           (cdr step))))))
       (setq test-changes nil)
       (test-deliver root)
       (should (test-wait (lambda () (test-changed "INBOX" 'new)))))))
@@ -112,9 +114,24 @@
                    (list :folder "a" :kinds (nth 1 row) :origins '(sync)
                          :serial 4 :seen 11.0))))
       (should (equal (plist-get merged :kinds) (nth 2 row)))
+      (should-not (plist-get merged :quiet))
       (should (equal (plist-get merged :origins) '(local sync)))
       (should (= (plist-get merged :serial) 4))
-      (should (= (plist-get merged :seen) 10.5)))))
+      (should (= (plist-get merged :seen) 10.5))))
+  ;; The letters of two, and what a reader's look explains in both.
+  (dolist (row '(("F" "F" (flags) (flags))
+                 ("nF" "F" (new flags) (flags))
+                 ("F" "f" (flags) nil)
+                 ("nf" "F" (new flags) nil)
+                 ("cF" "d" (unknown flags folder-deleted) (flags))))
+    (ert-info ((format "%S" row))
+      (let ((merged (apply #'mailsync-change-merge
+                           (mapcar (lambda (letters)
+                                     (mailsync-change-read
+                                      (list "change" "w" "a" "/m/a" "" letters "l" "1" "0")))
+                                   (seq-take row 2)))))
+        (should (equal (plist-get merged :kinds) (nth 2 row)))
+        (should (equal (plist-get merged :quiet) (nth 3 row)))))))
 
 ;;;; Accounts
 
@@ -424,6 +441,18 @@ open('done', 'w').close()"))
       (while (< (float-time) end)))
     (test-wait (lambda () (test-changed "INBOX" 'new)))
     (should (string-match-p "internal error.*On purpose" (test-log)))))
+
+(ert-deftest mailsync-test-stop-takes-its-functions-away ()
+  "After a stop nothing of ours is in a hook of Emacs."
+  (let ((hooks (lambda ()
+                 (list kill-emacs-hook suspend-hook suspend-resume-hook
+                       command-error-function))))
+    (let ((before (funcall hooks)))
+      (test-with-mailsync '("") nil
+        (test-watching "w")
+        (should-not (equal (funcall hooks) before))
+        (mailsync-mode -1)
+        (should (equal (funcall hooks) before))))))
 
 (ert-deftest mailsync-test-stop-is-immediate ()
   "Stopping, and ending Emacs, wait for nothing, with everything running."

@@ -125,7 +125,7 @@ impl Bench {
             kinds,
             origins,
             serial: self.serial,
-            quiet: false,
+            news: kinds,
             seen: None,
         };
         self.scheduler.changed(now, &change);
@@ -899,7 +899,7 @@ fn a_folder_that_is_asked_for_before_it_is_known() {
         kinds: Kinds::CREATED,
         origins: Origins::LOCAL,
         serial: 1,
-        quiet: false,
+        news: Kinds::CREATED,
         seen: None,
     };
     let mut bench = Bench::new(timing());

@@ -19,7 +19,7 @@ pub fn change(name: &str, serial: u64) -> Change {
         kinds: Kinds::FLAGS,
         origins: Origins::LOCAL,
         serial,
-        quiet: false,
+        news: Kinds::FLAGS,
         seen: None,
     }
 }

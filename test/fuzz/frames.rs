@@ -70,7 +70,7 @@ fn record(chance: &mut Rng, payload: &mut Payload, now: Instant) -> Record {
                 kinds,
                 origins: Origins::from_bits_truncate(chance.below(8) as u8),
                 serial: chance.next(),
-                quiet: chance.once_in(2),
+                news: kinds & self::kinds(chance),
                 seen: chance.once_in(2).then_some(now),
             };
             payload.change(&text(chance, 8), &change, now);

@@ -254,7 +254,8 @@ fn letters(letters: &str) -> Result<Kinds, String> {
     for letter in letters.chars() {
         kinds |= match letter {
             'n' => Kinds::NEW,
-            'f' => Kinds::FLAGS,
+            // With a capital letter it is no news to a server, which no other kind can be.
+            'f' | 'F' => Kinds::FLAGS,
             'g' => Kinds::GONE,
             'c' => Kinds::CREATED,
             'd' => Kinds::DELETED,

@@ -23,6 +23,9 @@ use crate::syncer::{Ended, Event, Memory, Order, Outcome, RunId, Scope, Syncer};
 /// Numbers that only move are told this often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
+/// So long something that a run has written may be on its way when that is over.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// Bytes of folder names in one message to Lisp.
 const MOST_NAMES: usize = 8192;
 
@@ -41,6 +44,8 @@ pub(super) struct Account<C> {
     pub(super) remotes: Vec<RemoteId>,
     /// None if it has no syncer.
     pub(super) syncs: Option<Syncs>,
+    /// When the last run of its syncer ended.
+    pub(super) ended: Option<Instant>,
     /// When everything is to be checked, since something has changed on a server; and when it was.
     pub(super) doubt: Option<Instant>,
     pub(super) doubted: Option<Instant>,
@@ -58,6 +63,7 @@ impl<C: Coalesce> Account<C> {
             roots: Vec::new(),
             remotes: Vec::new(),
             syncs: None,
+            ended: None,
             doubt: None,
             doubted: None,
         }
@@ -72,6 +78,11 @@ impl<C: Coalesce> Account<C> {
     /// Whether a run of its syncer goes on.
     pub(super) fn is_syncing(&self) -> bool {
         (self.syncs.as_ref()).is_some_and(|it| it.scheduler.running().is_some())
+    }
+
+    /// Whether what a syncer has written is of a run that is over.
+    pub(super) fn has_synced(&self, now: Instant) -> bool {
+        !self.is_syncing() && self.ended.is_some_and(|ended| now < ended + ON_ITS_WAY)
     }
 
     /// Changes of which Lisp is to be told now.

@@ -29,7 +29,7 @@ impl<C: Coalesce> Core<C> {
     /// Lisp is being told of this.
     pub(super) fn unchecked(&mut self, now: Instant, change: &Change) {
         // Whoever syncs with this store gains nothing by it, and often was the one who has looked.
-        if self.ledger.is_none() || change.quiet {
+        if self.ledger.is_none() || change.is_quiet() {
             return;
         }
         let folder = &change.folder;

@@ -258,7 +258,7 @@ impl<C: Coalesce> Core<C> {
             bytes += field.len() + 1;
             if bytes > BYTES_A_PART {
                 parts.push(Vec::new());
-                bytes = 0;
+                bytes = field.len() + 1;
             }
             if let Some(part) = parts.last_mut() {
                 part.push(field);
@@ -390,9 +390,9 @@ impl<C: Coalesce> Core<C> {
     }
 }
 
-/// So long the last of what a sync has written may still be on its way when that is over: the kernel has
-/// told of it by then, and who reads that is hardly later.
-const ON_ITS_WAY: Duration = Duration::from_millis(5);
+/// So long the last of what a sync has written is waited for when that is over: the kernel has told of it by
+/// then, and who reads that is hardly later.
+const LAST_OF_IT: Duration = Duration::from_millis(5);
 
 /// Bytes in one part of an answer, and in one field of it: it has to fit into a frame with room to spare.
 const BYTES_A_PART: usize = 8192;

@@ -441,7 +441,7 @@ impl<C: Coalesce> Core<C> {
                 kinds: Kinds::UNKNOWN,
                 origins,
                 serial: self.serial,
-                quiet: false,
+                news: Kinds::UNKNOWN,
                 seen: Some(now),
             });
         }
@@ -475,7 +475,7 @@ impl<C: Coalesce> Core<C> {
                     kinds,
                     origins: Origins::REMOTE,
                     serial: self.serial,
-                    quiet: false,
+                    news: kinds,
                     seen: Some(now),
                 };
                 let account = &mut self.accounts[account.0];
@@ -532,7 +532,7 @@ impl<C: Coalesce> Core<C> {
                 kinds: Kinds::UNKNOWN,
                 origins: Origins::SYNC,
                 serial: self.serial,
-                quiet: false,
+                news: Kinds::UNKNOWN,
                 seen: Some(now),
             };
             self.accounts[id.0].coalescer.add(now, change);

@@ -61,6 +61,8 @@ pub(super) struct Happened {
     pub kinds: Kinds,
     /// What of it a syncer may have to bring to the server.
     pub open: Kinds,
+    /// Which of the kinds may be news to a server.
+    pub news: Kinds,
     /// A syncer did some of it.
     pub synced: bool,
     /// When the first of it was noticed; `None`: now.
@@ -73,6 +75,7 @@ impl Happened {
         Happened {
             kinds,
             open: kinds,
+            news: kinds,
             synced: false,
             seen: None,
         }

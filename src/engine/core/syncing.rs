@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::account::Syncs;
 use super::remotes::Remote;
 use super::root::{Phase, Root};
-use super::{Action, Core, ON_ITS_WAY};
+use super::{Action, Core, LAST_OF_IT};
 use crate::change::{AccountId, Folder};
 use crate::coalesce::Coalesce;
 use crate::engine::config::SyncConfig;
@@ -219,7 +219,8 @@ impl<C: Coalesce> Core<C> {
         let syncs = account.syncs.as_mut();
         let synced = syncs.and_then(|syncs| syncs.ran(now, event, &mut self.notifier));
         if ended && !account.is_syncing() {
-            account.coalescer.hasten(now + ON_ITS_WAY, None);
+            account.ended = Some(now);
+            account.coalescer.hasten(now + LAST_OF_IT, None);
         }
         if let Some(names) = synced.filter(|_| alone) {
             self.check_synced(now, id, names);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::account::Account;
 use super::root::{Happened, Root};
-use super::{Core, ON_ITS_WAY};
+use super::{Core, LAST_OF_IT};
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::Coalesce;
 use crate::echo::Claims;
@@ -59,6 +59,7 @@ impl<C: Coalesce> Core<C> {
             happened.kinds |= kinds;
             happened.seen.get_or_insert(heard);
             happened.open |= open;
+            happened.news |= claims.news(kinds);
             happened.synced |= synced;
         }
         if let Some(syncs) = account.syncs.as_mut().filter(|_| life) {
@@ -283,7 +284,7 @@ impl<C: Coalesce> Core<C> {
                         kinds: Kinds::UNKNOWN,
                         origins: Origins::LOCAL,
                         serial: self.serial,
-                        quiet: false,
+                        news: Kinds::UNKNOWN,
                         seen: Some(now),
                     });
                 }
@@ -328,11 +329,11 @@ fn tell<C: Coalesce>(
     let Happened {
         kinds,
         open,
+        news,
         synced,
         seen,
     } = happened;
-    let quiet = open.is_empty() && !synced;
-    if quiet && !account.quiet {
+    if news.is_empty() && !account.quiet {
         return;
     }
     *serial += 1;
@@ -342,7 +343,7 @@ fn tell<C: Coalesce>(
         kinds,
         origins: Origins::empty(),
         serial: *serial,
-        quiet,
+        news,
         seen: seen.or(Some(now)),
     };
     change.origins.set(Origins::LOCAL, local);
@@ -350,16 +351,17 @@ fn tell<C: Coalesce>(
     if let Some(syncs) = account.syncs.as_mut().filter(|_| !open.is_empty()) {
         let open = Change {
             kinds: open,
+            news: open,
             origins: Origins::LOCAL,
             ..change.clone()
         };
         syncs.scheduler.changed(now, &open);
     }
     account.coalescer.add(heard, change);
-    if !account.is_syncing() {
+    if account.has_synced(now) {
         account
             .coalescer
-            .hasten(now + ON_ITS_WAY, Some(&folder.real));
+            .hasten(now + LAST_OF_IT, Some(&folder.real));
     }
 }
 

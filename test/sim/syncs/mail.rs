@@ -249,10 +249,12 @@ impl Mail {
             None => self.remove(folder, id),
             Some(letter) if mailbox.local.contains_key(&id) => self.set(folder, id, letter.flags),
             Some(mut letter) if mailbox.exists => {
-                // It comes back from elsewhere, and has another name.
                 self.renames += 1;
-                letter.base = format!("1700000003.M{id}R{}.host", self.renames);
-                letter.numbered = false;
+                if letter.numbered || self.renames.is_multiple_of(2) {
+                    // It comes back from elsewhere, and has another name.
+                    letter.base = format!("1700000003.M{id}R{}.host", self.renames);
+                    letter.numbered = false;
+                }
                 letter.fresh = false;
                 let events = vec![Event::Created(letter.path(folder))];
                 self.mailbox(folder).local.insert(id, letter);

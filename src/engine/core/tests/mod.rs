@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::root::{POLL, SILENCE};
-use super::{Action, Core, Input};
+use super::{Action, BYTES_A_PART, Core, Input};
 use crate::change::AccountId;
 use crate::change::Kinds;
 use crate::coalesce::Delays;
@@ -543,8 +543,11 @@ fn a_state_is_told_when_it_changes_and_to_every_new_pipe() {
 fn answers_come_in_parts_that_fit() {
     let mut core: Core = Core::default();
     let now = Instant::now();
-    core.handle(now, Input::Attach(1, MUCH));
-    let name = |i: usize| Path::new("/m").join(format!("{i:0>200}"));
+    let room = BYTES_A_PART + 200;
+    core.handle(now, Input::Attach(1, room));
+    // The last one alone nearly fills a part.
+    let long = |i: usize| if i == 199 { 8000 } else { 200 };
+    let name = |i: usize| Path::new("/m").join(format!("{i:0>width$}", width = long(i)));
     let fields = (0..200).map(|i| name(i).into_os_string().into_encoded_bytes());
     let answer = Input::Answer("groups".to_owned(), 1, fields.collect());
     let mut actions = core.handle(now, answer);
@@ -553,7 +556,7 @@ fn answers_come_in_parts_that_fit() {
         let Some(Action::Send(frame)) = actions.pop() else {
             break;
         };
-        assert!(frame.len() <= MUCH + 64);
+        assert!(frame.len() <= room, "{}", frame.len());
         seen += frame.windows(4).filter(|it| it == b"/m/0").count();
         actions = core.handle(now, Input::Acknowledge(1, sequence));
     }
@@ -1001,7 +1004,7 @@ fn what_the_syncer_writes_is_an_echo_and_what_others_write_is_not() {
             2,
         ),
         ("one that it has sent", pushed, "work /m/a f s", 1),
-        ("one that Gnus has looked at", seen, "work /m/a f l", 1),
+        ("one that Gnus has looked at", seen, "work /m/a F l", 1),
         ("flags", flagged, "work /m/a f l", 2),
     ];
     for (what, event, told, runs) in table {
@@ -1057,6 +1060,45 @@ fn what_a_sync_has_fetched_is_told_when_that_has_ended() {
         bench.give(Input::Tick);
         assert_eq!(told(std::mem::take(&mut bench.told)), soon);
         assert_eq!(told(bench.told()), !soon);
+    }
+}
+
+/// What another one has sent, who may be at it for long, is merged like all else.
+#[test]
+fn what_no_sync_of_ours_has_written_is_merged() {
+    use crate::watch::inbox::Event::Moved;
+    let pushed = |number| {
+        let (from, to) = ("/m/a/cur/", ",U=6:2,S");
+        Moved(
+            format!("{from}{number}:2,S").into(),
+            format!("{from}{number}{to}").into(),
+        )
+    };
+    // When the last run of ours has ended, and whether what comes then is of it.
+    let second = Duration::from_secs(1);
+    for (ended, soon) in [
+        (None, false),
+        (Some(second / 2), true),
+        (Some(second), false),
+    ] {
+        let mut bench = synced(&["/m/a"]);
+        if let Some(ended) = ended {
+            bench.give(Input::Sync(None, Some(vec![b"/m/a".to_vec()]), 0));
+            bench.ended(1, Outcome::Ok);
+            bench.told.clear();
+            bench.now += ended;
+        }
+        bench.event(pushed(1));
+        bench.now += QUIET / 10;
+        bench.give(Input::Tick);
+        let told = bench.told.iter().any(|it| it.starts_with("work /m/a "));
+        assert_eq!(told, soon, "{ended:?}");
+        bench.event(pushed(2));
+        let all = bench.pass(1);
+        assert!(
+            all.contains(&"work /m/a f".to_owned()),
+            "{ended:?}: {all:?}"
+        );
     }
 }
 
