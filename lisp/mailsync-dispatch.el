@@ -73,9 +73,6 @@ A table from lists (ACCOUNT . CHANGES) to whether each has been asked for:
 (defvar mailsync--request 0
   "The number of the last request.")
 
-(defvar mailsync--quit-pause 5
-  "Seconds after which a check that the user has quit is asked for again.")
-
 (defvar mailsync--quit-timer nil
   "The timer that asks for the checks that the user has quit, or nil.")
 

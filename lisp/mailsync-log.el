@@ -48,6 +48,10 @@ For who reads the configuration only to find its faults.")
 (defvar mailsync--said nil
   "Keys of what `mailsync--once' has said, newest first.")
 
+(defvar mailsync--quit-pause 5
+  "Seconds after which what the user has quit is done again.
+Until then he is left in peace.")
+
 ;;;; Code
 
 (defvar mailsync-log-mode-map
