@@ -312,6 +312,15 @@ it is called again in %s s"
                                  brought))
     (mailsync-status-update)))
 
+(defun mailsync--checked-late (account change result)
+  "CHANGE of ACCOUNT was checked with RESULT; whoever waited was told before."
+  (let ((folder (plist-get change :folder)))
+    (mailsync--guarded mailsync--running #'mailsync-history-checked account
+                       (list change) (list (cons folder result)))
+    ;; Where a server is silent this comes again and again.
+    (mailsync-log-add 'debug "%s: %s: %s, late" account folder result)
+    (mailsync-status-update)))
+
 (defun mailsync--ask-again-later ()
   "Ask again in a while for the checks that the user has quit."
   (unless (mailsync--armed-p mailsync--quit-timer)
