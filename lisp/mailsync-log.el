@@ -299,6 +299,16 @@ does not name it.  So its standard value is used, and the user told so once."
   "The value of OPTION, a natural number."
   (mailsync--option option #'natnump "a natural number"))
 
+(defun mailsync--remote-file-p (name)
+  "Non-nil if NAME is that of a file on another machine.
+Where Tramp is not loaded, `file-remote-p' would load it to say so."
+  (let ((handler (find-file-name-handler name 'file-remote-p)))
+    (if (eq handler 'tramp-autoload-file-name-handler)
+        (and (bound-and-true-p tramp-mode)
+             ;; Of what that handles, "/a:b" is a file here.
+             (string-match-p "\\`/[^/:]+:[^/:]*:" name))
+      (and handler (file-remote-p name)))))
+
 (defun mailsync--function-name (function)
   "A short name for FUNCTION, or for what stands in the place of one."
   (cond

@@ -25,6 +25,7 @@
 
 (require 'seq)
 (require 'subr-x)
+(require 'mailsync-log)
 (require 'mailsync-pipe)
 
 (define-error 'mailsync-syncer-error "A syncer cannot be used")
@@ -192,7 +193,7 @@ out.  The keys:
 (defun mailsync-syncers--file-p (value)
   "Non-nil if VALUE may name a file of this machine.
 To make another machine's absolute, Tramp would connect to it."
-  (and (mailsync-syncers--string-p value) (not (file-remote-p value))))
+  (and (mailsync-syncers--string-p value) (not (mailsync--remote-file-p value))))
 
 (defun mailsync-syncers--strings-p (value)
   "Non-nil if VALUE is a list of strings."
