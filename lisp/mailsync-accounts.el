@@ -76,7 +76,6 @@ It returns more accounts, for what nobody needs to configure.")
 (defvar mailsync-accounts--reasons nil
   "Alist from names of accounts to why they, or their syncers, are left out.")
 
-(defvar mailsync--quit-pause)
 (declare-function mailsync--configuration-changed "mailsync-life"
                   (&optional seconds))
 

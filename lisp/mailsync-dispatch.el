@@ -73,9 +73,6 @@ A table from lists (ACCOUNT . CHANGES) to whether each has been asked for:
 (defvar mailsync--request 0
   "The number of the last request.")
 
-(defvar mailsync--quit-pause 5
-  "Seconds after which a check that the user has quit is asked for again.")
-
 (defvar mailsync--quit-timer nil
   "The timer that asks for the checks that the user has quit, or nil.")
 
@@ -313,6 +310,15 @@ it is called again in %s s"
     (when brought
       (mailsync--run-hook-safely 'mailsync-new-mail-functions (car batch)
                                  brought))
+    (mailsync-status-update)))
+
+(defun mailsync--checked-late (account change result)
+  "CHANGE of ACCOUNT was checked with RESULT; whoever waited was told before."
+  (let ((folder (plist-get change :folder)))
+    (mailsync--guarded mailsync--running #'mailsync-history-checked account
+                       (list change) (list (cons folder result)))
+    ;; Where a server is silent this comes again and again.
+    (mailsync-log-add 'debug "%s: %s: %s, late" account folder result)
     (mailsync-status-update)))
 
 (defun mailsync--ask-again-later ()

@@ -71,6 +71,7 @@ As last resolved.")
 
 (declare-function mailsync-account-get "mailsync-accounts" (account key))
 (declare-function mailsync--once "mailsync-log" (key level format &rest args))
+(declare-function mailsync--remote-file-p "mailsync-log" (name))
 (declare-function mailsync--resolve "mailsync-dispatch" (slot names callback))
 
 ;;;; What Gnus knows of a group
@@ -246,7 +247,7 @@ It is the name that Gnus uses, most often that of a symbolic link."
                                               mail-source-keyword-map))))))))
         (and (stringp path)
              (file-name-absolute-p path)
-             (not (file-remote-p path))
+             (not (mailsync--remote-file-p path))
              (directory-file-name (expand-file-name path))))
     (error
      (mailsync--once (list 'mail-source source) 'warning

@@ -76,6 +76,8 @@ An alist from (DIRECTORY . SOURCE) to the items that wait for it.")
 (declare-function mailsync-gnus--claim-newcomer "mailsync-gnus-subscribe"
                   (item groups))
 (declare-function mailsync-gnus--sought-p "mailsync-gnus-subscribe" (item))
+(declare-function mailsync--checked-late "mailsync-dispatch"
+                  (account change result))
 (declare-function mailsync-log-add "mailsync-log" (level format &rest args))
 (declare-function mailsync--run-hook-safely "mailsync-log" (hook &rest args))
 
@@ -258,16 +260,22 @@ call counts other folders than wait on its behalf."
   "Tell everyone who waits for ITEM its RESULT, and the first one the NEWS."
   (let ((calls (nreverse (mailsync-gnus--item-calls item))))
     (setf (mailsync-gnus--item-calls item) nil)
-    (if (and news (null calls))
-        ;; It was checked late, when all had been answered.
-        (mailsync--run-hook-safely
-         'mailsync-new-mail-functions
-         (plist-get (mailsync-gnus--item-change item) :account)
-         (list (mailsync-gnus--news-change (mailsync-gnus--item-change item)
-                                           news)))
+    (if (null calls)
+        (mailsync-gnus--answer-late item result news)
       (dolist (call calls)
         (mailsync-gnus--answer call item result news)
         (setq news nil)))))
+
+(defun mailsync-gnus--answer-late (item result news)
+  "Tell of the RESULT and the NEWS of ITEM, after all callers were answered."
+  (let* ((change (mailsync-gnus--item-change item))
+         (account (plist-get change :account)))
+    ;; Else it still waits.
+    (unless (eq result 'not-running)
+      (mailsync--checked-late account change result))
+    (when news
+      (mailsync--run-hook-safely 'mailsync-new-mail-functions account
+                                 (list (mailsync-gnus--news-change change news))))))
 
 (defun mailsync-gnus--settle (item)
   "ITEM has no group left to be checked: tell, and go on with the next."

@@ -77,9 +77,6 @@ as it will be.")
 (defconst mailsync-gnus--resolve-timeout 5
   "Wait so many seconds for file names to be resolved before going on.")
 
-(defconst mailsync-gnus--quit-pause 5
-  "Leave the user in peace for so many seconds after a quit.")
-
 (defvar mailsync-gnus--idle-timer nil
   "Repeating idle timer, for the next idle moment, while there is work.")
 
@@ -279,7 +276,7 @@ The idle timer makes an attempt in each idle period besides."
       (max 0 (- (mailsync--seconds 'mailsync-gnus-idle-delay) idle)))
      ((memq refusal '(nil input busy))
       overdue)
-     ((eq refusal 'quit) mailsync-gnus--quit-pause)
+     ((eq refusal 'quit) mailsync--quit-pause)
      ;; Somebody else has Emacs, and may for hours.
      (t (min 8 (* 0.1 (expt 2 (min 10 mailsync-gnus--refusals))))))))
 

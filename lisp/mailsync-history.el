@@ -93,6 +93,15 @@ A key is (ACCOUNT . TRUENAME).")
   "The stories that are kept, newest first."
   mailsync-history--stories)
 
+(defun mailsync-history-last-result (story)
+  "What came of the last check of the folder of STORY.
+Others may have come after the one that is told there."
+  (let ((known (mailsync-history-folder (mailsync-history-story-account story)
+                                        (mailsync-history-story-truename story))))
+    (if (and known (mailsync-history-folder-checked known))
+        (mailsync-history-folder-result known)
+      (mailsync-history-story-result story))))
+
 (defun mailsync-history-sync (account name)
   "The last sync of the folder NAME of ACCOUNT: (TIME . STATUS), or nil."
   (or (gethash (cons account name) mailsync-history--syncs)

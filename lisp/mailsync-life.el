@@ -243,7 +243,7 @@ nor the name of a file on this machine: %S" mailsync-listen)
     ('t "")
     ((and (pred stringp)
           (guard (not (equal mailsync-listen "")))
-          (guard (not (file-remote-p mailsync-listen))))
+          (guard (not (mailsync--remote-file-p mailsync-listen))))
      (mailsync-pipe-encode (expand-file-name mailsync-listen)))
     (_ 'wrong)))
 

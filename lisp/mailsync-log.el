@@ -48,6 +48,10 @@ For who reads the configuration only to find its faults.")
 (defvar mailsync--said nil
   "Keys of what `mailsync--once' has said, newest first.")
 
+(defvar mailsync--quit-pause 5
+  "Seconds after which what the user has quit is done again.
+Until then he is left in peace.")
+
 ;;;; Code
 
 (defvar mailsync-log-mode-map
@@ -294,6 +298,16 @@ does not name it.  So its standard value is used, and the user told so once."
 (defun mailsync--natural (option)
   "The value of OPTION, a natural number."
   (mailsync--option option #'natnump "a natural number"))
+
+(defun mailsync--remote-file-p (name)
+  "Non-nil if NAME is that of a file on another machine.
+Where Tramp is not loaded, `file-remote-p' would load it to say so."
+  (let ((handler (find-file-name-handler name 'file-remote-p)))
+    (if (eq handler 'tramp-autoload-file-name-handler)
+        (and (bound-and-true-p tramp-mode)
+             ;; Of what that handles, "/a:b" is a file here.
+             (string-match-p "\\`/[^/:]+:[^/:]*:" name))
+      (and handler (file-remote-p name)))))
 
 (defun mailsync--function-name (function)
   "A short name for FUNCTION, or for what stands in the place of one."

@@ -76,7 +76,7 @@ Where it is beside the Lisp files, which may do as much, nothing is asked."
   (when mailsync-module-directory
     (unless (and (stringp mailsync-module-directory)
                  (file-name-absolute-p mailsync-module-directory)
-                 (not (file-remote-p mailsync-module-directory)))
+                 (not (mailsync--remote-file-p mailsync-module-directory)))
       ;; It would be somewhere else in each buffer.
       (mailsync-module--fail "`mailsync-module-directory' is %S, \
 but has to be the absolute name of a directory on this machine"

@@ -95,10 +95,13 @@
   (when (and (proper-list-p keys) (keywordp (car keys)))
     (dolist (directory (ensure-list (plist-get keys :maildir)))
       (when (stringp directory)
-        (mailsync-report--note "directory"
-                               (list directory (expand-file-name directory)
-                                     (abbreviate-file-name
-                                      (expand-file-name directory))))))
+        (mailsync-report--note
+         "directory"
+         (cons directory
+               ;; To make another machine's absolute, Tramp would connect to it.
+               (unless (mailsync--remote-file-p directory)
+                 (let ((file (expand-file-name directory "~/")))
+                   (list file (abbreviate-file-name file))))))))
     (mailsync-report--note "server" (list (plist-get keys :gnus-server)))
     (dolist (remote (mailsync-remote-list (plist-get keys :remote)))
       (when (eq (car-safe remote) 'imap)

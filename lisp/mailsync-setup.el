@@ -192,8 +192,25 @@ Signal a `user-error' where it is none that could be kept."
         (when-let* ((fault (mailsync-accounts--fault account)))
           (user-error "The account %S: %s" (car-safe account) fault)))
       (goto-char end)
+      (mailsync-setup--refuse-more)
+      (goto-char end)
       (backward-sexp)
       (cons (buffer-substring-no-properties (point) end) accounts))))
+
+(defun mailsync-setup--refuse-more ()
+  "Signal a `user-error' if more than comments is behind point.
+It would be lost with the buffer."
+  (with-syntax-table emacs-lisp-mode-syntax-table
+    (forward-comment (point-max)))
+  (unless (eobp)
+    (user-error "This would be lost, since it is no part of the form: %s; write it into \
+the init file yourself, or delete it here"
+                (mailsync-log-shorten
+                 (mailsync-log-clean
+                  (string-join (split-string (buffer-substring (point) (point-max)))
+                               " ")
+                  t)
+                 80))))
 
 (defun mailsync-setup--file ()
   "The init file in which the form is probably wanted."

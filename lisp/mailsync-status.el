@@ -450,7 +450,7 @@ ROW is what the engine said of it, or nil."
 (defun mailsync-status--story (story)
   "STORY in a few words."
   (let ((status (mailsync-history-story-status story))
-        (result (mailsync-history-story-result story)))
+        (result (mailsync-history-last-result story)))
     (concat
      (mailsync-history-kinds (mailsync-history-story-kinds story))
      " (" (mailsync-history-origins (mailsync-history-story-origins story)) ") "

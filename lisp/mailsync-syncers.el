@@ -25,20 +25,74 @@
 
 (require 'seq)
 (require 'subr-x)
+(require 'mailsync-log)
 (require 'mailsync-pipe)
 
 (define-error 'mailsync-syncer-error "A syncer cannot be used")
 (define-error 'mailsync-syncer-quit "A syncer was quit" 'mailsync-syncer-error)
 
+;;;; Internal variables
+
+(defconst mailsync-syncers--keys
+  '((:command mailsync-syncers--words-p "a list of strings that begins with the program")
+    (:program mailsync-syncers--program-p
+              "`mbsync' or `offlineimap' (:executable is its file)")
+    (:worker mailsync-syncers--words-p
+             "a list of strings that begins with the program")
+    (:persistent booleanp "t or nil")
+    (:idle mailsync-syncers--timeout-p "a number of seconds")
+    (:quit mailsync-syncers--timeout-p "a number of seconds")
+    (:target mailsync-syncers--string-p "a string")
+    (:config mailsync-syncers--file-p "the name of a file of this machine")
+    (:args mailsync-syncers--strings-p "a list of strings")
+    (:executable mailsync-syncers--file-p "the name of a program of this machine")
+    (:environment mailsync-syncers--strings-p "a list of \"NAME=VALUE\"")
+    (:directory mailsync-syncers--file-p "the name of a directory of this machine")
+    (:input mailsync-syncers--string-p "a string")
+    (:timeout mailsync-syncers--timeout-p "a number of seconds")
+    (:success mailsync-syncers--codes-p "a list of exit codes")
+    (:naming mailsync-syncers--naming-p "`utf-8' or `imap'")
+    (:separator mailsync-syncers--string-p "a string")
+    (:prefix mailsync-syncers--string-p "a string")
+    (:all-args mailsync-syncers--strings-p "a list of strings")
+    (:per-folder booleanp "t or nil")
+    (:pulls-only booleanp "t or nil")
+    (:per-run booleanp "t or nil"))
+  "Keys of a description: a predicate and what it wants, in words.")
+
+(defconst mailsync-syncers--own-keys
+  '((mailsync-mbsync
+     :config :args :executable :environment :directory :timeout)
+    (mailsync-offlineimap
+     :config :args :executable :environment :directory :timeout
+     :persistent :idle :quit)
+    (mailsync-worker
+     :idle :quit :command :program :target :config :args :executable
+     :all-args :naming :separator :prefix :per-folder :pulls-only
+     :environment :directory :input :timeout :success)
+    (mailsync-command
+     :all-args :naming :separator :prefix :per-folder :pulls-only
+     :environment :directory :input :timeout :success :per-run))
+  "The keys that each of our functions is meant to be given.")
+
 ;;;; The functions
 
-(defun mailsync-syncers--split (args)
-  "Split ARGS into strings and the plist that follows them.
-The folders of a run, which come first, are the module's business."
+(defun mailsync-syncers--split (function args)
+  "Split ARGS of FUNCTION into strings and the plist that follows them.
+The folders of a run, which come first, are the module's business.  A key that
+nobody has is refused here, where it is known which ones were meant."
   (let ((rest (if (eq (car args) :folders) (cddr args) args))
         strings)
     (while (and rest (not (keywordp (car rest))))
       (push (pop rest) strings))
+    (pcase-dolist (`(,key) (seq-partition rest 2))
+      (unless (assq key mailsync-syncers--keys)
+        (signal 'mailsync-syncer-error
+                (list (format-message
+                       "there is no key %S; the keys of `%s' are %s" key function
+                       (mapconcat #'symbol-name
+                                  (cdr (assq function mailsync-syncers--own-keys))
+                                  " "))))))
     (cons (nreverse strings) rest)))
 
 (defun mailsync-mbsync (_account &rest args)
@@ -48,7 +102,7 @@ ARGS are the channel or group to sync, as mbsync's configuration names it
 configuration file, where it is not mbsync's usual one; `:args', a list of
 further options; `:executable', the program, where it is not \"mbsync\"; and
 `:environment', `:directory' and `:timeout' as for `mailsync-command'."
-  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
+  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split 'mailsync-mbsync args)))
     (when (cdr strings)
       (signal 'mailsync-syncer-error
               (list (format-message
@@ -62,7 +116,7 @@ then keys and values as for `mailsync-mbsync'.  With `:persistent' t a worker
 keeps OfflineIMAP and its connection, so that a sync costs neither a new
 process nor a new login; `:idle' and `:quit' are those of `mailsync-worker'.
 Where that worker cannot do it, OfflineIMAP is run as without it."
-  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
+  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split 'mailsync-offlineimap args)))
     (unless (and strings (null (cdr strings)))
       (signal 'mailsync-syncer-error
               (list (format-message
@@ -102,7 +156,7 @@ those of `mailsync-command', and
 `:command'  a list of strings: what is run instead where the worker fails; or
             `:program', `:target' and so on, as `mailsync-mbsync' and
             `mailsync-offlineimap' return them"
-  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
+  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split 'mailsync-worker args)))
     (append (list :worker strings) keys)))
 
 (defun mailsync-command (_account &rest args)
@@ -127,37 +181,10 @@ out.  The keys:
 `:success'      a list of exit codes that mean success, besides 0
 `:per-run'      t if the function is to be called before each run (for
                 functions of your own)"
-  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split args)))
+  (pcase-let ((`(,strings . ,keys) (mailsync-syncers--split 'mailsync-command args)))
     (append (list :command strings) keys)))
 
 ;;;; Descriptions
-
-(defconst mailsync-syncers--keys
-  '((:command mailsync-syncers--words-p "a list of strings that begins with the program")
-    (:program mailsync-syncers--program-p
-              "`mbsync' or `offlineimap' (:executable is its file)")
-    (:worker mailsync-syncers--words-p
-             "a list of strings that begins with the program")
-    (:persistent booleanp "t or nil")
-    (:idle mailsync-syncers--timeout-p "a number of seconds")
-    (:quit mailsync-syncers--timeout-p "a number of seconds")
-    (:target mailsync-syncers--string-p "a string")
-    (:config mailsync-syncers--file-p "the name of a file of this machine")
-    (:args mailsync-syncers--strings-p "a list of strings")
-    (:executable mailsync-syncers--file-p "the name of a program of this machine")
-    (:environment mailsync-syncers--strings-p "a list of \"NAME=VALUE\"")
-    (:directory mailsync-syncers--file-p "the name of a directory of this machine")
-    (:input mailsync-syncers--string-p "a string")
-    (:timeout mailsync-syncers--timeout-p "a number of seconds")
-    (:success mailsync-syncers--codes-p "a list of exit codes")
-    (:naming mailsync-syncers--naming-p "`utf-8' or `imap'")
-    (:separator mailsync-syncers--string-p "a string")
-    (:prefix mailsync-syncers--string-p "a string")
-    (:all-args mailsync-syncers--strings-p "a list of strings")
-    (:per-folder booleanp "t or nil")
-    (:pulls-only booleanp "t or nil")
-    (:per-run booleanp "t or nil"))
-  "Keys of a description: a predicate and what it wants, in words.")
 
 (defun mailsync-syncers--string-p (value)
   "Non-nil if VALUE is a string that a program can be given."
@@ -166,7 +193,7 @@ out.  The keys:
 (defun mailsync-syncers--file-p (value)
   "Non-nil if VALUE may name a file of this machine.
 To make another machine's absolute, Tramp would connect to it."
-  (and (mailsync-syncers--string-p value) (not (file-remote-p value))))
+  (and (mailsync-syncers--string-p value) (not (mailsync--remote-file-p value))))
 
 (defun mailsync-syncers--strings-p (value)
   "Non-nil if VALUE is a list of strings."

@@ -9,6 +9,7 @@
 (require 'cl-lib)
 (require 'ert)
 (require 'mailsync-accounts)
+(require 'mailsync-test-helper)
 (require 'wid-edit)
 
 (defmacro accounts-test-read (accounts &rest body)
@@ -130,6 +131,56 @@
     (accounts-test-read (list account)
       (setcdr account nil)
       (should (equal (mailsync-account-get "a" :poll) 7)))))
+
+(defconst accounts-test-files
+  '(("/ssh:h.invalid:/x" t) ("/ssh:h.invalid:~/x" t) ("/ssh:u@h.invalid#22:x" t)
+    ("/ssh:h.invalid|sudo:h.invalid:/x" t) ("/ssh:[::1]:/x" t) ("/sudo::/x" t) ("/-:h.invalid:/x" t)
+    ("/x" nil) ("~/x" nil) ("x" nil) ("" nil) ("/abc:d" nil) ("/abc:d/e" nil) ("/a/b:c:/d" nil)
+    ("/:/ssh:h.invalid:/x" nil) ("ssh:h.invalid:/x" nil) ("~/a:b:c" nil))
+  "Names of files, and whether they are another machine's.")
+
+(ert-deftest mailsync-accounts-tramp-is-not-loaded ()
+  "Another machine's file is refused by its name alone, in one message for an account."
+  (let ((looked `(mapcar (lambda (name)
+                           (list name (and (mailsync--remote-file-p name) t)))
+                         ',(mapcar #'car accounts-test-files))))
+    ;; Tramp, which is loaded here, says the same.
+    (should (equal (eval looked t) accounts-test-files))
+    (with-temp-buffer
+      (test-emacs
+       "--eval"
+       (format
+        "%S"
+        `(progn
+           (require 'mailsync-report)
+           (setq mailsync-accounts '(("one" :maildir "/ssh:h.invalid:~/Mail")
+                                     ("two" :maildir ("~/x" "/ssh:h.invalid:/x"))
+                                     ("run" :maildir "~/y" :syncer
+                                      (mailsync-mbsync "w" :config "/ssh:h.invalid:~/rc"))
+                                     ("far" :remote (watcher "/ssh:h.invalid:/x"))
+                                     ("good" :maildir "~/z")))
+           (let* ((accounts (mailsync-accounts-read))
+                  (_ (mailsync-accounts-for-module accounts))
+                  (_ (mailsync-report-text))
+                  (looked ,looked))
+             (print (list (mapcar #'car accounts) looked (featurep 'tramp)))))))
+      ;; Emacs may have something to say, too.
+      (let ((lines (seq-filter (lambda (line) (string-prefix-p "mailsync: " line))
+                               (split-string (buffer-string) "\n")))
+            (expected '(("one" ":maildir" "/ssh:h.invalid:~/Mail")
+                        ("two" ":maildir" "/ssh:h.invalid:/x")
+                        ("far" ":remote" "/ssh:h.invalid:/x")
+                        ("run" ":config" "/ssh:h.invalid:~/rc"))))
+        (should (= (length lines) (length expected)))
+        (cl-mapc (pcase-lambda (line `(,account ,key ,value))
+                   (should (string-match-p
+                            (format "account \"%s\".* %s is .*\"%s\".*, but has to be "
+                                    account key (regexp-quote value))
+                            line)))
+                 lines expected))
+      (re-search-backward "^(")
+      (should (equal (read (current-buffer))
+                     (list '("run" "good") accounts-test-files nil))))))
 
 (ert-deftest mailsync-accounts-relative ()
   "Where a relative maildir is does not depend on the current buffer."

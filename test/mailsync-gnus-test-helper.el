@@ -77,6 +77,12 @@
 (unless (fboundp 'mailsync--check-skipped)
   (defun mailsync--check-skipped ()))
 
+(defvar mailsync-gnus-test--late nil
+  "What was checked when whoever had asked was answered: (FOLDER RESULT) each.")
+(unless (fboundp 'mailsync--checked-late)
+  (defun mailsync--checked-late (_account change result)
+    (push (list (plist-get change :folder) result) mailsync-gnus-test--late)))
+
 (unless (fboundp 'mailsync--set-checking)
   (defun mailsync--set-checking (_flag)))
 
@@ -226,6 +232,7 @@ FOLDERS are subscribed."
          (mailsync-gnus-test--imap-port nil)
          (mailsync-gnus-test--log nil)
          (mailsync-gnus-test--hooks nil)
+         (mailsync-gnus-test--late nil)
          (mailsync-gnus-test--resolve t)
          (mailsync-gnus-test--accounts '(("home")))
          (mailsync-gnus-catch-up-delay 1000)

@@ -186,7 +186,10 @@
           (mailsync-gnus-test--wait
            (= 0 (plist-get (mailsync-gnus-status) :pending)))
           (should (= (fixture-unread group) (1+ before))))
-        (should (equal (car box) 1))))))
+        (should (equal (car box) 1))
+        (should (equal (sort mailsync-gnus-test--late
+                             (lambda (a b) (string< (car a) (car b))))
+                       '(("folder000" checked) ("nowhere" no-group))))))))
 
 (ert-deftest mailsync-gnus-test-quit-meanwhile ()
   "Whoever waits is told when Gnus quits, and the folder is kept."
@@ -473,8 +476,11 @@ It may have been marked as unread elsewhere after that."
       ;; And nothing polls meanwhile.
       (mailsync-gnus-test--wait (null mailsync-gnus--timer))
       (should-not mailsync-gnus--idle-timer)
+      (should-not mailsync-gnus-test--late)
       (funcall answer)
-      (mailsync-gnus-test--wait (= (fixture-unread maildir) (1+ before))))))
+      (mailsync-gnus-test--wait (= (fixture-unread maildir) (1+ before)))
+      (mailsync-gnus-test--wait
+       (member '("folder000" checked) mailsync-gnus-test--late)))))
 
 (provide 'mailsync-gnus-test)
 ;;; mailsync-gnus-test.el ends here

@@ -601,6 +601,50 @@
        (mailsync-status--folders "v" '((:folders 9)))
        (should (equal (buffer-string) ""))))))
 
+(ert-deftest history-test-status-shows-the-last-check ()
+  "Of a folder that was checked again, with all others or late, no older result."
+  (let ((changes (mapcar (lambda (number)
+                           (history-test-change (format "f%d" number)
+                                                :kinds '(unknown)))
+                         (number-sequence 1 6)))
+        (mailsync--running (list t))
+        (mailsync--unchecked (make-hash-table :test #'equal))
+        (mailsync-folders--waiting nil))
+    (pcase-dolist
+        (`(,again ,first ,second ,expected)
+         `((many no-group checked "checked") (many failed checked "checked")
+           (many checked no-group "no group") (many checked failed "check failed")
+           (late no-group checked "checked") (late not-running no-group "no group")
+           (late checked failed "check failed")))
+      (history-test-with
+       (let* ((change (history-test-change "f1"))
+              (shown (lambda ()
+                       (with-temp-buffer
+                         (mailsync-status--folders "w" '((:folders 9)))
+                         (goto-char (point-min))
+                         (re-search-forward "    f1: .* at [0-9:]+\\(?:, \\(.*\\)\\)?$")
+                         (match-string-no-properties 1)))))
+         (mailsync-history-changed "w" (list change))
+         (should-not (funcall shown))
+         (mailsync-history-checked "w" (list change) `(("f1" . ,first)))
+         (should-not (equal (funcall shown) expected))
+         (if (eq again 'late)
+             ;; It may have been merged with others.
+             (mailsync--checked-late "w" (copy-sequence change) second)
+           (mailsync-history-changed "w" changes)
+           (should-not (equal (funcall shown) expected))
+           (mailsync-history-checked "w" changes
+                                     (cons `("f1" . ,second)
+                                           (mapcar (lambda (change)
+                                                     (cons (plist-get change :folder)
+                                                           'checked))
+                                                   (cdr changes)))))
+         (should (equal (funcall shown) expected))
+         ;; A change is told as it was.
+         (should (eq (mailsync-history-story-result
+                      (car (last (mailsync-history-stories))))
+                     first)))))))
+
 (ert-deftest history-test-point-stays-at-its-folder ()
   "Also when another folder comes above it."
   (let ((text (lambda (&rest folders)

@@ -485,11 +485,35 @@ by `answer'."
                    ("(setq mailsync-accounts (list 1))" . "has to be")
                    ("(setq mailsync-accounts '())" . "no account")
                    ("(setq mailsync-accounts '(\"a\"))" . "name")
-                   ("(setq mailsync-accounts '((\"a\" :maildir \"/a\" :x 1)))" . ":x")))
+                   ("(setq mailsync-accounts '((\"a\" :maildir \"/a\" :x 1)))" . ":x")
+                   ("(setq mailsync-accounts '((\"a\" :maildir \"/a\"))) (mailsync-mode\n 1)"
+                    . "lost, since it is no part of the form: (mailsync-mode 1);")
+                   ("(setq mailsync-accounts '((\"a\" :maildir \"/a\"))))\n;; x" . "form: ) ;; x;")))
     (with-temp-buffer
       (insert ";; comment (\n" text)
       (let ((err (should-error (mailsync-setup--form) :type 'user-error)))
         (should (string-search said (error-message-string err)))))))
+
+(ert-deftest setup-test-more-than-the-form ()
+  "What the user has written behind the form is not lost: nothing is written."
+  (setup-test-keep "(mailsync-mode 1)"
+    (setup-test-setup)
+    (with-current-buffer mailsync-setup--buffer
+      (goto-char (point-max))
+      (insert "(setq mailsync-poll-period 60)\n(setq mailsync-notify-level 2)")
+      (let ((err (should-error (mailsync-setup-keep file) :type 'user-error)))
+        (should (string-search ": (setq mailsync-poll-period 60) (setq mailsync-notify-level 2);"
+                               (error-message-string err))))
+      (should (equal (funcall text) "(mailsync-mode 1)"))
+      (should-not mailsync-accounts)
+      (re-search-backward "^(setq mailsync-poll")
+      ;; Comments behind it are as those that were there.
+      (insert "; \"")
+      (forward-line)
+      (insert ";;")
+      (mailsync-setup-keep file))
+    (should (string-match-p ":maildir" (funcall text)))
+    (should-not (string-search "poll" (funcall text)))))
 
 (ert-deftest setup-test-file ()
   "The form is proposed for the file that turns mailsync on, else for Gnus's."

@@ -553,7 +553,7 @@
 (ert-deftest mailsync-sources-test-quit ()
   "The user may quit a fetch; it is made up for, and each message counts once."
   (mailsync-sources-test--with 'nnml
-    (let* ((mailsync-gnus--quit-pause 0.1)
+    (let* ((mailsync--quit-pause 0.1)
            (quits 0)
            (nnmail-split-hook (lambda ()
                                 (when (= (cl-incf quits) 2)

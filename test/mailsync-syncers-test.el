@@ -174,6 +174,45 @@
       (should (string-match-p (regexp-quote text) (cadr err)))
       (should (string-match-p "account \"w\", :syncer" (cadr err))))))
 
+(ert-deftest syncers-test-keys-of-each ()
+  "A key that nobody has is refused with those of the function that got it."
+  (let ((text-quoting-style 'grave))
+    (pcase-dolist
+        (`(,syncer ,name ,keys)
+         `(((mailsync-mbsync "work" :confg "x") mailsync-mbsync
+            ":config :args :executable :environment :directory :timeout")
+           ((mailsync-mbsync :config "x" :timeouts 3) mailsync-mbsync
+            ":config :args :executable :environment :directory :timeout")
+           ((mailsync-offlineimap "Home" :persistant t) mailsync-offlineimap
+            ":config :args :executable :environment :directory :timeout \
+:persistent :idle :quit")
+           ((mailsync-command "p" :succes (3)) mailsync-command
+            ":all-args :naming :separator :prefix :per-folder :pulls-only \
+:environment :directory :input :timeout :success :per-run")
+           ((mailsync-worker "p" :idel 3) mailsync-worker
+            ":idle :quit :command :program :target :config :args :executable \
+:all-args :naming :separator :prefix :per-folder :pulls-only :environment \
+:directory :input :timeout :success")
+           ;; Who calls one of them is told of that one.
+           (,(lambda (account) (mailsync-mbsync account "work" :confg "x"))
+            mailsync-mbsync
+            ":config :args :executable :environment :directory :timeout")))
+      (let ((err (should-error (mailsync-syncers-describe "w" syncer)
+                               :type 'mailsync-syncer-error)))
+        (should (string-suffix-p (format "; the keys of `%s' are %s" name keys)
+                                 (cadr err)))
+        (should (string-match-p "\\`account \"w\", :syncer .*: there is no key :[a-z]+;"
+                                (cadr err))))))
+  ;; What a function of the user's returns may have any of them.
+  (let ((err (should-error (mailsync-syncers-describe
+                            "w" (lambda (_) '(:program mbsync :confg "x")))
+                           :type 'mailsync-syncer-error)))
+    (pcase-dolist (`(,key . ,_) mailsync-syncers--keys)
+      (should (string-match-p (format "the keys are .*%s\\_>" key) (cadr err)))))
+  (pcase-dolist (`(,_ . ,keys) mailsync-syncers--own-keys)
+    (dolist (key keys)
+      (should (assq key mailsync-syncers--keys)))))
+
 ;;;; In an account
 
 (defun syncers-test-sync (account)

@@ -115,7 +115,6 @@ class Quits(World):
       mailsync-coalesce-delay 0.01 mailsync-base-delay 0.05 mailsync-inter-delay 0.05
       mailsync-gnus-idle-delay 0.02 mailsync-gnus-max-wait 0.2 mailsync--quit-pause 0.1 mailsync--doubt-delay 0.3
       mailsync-gnus-catch-up-delay 0.1 mailsync-log-level 'debug)
-(with-eval-after-load 'mailsync-gnus (setq mailsync-gnus--quit-pause 0.1))
 """ % (lisp(self.local), lisp(program))
         more = {}
         if self.gnus_too:

@@ -172,16 +172,15 @@ impl<C: Coalesce> Core<C> {
         let Some(root) = self.roots.get_mut(&id) else {
             return;
         };
+        // Nobody has heard of these before.
+        let mut by_anyone = |folder: &Arc<Folder>, kinds| {
+            let (accounts, serial) = (&mut self.accounts, &mut self.serial);
+            let happened = Happened::by_anyone(kinds);
+            tell(accounts, serial, (now, now), folder, happened);
+        };
         for real in scanned.deleted.iter().filter(|real| mine(real)) {
             if let Some(folder) = root.folders.remove(real) {
-                let happened = Happened::by_anyone(Kinds::DELETED);
-                tell(
-                    &mut self.accounts,
-                    &mut self.serial,
-                    (now, now),
-                    &folder,
-                    happened,
-                );
+                by_anyone(&folder, Kinds::DELETED);
             }
         }
         root.scanned(now, &mut scanned, self.mounts_are_told);
@@ -198,26 +197,12 @@ impl<C: Coalesce> Core<C> {
             let news = (!first).then_some(Kinds::CREATED | Kinds::NEW);
             let kinds = owed.into_iter().chain(news).reduce(Kinds::union);
             if let Some(kinds) = kinds {
-                let happened = Happened::by_anyone(kinds);
-                tell(
-                    &mut self.accounts,
-                    &mut self.serial,
-                    (now, now),
-                    folder,
-                    happened,
-                );
+                by_anyone(folder, kinds);
             }
         }
         for real in &scanned.changed {
             if let Some(folder) = root.folders.get(real) {
-                let happened = Happened::by_anyone(Kinds::UNKNOWN);
-                tell(
-                    &mut self.accounts,
-                    &mut self.serial,
-                    (now, now),
-                    folder,
-                    happened,
-                );
+                by_anyone(folder, Kinds::UNKNOWN);
             }
         }
         if first {

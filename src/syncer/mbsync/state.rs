@@ -1,4 +1,5 @@
-//! mbsync's own record of what both sides of a box agree on (`.mbsyncstate`), as of isync 1.4.
+//! mbsync's own record of what both sides of a box agree on (`.mbsyncstate`), as isync 1.4 and
+//! 1.5 write it; those before 1.4 call the sides `Master` and `Slave`.
 //!
 //! A header of `NAME NUMBER` lines, an empty line, and a line `FAR NEAR FLAGS` for each message,
 //! where 0 stands for a side that has not got it.  Written when a run ends; until then a journal
