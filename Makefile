@@ -53,6 +53,7 @@ module: toolchain	## build the module only
 .PHONY: watch
 watch: toolchain	## build mailsync-watch only, the program for servers
 	"$(CARGO)" build --profile watch --locked --no-default-features --bin mailsync-watch
+	@touch "$(program)" # also where nothing of what changed is in it
 
 .PHONY: toolchain
 toolchain:
@@ -83,9 +84,24 @@ info:	## the manual as doc/mailsync.info, from README.org
 	makeinfo --no-split --fill-column=79 -o "$(INFO)" "$(INFO).texi"
 	rm "$(INFO).texi"
 
-# What root installs somebody else has built: root may have no Rust.
+# What is installed is of these sources.  Root may have no Rust: somebody else has built it then.
+current = @[ -e "$(1)" ] && [ -z "$$(find src Cargo.toml Cargo.lock -newer "$(1)" | head -n 1)" ] || { \
+	    command -v "$(CARGO)" >/dev/null || { \
+	        echo "$(1) is not there, or older than its sources: run 'make $(2)' first, as a user who has Rust" >&2; \
+	        exit 1; \
+	    }; \
+	    $(MAKE) $(2); \
+	}
+
+.PHONY: current-module current-watch
+current-module:
+	$(call current,$(module),all)
+
+current-watch:
+	$(call current,$(program),watch)
+
 .PHONY: install
-install: $(module) install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
+install: current-module install-watch	## install all (PREFIX=/usr/local, DESTDIR=)
 	install -d "$(DESTDIR)$(LISPDIR)"
 	install -m 644 lisp/*.el lisp/*.py "$(module)" "$(sidecar)" "$(DESTDIR)$(LISPDIR)"
 	for file in lisp/*.elc; do \
@@ -113,16 +129,10 @@ uninstall:	## remove what `make install' put there
 	[ ! -d "$(DESTDIR)$(LISPDIR)" ] || rmdir "$(DESTDIR)$(LISPDIR)"
 
 .PHONY: install-watch
-install-watch: $(program)	## install mailsync-watch and its manual only: no Emacs is needed
+install-watch: current-watch	## install mailsync-watch and its manual only: no Emacs is needed
 	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1"
 	install -m 755 "$(program)" "$(DESTDIR)$(BINDIR)"
 	install -m 644 doc/mailsync-watch.1 "$(DESTDIR)$(MANDIR)/man1"
-
-$(module):
-	$(MAKE) module elc
-
-$(program):
-	$(MAKE) watch
 
 .PHONY: dist
 dist: toolchain	## make mailsync-VERSION.tar.xz, with all crates, which builds without a network

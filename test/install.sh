@@ -37,7 +37,15 @@ rm "$top/all/usr/share/emacs/site-lisp/mailsync/.kept"
 make -s uninstall DESTDIR="$top/all" PREFIX=/usr
 expect 'what is left' '' "$(find "$top/all" -type f)"
 
-make -s install-watch PREFIX="$top/watch"
+# Root, who has no Rust, is told what to do, and gets nothing that is older than its sources.
+mkdir -p "$top/target/watch"
+said=$(make -s install-watch CARGO=nonesuch CARGO_TARGET_DIR="$top/target" PREFIX="$top/none" 2>&1) && { echo 'nothing was installed'; exit 1; }
+expect 'what is missing' "$top/target/watch/mailsync-watch is not there, or older than its sources: run 'make watch' first, as a user who has Rust" \
+    "$(head -n 1 <<<"$said")"
+touch -d '2001-01-01' "$top/target/watch/mailsync-watch"
+make -s install-watch CARGO=nonesuch CARGO_TARGET_DIR="$top/target" PREFIX="$top/none" 2>/dev/null && { echo 'an old one was installed'; exit 1; }
+expect 'what was installed' '' "$(find "$top/none" -type f 2>/dev/null)"
+make -s install-watch CARGO=nonesuch PREFIX="$top/watch"
 expect 'the program alone' "mailsync-watch $version" "$("$top/watch/bin/mailsync-watch" --version)"
 expect 'what is installed' 'bin/mailsync-watch share/man/man1/mailsync-watch.1' \
     "$(cd "$top/watch" && find . -type f -printf '%P\n' | sort | xargs)"
