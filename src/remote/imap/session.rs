@@ -452,7 +452,14 @@ impl Session {
         }
         self.alert(remark);
         match status {
-            Status::Bye => self.end(Why::Lost, remark.after("the server hung up")),
+            Status::Bye => {
+                let why = if self.phase == Phase::LoggingIn && login::is_refusal(&remark.code) {
+                    Why::Refused
+                } else {
+                    Why::Lost
+                };
+                self.end(why, remark.after("the server hung up"));
+            }
             Status::Ok | Status::Preauth if self.phase == Phase::Greeting => {
                 self.awaited.clear();
                 if status == Status::Ok {

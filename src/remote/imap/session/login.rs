@@ -140,6 +140,14 @@ impl Session {
     }
 }
 
+/// Whether a code says that the secret, or who gives it, is refused (RFC 5530, 3).
+pub(super) fn is_refusal(code: &str) -> bool {
+    matches!(
+        code,
+        "AUTHENTICATIONFAILED" | "AUTHORIZATIONFAILED" | "EXPIRED"
+    )
+}
+
 /// The command LOGIN, and what follows where it needs literals, the last first.
 fn login_command(user: &[u8], secret: &Secret) -> (Secretive, Vec<Secretive>) {
     let arguments = [user, secret.expose()];

@@ -769,6 +769,14 @@ fn logins() {
             "x",
             "C a1 LOGIN \"me\" \"x\"\nS * BYE too many\n= Lost: the server hung up: too many\n".to_owned(),
         ),
+        // Security: S55.
+        (
+            "",
+            "x",
+            "C a1 LOGIN \"me\" \"x\"\nS * BYE [AUTHENTICATIONFAILED] wrong\n\
+             = Refused: the server hung up: wrong\n"
+                .to_owned(),
+        ),
         (
             "",
             "x",
