@@ -5,7 +5,7 @@
 //! Maildir (new/ cur/)          this library                          Emacs (main thread)
 //!   one worker a root --> engine --> coalescer --> notifier ==pipe==> mailsync.el --> Gnus
 //!   (watch, rescan)      (1 thread)                         names     filter           |
-//!   ssh, mailsync-watch -->|                                                            |
+//!   IMAP, mailsync-watch ->|                                                            |
 //!                          +-> scheduler --> runner --> mbsync, OfflineIMAP ...        |
 //!                                 ^----------------------- "checked" -----------------+
 //! ```

@@ -1,3 +1,5 @@
+//! What is sent when, and what is acknowledged.
+
 use super::*;
 use crate::change::Kinds;
 use crate::change::testing::change;

@@ -4,7 +4,7 @@
 //! a program is run and what its end means; [`connection`] runs it, on a thread of its own; [`heard`]
 //! is what was heard and not yet seen to, by canonical [`names`]; [`complaints`] keeps a little of what
 //! it says on its standard error.  [`attempts`] is what programs and IMAP servers have in common: one
-//! connection after the other, and how the store stands.
+//! connection after the other, and how the store stands.  `imap` watches stores without a program.
 
 pub mod attempts;
 pub mod complaints;

@@ -3,8 +3,11 @@
 //! [`plan`] makes a command line of an [`Order`], with the readers of the syncers' own
 //! configuration ([`mbsync`], [`offlineimap`]) and of placeholders ([`command`]); [`run`] starts
 //! the process, watches over it and ends it; [`worker`] is one that lasts for many runs; [`outcome`]
-//! reads from exit code and output how it went; [`lock`] keeps two instances of Emacs from syncing the same maildirs.  All of it runs on
-//! threads of its own and may wait for disks; when to sync is `schedule`'s business.
+//! reads from exit code and output how it went; [`unpushed`] compares the syncers' records with what is
+//! there; [`lock`] keeps two instances of Emacs from syncing the same maildirs.  [`inspect`] and [`survey`]
+//! are what the doctor and discovery want to know of the syncers' configurations; `surroundings` and
+//! `paths` are how those name files.  All of it runs on threads of its own and may wait for disks; when to
+//! sync is `schedule`'s business.
 
 pub mod command;
 pub mod inspect;

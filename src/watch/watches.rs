@@ -1,7 +1,7 @@
 //! Which directories of a root the kernel watches, and which it should.
 //!
 //! Keeps what is watched equal to what is wanted, remembers what was refused, and knows for which
-//! directories the kernel can vouch.  Which directories are wanted is `root`'s business; when
+//! directories the kernel can vouch.  Which directories are wanted is `worker`'s business; when
 //! what was refused is tried again is the engine's.
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@
 //! I/O: what may wait for a disk happens on a worker.
 //!
 //! [`handle`] is the main thread's end of it; what the actor has to do for [`roots`], [`syncs`]
-//! and [`remotes`], and for [`errands`] has a file each.
+//! and [`remotes`] (those watched by IMAP: `imap`), and for [`errands`] has a file each.
 
 mod errands;
 pub mod handle;

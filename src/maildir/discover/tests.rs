@@ -1,3 +1,5 @@
+//! Trees of all layouts, and the folders in them.
+
 use super::super::model::{Lcg, Model, Refusal};
 use super::*;
 

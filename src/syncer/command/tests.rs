@@ -1,3 +1,5 @@
+//! Placeholders, and what they become.
+
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

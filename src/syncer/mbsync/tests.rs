@@ -1,3 +1,5 @@
+//! What mbsync's configuration makes of folders, and of a command line.
+
 use std::error::Error;
 use std::os::unix::fs::symlink;
 

@@ -1,3 +1,5 @@
+//! What OfflineIMAP's configuration makes of folders, and of a command line.
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;

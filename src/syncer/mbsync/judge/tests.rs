@@ -1,3 +1,5 @@
+//! What mbsync printed, and what that means.
+
 use std::collections::HashMap;
 
 use super::super::super::{Memory, Program, Syncer};

@@ -1,3 +1,5 @@
+//! Records as mbsync writes them, and as a crash or a disk leaves them.
+
 use super::*;
 
 const HEADER: &str = "FarUidValidity 7\nNearUidValidity 5\nMaxPulledUid 9\nMaxPushedUid 8\n\n";

@@ -1,3 +1,5 @@
+//! What OfflineIMAP printed, and what that means.
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 
