@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 
 use crate::change::{AccountId, Folder};
@@ -29,7 +30,6 @@ use crate::engine::core::{Action, Core, Input};
 use crate::engine::environment::{Environment, News, slept};
 use crate::engine::pipe::{Pipe, Written};
 use crate::engine::status::Status;
-use crate::errand::Errand;
 use crate::frame::Payload;
 use crate::listen::Listener;
 use crate::maildir::{DiskFs, Fs};
@@ -116,8 +116,12 @@ enum Message {
     Farewell(Sender<()>),
 }
 
-/// A number of Lisp's, and what it is to do.
-type Request = (i64, Errand);
+/// What is to be done for an errand.  Whoever asks brings it along, so that a program that asks for none
+/// has none in it.
+type Work = Box<dyn FnOnce(&MakeFs) -> Result<Vec<Vec<u8>>> + Send + Sync>;
+
+/// A number of Lisp's, and what it is to do, in words and in fact.
+type Request = (i64, &'static str, Work);
 
 /// The pipe and its generation, where whoever buries the engine finds them.
 type LastWord = Arc<Mutex<Option<(i64, Pipe)>>>;
