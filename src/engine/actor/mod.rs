@@ -44,6 +44,7 @@ use crate::syncer::run::keeper::Keeper;
 use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Event, RunId};
 use crate::threads;
+use crate::watch::job::Report;
 use crate::watch::{self, MakeBackend};
 pub use handle::Handle;
 use roots::RootEnd;
@@ -72,7 +73,7 @@ pub struct World {
     pub slept: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Where locks are.
     pub runtime: Option<PathBuf>,
-    /// Called on a root's worker when it is done with a look.
+    /// Called on the engine's thread when it has taken in what a root's worker found.
     pub looked: fn(),
 }
 
@@ -280,6 +281,7 @@ impl Actor {
             let retry = self.stuck.then(|| Instant::now() + RETRY_WRITE);
             let deadline = [self.core.deadline(), retry].into_iter().flatten().min();
             let timer = deadline.map_or_else(never, crossbeam_channel::at);
+            let mut looked = false;
             select! {
                 recv(self.inbox) -> message => match message {
                     Ok(Message::Input(input)) => {
@@ -290,6 +292,7 @@ impl Actor {
                             }
                             _ => None,
                         };
+                        looked = matches!(&input, Input::Report(_, it) if *it != Report::Nothing);
                         self.input(input);
                         ended.into_iter().for_each(|id| self.seek_again(id));
                     }
@@ -363,6 +366,9 @@ impl Actor {
             // A snapshot is for people: make it when there is nothing better to do.
             if self.inbox.is_empty() && self.wake.1.is_empty() {
                 replace(&self.publish, &self.unread, self.core.status());
+            }
+            if looked {
+                (self.world.looked)();
             }
         }
     }
