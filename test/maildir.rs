@@ -88,9 +88,9 @@ fn layouts_and_mixtures() -> Outcome {
         assert_eq!(names(&scan), expected, "{layout:?}");
         let real_root = fs::canonicalize(root.path())?;
         assert_eq!(scan.real_root, real_root);
-        let containers: Vec<_> = scan.containers.iter().map(|it| &it.real).collect();
+        let containers: Vec<_> = scan.containers.iter().map(|it| &*it.real).collect();
         let watched: Vec<_> = watched.iter().map(|it| real_root.join(it)).collect();
-        assert!(containers.iter().eq(&watched.iter().collect::<Vec<_>>()));
+        assert_eq!(containers, watched);
         for container in &scan.containers {
             assert_eq!(DiskFs.stat(&container.real)?.id, container.id);
         }

@@ -3,7 +3,7 @@
 //!
 //! [`options`] is the command line, [`connection`] the two ends that it lives between, [`store`] where
 //! names come from (a [`Source`]), [`attach`] another such, an Emacs on this machine that says which
-//! folders its Gnus has checked, [`names`] how folders are called, `memory` what a server gets back;
+//! folders its Gnus has checked, [`names`] how folders are called, `memory` how little of it a server gives;
 //! what is printed is [`crate::remote::protocol`].  Here it is put together: one thread waits for the
 //! source and prints, the main thread waits for whatever ends the program.
 //!
@@ -101,6 +101,7 @@ impl Ended {
 /// The program.
 #[must_use]
 pub fn main() -> ExitCode {
+    memory::share_one_heap();
     match options::parse(env::args_os().skip(1)) {
         Ok(Wanted::Help) => tell(options::HELP),
         Ok(Wanted::Version) => tell(concat!("mailsync-watch ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -61,8 +61,8 @@ pub struct FoundFolder {
 /// A directory in which folders can appear, or which may become one: to be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Its path with symbolic links resolved.
-    pub real: PathBuf,
+    /// Its path with symbolic links resolved; a folder shares it.
+    pub real: Arc<Path>,
     /// Which directory it was.
     pub id: FileId,
 }
@@ -183,11 +183,10 @@ pub fn never_a_folder(name: &OsStr) -> bool {
         b"maildirsize.",
     ];
     let bytes = name.as_bytes();
-    maildir_part(name)
-        || NAMES.contains(&bytes)
-        || BEGINNINGS
-            .iter()
-            .any(|beginning| bytes.starts_with(beginning))
+    // The first byte tells most folders from all of these.
+    let begins =
+        |beginning: &&[u8]| bytes.first() == beginning.first() && bytes.starts_with(beginning);
+    maildir_part(name) || NAMES.contains(&bytes) || BEGINNINGS.iter().any(begins)
 }
 
 /// Find the folders of the root that the user spells `spelling`.
@@ -348,13 +347,14 @@ impl Walk<'_> {
     /// An entry of the root that begins with a dot: a folder, or what may become one.
     fn probe(&mut self, directory: &Directory) -> io::Result<()> {
         let opened = ByPath(self.fs, &directory.real);
-        if let Some((new, cur)) = self.parts(&opened, None)? {
-            self.folder(directory, new, cur);
+        let parts = self.parts(&opened, None)?;
+        let real: Arc<Path> = directory.real.as_path().into();
+        if let Some((new, cur)) = parts {
+            self.folder(directory, real, new, cur);
             return Ok(());
         }
-        let id = self.fs.stat(&directory.real)?.id;
+        let id = self.fs.stat(&real)?.id;
         if self.listed.insert(id) {
-            let real = directory.real.clone();
             self.scan.containers.push(Container { real, id });
         }
         Ok(())
@@ -388,12 +388,13 @@ impl Walk<'_> {
             return Ok(());
         }
         self.listed.insert(id);
+        let real: Arc<Path> = directory.real.as_path().into();
         self.scan.containers.push(Container {
-            real: directory.real.clone(),
+            real: real.clone(),
             id,
         });
         if let Some((new, cur)) = parts {
-            self.folder(directory, new, cur);
+            self.folder(directory, real, new, cur);
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         for entry in entries {
@@ -418,7 +419,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn folder(&mut self, directory: &Directory, new: Stamp, cur: Stamp) {
+    fn folder(&mut self, directory: &Directory, real: Arc<Path>, new: Stamp, cur: Stamp) {
         if !self.found.insert((new.id, cur.id)) {
             return;
         }
@@ -427,7 +428,6 @@ impl Walk<'_> {
             _ => &directory.name,
         };
         // Where no link was followed, the two are the same.
-        let real: Arc<Path> = directory.real.as_path().into();
         let spelled = match *real == *directory.spelled {
             true => real.clone(),
             false => directory.spelled.as_path().into(),

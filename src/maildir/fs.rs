@@ -3,13 +3,18 @@
 //! Not responsible for watching anything, and unable to open a message.  The real one is
 //! [`DiskFs`]; tests put a model in its place, which can refuse what root is never refused.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::io;
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawMode, fstat, openat, statat};
 use rustix::io::Errno;
 
 /// The file system as this room needs it: names and stamps only, never a message.
@@ -183,7 +188,9 @@ impl Fs for DiskFs {
     fn open<'a>(&'a self, dir: &'a Path) -> io::Result<Box<dyn Opened + 'a>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = openat(CWD, dir, flags, Mode::empty())?;
-        Ok(Box::new(Descriptor(Dir::new(opened)?)))
+        #[cfg(any(not(target_os = "linux"), feature = "portable"))]
+        let opened = rustix::fs::Dir::new(opened)?;
+        Ok(Box::new(Descriptor(opened)))
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
@@ -217,45 +224,95 @@ impl Fs for DiskFs {
 }
 
 /// A directory of the real file system.
-struct Descriptor(Dir);
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
+struct Descriptor(rustix::fs::Dir);
+
+#[cfg(any(not(target_os = "linux"), feature = "portable"))]
+impl Descriptor {
+    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.0.fd()?)
+    }
+
+    fn read(&mut self, entries: &mut Vec<Entry>) -> io::Result<()> {
+        while let Some(found) = self.0.read() {
+            let found = found?;
+            entries.extend(entry(self.0.fd()?, found.file_name(), found.file_type())?);
+        }
+        Ok(())
+    }
+}
+
+/// The same, read by getdents64(2) itself: `Dir` allocates twice for each directory, and once for each
+/// entry, and most directories have a handful.
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+struct Descriptor(OwnedFd);
+
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+impl Descriptor {
+    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.0.as_fd())
+    }
+
+    fn read(&mut self, entries: &mut Vec<Entry>) -> io::Result<()> {
+        let mut buffer = [MaybeUninit::uninit(); AT_ONCE];
+        let mut directory = rustix::fs::RawDir::new(&self.0, &mut buffer);
+        while let Some(found) = directory.next() {
+            match found {
+                Ok(found) => {
+                    entries.extend(entry(self.0.as_fd(), found.file_name(), found.file_type())?);
+                }
+                Err(Errno::INTR) => {}
+                // It was removed, and so it has none.
+                Err(Errno::NOENT) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What of a directory is read at once, in bytes: some hundred entries.
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+const AT_ONCE: usize = 8 * 1024;
+
+/// What a directory says of an entry; nothing of itself and of what it is in, and of what is gone.
+fn entry(directory: BorrowedFd<'_>, name: &CStr, kind: FileType) -> io::Result<Option<Entry>> {
+    if matches!(name.to_bytes(), b"." | b"..") {
+        return Ok(None);
+    }
+    // Costs no system call where the file system fills in d_type, one lstat elsewhere.
+    let kind = match kind {
+        FileType::Unknown => match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode as RawMode),
+            // That lstat came too late.
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        },
+        kind => kind,
+    };
+    Ok(Some(Entry {
+        name: OsStr::from_bytes(name.to_bytes()).to_owned(),
+        kind: match kind {
+            FileType::Directory => EntryKind::Directory,
+            FileType::Symlink => EntryKind::Symlink,
+            _ => EntryKind::Other,
+        },
+    }))
+}
 
 impl Opened for Descriptor {
     fn id(&self) -> io::Result<FileId> {
-        Ok(told(&fstat(self.0.fd()?)?).id)
+        Ok(told(&fstat(self.fd()?)?).id)
     }
 
     fn list(&mut self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        while let Some(entry) = self.0.read() {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            // Costs no system call where the file system fills in d_type, one lstat elsewhere.
-            let kind = match entry.file_type() {
-                FileType::Unknown => match statat(self.0.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => FileType::from_raw_mode(stat.st_mode as RawMode),
-                    // That lstat came too late: the entry is gone.
-                    Err(Errno::NOENT) => continue,
-                    Err(error) => return Err(error.into()),
-                },
-                kind => kind,
-            };
-            entries.push(Entry {
-                name: OsStr::from_bytes(name.to_bytes()).to_owned(),
-                kind: match kind {
-                    FileType::Directory => EntryKind::Directory,
-                    FileType::Symlink => EntryKind::Symlink,
-                    _ => EntryKind::Other,
-                },
-            });
-        }
+        self.read(&mut entries)?;
         Ok(entries)
     }
 
     fn stat(&self, name: &str) -> io::Result<Stat> {
-        Ok(told(&statat(self.0.fd()?, name, AtFlags::empty())?))
+        Ok(told(&statat(self.fd()?, name, AtFlags::empty())?))
     }
 }
 

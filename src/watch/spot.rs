@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::hash::{Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What is watched of a folder.
@@ -45,9 +45,18 @@ impl Spot {
     pub fn path(&self) -> Cow<'_, Path> {
         match self.part {
             Part::Itself => Cow::Borrowed(&self.directory),
-            Part::New => Cow::Owned(self.directory.join("new")),
-            Part::Cur => Cow::Owned(self.directory.join("cur")),
+            Part::New => Cow::Owned(self.with("new")),
+            Part::Cur => Cow::Owned(self.with("cur")),
         }
+    }
+
+    /// `Path::join` would allocate twice.
+    fn with(&self, part: &str) -> PathBuf {
+        let length = self.directory.as_os_str().len() + 1 + part.len();
+        let mut path = PathBuf::with_capacity(length);
+        path.push(&self.directory);
+        path.push(part);
+        path
     }
 }
 
@@ -77,13 +86,31 @@ impl Ord for Spot {
     }
 }
 
-impl From<&Path> for Spot {
-    fn from(path: &Path) -> Self {
-        let part = match path.file_name().map(OsStr::as_encoded_bytes) {
+impl Part {
+    fn of(path: &Path) -> Self {
+        match path.file_name().map(OsStr::as_encoded_bytes) {
             Some(b"new") => Part::New,
             Some(b"cur") => Part::Cur,
             _ => Part::Itself,
-        };
+        }
+    }
+}
+
+impl From<&Arc<Path>> for Spot {
+    fn from(path: &Arc<Path>) -> Self {
+        match Part::of(path) {
+            part @ Part::Itself => Spot {
+                directory: path.clone(),
+                part,
+            },
+            _ => Spot::from(&**path),
+        }
+    }
+}
+
+impl From<&Path> for Spot {
+    fn from(path: &Path) -> Self {
+        let part = Part::of(path);
         let directory = match part {
             Part::Itself => path,
             Part::New | Part::Cur => path.parent().unwrap_or(Path::new("")),
@@ -103,6 +130,10 @@ mod tests {
     fn a_directory_is_written_in_one_way() {
         for path in ["/", "/new", "/m/.a", "/m/.a/cur", "/m/new/new", "/m/newer"] {
             assert_eq!(Spot::from(Path::new(path)).path(), Path::new(path));
+            assert_eq!(
+                Spot::from(&Arc::from(Path::new(path))),
+                Spot::from(Path::new(path))
+            );
         }
         for folder in ["/m/.a", "/m/new", "/"] {
             let parts = Spot::parts(&Path::new(folder).into());

@@ -16,7 +16,9 @@ use crate::maildir::FileId;
 struct Held {
     id: FileId,
     /// The round in which it was set.
-    round: u64,
+    round: u32,
+    /// When it was wanted last, by the number of [`Watches::set`]'s call.
+    wanted: u32,
 }
 
 /// What should be watched, the most important first.
@@ -58,7 +60,9 @@ pub struct Watches {
     /// And whether that was for a limit.
     refused: HashMap<Spot, bool>,
     trouble: Option<String>,
-    round: u64,
+    round: u32,
+    /// How often watches were set.
+    sets: u32,
 }
 
 impl Watches {
@@ -72,6 +76,7 @@ impl Watches {
             refused: HashMap::new(),
             trouble: None,
             round: 0,
+            sets: 0,
         }
     }
 
@@ -90,7 +95,8 @@ impl Watches {
 
     /// Begin to look: what is watched from now on cannot vouch for what was before.
     pub fn begin(&mut self) {
-        self.round += 1;
+        // Around its end nothing is vouched for, which only costs.
+        self.round = self.round.wrapping_add(1);
     }
 
     /// Whether this directory is watched.
@@ -122,25 +128,31 @@ impl Watches {
         let Some(backend) = &mut self.backend else {
             return Outcome::default();
         };
-        let all = wanted.way.iter().chain(&wanted.inside);
-        // There are thousands: each is looked for once among those that are wanted, and once among
-        // those that are held.
-        let mut ids: HashMap<&Spot, FileId> = HashMap::with_capacity(wanted.inside.len());
-        let all: Vec<_> = all
-            .filter(|(spot, id)| ids.insert(spot, *id).is_none())
-            .collect();
+        self.sets = self.sets.wrapping_add(1);
+        let sets = self.sets;
         let (mut absent, mut doubtful) = (Vec::new(), Vec::new());
+        // There are thousands: each is looked for once, among those that are held.  Of the others, which
+        // are not held, these are the directories.
+        let others = wanted.inside.len().saturating_sub(self.held.len());
+        let mut others: HashMap<&Spot, FileId> = HashMap::with_capacity(others);
         let mut kept = 0;
-        for (spot, id) in all {
+        for (spot, id) in wanted.way.iter().chain(&wanted.inside) {
             match self.held.get_mut(spot) {
+                // It is wanted for two reasons.
+                Some(held) if held.wanted == sets => {}
                 Some(held) => {
                     kept += 1;
+                    held.wanted = sets;
                     // If it is another one by now, that is told below.
                     if std::mem::replace(&mut held.id, *id) != *id {
                         doubtful.push(spot.clone());
                     }
                 }
-                None => absent.push(spot),
+                None => {
+                    if others.insert(spot, *id).is_none() {
+                        absent.push(spot);
+                    }
+                }
             }
         }
         let unseen = |spot: &Spot| {
@@ -148,10 +160,12 @@ impl Watches {
             unseen.any(|unseen| spot.path().starts_with(unseen))
         };
         // Old ones first: a renamed directory must not lose its new watch with its old name.
-        let stale = |spot: &Spot| !ids.contains_key(spot) && !unseen(spot);
-        let held = self.held.keys();
+        let held = self.held.iter();
         let mut stale: Vec<_> = match kept < held.len() {
-            true => held.filter(|spot| stale(spot)).cloned().collect(),
+            true => held
+                .filter(|(spot, held)| held.wanted != sets && !unseen(spot))
+                .map(|(spot, _)| spot.clone())
+                .collect(),
             false => Vec::new(),
         };
         stale.sort_unstable();
@@ -166,7 +180,7 @@ impl Watches {
             self.refused.clear();
             self.trouble = None;
         }
-        self.refused.retain(|spot, _| ids.contains_key(spot));
+        self.refused.retain(|spot, _| others.contains_key(spot));
         absent.retain(|spot| !self.refused.contains_key(spot));
         let missing = absent.into_iter().cloned().collect();
         let mut outcome = Outcome::default();
@@ -180,9 +194,14 @@ impl Watches {
                     Ok(Watched::Same) => {}
                     Ok(Watched::New) => {
                         outcome.added = true;
-                        let id = ids.get(&spot).copied().unwrap_or(FileId::NONE);
-                        let round = self.round;
-                        self.held.insert(spot, Held { id, round });
+                        let held = self.held.get(&spot).map(|held| held.id);
+                        let id = held.or_else(|| others.get(&spot).copied());
+                        let held = Held {
+                            id: id.unwrap_or(FileId::NONE),
+                            round: self.round,
+                            wanted: sets,
+                        };
+                        self.held.insert(spot, held);
                     }
                     // It vanished, or was replaced, under our hands: the next round knows.
                     Err(WatchError::Gone) => {

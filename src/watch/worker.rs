@@ -3,7 +3,7 @@
 //! Everything here may wait for the file system; a dead mount stops this root's worker and
 //! nobody else.  When to look, and when anybody is told, is decided elsewhere.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub struct Worker {
     /// Which directory the root was when it was scanned last.
     id: FileId,
     was_absent: bool,
-    /// Whose clock stamps the directories of a device.
-    clocks: HashMap<u64, Clock>,
+    /// Whose clock stamps the directories of a device.  There are few, and it is asked for each folder.
+    clocks: BTreeMap<u64, Clock>,
 }
 
 impl Worker {
@@ -64,7 +64,7 @@ impl Worker {
             places: HashSet::new(),
             id: FileId::NONE,
             was_absent: false,
-            clocks: HashMap::new(),
+            clocks: BTreeMap::new(),
         }
     }
 
@@ -203,8 +203,13 @@ impl Worker {
         let directories = trail.names.keys().cloned();
         let mut places: HashSet<PathBuf> = trail.way().into_iter().chain(directories).collect();
         if let Some(scan) = scan {
-            places.extend(scan.containers.iter().map(|it| it.real.clone()));
+            places.extend(scan.containers.iter().map(|it| it.real.to_path_buf()));
+            let as_spelled = bytes(&self.spelling) == bytes(&scan.real_root);
             for folder in &scan.folders {
+                // No link leads to it: it is known by that name.
+                if as_spelled && Arc::ptr_eq(&folder.directory, &folder.real) {
+                    continue;
+                }
                 let below = folder.directory.strip_prefix(&self.spelling);
                 let entry = below.map_or_else(
                     |_| folder.real.to_path_buf(),
@@ -321,7 +326,7 @@ impl Worker {
         };
         if let Ok(scan) = found {
             let containers = scan.containers.iter();
-            let containers = containers.map(|place| (place.real.as_path().into(), place.id));
+            let containers = containers.map(|place| ((&place.real).into(), place.id));
             wanted.inside.extend(containers);
             wanted.inside.extend(scan.folders.iter().flat_map(|folder| {
                 let [new, cur] = Spot::parts(&folder.real);
@@ -336,7 +341,7 @@ impl Worker {
 fn way_only(trail: &Trail, scan: Option<&Scan>) -> Trail {
     let mut trail = trail.clone();
     for place in scan.iter().flat_map(|scan| &scan.containers) {
-        trail.names.remove(&place.real);
+        trail.names.remove(&*place.real);
     }
     trail
 }
@@ -373,10 +378,15 @@ fn share(found: &mut [Arc<FoundFolder>], before: Vec<Arc<FoundFolder>>) {
     }
 }
 
+/// A truename's bytes, which compare much faster than its components.
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
+}
+
 /// Which directory the root of a scan is.
 fn root_id(scan: &Scan) -> FileId {
     let mut containers = scan.containers.iter();
-    let root = containers.find(|place| place.real == scan.real_root);
+    let root = containers.find(|place| bytes(&place.real) == bytes(&scan.real_root));
     root.map_or(FileId::NONE, |root| root.id)
 }
 

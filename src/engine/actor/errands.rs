@@ -13,15 +13,14 @@ impl Actor {
             return;
         }
         self.errands.insert(slot.clone(), None);
-        let (number, errand) = request;
-        let what = errand.what();
+        let (number, what, errand) = request;
         let answer = |fields| Message::Answer(slot.clone(), number, fields);
         let nothing = answer(Vec::new());
         let whose = slot.clone();
         let (messages, failed) = (self.messages.clone(), self.messages.clone());
         let fs = self.world.fs.clone();
         let work = move || {
-            let fields = errand.run(&fs).unwrap_or_else(|error| {
+            let fields = errand(&fs).unwrap_or_else(|error| {
                 let text = format!("{what}: {error:#}");
                 let _ = messages.send(Message::Input(Input::Log("error", text)));
                 Vec::new()

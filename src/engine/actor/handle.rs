@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::{Actor, Message, World, died};
+use super::{Actor, MakeFs, Message, World, died};
 use crate::engine::config::AccountConfig;
 use crate::engine::core::Input;
 use crate::engine::pipe::Pipe;
@@ -144,7 +144,9 @@ impl Handle {
     /// # Errors
     /// When the engine has ended.
     pub fn errand(&self, slot: String, request: i64, errand: Errand) -> Result<()> {
-        self.send(Message::Errand(slot, (request, errand)))
+        let what = errand.what();
+        let work = Box::new(move |fs: &MakeFs| errand.run(fs));
+        self.send(Message::Errand(slot, (request, what, work)))
     }
 
     /// The engine's last snapshot.

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 
 use crate::change::{AccountId, Folder};
@@ -29,7 +30,6 @@ use crate::engine::core::{Action, Core, Input};
 use crate::engine::environment::{Environment, News, slept};
 use crate::engine::pipe::{Pipe, Written};
 use crate::engine::status::Status;
-use crate::errand::Errand;
 use crate::frame::Payload;
 use crate::listen::Listener;
 use crate::maildir::{DiskFs, Fs};
@@ -44,6 +44,7 @@ use crate::syncer::run::keeper::Keeper;
 use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Event, RunId};
 use crate::threads;
+use crate::watch::job::Report;
 use crate::watch::{self, MakeBackend};
 pub use handle::Handle;
 use roots::RootEnd;
@@ -72,7 +73,7 @@ pub struct World {
     pub slept: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Where locks are.
     pub runtime: Option<PathBuf>,
-    /// Called on a root's worker when it is done with a look.
+    /// Called on the engine's thread when it has taken in what a root's worker found.
     pub looked: fn(),
 }
 
@@ -116,8 +117,12 @@ enum Message {
     Farewell(Sender<()>),
 }
 
-/// A number of Lisp's, and what it is to do.
-type Request = (i64, Errand);
+/// What is to be done for an errand.  Whoever asks brings it along, so that a program that asks for none
+/// has none in it.
+type Work = Box<dyn FnOnce(&MakeFs) -> Result<Vec<Vec<u8>>> + Send + Sync>;
+
+/// A number of Lisp's, and what it is to do, in words and in fact.
+type Request = (i64, &'static str, Work);
 
 /// The pipe and its generation, where whoever buries the engine finds them.
 type LastWord = Arc<Mutex<Option<(i64, Pipe)>>>;
@@ -276,6 +281,7 @@ impl Actor {
             let retry = self.stuck.then(|| Instant::now() + RETRY_WRITE);
             let deadline = [self.core.deadline(), retry].into_iter().flatten().min();
             let timer = deadline.map_or_else(never, crossbeam_channel::at);
+            let mut looked = false;
             select! {
                 recv(self.inbox) -> message => match message {
                     Ok(Message::Input(input)) => {
@@ -286,6 +292,7 @@ impl Actor {
                             }
                             _ => None,
                         };
+                        looked = matches!(&input, Input::Report(_, it) if *it != Report::Nothing);
                         self.input(input);
                         ended.into_iter().for_each(|id| self.seek_again(id));
                     }
@@ -359,6 +366,9 @@ impl Actor {
             // A snapshot is for people: make it when there is nothing better to do.
             if self.inbox.is_empty() && self.wake.1.is_empty() {
                 replace(&self.publish, &self.unread, self.core.status());
+            }
+            if looked {
+                (self.world.looked)();
             }
         }
     }

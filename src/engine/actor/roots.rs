@@ -10,7 +10,7 @@ use crate::engine::config::{RootConfig, RootId};
 use crate::engine::core::Input;
 use crate::threads;
 use crate::watch::inbox::{Dirty, Inbox};
-use crate::watch::job::{Job, Report};
+use crate::watch::job::Job;
 use crate::watch::worker::Worker;
 
 /// What the actor has of a root.
@@ -46,20 +46,15 @@ impl Actor {
         let (jobs, todo) = bounded::<Job>(1);
         let done = self.messages.clone();
         let died = self.messages.clone();
-        let looked = self.world.looked;
         let worker = move || {
             // Ends when the actor drops its end, and takes the watches along.
             for job in todo {
                 let report = worker.work(job);
-                let nothing = report == Report::Nothing;
                 if done
                     .send(Message::Input(Input::Report(id, report)))
                     .is_err()
                 {
                     return;
-                }
-                if !nothing {
-                    looked();
                 }
             }
         };
