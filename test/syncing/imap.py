@@ -98,7 +98,7 @@ class Imap(World):
     def counted(self, name):
         """As `unread', once that is what is unread on the server.
 
-        A message that its syncer has just renamed is two to nnmaildir for some seconds (mailsync-gnus--echo).
+        A message that its syncer has just renamed is two to nnmaildir until Gnus has looked at the group.
         """
         self.emacs.wait(lambda: "%d unread: %s" % (self.unseen(name), self.unread(name)),
                         lambda: self.unread(name) == self.unseen(name), 60)
