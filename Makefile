@@ -164,33 +164,9 @@ guard: toolchain	## do the hot paths need more instructions than they did? (UPDA
 	@UPDATE="$(UPDATE)" test/bench/guard.sh
 
 .PHONY: torture
-torture: toolchain	## for long: make torture SEEDS=1000000 FUZZ=10000000 LISP_FUZZ=1000000 KILLS=1000 PROGRAMS=100 SYNCS=1000 ACTIONS=1000 ROUNDS=2000 STARTS=1000 RESTARTS=200 QUITS=10000
-	SEEDS="$(or $(SEEDS),1000000)" "$(CARGO)" test --release --locked --test sim seeds -- --nocapture
-	test/planted.py
-	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test imap fuzz -- --nocapture
-	CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ="$(or $(FUZZ),10000000)" "$(CARGO)" test --release --locked --test fuzz -- --nocapture
-	test/lint/macos.sh
-	"$(CARGO)" test --locked --lib --features portable
+torture: toolchain	## what finds more the longer it goes on, for HOURS=8 in all (PARTS="kills sim", SEED=)
 	@test/deps.sh test
-	KILLS="$(or $(KILLS),1000)" "$(CARGO)" test --release --locked --test kills -- --test-threads 10
-	SEEDS="$(or $(PROGRAMS),100)" "$(CARGO)" test --release --locked --test watching programs -- --nocapture
-	SYNCS="$(or $(SYNCS),1000)" "$(CARGO)" test --release --locked --test worker many_syncs -- --nocapture
-	@$(MAKE) all
-	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py mbsync verbatim batch life
-	ACTIONS="$(or $(ACTIONS),1000)" test/sync.py offlineimap slash batch life
-	test/recipe.sh real
-	test/package-vc.sh real
-	test/dist-check.sh real
-	test/fresh.sh
-	FUZZ="$(or $(LISP_FUZZ),1000000)" ERT_TIMEOUT=36000 test/ert.sh test/mailsync-fuzz-test.el
-	ROUNDS="$(or $(ROUNDS),2000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-life-test.el
-	ROUNDS=1 ERT_TIMEOUT=3600 test/ert.sh test/mailsync-misbehaviour-test.el
-	STARTS="$(or $(STARTS),1000)" SEED="$(or $(SEED),1)" ERT_TIMEOUT=7200 test/ert.sh test/mailsync-starts-test.el
-	STARTS="$(or $(STARTS),1000)" SEED="$(or $(SEED),1)" MODULE_ASSERTIONS=no ERT_TIMEOUT=7200 test/ert.sh test/mailsync-starts-test.el
-	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits
-	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim window quits-gnus
-	ROUNDS="$(or $(QUITS),10000)" test/sync.py mbsync verbatim terminal quits
-	RESTARTS="$(or $(RESTARTS),200)" test/sync.py mbsync verbatim tmux restarts
+	@test/torture.sh
 
 # What it measures: samples.tsv, and soak.svg, which draws them.
 OUT ?= test/.cache/soak

@@ -88,7 +88,7 @@ report() {
     if [ "$status" -eq 0 ]; then
         passed=$((passed + good))
         printf 'ok    %4ds  %s%s\n' "$seconds" "$name" "$([ "$good" -eq 1 ] || echo " ($good tests)")"
-        sed -n 's/^skip  /skip         /p' "$dir/log"
+        sed -n 's/^skip  /skip         /p; s/^did   /             /p' "$dir/log"
     else
         # A crash that no framework counted is one failure.
         [ "$bad" -gt 0 ] || { bad=1 good=0; }

@@ -5,8 +5,9 @@
 ;;; Commentary:
 
 ;; Frames and records that are seeded, damaged, and cut anywhere.  FUZZ=1000000
-;; in the environment tries so many of each reader, FUZZ_CASE=17 the one that
-;; failed.  The readers in Rust are tried in test/fuzz.
+;; in the environment tries so many of each reader, FUZZ_FIRST=1000000 with it
+;; others, FUZZ_CASE=17 the one that failed.  The readers in Rust are tried in
+;; test/fuzz.
 
 ;;; Code:
 
@@ -28,6 +29,7 @@
 
 (defun fuzz-each (reader usual function)
   "Call FUNCTION for each input of READER; USUAL times if FUZZ is not set.
+The first is that of the number FUZZ_FIRST, or 0.
 Meanwhile `random' is seeded by READER, a string, and the number of the input."
   ;; Many inputs are worth it.
   (mapatoms (lambda (symbol)
@@ -36,8 +38,9 @@ Meanwhile `random' is seeded by READER, a string, and the number of the input."
                          (not (byte-code-function-p (symbol-function symbol))))
                 (byte-compile symbol))))
   (let* ((only (fuzz-number "FUZZ_CASE"))
-         (case (or only 0))
-         (end (if only (1+ only) (or (fuzz-number "FUZZ") usual)))
+         (first (or only (fuzz-number "FUZZ_FIRST") 0))
+         (case first)
+         (end (+ first (if only 1 (or (fuzz-number "FUZZ") usual))))
          (gc-cons-threshold (* 64 1024 1024))
          (began (float-time)))
     (while (< case end)
@@ -48,9 +51,9 @@ Meanwhile `random' is seeded by READER, a string, and the number of the input."
          (message "%s: FUZZ_CASE=%d" reader case)
          (signal (car err) (cdr err))))
       (setq case (1+ case))
-      (when (zerop (% case 100000))
-        (message "%s: %d inputs so far" reader case)))
-    (message "%s: %d inputs in %.1f s" reader end (- (float-time) began))))
+      (when (zerop (% (- case first) 100000))
+        (message "%s: %d inputs so far" reader (- case first))))
+    (message "%s: %d inputs in %.1f s" reader (- end first) (- (float-time) began))))
 
 (defun fuzz-choose (list)
   "One of the elements of LIST."

@@ -57,6 +57,7 @@ fi
 BESIDE=4
 if part package "$@"; then
     begin 'versions that do not agree are seen' timeout -k 10 60 test/versions.sh
+    begin 'a torture in which something fails, and hangs' timeout -k 10 120 test/torture/check.sh
     begin 'what goes into a tarball' timeout -k 10 60 test/dist-check.sh
     begin 'package-vc' timeout -k 10 300 test/package-vc.sh
 fi

@@ -15,7 +15,8 @@ it dies without a word), modes (each way in which it is watched), logins (each w
 (each quick start of README.org as it is written, whatever the syncer), worker (OfflineIMAP that goes on
 running), restarts (the server is killed and started again, RESTARTS times), quits and quits-gnus (C-g at any
 moment, ROUNDS times, whatever the syncer; in place of batch or tmux, terminal or window), life (many things that
-a user does, ACTIONS of them, while mail comes on both sides) or soak (all of that at once, for HOURS).
+a user does, ACTIONS of them, while mail comes on both sides), day (a user at a terminal, for DAY seconds, in tmux;
+leaves pictures of the screen: `make day') or soak (all of that at once, for HOURS, in tmux: `make soak').
 
 The syncer reaches the server through a relay of ours, which can be told to refuse, to be silent, to
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a

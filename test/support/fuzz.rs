@@ -1,6 +1,7 @@
 //! Anything at all, for whatever reads what others write: seeded, of samples that are mixed and damaged.
 //!
-//! `FUZZ=10000000` tries so many of each reader, `FUZZ_CASE=17` the one that failed.  For millions:
+//! `FUZZ=10000000` tries so many of each reader, `FUZZ_FIRST=10000000` with it others, `FUZZ_CASE=17` the one
+//! that failed.  For millions:
 //! `CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true FUZZ=10000000 cargo test --release --test fuzz`.
 #![allow(dead_code)] // each test target uses its part
 
@@ -38,7 +39,7 @@ pub fn only() -> Option<u64> {
     number("FUZZ_CASE")
 }
 
-/// Try `usual` inputs of a reader, or as many as `FUZZ` says.
+/// Try `usual` inputs of a reader, or as many as `FUZZ` says, from `FUZZ_FIRST` on.
 pub fn each(reader: &str, usual: u64, mut try_it: impl FnMut(&mut Rng)) {
     let mut once = |case| {
         let _told = Told(reader, case);
@@ -49,10 +50,11 @@ pub fn each(reader: &str, usual: u64, mut try_it: impl FnMut(&mut Rng)) {
     }
     let began = Instant::now();
     let count = number("FUZZ").unwrap_or(usual);
-    for case in 0..count {
-        once(case);
-        if (case + 1) % 1_000_000 == 0 && case + 1 < count {
-            println!("{reader}: {} inputs so far", case + 1);
+    let first = number("FUZZ_FIRST").unwrap_or(0);
+    for done in 1..=count {
+        once(first + done - 1);
+        if done % 1_000_000 == 0 && done < count {
+            println!("{reader}: {done} inputs so far");
         }
     }
     let seconds = began.elapsed().as_secs_f64();

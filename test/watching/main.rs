@@ -4,7 +4,7 @@
 //! share nothing with the engine's ([`look`]).
 //!
 //! `SEED=7 cargo test --test watching programs` repeats one random program, `SEEDS=100` runs
-//! that many.  `--nocapture` shows the longest time that anything waited to be told.
+//! that many, from `FIRST=1` on.  `--nocapture` shows the longest time that anything waited to be told.
 
 #[allow(dead_code)]
 #[path = "../support/rng.rs"]

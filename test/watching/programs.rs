@@ -152,7 +152,10 @@ fn number(variable: &str) -> Option<u64> {
 fn seeds(count: u64, one: impl Fn(u64, &Path) + Sync) {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 1..1 + number("SEEDS").unwrap_or(count),
+        None => {
+            let first = number("FIRST").unwrap_or(1);
+            first..first + number("SEEDS").unwrap_or(count)
+        }
     };
     let next = AtomicU64::new(seeds.start);
     let work = || {
