@@ -269,8 +269,9 @@ What mailsync says of mistakes of its own is an error."
                   (let ((text (apply #'format-message format args)))
                     (when (string-prefix-p "internal error" text)
                       (error "%s" text)))))
-               ;; Only what is to be done at once.
+               ;; Only what is to be done at once.  Timers that never run would be ever more.
                ((symbol-function 'run-at-time) (lambda (&rest _) 'timer))
+               ((symbol-function 'mailsync--soon) (lambda (&rest _) 'timer))
                ((symbol-function 'mailsync--account-names) (lambda () '("w" "v"))))
        (unwind-protect (progn ,@body)
          (setq mailsync--timer nil
