@@ -88,14 +88,29 @@ The rest, and TO, as `sync-act' has it.  What Gnus refuses is said."
         ((vectorp value) (length value))
         (t 0)))
 
+(defun soak--timer-name (timer)
+  "What TIMER does, in a word or two."
+  (let ((function (timer--function timer)))
+    (if (symbolp function)
+        (symbol-name function)
+      ;; A compiled one has anything in it.
+      (replace-regexp-in-string "[^ -~]" "?" (truncate-string-to-width (format "%S" function) 100)))))
+
 (defun soak-tables (file)
   "Write to FILE what each variable of mailsync holds, and return the sum.
-The buffers, with their sizes, are written there, too, and what else
-in Emacs is large."
+The buffers, with their sizes, the processes and the timers are written
+there, too, and what else in Emacs is large."
   (let ((sum 0)
-        (lines (mapcar (lambda (buffer)
-                         (format "buffer %s\t%d\n" (buffer-name buffer) (buffer-size buffer)))
-                       (buffer-list))))
+        (lines (append
+                (mapcar (lambda (buffer)
+                          (format "buffer %s\t%d\n" (buffer-name buffer) (buffer-size buffer)))
+                        (buffer-list))
+                (mapcar (lambda (process)
+                          (format "process %s\t1\n" (process-name process)))
+                        (process-list))
+                (mapcar (lambda (timer)
+                          (format "timer %s\t1\n" (soak--timer-name timer)))
+                        timer-list))))
     (mapatoms
      (lambda (symbol)
        (when (boundp symbol)

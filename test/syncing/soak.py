@@ -9,8 +9,14 @@ good reason.
 After the first quarter, which warms up, and then at the end of each, all faults are over and everything comes to
 rest.  Then
   - both sides are equal, and each message is there as often as it ought to be;
-  - there are no more descriptors, threads, children, and buffers of connections that nnimap opens for mailsync, than
-    at the first of these rests (nnimap makes one for each connection of Gnus's own, too, and keeps them: its matter);
+  - there are no more descriptors, threads, children, processes, and buffers of connections that nnimap opens for
+    mailsync, than at the first of these rests;
+  - there are no more buffers and timers, but for the first of its kind, from a command that was not called before, and
+    some of those; and but for buffers of Gnus's own connections (nnimap makes one for each, and keeps them: its matter),
+    and auth-source's timers, one for each question whose answer it remembers;
+  - no variable of mailsync's holds more than it did then, or one thing for each folder, if that is more; the changes
+    that are remembered have a limit of their own; and the engine holds no more than two of each folder that is synced,
+    what is not pushed and when it was synced last;
 and in the end what has to be told from noise: whether memory (what Emacs has written to, and what its Lisp holds)
 has grown since the first quarter.  It goes up and down with each garbage collection and each Summary, so that the
 last figure next to the first says nothing.  What is taken is the slope of Theil and Sen, the median of the slopes
@@ -22,6 +28,7 @@ import collections
 import itertools
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -41,6 +48,8 @@ OURS = ["INBOX", "lists", "with space", "a/b"]
 THEIRS, FROM = "R&D", "Entwürfe"
 # So many messages there are at most in each account, and so many folders are made, early.
 MESSAGES, MADE = 60, 4
+# So many may be the first of their kind after the first rest: the first quarter has most commands, but not each.
+NEW = {"buffers": 20, "timers": 3}
 # A sample of the process, and of its Lisp, which costs a garbage collection.
 EVERY, LISP_EVERY = 10, 60
 COLUMNS = ["seconds", "rss_kB", "pss_kB", "private_dirty_kB", "descriptors", "threads", "children", "load",
@@ -212,6 +221,24 @@ class Soak(Side, Reader):
                     found[file.read().strip()] += 1
             except (FileNotFoundError, ProcessLookupError):
                 continue
+        return found
+
+    def in_emacs(self):
+        """What its Lisp has of each kind: buffers, processes, timers, and what is in the variables of mailsync."""
+        found = {name: collections.Counter() for name in ("buffers", "processes", "timers", "tables")}
+        words = {"buffer": "buffers", "process": "processes", "timer": "timers"}
+        with open(self.emacs.work + "/tables", encoding="utf-8") as file:
+            for line in file:
+                what, _, size = line.rstrip("\n").rpartition("\t")
+                word, _, name = what.partition(" ")
+                if word in words:
+                    # Without what tells one of many from the others.  A minibuffer has its depth in its name.
+                    found[words[word]][re.sub(r"<\d+>$|-\d+$" if word == "buffer" else r"\d+", "", name)] += 1
+                elif word.startswith("mailsync-"):
+                    found["tables"][word] = int(size)
+        for name in [name for name in found["buffers"] if "nnimap" in name and "nntpd" in name]:
+            del found["buffers"][name]
+        del found["timers"]["password-cache-remove"]
         return found
 
     # The same without mailsync
@@ -474,6 +501,33 @@ class Soak(Side, Reader):
         for word in ("add", "del"):
             subprocess.run(["ip", "address", word, "10.78.9.1/32", "dev", "lo"], check=True)
 
+    def root_is_away(self, side):
+        """The maildir is renamed and comes back, as a disk that is unmounted; meanwhile nothing is synced."""
+        if self.stopped or not (side.up and side.whole):
+            return False
+        # A syncer that is in the middle would make it anew, and so would one that is left of another start.
+        for phase in ("idle", "paused"):
+            self.emacs.wait("the end of the run, " + phase, lambda: phase == self.emacs.value(
+                '(plist-get (mailsync-sync-state "%s") :phase)' % side.name), 60)
+            if phase == "idle":
+                self.emacs.do('(mailsync-pause "%s")' % side.name)
+        os.rename(side.local, side.local + ".away")
+        state = ('(seq-some (lambda (it) (and (equal (plist-get it :name) "%s") (plist-get it :state)))'
+                 " (plist-get (mailsync-module--status) :accounts))" % side.name)
+        self.emacs.wait("its absence is noticed", lambda: self.emacs.value(state) == "waiting")
+        self.emacs.do('(mailsync-resume "%s")' % side.name)
+        self.arrives_there(side)
+        self.wait_a_while(self.chance.uniform(0.3, 3))
+        assert not os.path.exists(side.local), "somebody made it anew"
+        os.rename(side.local + ".away", side.local)
+
+    def quits(self, side):
+        """C-g, while something is going on."""
+        for _ in range(self.chance.randrange(1, 4)):
+            (self.arrives_there if side.total() < MESSAGES else self.flagged_there)(side)
+            self.wait_a_while(self.chance.uniform(0, 1))
+            self.emacs.keys("C-g")
+
     def pauses(self, side):
         if self.stopped:
             return False
@@ -500,7 +554,8 @@ class Soak(Side, Reader):
         return {False: more + [(2, action) for _, action in less], True: less}, [
             (10, self.flagged_there), (8, self.flagged_here), (20, self.in_gnus), (10, self.in_nnimap), (8, self.summary),
             (4, self.status), (3, self.folder), (4, self.asks), (4, self.killed), (1.5, self.server_stops),
-            (2, self.line_is_cut), (2, self.network_changes), (1, self.pauses)]
+            (2, self.line_is_cut), (2, self.network_changes), (1, self.pauses),
+            (0.5, self.root_is_away), (2, self.quits)]
 
     def acts(self):
         side = self.chance.choice(self.sides)
@@ -560,7 +615,7 @@ class Soak(Side, Reader):
         with open(self.emacs.work + "/tables", encoding="utf-8") as file:
             connections = [line for line in file if line.startswith("buffer ") and "mailsync nntp" in line]
         row["kinds"] = {"descriptors": self.descriptors(), "threads": self.threads(),
-                        "buffers of mailsync's connections": collections.Counter(connections)}
+                        "buffers of mailsync's connections": collections.Counter(connections), **self.in_emacs()}
         self.rests.append(row)
         self.note("rests", [str(len(self.rests)), *list(row.values())[:-1]])
         os.replace(self.emacs.work + "/tables", "%s/tables-%d.tsv" % (self.out, len(self.rests)))
@@ -585,10 +640,30 @@ class Soak(Side, Reader):
                 self.wait_a_while(self.chance.uniform(0.5, 1.5))
             self.rest()
 
+    def too_many(self):
+        """What is not the first of its kind, and what tables hold that is neither of then nor a folder's."""
+        first, *later = [rest["kinds"] for rest in self.rests]
+        # In three servers of Gnus; and the variables that are bounded otherwise.
+        synced = sum(len(side.boxes) for side in self.sides)
+        folders = synced + len(self.other.boxes)
+        bounds = {"mailsync-history--stories": int(self.emacs.value("mailsync-history-size"))}
+        wrong = ["the engine holds %g, of %d folders" % (rest["held"], synced) for rest in self.rests
+                 if rest["held"] > 2 * synced]
+        for kinds in later:
+            for what, few in NEW.items():
+                wrong += ["%s: %d of %s" % (what, count, name) for name, count in kinds[what].items()
+                          if count > max(1, first[what][name])]
+                new = sorted(set(kinds[what]) - set(first[what]))
+                if len(new) > few:
+                    wrong.append("%s of new kinds: %s" % (what, ", ".join(new)))
+            wrong += ["%s: %d, and %d at first" % (name, size, first["tables"][name]) for name, size in kinds["tables"].items()
+                      if size > max(first["tables"][name], bounds.get(name, folders))]
+        return wrong
+
     def verdict(self):
         first, last = self.rests[0], self.rests[-1]
-        wrong = []
-        for name in ("descriptors", "threads", "children", "buffers of mailsync's connections"):
+        wrong = self.too_many()
+        for name in ("descriptors", "threads", "children", "processes", "buffers of mailsync's connections"):
             kinds = [rest["kinds"].get(name, collections.Counter()) for rest in self.rests]
             counts = [rest.get(name, sum(these.values())) for rest, these in zip(self.rests, kinds)]
             # Fewer are none that were left: a program was about to end at the first rest.
