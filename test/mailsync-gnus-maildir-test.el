@@ -97,7 +97,7 @@ Call this before a check."
       (should (= (fixture-unread group) (+ before i 1))))
     (should (equal mailsync-gnus-maildir-test--shown '(1 1 1)))
     ;; What it has moved comes back as a change: there is nothing to do.
-    (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+    (mailsync-gnus-test--check (mailsync-gnus-test--look "folder000"))
     (should (equal mailsync-gnus-maildir-test--shown '(1 1 1)))
     ;; Names that say more than they must.
     (dolist (name '("5000.a:2," "5001.b:2,S" "5002.c:2,FS"))
