@@ -40,6 +40,7 @@ use crate::rng::Rng;
 use crate::world::{Outcome as Verdict, ms};
 use engine::Spy;
 use far::Watching;
+use lisp::Untold;
 use looks::Looking;
 use once::Once;
 use runs::Process;
@@ -138,6 +139,8 @@ pub struct World {
     broken: BTreeSet<&'static str>,
     requests: i64,
     once: Once,
+    /// What Lisp has not read yet.
+    untold: BTreeMap<&'static str, Untold>,
     watching: Watching,
     /// Folders of which the last run said that all was well, and did nothing.
     lied: BTreeSet<&'static str>,
@@ -187,6 +190,7 @@ impl World {
             broken: BTreeSet::new(),
             requests: 0,
             once: Once::default(),
+            untold: BTreeMap::new(),
             watching: Watching::default(),
             lied: BTreeSet::new(),
             glimpsed: BTreeMap::new(),
@@ -252,10 +256,12 @@ impl World {
     }
 
     pub fn begin(&mut self) -> Verdict {
+        self.untold.clear();
         self.handle(Input::MountsAreTold(true))?;
         self.restart_lisp()?;
         self.configure()
     }
+
     fn say(&mut self, text: impl Display) {
         self.trace.add(self.now, text);
     }

@@ -104,6 +104,8 @@ impl World {
     pub(super) fn unconfigure(&mut self) -> Verdict {
         self.say("the account is configured no more");
         self.there = false;
+        self.untold.clear();
+        self.forget_watcher();
         self.rules = {
             let (runs, full_syncs) = (self.rules.runs, self.rules.full_syncs);
             let moment = self.rules.moment();
@@ -121,6 +123,9 @@ impl World {
         }
         self.say(format_args!("pause: {pause}"));
         self.rules.pause(pause);
+        if !pause {
+            self.far_hurries();
+        }
         self.handle(Input::Pause(None, pause))
     }
 
