@@ -150,6 +150,8 @@ pub struct World {
     wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     /// What users have done last, by folder, where they may regret it.
     touched: BTreeMap<&'static str, Touch>,
+    /// Folders in which they do nothing until then.
+    left_alone: BTreeMap<&'static str, Duration>,
     calm: bool,
 }
 
@@ -196,6 +198,7 @@ impl World {
             glimpsed: BTreeMap::new(),
             wished: BTreeMap::new(),
             touched: BTreeMap::new(),
+            left_alone: BTreeMap::new(),
             calm: true,
             setup,
             rng,
