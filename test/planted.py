@@ -6,7 +6,10 @@
 Each is a piece of the sources that is replaced in a copy of the tree.  The simulator has to fail
 within SEEDS seeds (default 1000), and without any bug it must not.  The last line counts; the
 exit code is not 0 if a bug was not found.  That takes a build for each: `make torture'.
-With KEEP=1 the shortest life that shows a bug becomes a case of the simulator's (test/sim/cases).
+
+A bug may have a case among the simulator's (test/sim/cases): a life that shows it.  Where lives have
+changed so that it does no longer, that is said.  With KEEP=1 the shortest life that shows a bug which
+has no such case, or none any more, becomes one.
 """
 
 import os
@@ -22,6 +25,7 @@ TOP = Path(__file__).resolve().parent.parent
 COPY = TOP / "target" / "planted"
 SEEDS = os.environ.get("SEEDS", "1000")
 KEEP = os.environ.get("KEEP") == "1"
+CASES = "cases::what_failed_once_does_not_fail"
 
 # What the bug is, where, what is replaced, and by what.
 BUGS = {
@@ -178,7 +182,8 @@ def copy():
         ["git", "ls-files", "Cargo.toml", "Cargo.lock", "src", "test", "rust-toolchain*", ".cargo"],
         cwd=TOP, capture_output=True, text=True, check=True,
     ).stdout.splitlines()
-    shutil.rmtree(COPY / "src", ignore_errors=True)
+    for directory in "src", "test":
+        shutil.rmtree(COPY / directory, ignore_errors=True)
     for name in names:
         to = COPY / name
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -193,8 +198,17 @@ def kinds(file):
     return syncs + others if "schedule" in file or "echo" in file else others[:1] + syncs + others[1:]
 
 
-def simulate(file=""):
-    """Build and run, until something fails; what was printed, and whether all was well."""
+def case_of(name):
+    """The case that shows a bug, if there is one."""
+    cases = (TOP / "test" / "sim" / "cases").iterdir()
+    # Before the name is the kind of its life.
+    its = (case for case in cases if case.name.partition("-")[2] == name.replace(" ", "-"))
+    return next(its, None)
+
+
+def simulate(file="", case=None):
+    """Build and run, until something fails; what was printed, whether all was well, and whether the
+    case was lived without a failure."""
     environment = dict(
         os.environ,
         SEEDS=SEEDS,
@@ -210,14 +224,19 @@ def simulate(file=""):
     built = run(cargo + ["--no-run"], env=environment)
     if built.returncode:
         sys.exit(f"does not build:\n{built.stderr[-3000:]}")
+    rotten = False
+    if case:
+        lived = run(cargo + ["--", "--exact", CASES], env=dict(environment, CASE=case.name))
+        assert "running 1 test" in lived.stdout, CASES
+        rotten = lived.returncode == 0
     text = ""
     for kind in kinds(file):
         ran = run(cargo + ["--", "--exact", kind, "--nocapture"], env=environment)
         text += ran.stdout + ran.stderr
         assert "running 1 test" in text, kind
         if ran.returncode:
-            return text, False
-    return text, True
+            return text, False, rotten
+    return text, True, rotten
 
 
 def keep(text, name):
@@ -225,6 +244,8 @@ def keep(text, name):
     left = re.findall(r"^in (\d+) steps, left as (.*):$", text, re.MULTILINE)
     _, path = min((int(steps), path) for steps, path in left)
     kind = os.path.basename(path).split("-")[0]
+    if before := case_of(name):
+        before.unlink()
     case = TOP / "test" / "sim" / "cases" / f"{kind}-{name.replace(' ', '-')}"
     with open(path, encoding="utf-8") as file, open(case, "w", encoding="utf-8") as to:
         to.write(f"# A planted bug: {name}\n" + file.read())
@@ -240,11 +261,11 @@ def main():
         if (TOP / file).read_text().count(old) != 1:
             sys.exit(f"{name}: {file} does not have this once:\n{old}")
     copy()
-    text, well = simulate()
+    text, well, _ = simulate()
     if not well:
         sys.exit(f"fails without any bug:\n{text[-3000:]}")
     print(f"without any bug: {SEEDS} seeds of each kind are fine", flush=True)
-    missed = []
+    missed, rotten = [], 0
     for name in wanted:
         file, old, new = BUGS[name]
         path = COPY / file
@@ -252,7 +273,8 @@ def main():
         began = time.monotonic()
         path.write_text(source.replace(old, new))
         try:
-            text, well = simulate(file)
+            case = case_of(name)
+            text, well, rots = simulate(file, case)
         finally:
             path.write_text(source)
         found = re.search(r"SEED=(\d+): (.*)", text)
@@ -263,8 +285,13 @@ def main():
             took = time.monotonic() - began
             steps = min(map(int, re.findall(r"^in (\d+) steps", text, re.MULTILINE)), default=0)
             print(f"found   {name}: seed {found[1]}, in {steps} steps, {found[2][:100]} ({took:.0f} s)", flush=True)
-            if KEEP:
+            if KEEP and (rots or not case):
                 keep(text, name)
+        if rots:
+            rotten += 1
+            print("        its case no longer shows it", flush=True)
+    if rotten:
+        print(f"{rotten} cases no longer show what they are named after")
     print(f"{len(wanted) - len(missed)} of {len(wanted)} planted bugs found")
     sys.exit(bool(missed))
 
