@@ -25,6 +25,8 @@ TOP = Path(__file__).resolve().parent.parent
 COPY = TOP / "target" / "planted"
 SEEDS = os.environ.get("SEEDS", "1000")
 KEEP = os.environ.get("KEEP") == "1"
+# A case has no more.
+FEW_STEPS = 300
 CASES = "cases::what_failed_once_does_not_fail"
 
 # What the bug is, where, what is replaced, and by what.
@@ -168,6 +170,63 @@ BUGS = {
         "if !old.has_the_letters_of(&new) {\n        return Claim::Nothing;\n    }",
         "",
     ),
+    # what happens at a server
+    "what is known of a server is not handed on": (
+        "src/remote/imap/keeper.rs",
+        "self.snapshot = snapshot;",
+        "drop(snapshot);",
+    ),
+    "a secret that was refused is given again": (
+        "src/remote/imap/keeper.rs",
+        "self.secret = None;\n                self.refused = true;",
+        "self.refused = true;",
+    ),
+    "what a lost connection has told hides what happens later": (
+        "src/remote/imap/session/mailboxes.rs",
+        "self.told.remove(name);",
+        "",
+    ),
+    "a sweep tells nobody what is gone": (
+        "src/remote/imap/session/sweep.rs",
+        "self.acts.push(Act::Change(name, Kinds::DELETED));",
+        "drop(name);",
+    ),
+    "a watcher that folders have ended is not run again": (
+        "src/remote/watcher.rs",
+        "self.tries.failures = 1;\n            self.tries.again(now);",
+        "self.tries.failures = 1;",
+    ),
+    "a watcher that went well has failed as often as before": (
+        "src/remote/watcher.rs",
+        "self.tries.failures = 0;\n        }\n        let code",
+        "}\n        let code",
+    ),
+    "a server of which anything may have changed is not synced": (
+        "src/engine/core/remotes.rs",
+        "keeper::Act::Everything => self.everything_there(now, account),",
+        "keeper::Act::Everything => {}",
+    ),
+    "a watcher that has missed something is believed": (
+        "src/engine/core/remotes.rs",
+        "remote.watched = true;\n                    }\n                    self.everything_there(now, account);",
+        "remote.watched = true;\n                    }",
+    ),
+    # maildirs
+    "what is kept from Lisp during a run is never told": (
+        "src/engine/core/kept.rs",
+        "// The same history is told in the same order.",
+        "free.clear();",
+    ),
+    "what comes while something is kept is not told": (
+        "src/engine/core/kept.rs",
+        "kept.absorb(change);",
+        "let _ = kept;",
+    ),
+    "a half of a rename waits for ever": (
+        "src/watch/inbox.rs",
+        "now.saturating_duration_since(since) >= HALF_LIFE;",
+        "since > now;",
+    ),
 }
 
 
@@ -193,9 +252,12 @@ def copy():
 
 def kinds(file):
     """The tests of the simulator, those first that live with what is in this file."""
-    syncs = ["syncs::seeds", "syncs::seeds_that_are_looked_at"]
-    others = ["seeds", "imap::seeds"]
-    return syncs + others if "schedule" in file or "echo" in file else others[:1] + syncs + others[1:]
+    syncs, looks, maildirs, imap = "syncs::seeds", "syncs::seeds_that_are_looked_at", "seeds", "imap::seeds"
+    if "imap" in file or "remotes" in file:
+        return [imap, syncs, maildirs, looks]
+    if any(word in file for word in ("schedule", "echo", "watcher", "kept")):
+        return [syncs, looks, maildirs, imap]
+    return [maildirs, syncs, looks, imap]
 
 
 def case_of(name):
@@ -242,7 +304,10 @@ def simulate(file="", case=None):
 def keep(text, name):
     """Make a case of what was left of a failure: the shortest, if there are several."""
     left = re.findall(r"^in (\d+) steps, left as (.*):$", text, re.MULTILINE)
-    _, path = min((int(steps), path) for steps, path in left)
+    steps, path = min((int(steps), path) for steps, path in left)
+    if steps > FEW_STEPS:
+        print("        which is too long for a case", flush=True)
+        return
     kind = os.path.basename(path).split("-")[0]
     if before := case_of(name):
         before.unlink()
