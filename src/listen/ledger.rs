@@ -182,16 +182,21 @@ impl Ledger {
         if !self.silent {
             self.expire(now);
         }
-        let limits = self.limits(&busy);
-        let free = self.kept.iter();
-        let free = free.filter(|(_, kept)| self.silent || limits.until(kept) <= now);
-        let free: Vec<Spot> = free.map(|(spot, _)| spot.clone()).collect();
-        for spot in free {
-            if let Some(kept) = self.kept.remove(&spot) {
-                self.told.push(Told::Change(spot, kept.kinds));
+        loop {
+            let limits = self.limits(&busy);
+            let free = self.kept.iter();
+            let free = free.filter(|(_, kept)| self.silent || limits.until(kept) <= now);
+            let free: Vec<Spot> = free.map(|(spot, _)| spot.clone()).collect();
+            if free.is_empty() {
+                return std::mem::take(&mut self.told);
+            }
+            // Others may have waited for nothing but these.
+            for spot in free {
+                if let Some(kept) = self.kept.remove(&spot) {
+                    self.told.push(Told::Change(spot, kept.kinds));
+                }
             }
         }
-        std::mem::take(&mut self.told)
     }
 
     fn limits(&self, busy: &impl Fn(AccountId) -> bool) -> Limits {
@@ -339,6 +344,21 @@ mod tests {
                     (1999, Says("")),
                     (2000, Says("inbox:n")),
                     (2000, Busy(false)),
+                ],
+            ),
+            (
+                "what has only waited for another goes along with it",
+                vec![
+                    (0, Busy(true)),
+                    (0, Change("a", 1)),
+                    (0, Checked("a", 1)),
+                    (1000, Change("b", 2)),
+                    (1000, Checked("b", 2)),
+                    (1980, Change("a", 3)),
+                    (1980, Checked("a", 3)),
+                    (1990, Busy(false)),
+                    (1990, Says("")),
+                    (2000, Says("a:n b:n")),
                 ],
             ),
             (

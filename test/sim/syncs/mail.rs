@@ -241,6 +241,20 @@ impl Mail {
         self.remove(folder, id)
     }
 
+    /// The user deletes a message that a run has refused, if there is one.
+    pub fn delete_refused(&mut self, folder: &'static str) -> Option<Happening> {
+        let mailbox = &self.folders[folder];
+        let mut here = mailbox.refused.iter();
+        let id = *here.find(|id| mailbox.local.contains_key(*id))?;
+        self.remove(folder, id)
+    }
+
+    /// Whether a message was deleted that a run has refused.
+    pub fn has_lost_refused(&self, touch: &Touch) -> bool {
+        let mailbox = &self.folders[touch.folder];
+        mailbox.refused.contains(&touch.id) && !mailbox.local.contains_key(&touch.id)
+    }
+
     /// The user regrets something.
     pub fn undo(&mut self, touch: Touch) -> Option<Happening> {
         let Touch { folder, id, was } = touch;

@@ -80,6 +80,7 @@ impl World {
         for (name, (kinds, serial)) in told {
             let structural = kinds.intersects(Kinds::CREATED | Kinds::DELETED);
             let open = self.limbo.remove(name).unwrap_or_default();
+            self.will_tell(name, serial);
             if open || structural || kinds.contains(Kinds::UNKNOWN) {
                 self.rules.changed(self.now, name, structural, serial);
             }
@@ -156,6 +157,8 @@ impl World {
             }
         }
         self.rules.overdue(self.now)?;
+        self.lisp_knows()?;
+        self.is_far_watched()?;
         if let Some(deadline) = self.core.deadline()
             && deadline <= at
         {

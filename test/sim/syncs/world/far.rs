@@ -2,6 +2,7 @@
 //! ends at any time.  What happens while nobody watches it does not tell.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mailsync_module::change::Kinds;
 use mailsync_module::engine::config::{RemoteConfig, RemoteId, RemoteStore};
@@ -24,7 +25,20 @@ pub(super) struct Watching {
     watches: bool,
     /// It was told to end: what it says until then is nobody's, and another one says it anew.
     ended: bool,
+    /// When it was started, and when it began to watch.
+    started: Duration,
+    since: Option<Duration>,
+    /// So many have ended in a row, and the next one starts by then (I6).
+    failures: u32,
+    due: Option<Duration>,
 }
+
+/// What watched for so long went well.
+const GOOD: Duration = Duration::from_secs(60);
+/// One that does not watch after so long is ended.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How late the next one may be.
+const SLACK: Duration = Duration::from_millis(1_500);
 
 impl World {
     pub(super) fn remote(&self) -> Vec<RemoteConfig> {
@@ -61,6 +75,10 @@ impl World {
             lives: true,
             watches: false,
             ended: false,
+            started: self.now,
+            since: None,
+            failures: if known { self.watching.failures } else { 0 },
+            due: None,
         };
         if !self.calm && self.rng.once_in(5) {
             self.later(seconds(3), Happens::HangsUp(number));
@@ -72,6 +90,11 @@ impl World {
 
     pub(super) fn disconnects(&mut self, id: RemoteId) {
         if self.watching.id == Some(id) {
+            let started = self.watching.started;
+            if self.watching.since.is_none() && started + PATIENCE <= self.now {
+                self.watching.failures += 1;
+                self.watching.due = Some(self.now + self.far_wait());
+            }
             self.watching.watches = false;
             self.watching.ended = true;
             self.later(seconds(3), Happens::HangsUp(self.watching.number));
@@ -85,6 +108,7 @@ impl World {
         }
         if !self.watching.ended {
             self.watching.watches = true;
+            self.watching.since.get_or_insert(self.now);
             self.rules.everything(self.now);
         }
         self.hears(number, None)
@@ -100,6 +124,7 @@ impl World {
         self.watching.lives = false;
         self.watching.watches = false;
         let code = *self.rng.choose(&[0, 1, 2, 255]);
+        self.far_ends(code);
         self.say(format_args!("watcher {number} ends with {code}"));
         let over = Over {
             how: How::Exit(Exit::Code(code)),
@@ -107,6 +132,55 @@ impl World {
             said: String::new(),
         };
         self.handle(Input::HungUp(id, number, over))
+    }
+
+    /// The program has ended with this: the next one starts after a wait that doubles with each failure, and
+    /// begins anew after a minute that went well.
+    fn far_ends(&mut self, code: i32) {
+        let soon = self.now + SLACK;
+        let it = &mut self.watching;
+        let due = if it.ended {
+            it.due.map_or(soon, |due| due.max(soon))
+        } else {
+            if it.since.is_some_and(|since| since + GOOD <= self.now) {
+                it.failures = 0;
+            }
+            it.failures += 1;
+            if code == 2 && it.since.is_some() && it.failures == 1 {
+                soon
+            } else {
+                self.now + self.far_wait()
+            }
+        };
+        self.watching.due = Some(due);
+    }
+
+    /// The longest wait after so many failures.
+    fn far_wait(&self) -> Duration {
+        let first = self.setup.timing.inter.max(seconds(5));
+        let most = self.setup.timing.max.max(seconds(1));
+        let wait = first.saturating_mul(1 << (self.watching.failures - 1).min(20));
+        let wait = wait.min(most);
+        (wait + wait / 4).min(most) + SLACK
+    }
+
+    /// Whatever was waited for may be over: the next one starts at once.
+    pub(super) fn far_hurries(&mut self) {
+        self.watching.failures = 0;
+        let soon = self.now + SLACK;
+        self.watching.due = self.watching.due.map(|due| due.min(soon));
+    }
+
+    /// The store is watched again in time.
+    pub(super) fn is_far_watched(&self) -> Verdict {
+        let due = self.watching.due.filter(|_| !self.watching.lives);
+        match due.filter(|due| *due < self.now) {
+            Some(due) => Err(format!(
+                "I6: after {} failures no watcher has started by {due:?}",
+                self.watching.failures
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Something has happened in a folder there: who watches tells, some time.

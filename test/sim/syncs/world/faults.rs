@@ -36,6 +36,7 @@ impl World {
                 let slept = seconds(self.rng.below(5_000));
                 self.say(format_args!("slept {slept:?}"));
                 self.rules.slept(slept);
+                self.far_hurries();
                 self.handle(Input::Woke(slept))?;
                 self.connections_die();
                 Ok(())
@@ -43,6 +44,7 @@ impl World {
             3 => {
                 self.say("another network");
                 self.rules.reset();
+                self.far_hurries();
                 self.handle(Input::NetworkChanged)
             }
             4 | 5 => {
@@ -82,6 +84,7 @@ impl World {
             11 => {
                 let jump = seconds(self.rng.below(4_000));
                 self.now += jump;
+                self.untold.values_mut().for_each(|it| it.since += jump);
                 self.rules.hindered(self.now);
                 self.say(format_args!("{jump:?} later"));
                 self.handle(Input::Tick)

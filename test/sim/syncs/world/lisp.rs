@@ -1,5 +1,7 @@
 //! The played Lisp: it reads frames, checks folders, and says how to run the syncer.
 
+use std::time::Duration;
+
 use mailsync_module::engine::core::Input;
 
 use super::once::KEY;
@@ -7,6 +9,18 @@ use super::{ACCOUNT, FOLDERS, Happens, PASSING, Sabotage, World, real};
 use crate::lisp::{CAPACITY, Record, decode};
 use crate::syncs::mail::ROOT;
 use crate::world::{Outcome as Verdict, ms};
+
+/// What happens is read by Lisp within so long: it is merged for two seconds, and kept for five where a run is
+/// at its folder; then Lisp may be busy for as long with each of several frames.
+const UNTOLD_MOST: Duration = Duration::from_secs(60);
+
+/// Changes of a folder that Lisp has not read.
+#[derive(Debug)]
+pub(super) struct Untold {
+    /// The number of the last, and when the first came.
+    pub(super) serial: u64,
+    pub(super) since: Duration,
+}
 
 impl World {
     pub(super) fn restart_lisp(&mut self) -> Verdict {
@@ -35,6 +49,9 @@ impl World {
                     let mut names = FOLDERS.iter().chain(&PASSING);
                     let name = names.find(|it| name.as_os_str() == **it);
                     let name = *name.ok_or("an unknown folder")?;
+                    if self.untold.get(name).is_some_and(|it| it.serial <= serial) {
+                        self.untold.remove(name);
+                    }
                     let loses = self.setup.loses_checks;
                     if self.sabotage == Sabotage::AnswersUnseen {
                         self.answer(name, serial + 1_000, None)?;
@@ -76,6 +93,24 @@ impl World {
             self.handle(Input::Acknowledge(frame.generation, frame.sequence))?;
         }
         Ok(())
+    }
+
+    /// The engine knows of a change.
+    pub(super) fn will_tell(&mut self, folder: &'static str, serial: u64) {
+        let untold = self.untold.entry(folder).or_insert(Untold {
+            serial,
+            since: self.now,
+        });
+        untold.serial = untold.serial.max(serial);
+    }
+
+    /// Nothing is kept from it for long.
+    pub(super) fn lisp_knows(&self) -> Verdict {
+        let late = |it: &Untold| it.since + UNTOLD_MOST < self.now;
+        match self.untold.iter().find(|(_, it)| late(it)) {
+            Some((name, untold)) => Err(format!("I1: Lisp is not told of {name}: {untold:?}")),
+            None => Ok(()),
+        }
     }
 
     /// A request is answered: if all went well, what had happened on the server is here.

@@ -40,6 +40,7 @@ use crate::rng::Rng;
 use crate::world::{Outcome as Verdict, ms};
 use engine::Spy;
 use far::Watching;
+use lisp::Untold;
 use looks::Looking;
 use once::Once;
 use runs::Process;
@@ -138,6 +139,8 @@ pub struct World {
     broken: BTreeSet<&'static str>,
     requests: i64,
     once: Once,
+    /// What Lisp has not read yet.
+    untold: BTreeMap<&'static str, Untold>,
     watching: Watching,
     /// Folders of which the last run said that all was well, and did nothing.
     lied: BTreeSet<&'static str>,
@@ -147,6 +150,8 @@ pub struct World {
     wished: BTreeMap<i64, BTreeMap<&'static str, u64>>,
     /// What users have done last, by folder, where they may regret it.
     touched: BTreeMap<&'static str, Touch>,
+    /// Folders in which they do nothing until then.
+    left_alone: BTreeMap<&'static str, Duration>,
     calm: bool,
 }
 
@@ -187,11 +192,13 @@ impl World {
             broken: BTreeSet::new(),
             requests: 0,
             once: Once::default(),
+            untold: BTreeMap::new(),
             watching: Watching::default(),
             lied: BTreeSet::new(),
             glimpsed: BTreeMap::new(),
             wished: BTreeMap::new(),
             touched: BTreeMap::new(),
+            left_alone: BTreeMap::new(),
             calm: true,
             setup,
             rng,
@@ -252,10 +259,12 @@ impl World {
     }
 
     pub fn begin(&mut self) -> Verdict {
+        self.untold.clear();
         self.handle(Input::MountsAreTold(true))?;
         self.restart_lisp()?;
         self.configure()
     }
+
     fn say(&mut self, text: impl Display) {
         self.trace.add(self.now, text);
     }

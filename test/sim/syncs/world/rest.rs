@@ -34,6 +34,7 @@ impl World {
         while !self.agenda.is_empty()
             || self.rules.pending()
             || self.once.audit().is_err()
+            || !self.untold.is_empty()
             || self.rules.full_syncs < polls
             || !polled && self.core.deadline().is_some()
         {
@@ -82,6 +83,9 @@ impl World {
             ));
         }
         self.once.audit()?;
+        if let Some((name, untold)) = self.untold.first_key_value() {
+            return Err(format!("I1: Lisp was not told of {name}: {untold:?}"));
+        }
         self.knows_what_is_open()?;
         for name in self.mail.folders.keys() {
             let excused = self.rules.ignores(name) || self.rules.aside.contains(*name);

@@ -4,7 +4,7 @@ use mailsync_module::engine::core::Input;
 
 use super::runs::Whose;
 use super::{ACCOUNT, Happens, PASSING, World, seconds};
-use crate::syncs::mail::Touch;
+use crate::syncs::mail::{Happening, Touch};
 use crate::syncs::rules::Rules;
 use crate::world::Outcome as Verdict;
 
@@ -18,6 +18,9 @@ impl World {
         let folder = *self
             .rng
             .choose(&existing[..existing.len().min(self.setup.places)]);
+        if self.is_left_alone(folder) {
+            return;
+        }
         let happening = match self.rng.below(12) {
             0..5 => Some(self.mail.deliver(folder)),
             5..10 => self.mail.flag(folder, &mut self.rng),
@@ -29,13 +32,24 @@ impl World {
                     self.mail.make(folder)
                 })
             }
-            _ => self.mail.delete(folder, &mut self.rng),
+            _ => self.user_deletes(folder),
         };
         if let Some(happening) = happening {
             self.say(format_args!("user: {:?}", happening.events.last()));
             self.put(happening);
             self.may_regret();
         }
+    }
+
+    fn is_left_alone(&self, folder: &str) -> bool {
+        let until = self.left_alone.get(folder);
+        until.is_some_and(|until| self.now < *until)
+    }
+
+    fn user_deletes(&mut self, folder: &'static str) -> Option<Happening> {
+        let teases = self.setup.teases && self.setup.refuses;
+        let refused = teases.then(|| self.mail.delete_refused(folder)).flatten();
+        refused.or_else(|| self.mail.delete(folder, &mut self.rng))
     }
 
     /// The user changes their mind about something, perhaps while it is being synced.
@@ -55,6 +69,18 @@ impl World {
 
     fn may_regret(&mut self) {
         if let Some(touch) = self.mail.touched.take().filter(|_| self.setup.fickle) {
+            if self.setup.teases && !self.calm && self.mail.has_lost_refused(&touch) {
+                // What comes again was refused by nobody, once a look has seen that it was gone; what else
+                // happens there would have it pushed in any case.
+                self.touched.remove(touch.folder);
+                self.left_alone
+                    .insert(touch.folder, self.now + seconds(150));
+                self.soon(seconds(60), Happens::Undoes(touch));
+                return;
+            }
+            if self.is_left_alone(touch.folder) {
+                return;
+            }
             self.touched.insert(touch.folder, touch.clone());
             if !self.calm && self.rng.once_in(2) {
                 let most = *self.rng.choose(&[2, 6, 20]);
@@ -104,6 +130,8 @@ impl World {
     pub(super) fn unconfigure(&mut self) -> Verdict {
         self.say("the account is configured no more");
         self.there = false;
+        self.untold.clear();
+        self.forget_watcher();
         self.rules = {
             let (runs, full_syncs) = (self.rules.runs, self.rules.full_syncs);
             let moment = self.rules.moment();
@@ -121,6 +149,9 @@ impl World {
         }
         self.say(format_args!("pause: {pause}"));
         self.rules.pause(pause);
+        if !pause {
+            self.far_hurries();
+        }
         self.handle(Input::Pause(None, pause))
     }
 
