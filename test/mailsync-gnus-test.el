@@ -312,7 +312,7 @@
       (should (= 2 (plist-get mailsync-gnus--counts :groups)))
       (should (equal (mapcar #'car (list first second)) '(1 1))))))
 
-;; What a random reader found (mailsync-life-test.el), one row each.
+;; What a random reader found (mailsync-random-reader-test.el), one row each.
 
 (ert-deftest mailsync-gnus-test-claimed-while-asked ()
   "A folder that claims a group while another waits for its answer is checked."

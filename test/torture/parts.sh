@@ -94,7 +94,7 @@ once() {
     syncs) SYNCS=$count rust worker many_syncs ;;
     life-mbsync) ACTIONS=$count SEED=$seed both mbsync verbatim batch life ;;
     life-offlineimap) ACTIONS=$count SEED=$seed both offlineimap slash batch life ;;
-    life-gnus) ROUNDS=$count SEED=$seed ert life ;;
+    life-gnus) ROUNDS=$count SEED=$seed ert random-reader ;;
     starts) STARTS=$count SEED=$seed ert starts ;;
     starts-unchecked) STARTS=$count SEED=$seed MODULE_ASSERTIONS=no ert starts ;;
     quits) ROUNDS=$count SEED=$seed both mbsync verbatim window quits ;;

@@ -1,4 +1,4 @@
-;;; mailsync-life-test.el --- A random reader among others  -*- lexical-binding: t; -*-
+;;; mailsync-random-reader-test.el --- A random reader among others  -*- lexical-binding: t; -*-
 
 ;; SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -21,72 +21,72 @@
 
 (load (mailsync-gnus-test--fixture "gnus-user") nil t)
 
-(defconst mailsync-life-test--folders '("folder000" "folder001" "INBOX"))
+(defconst mailsync-random-reader-test--folders '("folder000" "folder001" "INBOX"))
 
-(defvar mailsync-life-test--backend nil "The back end of this life.")
-(defvar mailsync-life-test--pausing nil "Non-nil while the user does nothing.")
-(defvar mailsync-life-test--tally nil "Alist from what happened to how often.")
-(defvar mailsync-life-test--errors nil "Errors that mailsync logged, latest first.")
-(defvar mailsync-life-test--lines nil "All that was logged, latest first.")
-(defvar mailsync-life-test--since 0 "How many rounds ago counts were compared.")
-(defvar mailsync-life-test--compared 0 "How often counts were compared.")
-(defvar mailsync-life-test--imap nil "The connection of another client.")
-(defvar mailsync-life-test--number 0 "A number for names.")
+(defvar mailsync-random-reader-test--backend nil "The back end of this life.")
+(defvar mailsync-random-reader-test--pausing nil "Non-nil while the user does nothing.")
+(defvar mailsync-random-reader-test--tally nil "Alist from what happened to how often.")
+(defvar mailsync-random-reader-test--errors nil "Errors that mailsync logged, latest first.")
+(defvar mailsync-random-reader-test--lines nil "All that was logged, latest first.")
+(defvar mailsync-random-reader-test--since 0 "How many rounds ago counts were compared.")
+(defvar mailsync-random-reader-test--compared 0 "How often counts were compared.")
+(defvar mailsync-random-reader-test--imap nil "The connection of another client.")
+(defvar mailsync-random-reader-test--number 0 "A number for names.")
 
 ;;;; Another client of the server
 
-(defun mailsync-life-test--imap-say (format &rest args)
+(defun mailsync-random-reader-test--imap-say (format &rest args)
   "Send a command, FORMAT with ARGS; return what is answered."
-  (unless (process-live-p mailsync-life-test--imap)
-    (setq mailsync-life-test--imap
+  (unless (process-live-p mailsync-random-reader-test--imap)
+    (setq mailsync-random-reader-test--imap
           (open-network-stream "life" (generate-new-buffer " *life*") "127.0.0.1"
                                mailsync-gnus-test--imap-port))
-    (set-process-query-on-exit-flag mailsync-life-test--imap nil)
-    (mailsync-life-test--imap-say "LOGIN user any"))
-  (let ((tag (format "t%d" (cl-incf mailsync-life-test--number)))
+    (set-process-query-on-exit-flag mailsync-random-reader-test--imap nil)
+    (mailsync-random-reader-test--imap-say "LOGIN user any"))
+  (let ((tag (format "t%d" (cl-incf mailsync-random-reader-test--number)))
         (end (+ (float-time) 10)))
-    (with-current-buffer (process-buffer mailsync-life-test--imap)
+    (with-current-buffer (process-buffer mailsync-random-reader-test--imap)
       (erase-buffer)
-      (process-send-string mailsync-life-test--imap
+      (process-send-string mailsync-random-reader-test--imap
                            (concat tag " " (apply #'format format args) "\r\n"))
       (while (not (progn (goto-char (point-min))
                          (re-search-forward (concat "^" tag " .*\r\n") nil t)))
         (when (> (float-time) end) (error "No answer: %s" (buffer-string)))
-        (accept-process-output mailsync-life-test--imap 1 nil t))
+        (accept-process-output mailsync-random-reader-test--imap 1 nil t))
       (buffer-substring (point-min) (match-beginning 0)))))
 
-(defun mailsync-life-test--imap-search (folder what)
+(defun mailsync-random-reader-test--imap-search (folder what)
   "The UIDs in FOLDER of WHAT."
-  (mailsync-life-test--imap-say "SELECT \"%s\"" folder)
-  (let ((answer (mailsync-life-test--imap-say "UID SEARCH %s" what)))
+  (mailsync-random-reader-test--imap-say "SELECT \"%s\"" folder)
+  (let ((answer (mailsync-random-reader-test--imap-say "UID SEARCH %s" what)))
     (and (string-match "\\* SEARCH\\(.*\\)\r" answer)
          (mapcar #'string-to-number (split-string (match-string 1 answer))))))
 
 ;;;; What others do
 
-(defun mailsync-life-test--deliver ()
+(defun mailsync-random-reader-test--deliver ()
   "Deliver messages: mostly one, sometimes a burst, sometimes to several folders."
   (dotimes (_ (gnus-user-pick '(1 1 1 2 3 6)))
     (mailsync-gnus-test--deliver
-     (gnus-user-pick mailsync-life-test--folders)
+     (gnus-user-pick mailsync-random-reader-test--folders)
      (format "%s %d" (gnus-user-pick '("plain" "plain" "split this"))
-             (cl-incf mailsync-life-test--number)))))
+             (cl-incf mailsync-random-reader-test--number)))))
 
-(defun mailsync-life-test--deliver-source ()
+(defun mailsync-random-reader-test--deliver-source ()
   "Deliver a message where Gnus takes and splits it."
-  (if (eq mailsync-life-test--backend 'nnimap)
+  (if (eq mailsync-random-reader-test--backend 'nnimap)
       (mailsync-gnus-test--deliver "INBOX" "split this")
     (mailsync-gnus-test--run
      "deliver.sh" (expand-file-name "source" mailsync-gnus-test--dir)
      (gnus-user-pick '("split this" "not that")))))
 
-(defun mailsync-life-test--file ()
+(defun mailsync-random-reader-test--file ()
   "A message of some folder, (FOLDER . FILE), or nil."
-  (let* ((folder (gnus-user-pick mailsync-life-test--folders))
+  (let* ((folder (gnus-user-pick mailsync-random-reader-test--folders))
          (files (sort (mailsync-gnus-test--files folder) #'string<)))
     (and files (cons folder (gnus-user-pick files)))))
 
-(defun mailsync-life-test--toggle-file (file flag)
+(defun mailsync-random-reader-test--toggle-file (file flag)
   "Set the FLAG of FILE, or take it away."
   (let* ((name (file-name-nondirectory file))
          (parts (split-string name ":2,"))
@@ -99,40 +99,40 @@
                                         #'<)))
                   (file-name-directory file)))))
 
-(defun mailsync-life-test--flag ()
+(defun mailsync-random-reader-test--flag ()
   "Another client changes a flag."
   (let ((flag (gnus-user-pick '(?S ?S ?F))))
-    (if (and (eq mailsync-life-test--backend 'nnimap)
+    (if (and (eq mailsync-random-reader-test--backend 'nnimap)
              (= 0 (gnus-user-random 2)))
-        (let* ((folder (gnus-user-pick mailsync-life-test--folders))
-               (uids (mailsync-life-test--imap-search folder "ALL")))
+        (let* ((folder (gnus-user-pick mailsync-random-reader-test--folders))
+               (uids (mailsync-random-reader-test--imap-search folder "ALL")))
           (when uids
-            (mailsync-life-test--imap-say
+            (mailsync-random-reader-test--imap-say
              "UID STORE %d %sFLAGS (%s)" (gnus-user-pick uids)
              (gnus-user-pick '("+" "-")) (if (= flag ?S) "\\Seen" "\\Flagged"))))
-      (when-let* ((file (mailsync-life-test--file)))
-        (mailsync-life-test--toggle-file (cdr file) flag)))))
+      (when-let* ((file (mailsync-random-reader-test--file)))
+        (mailsync-random-reader-test--toggle-file (cdr file) flag)))))
 
-(defun mailsync-life-test--expunge ()
+(defun mailsync-random-reader-test--expunge ()
   "Another client removes a message."
-  (if (eq mailsync-life-test--backend 'nnimap)
-      (let* ((folder (gnus-user-pick mailsync-life-test--folders))
-             (uids (mailsync-life-test--imap-search folder "ALL")))
+  (if (eq mailsync-random-reader-test--backend 'nnimap)
+      (let* ((folder (gnus-user-pick mailsync-random-reader-test--folders))
+             (uids (mailsync-random-reader-test--imap-search folder "ALL")))
         (when uids
-          (mailsync-life-test--imap-say "UID STORE %d +FLAGS (\\Deleted)"
+          (mailsync-random-reader-test--imap-say "UID STORE %d +FLAGS (\\Deleted)"
                                         (gnus-user-pick uids))
-          (mailsync-life-test--imap-say "EXPUNGE")))
-    (when-let* ((file (mailsync-life-test--file)))
+          (mailsync-random-reader-test--imap-say "EXPUNGE")))
+    (when-let* ((file (mailsync-random-reader-test--file)))
       (delete-file (cdr file)))))
 
-(defun mailsync-life-test--move ()
+(defun mailsync-random-reader-test--move ()
   "Another client moves a message to another folder."
-  (let* ((from (gnus-user-pick mailsync-life-test--folders))
-         (to (gnus-user-pick (remove from mailsync-life-test--folders))))
-    (if (eq mailsync-life-test--backend 'nnimap)
-        (let ((uids (mailsync-life-test--imap-search from "ALL")))
+  (let* ((from (gnus-user-pick mailsync-random-reader-test--folders))
+         (to (gnus-user-pick (remove from mailsync-random-reader-test--folders))))
+    (if (eq mailsync-random-reader-test--backend 'nnimap)
+        (let ((uids (mailsync-random-reader-test--imap-search from "ALL")))
           (when uids
-            (mailsync-life-test--imap-say "UID MOVE %d \"%s\""
+            (mailsync-random-reader-test--imap-say "UID MOVE %d \"%s\""
                                           (gnus-user-pick uids) to)))
       (when-let* ((files (sort (mailsync-gnus-test--files from) #'string<))
                   (file (gnus-user-pick files)))
@@ -140,11 +140,11 @@
          file
          (expand-file-name
           (format "cur/%d.moved%d.host:2,%s" (float-time)
-                  (cl-incf mailsync-life-test--number)
+                  (cl-incf mailsync-random-reader-test--number)
                   (or (cadr (split-string (file-name-nondirectory file) ":2,")) ""))
           (mailsync-gnus-test--directory to)))))))
 
-(defun mailsync-life-test--folder ()
+(defun mailsync-random-reader-test--folder ()
   "A folder is created elsewhere, with a message in it, or deleted."
   (let* ((name (format "fresh%d" (gnus-user-random 2)))
          (directory (mailsync-gnus-test--directory name))
@@ -162,7 +162,7 @@
       (make-symbolic-link directory link t)
       (mailsync-gnus-test--deliver name))))
 
-(defun mailsync-life-test--cut ()
+(defun mailsync-random-reader-test--cut ()
   "The connections to the server die, Gnus's own or mailsync's."
   (let ((processes (cl-remove-if-not
                     (lambda (process)
@@ -171,70 +171,70 @@
     (when processes
       (delete-process (gnus-user-pick processes)))))
 
-(defun mailsync-life-test--others ()
+(defun mailsync-random-reader-test--others ()
   "Something happens elsewhere, or nothing."
   (let ((what (gnus-user-pick
                '(nil nil nil nil deliver deliver deliver-source
                      flag flag flag expunge move folder cut))))
     (when what
-      (mailsync-life-test--count what)
-      (mailsync-life-test--note what)
-      (funcall (intern (format "mailsync-life-test--%s" what))))))
+      (mailsync-random-reader-test--count what)
+      (mailsync-random-reader-test--note what)
+      (funcall (intern (format "mailsync-random-reader-test--%s" what))))))
 
-(defun mailsync-life-test--count (what)
+(defun mailsync-random-reader-test--count (what)
   "Count WHAT."
-  (cl-incf (alist-get what mailsync-life-test--tally 0)))
+  (cl-incf (alist-get what mailsync-random-reader-test--tally 0)))
 
-(defun mailsync-life-test--note (&rest what)
+(defun mailsync-random-reader-test--note (&rest what)
   "Note in the log of what was done that WHAT happened elsewhere."
   (push (cons 'others what) gnus-user-log))
 
 ;;;; Rest
 
-(defun mailsync-life-test--pause (seconds)
+(defun mailsync-random-reader-test--pause (seconds)
   "The user does nothing for SECONDS."
-  (let ((mailsync-life-test--pausing t)
+  (let ((mailsync-random-reader-test--pausing t)
         (end (+ (float-time) seconds)))
     (while (progn (accept-process-output nil 0.005)
                   (< (float-time) end)))))
 
-(defun mailsync-life-test--unread-there (folder)
+(defun mailsync-random-reader-test--unread-there (folder)
   "How many unread messages FOLDER has on the disk, or on the server."
-  (length (if (eq mailsync-life-test--backend 'nnimap)
+  (length (if (eq mailsync-random-reader-test--backend 'nnimap)
               ;; What is flagged is ticked to `nnimap-update-info', and
               ;; so not unread, whether it was seen or not; and what is to
               ;; be expunged (the connection was cut before that) is read.
-              (mailsync-life-test--imap-search
+              (mailsync-random-reader-test--imap-search
                folder "UNSEEN UNFLAGGED UNDELETED")
             (mailsync-gnus-test--unseen folder))))
 
-(defun mailsync-life-test--counts ()
+(defun mailsync-random-reader-test--counts ()
   "What Gnus has and what is there, two lists."
   (list (mapcar (lambda (folder)
                   (fixture-unread (mailsync-gnus-test--group
-                                   mailsync-life-test--backend folder)))
-                mailsync-life-test--folders)
-        (mapcar #'mailsync-life-test--unread-there
-                mailsync-life-test--folders)))
+                                   mailsync-random-reader-test--backend folder)))
+                mailsync-random-reader-test--folders)
+        (mapcar #'mailsync-random-reader-test--unread-there
+                mailsync-random-reader-test--folders)))
 
-(defun mailsync-life-test--resting-p ()
+(defun mailsync-random-reader-test--resting-p ()
   "Non-nil if nothing waits for a check."
   (let ((status (mailsync-gnus-status)))
     (and (= 0 (plist-get status :pending))
          (= 0 (plist-get status :catch-up))
          (null (plist-get status :asked)))))
 
-(defun mailsync-life-test--explain (folder)
+(defun mailsync-random-reader-test--explain (folder)
   "What Gnus knows of FOLDER, and what is there, for who looks for the cause."
-  (let ((group (mailsync-gnus-test--group mailsync-life-test--backend folder)))
+  (let ((group (mailsync-gnus-test--group mailsync-random-reader-test--backend folder)))
     (format "%s: unread %S info %S active %S there %S" folder
             (gnus-list-of-unread-articles group)
             (gnus-get-info group)
             (gnus-active group)
-            (if (eq mailsync-life-test--backend 'nnimap)
+            (if (eq mailsync-random-reader-test--backend 'nnimap)
                 (progn
-                  (mailsync-life-test--imap-search folder "ALL")
-                  (mailsync-life-test--imap-say "FETCH 1:* (UID FLAGS)"))
+                  (mailsync-random-reader-test--imap-search folder "ALL")
+                  (mailsync-random-reader-test--imap-say "FETCH 1:* (UID FLAGS)"))
               (mapcar (lambda (file)
                         (let ((name (file-name-nondirectory file)))
                           (list (nnmaildir-base-name-to-article-number
@@ -243,67 +243,67 @@
                                 name)))
                       (mailsync-gnus-test--files folder))))))
 
-(defun mailsync-life-test--print (&rest fields)
+(defun mailsync-random-reader-test--print (&rest fields)
   "Print FIELDS on a line, whatever messages are inhibited."
   (princ (format "%s\n" (mapconcat (lambda (field) (format "%s" field)) fields " "))
          #'external-debugging-output))
 
-(defun mailsync-life-test--report (counts)
+(defun mailsync-random-reader-test--report (counts)
   "Say what there is to know when COUNTS are wrong."
-  (mailsync-life-test--print "counts" counts)
-  (mailsync-life-test--print "did" (seq-take gnus-user-log 40))
-  (dolist (folder mailsync-life-test--folders)
-    (mailsync-life-test--print (mailsync-life-test--explain folder)))
-  (mailsync-life-test--print "status" (mailsync-gnus-status))
-  (mailsync-life-test--print "pending" (hash-table-keys mailsync-gnus--pending))
-  (mailsync-life-test--print "servers" mailsync-gnus--imap-servers-asked)
-  (mailsync-life-test--print "summaries" mailsync-gnus--summaries
+  (mailsync-random-reader-test--print "counts" counts)
+  (mailsync-random-reader-test--print "did" (seq-take gnus-user-log 40))
+  (dolist (folder mailsync-random-reader-test--folders)
+    (mailsync-random-reader-test--print (mailsync-random-reader-test--explain folder)))
+  (mailsync-random-reader-test--print "status" (mailsync-gnus-status))
+  (mailsync-random-reader-test--print "pending" (hash-table-keys mailsync-gnus--pending))
+  (mailsync-random-reader-test--print "servers" mailsync-gnus--imap-servers-asked)
+  (mailsync-random-reader-test--print "summaries" mailsync-gnus--summaries
                              mailsync-gnus--summary-refusals
                              mailsync-gnus--summary-timer
                              mailsync-gnus--summary-asked)
-  (mailsync-life-test--print "claims" (hash-table-keys mailsync-gnus--claims)
+  (mailsync-random-reader-test--print "claims" (hash-table-keys mailsync-gnus--claims)
                              "unit" (mailsync-gnus--next-unit) "sent" mailsync-gnus--sent
                              mailsync-gnus--running mailsync-gnus--timer (mailsync-gnus--refusal)
                              mailsync-gnus--idle-timer mailsync-gnus--refusals mailsync-gnus--waiting-since)
-  (mailsync-life-test--print "log" (seq-take mailsync-life-test--lines 40))
+  (mailsync-random-reader-test--print "log" (seq-take mailsync-random-reader-test--lines 40))
   ;; Was something not told, or told too early?
   (mailsync-check)
-  (mailsync-life-test--pause 3)
-  (mailsync-life-test--print "after a check of all" (mailsync-life-test--counts)))
+  (mailsync-random-reader-test--pause 3)
+  (mailsync-random-reader-test--print "after a check of all" (mailsync-random-reader-test--counts)))
 
-(defun mailsync-life-test--compare ()
+(defun mailsync-random-reader-test--compare ()
   "Wait until everything is at rest; then Gnus's counts must be right."
   (let ((end (+ (float-time) 10))
         (good 0)
         counts)
     (while (and (< good 2) (< (float-time) end))
-      (mailsync-life-test--pause 0.05)
-      (setq counts (mailsync-life-test--counts)
+      (mailsync-random-reader-test--pause 0.05)
+      (setq counts (mailsync-random-reader-test--counts)
             good (if (and (equal (car counts) (cadr counts))
-                          (mailsync-life-test--resting-p))
+                          (mailsync-random-reader-test--resting-p))
                      (1+ good)
                    0)))
-    (setq mailsync-life-test--since 0)
-    (cl-incf mailsync-life-test--compared)
+    (setq mailsync-random-reader-test--since 0)
+    (cl-incf mailsync-random-reader-test--compared)
     (unless (= good 2)
-      (mailsync-life-test--report counts)
+      (mailsync-random-reader-test--report counts)
       (ert-fail (list 'counts counts)))
-    (should-not mailsync-life-test--errors)))
+    (should-not mailsync-random-reader-test--errors)))
 
 ;;;; A life
 
-(defun mailsync-life-test--between (action)
+(defun mailsync-random-reader-test--between (action)
   "What happens after an ACTION of the user's."
   (setq mailsync-gnus-update-summary (gnus-user-pick '(nil message insert)))
-  (mailsync-life-test--others)
-  (mailsync-life-test--pause (gnus-user-pick '(0 0 0.005 0.02 0.08)))
+  (mailsync-random-reader-test--others)
+  (mailsync-random-reader-test--pause (gnus-user-pick '(0 0 0.005 0.02 0.08)))
   (when (memq action '(leave catchup expire start))
-    (when (>= (cl-incf mailsync-life-test--since) 5)
-      (mailsync-life-test--compare))))
+    (when (>= (cl-incf mailsync-random-reader-test--since) 5)
+      (mailsync-random-reader-test--compare))))
 
-(defun mailsync-life-test--configure (home name &rest _)
+(defun mailsync-random-reader-test--configure (home name &rest _)
   "Have mail split, in the Gnus in HOME with the servers NAME."
-  (if (eq mailsync-life-test--backend 'nnimap)
+  (if (eq mailsync-random-reader-test--backend 'nnimap)
       (setcdr (last (assq 'nnimap gnus-secondary-select-methods))
               '((nnimap-inbox "INBOX")
                 (nnimap-split-methods (("folder001" "^Subject: split")
@@ -319,26 +319,26 @@
             '(t))))
   (ignore home name)
   ;; As users do it, before Gnus is started.
-  (setq mailsync-accounts (mailsync-life-test--accounts))
+  (setq mailsync-accounts (mailsync-random-reader-test--accounts))
   (mailsync-mode 1))
 
-(defun mailsync-life-test--log (level format &rest args)
+(defun mailsync-random-reader-test--log (level format &rest args)
   "Keep what is logged with FORMAT and ARGS if LEVEL is that of an error."
   (let ((text (apply #'format format args)))
-    (push text mailsync-life-test--lines)
+    (push text mailsync-random-reader-test--lines)
     ;; The user is told that a folder is gone, or a connection.
     (when (and (eq level 'error) (not (string-match-p "fresh[01]\\|no answer from" text)))
-      (push text mailsync-life-test--errors))))
+      (push text mailsync-random-reader-test--errors))))
 
-(defun mailsync-life-test--act (function &rest args)
+(defun mailsync-random-reader-test--act (function &rest args)
   "Call FUNCTION, a user's action, with ARGS.
 What he wants to act on may be gone by now, and Gnus tells him so."
   (condition-case err
       (apply function args)
-    (error (mailsync-life-test--count
+    (error (mailsync-random-reader-test--count
             (car (split-string (error-message-string err) "[/*]"))))))
 
-(defun mailsync-life-test--insist (function &rest args)
+(defun mailsync-random-reader-test--insist (function &rest args)
   "Call FUNCTION, by which the user leaves a group, with ARGS, until it works.
 nnimap expunges then, and opens no connection for that if its own is
 dead.  nnmaildir does not find the file of a message that another
@@ -347,16 +347,16 @@ client has moved or flagged just now; a check later it does."
     (while (condition-case err
                (progn (apply function args) nil)
              (error
-              (mailsync-life-test--count
+              (mailsync-random-reader-test--count
                (car (split-string (error-message-string err) "[/*]")))
               (when (= 0 (cl-decf tries))
                 (signal (car err) (cdr err)))
-              (mailsync-life-test--pause 0.3)
-              (when (eq mailsync-life-test--backend 'nnimap)
+              (mailsync-random-reader-test--pause 0.3)
+              (when (eq mailsync-random-reader-test--backend 'nnimap)
                 (gnus-check-group (or gnus-newsgroup-name (car args))))
               t)))))
 
-(defmacro mailsync-life-test--with-advice (advices &rest body)
+(defmacro mailsync-random-reader-test--with-advice (advices &rest body)
   "Evaluate BODY with ADVICES, a list of (FUNCTION HOW ADVICE)."
   (declare (indent 1))
   `(unwind-protect
@@ -367,75 +367,75 @@ client has moved or flagged just now; a check later it does."
      ,@(mapcar (lambda (it) `(advice-remove ',(car it) #',(nth 2 it)))
                advices)))
 
-(defun mailsync-life-test--accounts ()
+(defun mailsync-random-reader-test--accounts ()
   "The accounts of this life."
   `(("home" :maildir ,(expand-file-name "mail" mailsync-gnus-test--dir))
-    ,@(when (eq mailsync-life-test--backend 'nnmaildir)
+    ,@(when (eq mailsync-random-reader-test--backend 'nnmaildir)
         `(("source" :maildir ,(expand-file-name "source" mailsync-gnus-test--dir))))))
 
-(defun mailsync-life-test--live (backend rounds seed)
+(defun mailsync-random-reader-test--live (backend rounds seed)
   "Live with BACKEND for so many ROUNDS, from SEED."
-  (let ((mailsync-life-test--backend backend)
-        (mailsync-life-test--tally nil)
-        (mailsync-life-test--errors nil)
-        (mailsync-life-test--lines nil)
-        (mailsync-life-test--since 0)
-        (mailsync-life-test--compared 0)
-        (mailsync-life-test--imap nil)
+  (let ((mailsync-random-reader-test--backend backend)
+        (mailsync-random-reader-test--tally nil)
+        (mailsync-random-reader-test--errors nil)
+        (mailsync-random-reader-test--lines nil)
+        (mailsync-random-reader-test--since 0)
+        (mailsync-random-reader-test--compared 0)
+        (mailsync-random-reader-test--imap nil)
         (mailsync-gnus-update-summary nil)
         (mailsync-gnus-subscribe-new t)
         (mailsync-coalesce-delay 0.02)
         (mailsync-accounts nil)
         (nnmail-split-methods nil)
         (began (float-time)))
-    (mailsync-life-test--with-advice
-        ((fixture-configure :after mailsync-life-test--configure)
-         (mailsync-log-add :before mailsync-life-test--log)
-         (gnus-user-act :around mailsync-life-test--act)
-         (gnus-summary-exit :around mailsync-life-test--insist)
-         (gnus-group-catchup :around mailsync-life-test--insist)
-         (gnus-group-expire-articles-1 :around mailsync-life-test--insist))
-      (mailsync-gnus-test--with (list backend) mailsync-life-test--folders
+    (mailsync-random-reader-test--with-advice
+        ((fixture-configure :after mailsync-random-reader-test--configure)
+         (mailsync-log-add :before mailsync-random-reader-test--log)
+         (gnus-user-act :around mailsync-random-reader-test--act)
+         (gnus-summary-exit :around mailsync-random-reader-test--insist)
+         (gnus-group-catchup :around mailsync-random-reader-test--insist)
+         (gnus-group-expire-articles-1 :around mailsync-random-reader-test--insist))
+      (mailsync-gnus-test--with (list backend) mailsync-random-reader-test--folders
         (cl-letf (((symbol-function 'mailsync-gnus--clean-stack-p)
                    ;; Our own functions look like Gnus's.
-                   (lambda () mailsync-life-test--pausing)))
+                   (lambda () mailsync-random-reader-test--pausing)))
           (setq mailsync-gnus-catch-up-delay 0)
           (unwind-protect
               (progn
-                (mailsync-life-test--compare)
+                (mailsync-random-reader-test--compare)
                 (gnus-user-run rounds seed
                                (mapcar (lambda (folder)
                                          (mailsync-gnus-test--group backend folder))
-                                       mailsync-life-test--folders)
-                               #'mailsync-life-test--between)
-                (mailsync-life-test--compare)
-                (mailsync-life-test--pause 1)
-                (mailsync-life-test--compare))
+                                       mailsync-random-reader-test--folders)
+                               #'mailsync-random-reader-test--between)
+                (mailsync-random-reader-test--compare)
+                (mailsync-random-reader-test--pause 1)
+                (mailsync-random-reader-test--compare))
             (mailsync-mode -1)
             ;; Gnus would ask what to do with them.
             (dolist (buffer (buffer-list))
               (when (eq (buffer-local-value 'major-mode buffer)
                         'gnus-summary-mode)
                 (kill-buffer buffer)))
-            (mailsync-life-test--print
+            (mailsync-random-reader-test--print
              backend "seed" seed "rounds" rounds
              "seconds" (round (- (float-time) began))
-             "compared" mailsync-life-test--compared mailsync-life-test--tally)
-            (when (process-live-p mailsync-life-test--imap)
-              (delete-process mailsync-life-test--imap))))))
-    (should (>= mailsync-life-test--compared (/ rounds 10)))))
+             "compared" mailsync-random-reader-test--compared mailsync-random-reader-test--tally)
+            (when (process-live-p mailsync-random-reader-test--imap)
+              (delete-process mailsync-random-reader-test--imap))))))
+    (should (>= mailsync-random-reader-test--compared (/ rounds 10)))))
 
-(ert-deftest mailsync-life-test-nnmaildir ()
+(ert-deftest mailsync-random-reader-test-nnmaildir ()
   "Counts of nnmaildir are right whatever happens."
-  (mailsync-life-test--live 'nnmaildir
+  (mailsync-random-reader-test--live 'nnmaildir
                             (mailsync-gnus-test--number-from "ROUNDS" 25)
                             (mailsync-gnus-test--number-from "SEED" 1)))
 
-(ert-deftest mailsync-life-test-nnimap ()
+(ert-deftest mailsync-random-reader-test-nnimap ()
   "Counts of nnimap are right whatever happens."
-  (mailsync-life-test--live 'nnimap
+  (mailsync-random-reader-test--live 'nnimap
                             (mailsync-gnus-test--number-from "ROUNDS" 25)
                             (mailsync-gnus-test--number-from "SEED" 1)))
 
-(provide 'mailsync-life-test)
-;;; mailsync-life-test.el ends here
+(provide 'mailsync-random-reader-test)
+;;; mailsync-random-reader-test.el ends here
