@@ -14,21 +14,30 @@ use std::time::{Duration, Instant};
 use mailsync_module::change::{AccountId, Change};
 use mailsync_module::coalesce::{Coalesce, Coalescer, Delays};
 use mailsync_module::echo;
+use mailsync_module::engine::config::{AccountConfig, RootConfig, RootId};
+use mailsync_module::engine::core::{Action, Core, Input};
 use mailsync_module::frame::read::Frames;
 use mailsync_module::maildir::message::{Flags, MessageName};
-use mailsync_module::maildir::{Clock, FileId, FoundFolder, Scan, Stamp, Wall, diff, utf7};
+use mailsync_module::maildir::{Clock, FileId, FoundFolder, Layout, Scan, Stamp, Wall, diff, utf7};
 use mailsync_module::notifier::Notifier;
 use mailsync_module::syncer::RunId;
 use mailsync_module::syncer::unpushed::{Agreed, compare};
 use mailsync_module::watch::inbox::{Event, Inbox};
+use mailsync_module::watch::job::{Report, Scanned};
 
 use crate::schedule::{change, waiting};
 use crate::unpushed::{folder, look, mbsync, order, records};
+
+const DELAYS: Delays = Delays {
+    quiet: Duration::from_millis(200),
+    longest: Duration::from_secs(2),
+};
 
 /// What a scenario does; so many rounds of it.
 type Scenario = fn(u32) -> Result<(), Box<dyn std::error::Error>>;
 
 const SCENARIOS: &[(&str, Scenario)] = &[
+    ("turn", turn),
     ("coalesce", coalesce),
     ("frame-encode", frame_encode),
     ("frame-decode", frame_decode),
@@ -58,6 +67,57 @@ pub fn main(words: &[&str]) -> Result<(), String> {
     scenario(rounds).map_err(|error| error.to_string())
 }
 
+/// Of an account with 3,000 folders: 1,000 messages, one after the other, each of which is told.
+fn turn(rounds: u32) -> Result<(), Box<dyn std::error::Error>> {
+    let account = AccountConfig {
+        name: "work".to_owned(),
+        roots: vec![RootConfig {
+            directory: "/m".into(),
+            layout: Layout::MaildirPlusPlus,
+            poll: None,
+        }],
+        delays: DELAYS,
+        quiet: true,
+        sync: None,
+        remotes: Vec::new(),
+    };
+    let created = (0..3_000).map(|n| Arc::new(found(n, 1_700_000_000)));
+    let scanned = Scanned {
+        real_root: "/m".into(),
+        created: created.collect(),
+        watches: 6_000,
+        ..Scanned::default()
+    };
+    let mut now = Instant::now();
+    let mut core: Core = Core::default();
+    let mut sequence = 0;
+    // What comes of this; each frame is acknowledged.  How many were sent.
+    let mut give = |now, input| {
+        let mut actions = core.handle(now, input);
+        let before = sequence;
+        while actions.iter().any(|it| matches!(it, Action::Send(_))) {
+            sequence += 1;
+            actions = core.handle(now, Input::Acknowledge(1, sequence));
+        }
+        black_box(core.status());
+        sequence - before
+    };
+    give(now, Input::Attach(1, 65_536));
+    give(now, Input::Configure(vec![account]));
+    give(now, Input::Report(RootId(0), Report::Scanned(scanned)));
+    let inbox = Inbox::new(|| {});
+    for _ in 0..rounds {
+        for n in 0..1_000 {
+            let message = format!("/m/.list{n:05}/new/{}", name(n, ""));
+            inbox.put(Event::MovedTo(message.into(), None));
+            give(now, Input::Dirty(RootId(0), inbox.take(now)));
+            now += DELAYS.quiet;
+            assert_eq!(give(now, Input::Tick), 1);
+        }
+    }
+    Ok(())
+}
+
 /// A change in each of so many folders.
 fn changes(count: u64) -> Vec<Change> {
     (1..=count)
@@ -70,10 +130,7 @@ fn coalesce(rounds: u32) -> Result<(), Box<dyn std::error::Error>> {
     let changes = changes(3_000);
     let now = Instant::now();
     for _ in 0..rounds {
-        let mut coalescer = Coalescer::new(Delays {
-            quiet: Duration::from_millis(200),
-            longest: Duration::from_secs(2),
-        });
+        let mut coalescer = Coalescer::new(DELAYS);
         for later in [0, 10] {
             for it in &changes {
                 coalescer.add(now + Duration::from_millis(later), it.clone());
@@ -173,30 +230,32 @@ fn names(rounds: u32) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// A folder, with a cur/ of that time.
+fn found(number: u64, mtime: i64) -> FoundFolder {
+    let wall = |secs| Wall { secs, nanos: 0 };
+    let stamp = |ino, mtime| Stamp {
+        id: FileId { dev: 1, ino },
+        mtime: wall(mtime),
+        ctime: wall(mtime),
+        size: 4_096,
+        taken: wall(1_700_000_100),
+        since: wall(1_700_000_100),
+    };
+    let directory: Arc<Path> = Path::new(&format!("/m/.list{number:05}")).into();
+    FoundFolder {
+        name: format!("list{number:05}").as_bytes().into(),
+        directory: directory.clone(),
+        real: directory,
+        new: stamp(2 * number, 1_700_000_000),
+        cur: stamp(2 * number + 1, mtime),
+    }
+}
+
 /// Two looks at 10,000 folders, of which one in a thousand has changed in between.
 fn differences(rounds: u32) -> Result<(), Box<dyn std::error::Error>> {
-    let wall = |secs| Wall { secs, nanos: 0 };
     let found = |changed: &dyn Fn(u64) -> bool| {
-        let stamp = |ino, mtime| Stamp {
-            id: FileId { dev: 1, ino },
-            mtime: wall(mtime),
-            ctime: wall(mtime),
-            size: 4_096,
-            taken: wall(1_700_000_100),
-            since: wall(1_700_000_100),
-        };
-        let folders = (0..10_000).map(|n| {
-            let directory: Arc<Path> = Path::new(&format!("/m/.list{n:05}")).into();
-            let mtime = 1_700_000_000 + i64::from(changed(n));
-            Arc::new(FoundFolder {
-                name: format!("list{n:05}").as_bytes().into(),
-                directory: directory.clone(),
-                real: directory,
-                new: stamp(2 * n, 1_700_000_000),
-                cur: stamp(2 * n + 1, mtime),
-            })
-        });
-        folders.collect::<Vec<_>>()
+        let found = |n| Arc::new(found(n, 1_700_000_000 + i64::from(changed(n))));
+        (0..10_000).map(found).collect::<Vec<_>>()
     };
     let known: HashMap<_, _> = found(&|_| false)
         .into_iter()
