@@ -28,6 +28,8 @@ struct Record {
     residue: Differences,
     /// All of it is pushed, but for the residue.
     pushed: bool,
+    /// No look will ever tell whether it is.
+    untold: bool,
 }
 
 impl Record {
@@ -39,6 +41,7 @@ impl Record {
             refused: Differences::none(),
             residue: Differences::none(),
             pushed: false,
+            untold: false,
         }
     }
 }
@@ -55,8 +58,9 @@ impl Records {
     /// A look before a run: whether there is nothing to push.
     pub(super) fn before(&mut self, folder: &Arc<Folder>, found: &Unpushed) -> bool {
         let record = self.record(folder);
+        record.untold = matches!(found, Unpushed::Untold(_));
         record.pushed = match found {
-            Unpushed::Unknown(_) => false,
+            Unpushed::Unknown(_) | Unpushed::Untold(_) => false,
             Unpushed::Known(differences) => {
                 // What has gone may come again for another reason.
                 for known in [&mut record.refused, &mut record.residue] {
@@ -142,18 +146,21 @@ impl Records {
     }
 
     /// Folders with something to push, once each was looked at, and not counting these, which are
-    /// counted already.
+    /// counted already; none where some can never be known.
     pub(super) fn open(&self, but: impl Fn(&Path) -> bool) -> Option<usize> {
-        let open = self
-            .folders
-            .iter()
-            .filter(|(real, it)| !it.pushed && !but(real));
-        self.complete.then(|| open.count())
+        if !self.complete || self.folders.values().any(|it| it.untold) {
+            return None;
+        }
+        let open = self.folders.iter();
+        let open = open.filter(|(real, it)| !it.pushed && !but(real));
+        Some(open.count())
     }
 
     /// Whether a folder has something to push, as of the last look.
     pub(super) fn is_open(&self, real: &Path) -> bool {
-        self.folders.get(real).is_some_and(|it| !it.pushed)
+        self.folders
+            .get(real)
+            .is_some_and(|it| !it.pushed && !it.untold)
     }
 
     pub(super) fn forget(&mut self, these: &dyn Fn(&Folder) -> bool) {
@@ -258,5 +265,12 @@ mod tests {
         assert_eq!(records.open(|real| real == Path::new("b")), Some(1));
         records.forget(&|folder| *folder.name == *b"c");
         assert_eq!((records.open(|_| false), records.len()), (Some(1), 2));
+        // Of which no record tells, nobody says that there is something to push, nor that there is nothing.
+        assert!(records.is_open(Path::new("b")));
+        records.after(&folder("d"), &Unpushed::Untold("?".to_owned()), false);
+        assert!(!records.is_open(Path::new("d")));
+        assert_eq!(records.open(|_| false), None);
+        records.after(&folder("d"), &found(""), false);
+        assert_eq!(records.open(|_| false), Some(1));
     }
 }

@@ -104,6 +104,8 @@ pub enum Unpushed {
     Known(Differences),
     /// Only a sync can tell, because of this.
     Unknown(String),
+    /// No record of this syncer's will ever tell.
+    Untold(String),
 }
 
 impl Unpushed {
@@ -115,7 +117,9 @@ impl Unpushed {
                 one.extend(&other);
                 Unpushed::Known(one)
             }
-            (unknown @ Unpushed::Unknown(_), _) | (_, unknown) => unknown,
+            // What a look may tell another time is not given up for the other.
+            (unknown @ Unpushed::Unknown(_), _) | (_, unknown @ Unpushed::Unknown(_)) => unknown,
+            (untold @ Unpushed::Untold(_), _) | (_, untold) => untold,
         }
     }
 }
@@ -401,5 +405,10 @@ mod tests {
         assert_eq!(known("a").and(known("b")), known("a b"));
         assert_eq!(known("a").and(unknown()), unknown());
         assert_eq!(unknown().and(known("")), unknown());
+        let untold = || Unpushed::Untold("why".to_owned());
+        assert_eq!(known("a").and(untold()), untold());
+        assert_eq!(untold().and(known("")), untold());
+        assert_eq!(untold().and(unknown()), unknown());
+        assert_eq!(unknown().and(untold()), unknown());
     }
 }

@@ -416,7 +416,7 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Vec<i64> {
     let each = unpushed::look(order, folders).into_iter();
     let each = each.map(|it| match it {
         Unpushed::Known(differences) => differences.len() as i64,
-        Unpushed::Unknown(text) => {
+        Unpushed::Unknown(text) | Unpushed::Untold(text) => {
             println!("{text}");
             -1
         }

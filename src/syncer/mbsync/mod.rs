@@ -113,7 +113,7 @@ pub fn unpushed(order: &Order, folders: &[Arc<Folder>]) -> Result<Vec<Unpushed>,
         let spellings = links.spellings(folder);
         let each = atlas.boxes(&spellings).map(|(member, side, found, name)| {
             if let Some(why) = side.unreadable {
-                return Unpushed::Unknown(why.to_owned());
+                return Unpushed::Untold(why.to_owned());
             }
             match records.file(&folder.directory, member.channel, side, &found.name, &name) {
                 Some(file) => state::unpushed(&folder.directory, &file, side.column),

@@ -342,6 +342,22 @@ fn messages_of_the_whole_target_name_folders() -> Tested {
     Ok(())
 }
 
+/// Names without UIDs, of which no record tells.
+#[test]
+fn what_is_in_a_database_is_never_told() -> Tested {
+    let file = "MaildirStore near\nPath ~/mail/\nSubFolders Verbatim\nAltMap yes\n\n\
+                Channel c\nFar :far:\nNear :near:\nPatterns *\n";
+    let home = Home::new(file)?;
+    for part in ["cur", "new"] {
+        fs::create_dir_all(home.path().join("mail/d").join(part))?;
+    }
+    let order = home.order(Some("c"), Scope::Everything);
+    let found = unpushed(&order, &[home.folder("mail/d")]).map_err(|it| it.text)?;
+    let why = "AltMap keeps its UIDs in a database".to_owned();
+    assert_eq!(found, [Unpushed::Untold(why)]);
+    Ok(())
+}
+
 /// A record in either place, of another message than there is.
 #[test]
 fn state_is_where_this_version_keeps_it() -> Tested {

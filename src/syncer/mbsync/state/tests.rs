@@ -115,7 +115,9 @@ fn told(names: &[&str], state: &str, around: impl Fn(&Path)) -> String {
     around(folder);
     match unpushed(folder, &file, Column::Near) {
         Unpushed::Known(differences) => differences.len().to_string(),
-        Unpushed::Unknown(text) => text.replace(&folder.display().to_string(), "DIR"),
+        Unpushed::Unknown(text) | Unpushed::Untold(text) => {
+            text.replace(&folder.display().to_string(), "DIR")
+        }
     }
 }
 

@@ -144,7 +144,7 @@ impl World {
             let folder = name;
             let mut names = names.iter().flatten();
             let seen = match found {
-                Unpushed::Unknown(_) => Seen::Nothing,
+                Unpushed::Unknown(_) | Unpushed::Untold(_) => Seen::Nothing,
                 Unpushed::Known(differences) if differences.is_empty() && *pushed => Seen::Pushed,
                 // As many as are refused.
                 Unpushed::Known(differences)
