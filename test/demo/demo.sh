@@ -50,7 +50,6 @@ Account demo
 MaildirStore near
 Inbox "$work/mail/"
 SubFolders Maildir++
-AltMap yes
 
 Channel demo
 Far :far:
