@@ -101,7 +101,7 @@ impl Session {
         };
         let sweeps = self.sweep.is_some();
         if let Some(sweep) = &mut self.sweep {
-            sweep.seen(server, &name, false);
+            sweep.counted(server, &name);
         }
         let kinds = self.snapshot.update(&name, numbers);
         if let Some(sweep) = &mut self.sweep

@@ -11,11 +11,18 @@ use crate::change::Kinds;
 /// So many questions are asked before the first is answered.
 const WINDOW: usize = 50;
 
+/// What is known of the numbers of a mailbox that is there.
+#[derive(Debug, Default)]
+struct Seen {
+    asked: bool,
+    told: bool,
+}
+
 /// A sweep that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    /// Canonical names, and whether the numbers were asked for.
-    seen: BTreeMap<Vec<u8>, bool>,
+    /// By canonical names.
+    seen: BTreeMap<Vec<u8>, Seen>,
     room: Room,
     /// There are more of them than are kept.
     too_many: bool,
@@ -32,18 +39,27 @@ impl Sweep {
     pub(super) fn seen(&mut self, server: &[u8], name: &[u8], ask: bool) {
         match self.seen.get_mut(name) {
             // The server may have spoken of it before we came to it, and said less.
-            Some(asked) if ask && !*asked => *asked = true,
+            Some(seen) if ask && !seen.asked => seen.asked = true,
             Some(_) => return,
             None if !self.room.take(name.len().max(server.len())) => {
                 self.too_many = true;
                 return;
             }
             None => {
-                self.seen.insert(name.to_vec(), ask);
+                let (asked, told) = (ask, false);
+                self.seen.insert(name.to_vec(), Seen { asked, told });
             }
         }
         if ask {
             self.queue.push_back(server.to_vec());
+        }
+    }
+
+    /// The numbers of a mailbox have come.
+    pub(super) fn counted(&mut self, server: &[u8], name: &[u8]) {
+        self.seen(server, name, false);
+        if let Some(seen) = self.seen.get_mut(name) {
+            seen.told = true;
         }
     }
 
@@ -151,11 +167,13 @@ impl Session {
             self.acts.push(Act::Change(name, Kinds::DELETED));
         }
         if self.notifies {
-            // One that was made behind our look is told by its name alone.
-            let mut unknown = sweep.seen;
-            unknown.retain(|name, _| !self.snapshot.knows(name));
-            for name in unknown.into_keys() {
+            // One that was made behind our look, perhaps anew, is told by its name alone.
+            let mut alone = sweep.seen;
+            alone.retain(|name, seen| !self.snapshot.knows(name) || !seen.told);
+            for name in alone.into_keys() {
+                let known = self.snapshot.knows(&name);
                 let kinds = self.snapshot.appeared(&name);
+                let kinds = if known { Kinds::UNKNOWN } else { kinds };
                 self.tell(&name, if first { Kinds::empty() } else { kinds });
             }
         }
