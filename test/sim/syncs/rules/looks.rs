@@ -59,6 +59,10 @@ impl Rules {
         // What comes after another run has begun is nobody's verdict.
         let needs = if let Look::Before(_) = look {
             let planned = self.planned.as_mut().filter(|it| it.looked == Some(look));
+            if planned.is_some() {
+                // Nothing else could start up to now.
+                self.hindered = now;
+            }
             planned.map(|it| &mut it.needs)
         } else {
             let review = self.review.take_if(|it| *it == look);
