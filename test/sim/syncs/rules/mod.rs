@@ -93,6 +93,8 @@ pub struct Rules {
     refused: bool,
     pub locked: bool,
     pub ready: bool,
+    /// A look at the maildirs takes so long that they may as well be away.
+    pub dragging: bool,
     begun: bool,
     /// When something last stood in the way of a run.
     hindered: Duration,
@@ -127,6 +129,7 @@ impl Rules {
             refused: false,
             locked: false,
             ready: false,
+            dragging: false,
             begun: false,
             hindered: Duration::ZERO,
             moment: 0,
@@ -402,7 +405,7 @@ impl Rules {
 
     /// What takes a run of everything waits for the maildirs, whoever asks for it.
     fn waits(&self, need: &Need) -> bool {
-        need.structural.is_some() && !self.ready
+        need.structural.is_some() && (!self.ready || self.dragging)
     }
 
     /// What has to have happened by now.
@@ -420,7 +423,7 @@ impl Rules {
         if free && (asked || self.wish.is_some_and(|wish| wish.urgent)) {
             return Err("what the user asks for does not start".to_owned());
         }
-        if !free || !self.ready {
+        if !free || !self.ready || self.dragging {
             self.hindered = now;
             return Ok(());
         }

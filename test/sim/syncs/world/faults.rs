@@ -87,6 +87,8 @@ impl World {
                 self.untold.values_mut().for_each(|it| it.since += jump);
                 self.rules.hindered(self.now);
                 self.say(format_args!("{jump:?} later"));
+                let mut happens = self.agenda.values();
+                self.rules.dragging = happens.any(|it| matches!(it, Happens::Work(..)));
                 self.handle(Input::Tick)
             }
             12 | 13 => {

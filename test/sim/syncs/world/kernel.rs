@@ -89,6 +89,7 @@ impl World {
         if self.root != Some(root) {
             return Ok(());
         }
+        self.rules.dragging = false;
         let first = self.reported.is_empty();
         if self.away && (first || job.depth == Depth::Everything) {
             self.say("the root is away");
