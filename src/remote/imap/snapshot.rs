@@ -201,6 +201,12 @@ impl Snapshot {
         self.update(name, &Numbers::default())
     }
 
+    /// A mailbox may be another one than was known: its numbers are forgotten.  Whether there was one.
+    pub fn renewed(&mut self, name: &[u8]) -> bool {
+        let known = self.mailboxes.get_mut(name);
+        known.map(|it| it.numbers = Numbers::default()).is_some()
+    }
+
     /// Whether this mailbox is in it.
     #[must_use]
     pub fn knows(&self, name: &[u8]) -> bool {

@@ -171,9 +171,11 @@ impl Session {
             let mut alone = sweep.seen;
             alone.retain(|name, seen| !self.snapshot.knows(name) || !seen.told);
             for name in alone.into_keys() {
-                let known = self.snapshot.knows(&name);
-                let kinds = self.snapshot.appeared(&name);
-                let kinds = if known { Kinds::UNKNOWN } else { kinds };
+                let kinds = if self.snapshot.renewed(&name) {
+                    Kinds::UNKNOWN
+                } else {
+                    self.snapshot.appeared(&name)
+                };
                 self.tell(&name, if first { Kinds::empty() } else { kinds });
             }
         }
