@@ -633,6 +633,10 @@ impl Talks<'_> {
         let Some(one) = talk.one else {
             return;
         };
+        if talk.watches {
+            // Who is told of it takes it to be there, until it is told that it is not.
+            self.input(0, Input::Told(&one.canonical, Kinds::UNKNOWN));
+        }
         self.input(0, Input::Untold(&one.canonical));
         if talk.watches {
             // Something may have happened that it did not live to tell.

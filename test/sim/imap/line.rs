@@ -498,6 +498,9 @@ impl World {
         self.say(format_args!("connection {conn} is lost: {}", end.text));
         self.stats.others_lost += 1;
         let quietly = self.sabotage == Sabotage::OthersEndQuietly;
+        if talk.watches {
+            self.input(0, Input::Told(&one.canonical, Kinds::UNKNOWN))?;
+        }
         if self.sabotage != Sabotage::StaysTold {
             self.input(0, Input::Untold(&one.canonical))?;
         }
