@@ -546,12 +546,7 @@ impl Talks<'_> {
                         talk.watches = true;
                     }
                 }
-                Act::Change(name, kinds) => {
-                    if !main {
-                        self.input(0, Input::Told(&name, kinds));
-                    }
-                    self.add(Act::Change(name, kinds));
-                }
+                Act::Change(name, kinds) if !main => self.told_of(name, kinds),
                 act => self.add(act),
             }
         }
@@ -628,20 +623,23 @@ impl Talks<'_> {
         }
     }
 
+    /// Another connection than the first one tells of its mailbox, which the first has to know: whoever is
+    /// told of it takes it to be there, until it is told that it is not.
+    fn told_of(&mut self, name: Vec<u8>, kinds: Kinds) {
+        self.input(0, Input::Told(&name, kinds));
+        self.add(Act::Change(name, kinds));
+    }
+
     fn drop_other(&mut self, at: usize, end: &End) {
         let talk = self.talks.remove(at);
         let Some(one) = talk.one else {
             return;
         };
         if talk.watches {
-            // Who is told of it takes it to be there, until it is told that it is not.
-            self.input(0, Input::Told(&one.canonical, Kinds::UNKNOWN));
+            // Something may have happened that it did not live to tell.
+            self.told_of(one.canonical.clone(), Kinds::UNKNOWN);
         }
         self.input(0, Input::Untold(&one.canonical));
-        if talk.watches {
-            // Something may have happened that it did not live to tell.
-            self.add(Act::Change(one.canonical.clone(), Kinds::UNKNOWN));
-        }
         match end.why {
             Why::Lost | Why::Denied => self.later(one, &end.text),
             // The sweep is what is left.

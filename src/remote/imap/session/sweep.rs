@@ -15,7 +15,7 @@ const WINDOW: usize = 50;
 #[derive(Debug, Default)]
 struct Seen {
     asked: bool,
-    told: bool,
+    counted: bool,
 }
 
 /// A sweep that is under way.
@@ -46,8 +46,8 @@ impl Sweep {
                 return;
             }
             None => {
-                let (asked, told) = (ask, false);
-                self.seen.insert(name.to_vec(), Seen { asked, told });
+                let (asked, counted) = (ask, false);
+                self.seen.insert(name.to_vec(), Seen { asked, counted });
             }
         }
         if ask {
@@ -59,7 +59,7 @@ impl Sweep {
     pub(super) fn counted(&mut self, server: &[u8], name: &[u8]) {
         self.seen(server, name, false);
         if let Some(seen) = self.seen.get_mut(name) {
-            seen.told = true;
+            seen.counted = true;
         }
     }
 
@@ -169,7 +169,7 @@ impl Session {
         if self.notifies {
             // One that was made behind our look, perhaps anew, is told by its name alone.
             let mut alone = sweep.seen;
-            alone.retain(|name, seen| !self.snapshot.knows(name) || !seen.told);
+            alone.retain(|name, seen| !self.snapshot.knows(name) || !seen.counted);
             for name in alone.into_keys() {
                 let kinds = if self.snapshot.renewed(&name) {
                     Kinds::UNKNOWN
