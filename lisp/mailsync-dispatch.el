@@ -510,7 +510,9 @@ For `command-error-function', to which a quit comes that nobody has caught."
                          #'mailsync--doubt mailsync--pipe
                          (process-get mailsync--pipe 'mailsync-frames))))
      ((and mailsync--pipe (process-get mailsync--pipe 'mailsync-quit))
-      (mailsync--pipe-broke mailsync--pipe "C-g")))
+      (mailsync--pipe-broke mailsync--pipe "C-g"))
+     (mailsync--pipe
+      (mailsync-pipe-see mailsync--pipe)))
     (mailsync--dispatch-soon)
     (mailsync--recount-unchecked)
     (when (mailsync--not-asked)

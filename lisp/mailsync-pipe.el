@@ -92,6 +92,11 @@ and a text that says why, when it ends without `mailsync-pipe-close'."
 
 (defun mailsync-pipe--sentinel (process _event)
   "Tell the owner of PROCESS that somebody ended it."
+  (mailsync-pipe-see process))
+
+(defun mailsync-pipe-see (process)
+  "If PROCESS has ended and its owner was not told so, tell it.
+A quit may have ended the sentinel that was to do so."
   (unless (process-live-p process)
     (mailsync-pipe--break process "its process was deleted")))
 

@@ -295,6 +295,20 @@ open('done', 'w').close()"))
     (should (string-match-p "was quit" (test-log)))))
 
 ;; What C-g can end though quitting is inhibited, when it is typed three times.
+(ert-deftest mailsync-test-quit-of-the-sentinel ()
+  "That the pipe was deleted is seen after a quit, if that has ended what would have seen it."
+  (test-with-mailsync '("") nil
+    (test-watching "w")
+    (let ((pipe mailsync--pipe))
+      (set-process-sentinel pipe #'ignore)
+      (delete-process pipe)
+      (test-deliver root)
+      (test-wait-for 0.1)
+      (should (eq pipe mailsync--pipe))
+      (mailsync--mend)
+      (test-wait (lambda () (test-changed "INBOX" 'new)))
+      (should (process-live-p mailsync--pipe)))))
+
 (ert-deftest mailsync-test-quit-in-the-middle ()
   "What a quit has left miscounted is counted anew, and a check that it kept from being asked for is."
   (test-with-mailsync '("") nil

@@ -43,6 +43,9 @@
 (defvar quits-count 0
   "How many quits have come to the top.")
 
+(defvar quits-marks 0
+  "How often the user has asked whether all that was typed before is read.")
+
 (defvar quits-mended 0
   "How often a pipe was made anew for a quit.")
 
@@ -136,8 +139,8 @@ on a machine that is too slow for it."
         (let ((file (concat e2e-work "state"))
               (text (mapconcat (lambda (pair) (format "%s\t%S\n" (car pair) (cdr pair)))
                                (quits-state) "")))
-          (write-region (format "%sticks\t%d\nquits\t%d\nmended\t%d\nflag\t%S\n" text quits-ticks
-                                quits-count quits-mended quit-flag)
+          (write-region (format "%sticks\t%d\nquits\t%d\nmarks\t%d\nmended\t%d\nflag\t%S\n"
+                                text quits-ticks quits-count quits-marks quits-mended quit-flag)
                         nil (concat file ".new") nil 'silent)
           (rename-file (concat file ".new") file t)))
     ;; The next one does it.
@@ -168,6 +171,11 @@ on a machine that is too slow for it."
   (delete-other-windows)
   (switch-to-buffer (if quits-groups "*Group*" "*scratch*")))
 
+(defun quits-mark ()
+  "Say that all that was typed before this is read."
+  (interactive)
+  (setq quits-marks (1+ quits-marks)))
+
 (defun quits-log ()
   "Show the log."
   (interactive)
@@ -188,7 +196,7 @@ on a machine that is too slow for it."
             (dolist (key '((?s . mailsync-status) (?l . quits-log) (?y . mailsync-sync)
                            (?o . mailsync-stop) (?i . mailsync-start) (?r . mailsync-restart)
                            (?c . mailsync-check) (?p . mailsync-pause) (?e . mailsync-resume)
-                           (?h . quits-home) (?w . quits-save-log)))
+                           (?h . quits-home) (?m . quits-mark) (?w . quits-save-log)))
               (define-key map (vector (event-convert-list (list 'meta (car key)))) (cdr key)))
             map))
 
