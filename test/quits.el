@@ -82,6 +82,15 @@
                               "[^ -~]" "?" (substring name 0 (min 100 (length name)))))))
                     (append timer-list timer-idle-list))))
 
+(defun quits-stuck-p ()
+  "Non-nil if Emacs counts a minibuffer that nobody reads in.
+A quit has ended that in the middle, which is Emacs's own, and for good."
+  (let ((stuck (> (minibuffer-depth) 0)))
+    (mapbacktrace (lambda (_ function _ _)
+                    (when (eq function 'read-from-minibuffer)
+                      (setq stuck nil))))
+    stuck))
+
 (defun quits-state ()
   "How it is: an alist."
   (let ((status (and mailsync-mode (mailsync-module--status))))
@@ -101,6 +110,7 @@
       (gnus . ,(and quits-groups (plist-get (mailsync-gnus-status) :pending)))
       (minibuffer . ,(minibuffer-depth))
       (recursion . ,(recursion-depth))
+      (stuck . ,(quits-stuck-p))
       (debug . ,(or debug-on-quit debug-on-error))
       (threads . ,(mailsync-module--threads))
       (processes . ,(length (process-list)))
