@@ -159,7 +159,7 @@ impl<C: Coalesce> Core<C> {
             syncs.scheduler.forget(&its);
         }
         if let Some(real) = &root.real {
-            self.unnest(real);
+            self.unnest(id, real);
             self.settle_clashes(real);
         }
     }

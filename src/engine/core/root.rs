@@ -182,6 +182,11 @@ impl Root {
         }
     }
 
+    /// What became its own while its worker looks: only the next look tells of that.
+    pub(super) fn anew(&self) -> &[PathBuf] {
+        self.wish.as_ref().map_or(&[], |wish| &wish.anew)
+    }
+
     /// Have these places looked at.
     pub(super) fn want_places(&mut self, places: impl IntoIterator<Item = (PathBuf, Names)>) {
         for (place, names) in places {

@@ -135,7 +135,7 @@ impl<C: Coalesce> Core<C> {
             other.want(Depth::Everything);
         }
         if let Some(before) = before {
-            self.unnest(&before);
+            self.unnest(id, &before);
             self.settle_clashes(&before);
         }
     }
@@ -160,18 +160,20 @@ impl<C: Coalesce> Core<C> {
             if let Some(syncs) = self.syncs(account) {
                 syncs.moved = true;
             }
-            self.nest(&scanned.real_root);
+            self.nest(id, &scanned.real_root);
             if let Some(old) = &old {
                 // The link at the root leads elsewhere now.
-                self.unnest(old);
+                self.unnest(id, old);
                 self.settle_clashes(old);
             }
         }
-        let inner = self.inner(id);
-        let mine = |real: &Path| !inner.iter().any(|inner| real.starts_with(inner));
+        let mut others = self.inner(id);
         let Some(root) = self.roots.get_mut(&id) else {
             return;
         };
+        // The next look finds these anew, and so could not say that one of them is gone.
+        others.extend_from_slice(root.anew());
+        let mine = |real: &Path| !others.iter().any(|other| real.starts_with(other));
         // Nobody has heard of these before.
         let mut by_anyone = |folder: &Arc<Folder>, kinds| {
             let (accounts, serial) = (&mut self.accounts, &mut self.serial);
@@ -224,9 +226,9 @@ impl<C: Coalesce> Core<C> {
     }
 
     /// A root has told its truename: roots around it give up what is inside, without a word.
-    fn nest(&mut self, real: &Path) {
+    fn nest(&mut self, id: RootId, real: &Path) {
         let mut accounts = Vec::new();
-        for root in self.around(real) {
+        for root in self.around(id, real) {
             root.folders.retain(|folder, _| !folder.starts_with(real));
             root.want(Depth::Everything);
             accounts.push(root.account);
@@ -236,16 +238,20 @@ impl<C: Coalesce> Core<C> {
         }
     }
 
-    /// What was a root's has gone over to the roots around it, who have to look at it now.
-    pub(super) fn unnest(&mut self, real: &Path) {
-        for root in self.around(real) {
+    /// What was a root's has gone over to others around it, who have to look at it now.
+    pub(super) fn unnest(&mut self, id: RootId, real: &Path) {
+        for root in self.around(id, real) {
             root.want_anew(real);
         }
     }
 
-    /// The roots in which this directory lies.
-    fn around(&mut self, real: &Path) -> impl Iterator<Item = &mut Root> {
-        let open = self.roots.values_mut().filter(|root| !root.closed);
+    /// The other roots in which this directory lies.
+    fn around(&mut self, id: RootId, real: &Path) -> impl Iterator<Item = &mut Root> {
+        let others = self
+            .roots
+            .iter_mut()
+            .filter(move |(other, _)| **other != id);
+        let open = others.map(|(_, root)| root).filter(|root| !root.closed);
         open.filter(move |root| {
             (root.real.as_ref()).is_some_and(|out| out != real && real.starts_with(out))
         })
@@ -294,7 +300,7 @@ impl<C: Coalesce> Core<C> {
              again, please report this"
         ));
         if let Some(real) = root.real.take() {
-            self.unnest(&real);
+            self.unnest(id, &real);
             self.settle_clashes(&real);
         }
     }

@@ -953,3 +953,55 @@ fn folders_of_an_inner_root_that_is_given_up_go_to_the_outer_one() {
     bench.report(0, scanned("/m", &["/m/in"]));
     assert_eq!(bench.told(), ["work /m/in nc"]);
 }
+
+#[test]
+fn what_an_inner_root_gives_up_during_a_look_is_told_by_the_next_one() {
+    let mut bench = Bench::new(&[("work", &["/m"])]);
+    bench.report(0, scanned("/m", &["/m"]));
+    let outer = [("work", &["/m"] as &[&str])];
+    let both = [outer[0], ("home", &["/m/in"])];
+    let anew = Job {
+        anew: vec!["/m/in".into()],
+        ..scan(&[])
+    };
+    for inner in [1, 2] {
+        bench.give(Input::Configure(accounts(&both)));
+        bench.report(inner, scanned("/m/in", &["/m/in", "/m/in/a"]));
+        if inner == 1 {
+            bench.jobs();
+            bench.report(0, scanned("/m", &[]));
+        }
+        bench.give(Input::Configure(accounts(&outer)));
+    }
+    // The worker is still at the look for the first time; that found what the second one is for.
+    bench.told();
+    bench.jobs();
+    bench.report(0, scanned("/m", &["/m/in", "/m/in/a"]));
+    assert_eq!(bench.jobs(), [(0, anew)]);
+    // One of them was removed meanwhile, which the worker cannot tell.
+    bench.report(0, scanned("/m", &["/m/in"]));
+    assert_eq!(bench.told(), ["work /m/in nc"]);
+    bench.give(Input::Check(None, None));
+    assert_eq!(bench.told(), ["work /m u", "work /m/in u"]);
+}
+
+#[test]
+fn a_root_that_moves_up_has_its_folders_still() {
+    let mut bench = Bench::new(&[("work", &["/link"])]);
+    bench.report(0, scanned("/m/in", &["/m/in", "/m/in/a"]));
+    bench.told();
+    bench.jobs();
+    bench.overflow();
+    bench.jobs();
+    let moved = Scanned {
+        deleted: vec![path("/m/in/a")],
+        ..scanned("/m", &["/m"])
+    };
+    bench.report(0, moved);
+    let mut told = bench.told();
+    told.sort();
+    assert_eq!(told, ["work /m nc", "work /m/in/a d"]);
+    assert_eq!(bench.jobs(), []);
+    bench.give(Input::Check(None, None));
+    assert_eq!(bench.told(), ["work /m u", "work /m/in u"]);
+}
