@@ -495,7 +495,11 @@ read a group already, so that is checked after."
   "Mend what a quit, if DATA is one, may have ended in the middle.
 For `command-error-function', to which a quit comes that nobody has caught."
   (when (memq (car data) '(quit minibuffer-quit))
-    (mailsync--undisturbed #'mailsync--mend)))
+    ;; Where C-g is typed on and on one may end this, too, and nobody calls this for it.
+    (let ((timer (run-at-time mailsync--quit-pause nil
+                              #'mailsync--undisturbed #'mailsync--mend)))
+      (mailsync--undisturbed #'mailsync--mend)
+      (cancel-timer timer))))
 
 (defun mailsync--mend ()
   "See to what a quit may have ended in the middle."

@@ -309,6 +309,27 @@ open('done', 'w').close()"))
       (test-wait (lambda () (test-changed "INBOX" 'new)))
       (should (process-live-p mailsync--pipe)))))
 
+(ert-deftest mailsync-test-quit-of-the-mending ()
+  "What is mended after a quit is mended later if another quit ends that, and else once."
+  (let ((mailsync--quit-pause 0.05)
+        (times 0)
+        (quits nil))
+    (cl-letf (((symbol-function 'mailsync--mend)
+               (lambda ()
+                 (setq times (1+ times))
+                 (when (pop quits)
+                   (signal 'quit nil)))))
+      (mailsync--quit '(quit))
+      (test-wait-for 0.2)
+      (should (= times 1))
+      (setq quits '(t))
+      (condition-case nil
+          (mailsync--quit '(quit))
+        (quit nil))
+      (test-wait (lambda () (= times 3)))
+      (mailsync--quit '(error "No quit"))
+      (should (= times 3)))))
+
 (ert-deftest mailsync-test-quit-in-the-middle ()
   "What a quit has left miscounted is counted anew, and a check that it kept from being asked for is."
   (test-with-mailsync '("") nil

@@ -17,6 +17,7 @@
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
 (declare-function fixture-unread "gnus-init")
+(declare-function mailsync-gnus--refusal "mailsync-gnus-moment")
 (declare-function mailsync-gnus-status "mailsync-gnus")
 (declare-function mailsync-module--status "ext:mailsync-engine")
 (declare-function mailsync-module--threads "ext:mailsync-engine")
@@ -78,8 +79,10 @@
                       (let ((name (format "%S" (timer--function timer))))
                         (and (string-search "mailsync" name)
                              ;; A compiled one has anything in it.
-                             (replace-regexp-in-string
-                              "[^ -~]" "?" (substring name 0 (min 100 (length name)))))))
+                             (concat (replace-regexp-in-string
+                                      "[^ -~]" "?" (substring name 0 (min 100 (length name))))
+                                     (if (timer--triggered timer) ", begun")
+                                     (if (memq timer timer-idle-list) ", idle")))))
                     (append timer-list timer-idle-list))))
 
 (defun quits-stuck-p ()
@@ -108,6 +111,7 @@ A quit has ended that in the middle, which is Emacs's own, and for good."
       (sync . ,(let ((sync (mailsync-sync-state "w")))
                  (list (plist-get sync :phase) (plist-get sync :paused) (plist-get sync :pending))))
       (gnus . ,(and quits-groups (plist-get (mailsync-gnus-status) :pending)))
+      (refused . ,(and quits-groups (mailsync-gnus--refusal)))
       (minibuffer . ,(minibuffer-depth))
       (recursion . ,(recursion-depth))
       (stuck . ,(quits-stuck-p))

@@ -183,10 +183,14 @@ class Quits(World):
                   "timers": "nil", "flag": "nil", "gnus": "0" if self.gnus_too else "nil"}
         return ["%s is %s, not %s" % (key, how.get(key), value) for key, value in wanted.items() if how.get(key) != value]
 
+    def lost(self):
+        """Whether this Emacs has a Gnus that waits for the end of a minibuffer that is none."""
+        return self.gnus_too and self.emacs.how().get("stuck") == "t"
+
     def rest(self):
         """The user does nothing but what he has to: then nothing waits, and everything is known."""
         end, turn, ticks = time.monotonic() + 60, 0, ""
-        while differences := self.differences():
+        while not self.lost() and (differences := self.differences()):
             self.emacs.lives()
             errors = [fact for fact in self.emacs.facts() if fact.startswith("error")]
             assert not errors, errors
@@ -283,6 +287,8 @@ class Quits(World):
         self.chance = random.Random(seed)
         began = time.monotonic()
         for number in range(rounds):
+            if self.lost():
+                break
             what = self.happens()
             time.sleep(self.chance.choice([0, 0, 0.001, 0.003, 0.01, 0.015, 0.02, 0.03, 0.05]))
             self.quit(what)
@@ -296,11 +302,12 @@ class Quits(World):
         self.rest()
         how = self.emacs.how()
         print("%d rounds in %.0f s; %s; %s quits came to the top, %s pipes were made anew for one%s"
-              % (rounds, time.monotonic() - began, dict(self.tally), how["quits"], how["mended"],
+              % (number + 1, time.monotonic() - began, dict(self.tally), how["quits"], how["mended"],
                  "; Emacs counts a minibuffer that is none" if how["stuck"] == "t" else ""), flush=True)
 
     def says(self):
         """Nothing is in the log that should not be."""
+        self.reads()
         self.emacs.key("w")
         self.emacs.wait("the log", lambda: os.path.exists(self.emacs.work + "/Messages"))
         time.sleep(0.1)
