@@ -39,6 +39,11 @@
 ;; So where more may have happened than an arrival it is told an untrue time,
 ;; too.
 
+;; A message that gets another name while nnmaildir takes it in is one that it
+;; does not know yet, and that it forgets nevertheless: that ends in an error,
+;; or where it knows one message only in forgetting that one, which Gnus then
+;; shows as read for ever.  So it is kept from that.
+
 ;; A look at the flags lists cur/ once for each flag.  There it is helped by
 ;; one list for all of them.  The flags of a message that has no number yet
 ;; are seen too early, by us or by Gnus: when it has one, the next look is told
@@ -138,6 +143,7 @@ They count down from 1970, when no cur/ was modified.")
 
 (declare-function gnus-group-find-parameter "gnus"
                   (group &optional symbol allow-list))
+(declare-function nnmaildir--art-num "nnmaildir" (article))
 (declare-function nnmaildir-article-number-to-base-name "nnmaildir"
                   (number group-name server-address-string))
 (declare-function nnmaildir-base-name-to-article-number "nnmaildir"
@@ -595,13 +601,19 @@ messages little by little."
 
 ;;;; Coming and going
 
+(defun mailsync-gnus--numbered-p (_group article)
+  "Non-nil if nnmaildir knows ARTICLE, and so can forget it."
+  (nnmaildir--art-num article))
+
 (defun mailsync-gnus--maildir-setup ()
   "Begin to note what Gnus has nnmaildir scan."
-  (advice-add 'nnmaildir-request-scan :around #'mailsync-gnus--noting-scan))
+  (advice-add 'nnmaildir-request-scan :around #'mailsync-gnus--noting-scan)
+  (advice-add 'nnmaildir--expired-article :before-while #'mailsync-gnus--numbered-p))
 
 (defun mailsync-gnus--maildir-teardown ()
   "Note nothing any more, and forget what was noted."
   (advice-remove 'nnmaildir-request-scan #'mailsync-gnus--noting-scan)
+  (advice-remove 'nnmaildir--expired-article #'mailsync-gnus--numbered-p)
   (clrhash mailsync-gnus--scanned))
 
 (provide 'mailsync-gnus-maildir)

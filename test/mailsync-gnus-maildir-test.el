@@ -347,6 +347,41 @@ Call this before a check."
     (should (= (fixture-unread group) (1+ before)))
     (should (equal mailsync-gnus-maildir-test--shown '(12)))))
 
+(defun mailsync-gnus-maildir-test--renamed-meanwhile (group)
+  "Have GROUP checked while a new message gets another name, and again."
+  (mailsync-gnus-test--deliver "folder000")
+  (advice-add 'nnmaildir--update-nov :before
+              (lambda (_server _group article)
+                (unless (nnmaildir--art-num article)
+                  (advice-remove 'nnmaildir--update-nov 'rename)
+                  (let ((name (mailsync-gnus-maildir-test--cur
+                               (concat (nnmaildir--art-prefix article)
+                                       (nnmaildir--art-suffix article)))))
+                    (rename-file name (concat name "F")))))
+              '((name . rename)))
+  (mailsync-gnus-maildir-test--arrived)
+  (should-not (advice-member-p 'rename 'nnmaildir--update-nov))
+  (should (equal (caar (mailsync-gnus-test--check
+                        (mailsync-gnus-test--change "folder000" 'flags)))
+                 '("folder000" . checked)))
+  (should (= (fixture-unread group)
+             (length (mailsync-gnus-test--unseen "folder000")))))
+
+(ert-deftest mailsync-gnus-maildir-test-renamed-meanwhile ()
+  "A message that gets another name while nnmaildir takes it in costs no other."
+  (mailsync-gnus-maildir-test--with
+    (mailsync-gnus-maildir-test--renamed-meanwhile group)
+    ;; Where there is one other message only.
+    (mapc #'delete-file (cdr (mailsync-gnus-test--unseen "folder000")))
+    (dolist (file (mailsync-gnus-test--files "folder000"))
+      (unless (member file (mailsync-gnus-test--unseen "folder000"))
+        (delete-file file)))
+    (gnus-close-server (gnus-find-method-for-group group))
+    (gnus-open-server (gnus-find-method-for-group group))
+    (mailsync-gnus-test--check (mailsync-gnus-test--change "folder000" 'flags))
+    (should (= (fixture-unread group) 1))
+    (mailsync-gnus-maildir-test--renamed-meanwhile group)))
+
 (ert-deftest mailsync-gnus-maildir-test-future ()
   "A message that is dated in the future waits, and the others do not."
   (mailsync-gnus-maildir-test--with
