@@ -143,7 +143,7 @@ They count down from 1970, when no cur/ was modified.")
 
 (declare-function gnus-group-find-parameter "gnus"
                   (group &optional symbol allow-list))
-(declare-function nnmaildir--art-num "nnmaildir" (article))
+(declare-function nnmaildir--art-num "nnmaildir" (article) t)
 (declare-function nnmaildir-article-number-to-base-name "nnmaildir"
                   (number group-name server-address-string))
 (declare-function nnmaildir-base-name-to-article-number "nnmaildir"
