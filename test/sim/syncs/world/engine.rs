@@ -12,7 +12,7 @@ use mailsync_module::engine::core::{Action, Input};
 use mailsync_module::schedule::Phase;
 use mailsync_module::watch::inbox::Inbox;
 
-use super::{FOLDERS, Happens, ID, PASSING, World, seconds};
+use super::{FOLDERS, Happens, ID, PASSING, World, real, seconds};
 use crate::world::{Outcome as Verdict, ms};
 
 thread_local! {
@@ -97,7 +97,13 @@ impl World {
                     self.losing = false;
                     self.reported.clear();
                 }
-                Action::Run(root, job) => self.later(ms(100), Happens::Work(root, job)),
+                Action::Run(root, job) => {
+                    // What no report has explained is for the worker to find: it is not told as what it was.
+                    let within =
+                        |folder: &str| job.places.keys().any(|it| it.starts_with(real(folder)));
+                    self.limbo.retain(|folder, _| !within(folder));
+                    self.later(ms(100), Happens::Work(root, job));
+                }
                 Action::Close(_) => self.root = None,
                 Action::Take(_) => {
                     if !self.taking {

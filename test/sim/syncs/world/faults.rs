@@ -1,5 +1,6 @@
 //! What befalls the engine: restarts, silence, sleep, losses, outages, and impatient users.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mailsync_module::engine::core::{Core, Input};
@@ -84,7 +85,8 @@ impl World {
             11 => {
                 let jump = seconds(self.rng.below(4_000));
                 self.now += jump;
-                self.untold.values_mut().for_each(|it| it.since += jump);
+                let untold = self.untold.values_mut().flat_map(BTreeMap::values_mut);
+                untold.for_each(|since| *since += jump);
                 self.rules.hindered(self.now);
                 self.say(format_args!("{jump:?} later"));
                 let mut happens = self.agenda.values();

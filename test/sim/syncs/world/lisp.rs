@@ -1,5 +1,6 @@
 //! The played Lisp: it reads frames, checks folders, and says how to run the syncer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mailsync_module::engine::core::Input;
@@ -14,13 +15,8 @@ use crate::world::{Outcome as Verdict, ms};
 /// at its folder; then Lisp may be busy for as long with each of several frames.
 const UNTOLD_MOST: Duration = Duration::from_secs(60);
 
-/// Changes of a folder that Lisp has not read.
-#[derive(Debug)]
-pub(super) struct Untold {
-    /// The number of the last, and when the first came.
-    pub(super) serial: u64,
-    pub(super) since: Duration,
-}
+/// Changes of a folder that Lisp has not read: their numbers, and when each came.
+pub(super) type Untold = BTreeMap<u64, Duration>;
 
 impl World {
     pub(super) fn restart_lisp(&mut self) -> Verdict {
@@ -49,9 +45,10 @@ impl World {
                     let mut names = FOLDERS.iter().chain(&PASSING);
                     let name = names.find(|it| name.as_os_str() == **it);
                     let name = *name.ok_or("an unknown folder")?;
-                    if self.untold.get(name).is_some_and(|it| it.serial <= serial) {
-                        self.untold.remove(name);
+                    if let Some(untold) = self.untold.get_mut(name) {
+                        untold.retain(|it, _| *it > serial);
                     }
+                    self.untold.retain(|_, it| !it.is_empty());
                     let loses = self.setup.loses_checks;
                     if self.sabotage == Sabotage::AnswersUnseen {
                         self.answer(name, serial + 1_000, None)?;
@@ -97,16 +94,13 @@ impl World {
 
     /// The engine knows of a change.
     pub(super) fn will_tell(&mut self, folder: &'static str, serial: u64) {
-        let untold = self.untold.entry(folder).or_insert(Untold {
-            serial,
-            since: self.now,
-        });
-        untold.serial = untold.serial.max(serial);
+        let untold = self.untold.entry(folder).or_default();
+        untold.insert(serial, self.now);
     }
 
     /// Nothing is kept from it for long.
     pub(super) fn lisp_knows(&self) -> Verdict {
-        let late = |it: &Untold| it.since + UNTOLD_MOST < self.now;
+        let late = |it: &Untold| it.values().any(|since| *since + UNTOLD_MOST < self.now);
         match self.untold.iter().find(|(_, it)| late(it)) {
             Some((name, untold)) => Err(format!("I1: Lisp is not told of {name}: {untold:?}")),
             None => Ok(()),
