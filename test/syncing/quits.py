@@ -124,10 +124,15 @@ class Quits(World):
             more["QUITS_LINKS"] = self.dir + "/links"
         else:
             init += "(setq mailsync-check-function #'quits-check)"
-        self.emacs = Typist(os.path.join(self.dir, "emacs"), self.mode)
+        self.number, self.tally = 0, collections.Counter()
+        self.launch = lambda: self.begin(init, more)
+        self.launch()
+
+    def begin(self, init, more):
+        """Start an Emacs, and wait until it knows all that is there."""
+        self.emacs = Typist(os.path.join(self.dir, "emacs%d" % self.tally["Emacsen lost"]), self.mode)
         self.emacsen.append(self.emacs)
         self.emacs.start(init, self.runtime, "quits.el", **more)
-        self.number, self.tally = 0, collections.Counter()
         # Whether it may be that M-x was typed and is not read yet, or that Emacs still reads a command for it.
         self.typed = False
         self.rest()
@@ -288,7 +293,12 @@ class Quits(World):
         began = time.monotonic()
         for number in range(rounds):
             if self.lost():
-                break
+                # The next one goes on.
+                self.says()
+                self.emacs.stop()
+                self.emacsen.remove(self.emacs)
+                self.tally["Emacsen lost"] += 1
+                self.launch()
             what = self.happens()
             time.sleep(self.chance.choice([0, 0, 0.001, 0.003, 0.01, 0.015, 0.02, 0.03, 0.05]))
             self.quit(what)
