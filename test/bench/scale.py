@@ -7,7 +7,8 @@ of n^e, which fits the medians best on logarithmic scales (least squares), and t
     -0.15 to 0.15       independent of n                above 1.15       more than proportional to n
     0.15 to 0.85        less than proportional to n
 
-A cost that has a part for each of n, and one that is there without any, is less than proportional to n, the
+Where a number in between costs most, more than twice as much as the first and as the last, no power fits,
+and the row says which number that is.  A cost that has a part for each of n, and one that is there without any, is less than proportional to n, the
 more so the fewer there are; what the largest numbers in the row say then matters more than its exponent.
 file-notify and Gnus's command are there where they are measured beside.
 
@@ -51,6 +52,13 @@ def exponent(numbers, costs):
     return statistics.linear_regression(*zip(*points)).slope
 
 
+def summit(numbers, costs):
+    """The one of NUMBERS in between that costs more than twice as much as the first and the last, or None."""
+    most, at = max((cost, n) for n, cost in zip(numbers, costs) if cost is not None)
+    ends = [costs[0], costs[-1]]
+    return at if None not in ends and most > 2 * max(ends) else None
+
+
 def in_words(slope, what):
     word = next(word for most, word in BANDS if slope <= most)
     return f"{word} {what}"
@@ -67,8 +75,11 @@ class Against:
     def row(self, what, costs):
         """COSTS are samples, whose medians count, or single numbers, or None."""
         middle = [(statistics.median(cost) if cost else None) if isinstance(cost, list) else cost for cost in costs]
-        slope = exponent(self.numbers, middle)
+        at = summit(self.numbers, middle) if any(middle) else None
+        slope = exponent(self.numbers, middle) if at is None else None
         words = "-" if slope is None else in_words(slope, WHAT[self.what])
+        if at is not None:
+            words = f"most with {at:,.0f}"
         self.rows.append([what, *map(number, middle), "-" if slope is None else f"{slope:.2f}", words])
         if any(isinstance(cost, list) and len(cost) > 1 for cost in costs):
             self.rows.append(["  least and most", *(f"{number(min(cost))}-{number(max(cost))}"

@@ -25,6 +25,7 @@ is what was gained, which may be 2 MB and 2 %.  In an hour that is a kilobyte in
 leaves less behind takes more hours to be found, since what is allowed does not grow with them.
 """
 import collections
+import contextlib
 import itertools
 import os
 import random
@@ -528,6 +529,36 @@ class Soak(Side, Reader):
             self.wait_a_while(self.chance.uniform(0, 1))
             self.emacs.keys("C-g")
 
+    def sleeps(self, _):
+        """The machine sleeps: Emacs, what it has started and the servers stand still, and then go on as they come.
+
+        Its clocks go on, too.  What they tell the engine of a sleep is for test/machine.rs.
+        """
+        asleep = self.all_processes()
+
+        def signal_all(which):
+            for pid in asleep:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, which)
+        signal_all(signal.SIGSTOP)
+        time.sleep(self.chance.uniform(2, 12))
+        self.chance.shuffle(asleep)
+        signal_all(signal.SIGCONT)
+
+    def all_processes(self):
+        """The terminal, since it would have a stopped Emacs go on, the servers, and all that these have started."""
+        with open("/proc/%d/stat" % self.emacs.pid, encoding="utf-8") as file:
+            found = [int(file.read().rpartition(")")[2].split()[1])]
+        for side in self.sides:
+            with contextlib.suppress(FileNotFoundError), open(side.dir + "/dovecot/run/master.pid", encoding="utf-8") as file:
+                found.append(int(file.read()))
+        shown = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+        parents = [tuple(map(int, line.split())) for line in shown.splitlines()]
+        for pid in found:
+            found += [child for child, parent in parents if parent == pid]
+        assert self.emacs.pid in found
+        return found
+
     def pauses(self, side):
         if self.stopped:
             return False
@@ -555,7 +586,7 @@ class Soak(Side, Reader):
             (10, self.flagged_there), (8, self.flagged_here), (20, self.in_gnus), (10, self.in_nnimap), (8, self.summary),
             (4, self.status), (3, self.folder), (4, self.asks), (4, self.killed), (1.5, self.server_stops),
             (2, self.line_is_cut), (2, self.network_changes), (1, self.pauses),
-            (0.5, self.root_is_away), (2, self.quits)]
+            (0.5, self.root_is_away), (2, self.quits), (0.7, self.sleeps)]
 
     def acts(self):
         side = self.chance.choice(self.sides)
