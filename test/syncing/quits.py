@@ -307,12 +307,12 @@ class Quits(World):
                 self.rest()
                 self.tally["rests"] += 1
             if number % 500 == 499:
-                print("%d rounds in %.0f s: %s" % (number + 1, time.monotonic() - began, dict(self.tally)), flush=True)
+                print("%d rounds in %.0f s: %s" % (rounds, time.monotonic() - began, dict(self.tally)), flush=True)
         self.few()
         self.rest()
         how = self.emacs.how()
         print("%d rounds in %.0f s; %s; %s quits came to the top, %s pipes were made anew for one%s"
-              % (number + 1, time.monotonic() - began, dict(self.tally), how["quits"], how["mended"],
+              % (rounds, time.monotonic() - began, dict(self.tally), how["quits"], how["mended"],
                  "; Emacs counts a minibuffer that is none" if how["stuck"] == "t" else ""), flush=True)
 
     def says(self):
