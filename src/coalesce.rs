@@ -33,8 +33,8 @@ pub trait Coalesce {
     fn new(delays: Delays) -> Self;
     /// Take in one change.
     fn add(&mut self, now: Instant, change: Change);
-    /// A sync has ended, or a server has told all that it had to, so that by then nothing more comes of
-    /// what is its work alone (in this folder, or in all): that is due `by` then at the latest.
+    /// A sync has ended, or a server has told all that it had to, so that by then hardly anything more comes
+    /// of what is its work alone (in this folder, or in all): that is due `by` then at the latest.
     fn hasten(&mut self, by: Instant, only: Option<&Path>);
     /// Hand out every change that is due, oldest deadline first; when one is, those that would
     /// be due in a moment go along (see `Delays::company`).

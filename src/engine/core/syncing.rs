@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::account::Syncs;
 use super::remotes::Remote;
 use super::root::{Phase, Root};
-use super::{Action, Core, LAST_OF_IT};
+use super::{Action, Core};
 use crate::change::{AccountId, Folder};
 use crate::coalesce::Coalesce;
 use crate::engine::config::SyncConfig;
@@ -220,7 +220,7 @@ impl<C: Coalesce> Core<C> {
         let synced = syncs.and_then(|syncs| syncs.ran(now, event, &mut self.notifier));
         if ended && !account.is_syncing() {
             account.ended = Some(now);
-            account.coalescer.hasten(now + LAST_OF_IT, None);
+            account.coalescer.hasten(now, None);
         }
         if let Some(names) = synced.filter(|_| alone) {
             self.check_synced(now, id, names);
