@@ -27,7 +27,7 @@ PARTS = {
     "arrival": ("A message arrives", 450),
     "gnus": ("A check of Gnus's groups", 420),
     "keys": ("Typing while mail arrives", 540),
-    "imap": ("A message on an IMAP server", 600),
+    "imap": ("A message on an IMAP server", 1200),
     "far": ("From a server to the screen", 600),
     "sync": ("Syncing", 600),
     "changes": ("How many syncs a change takes", 600),
