@@ -12,7 +12,7 @@ emacs30=$(test/emacs-30.sh)
 emacsen=("$emacs")
 [ "$emacs30" = "$(command -v "$emacs")" ] || emacsen+=("$emacs30")
 shopt -s nullglob
-ert_files=(test/*-test.el)
+ert_files=(test/lisp/*-test.el)
 began=$SECONDS
 
 part() {
@@ -65,7 +65,7 @@ for program in "${emacsen[@]}"; do
     name=$(emacs_name "$program")
     if part ert "$@"; then
         for file in "${ert_files[@]}"; do
-            begin "${file#test/}, $name" env EMACS="$program" test/ert.sh "$file"
+            begin "${file#test/lisp/}, $name" env EMACS="$program" test/ert.sh "$file"
         done
     fi
     if part package "$@"; then

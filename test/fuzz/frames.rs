@@ -1,5 +1,5 @@
 //! The frames of the pipe, written and read (`frame`, `frame::read`).  The reader in Lisp is tried in
-//! `test/mailsync-fuzz-test.el`.
+//! `test/lisp/mailsync-fuzz-test.el`.
 
 use std::sync::Arc;
 use std::time::Instant;

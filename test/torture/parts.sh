@@ -60,7 +60,7 @@ rust() {
 
 # ert FILE: one of the files of Lisp tests; how long it may go on is not its matter here.
 ert() {
-    if [ -z "$count" ]; then make all; else ERT_TIMEOUT=0 test/ert.sh "test/mailsync-$1-test.el"; fi
+    if [ -z "$count" ]; then make all; else ERT_TIMEOUT=0 test/ert.sh "test/lisp/mailsync-$1-test.el"; fi
 }
 
 # both WORD...: a part of test/sync.py.

@@ -11,8 +11,8 @@
 (require 'mailsync-test-helper)
 
 (defconst load-test-manual
-  (expand-file-name "../README.org" (file-name-directory
-                                     (or load-file-name buffer-file-name)))
+  (expand-file-name "../../README.org" (file-name-directory
+                                        (or load-file-name buffer-file-name)))
   "The manual.")
 
 (defun load-test-say (&rest forms)

@@ -587,7 +587,7 @@ open('done', 'w').close()"))
           (test-maildir (concat root "/mail"))
           (let ((status (test-emacs
                          "-L" here "-l" "mailsync-test-helper"
-                         "-l" (expand-file-name "fixtures/gnus-init" here)
+                         "-l" (expand-file-name "../fixtures/gnus-init" here)
                          "--eval" (format "(progn (require 'gnus-start) %S)" form))))
             (should (equal status 0))
             (should (string-match-p "(nil nil)\\'" (buffer-string)))))

@@ -18,7 +18,7 @@
 
 (defun mailsync-gnus-test--fixture (name)
   "The file NAME among the fixtures."
-  (expand-file-name (concat "fixtures/" name) mailsync-gnus-test--here))
+  (expand-file-name (concat "../fixtures/" name) mailsync-gnus-test--here))
 
 (load (mailsync-gnus-test--fixture "gnus-init") nil t)
 (require 'gnus)
