@@ -136,7 +136,7 @@ install-watch: current-watch	## install mailsync-watch and its manual only: no E
 
 .PHONY: dist
 dist: toolchain	## make mailsync-VERSION.tar.xz, with all crates, which builds without a network
-	@test/dist.sh .
+	@test/package/dist.sh .
 
 .PHONY: demo
 demo:	## watch mail arrive in a throwaway Gnus (without a terminal: a transcript)

@@ -39,7 +39,7 @@ if part build "$@"; then
     check 'build' timeout 1800 make -s -j2 all watch
     # Without it the rest would try what was built before.
     [ "$failed" -eq 0 ] || { summary; exit; }
-    check 'install' test/install.sh
+    check 'install' test/package/install.sh
 fi
 if part lint "$@"; then check 'lint' timeout 1800 test/lint/lint.sh; fi
 if part cargo "$@"; then
@@ -58,8 +58,8 @@ BESIDE=4
 if part package "$@"; then
     begin 'versions that do not agree are seen' timeout -k 10 60 test/versions.sh
     begin 'a torture in which something fails, and hangs' timeout -k 10 120 test/torture/check.sh
-    begin 'what goes into a tarball' timeout -k 10 60 test/dist-check.sh
-    begin 'package-vc' timeout -k 10 300 test/package-vc.sh
+    begin 'what goes into a tarball' timeout -k 10 60 test/package/dist-check.sh
+    begin 'package-vc' timeout -k 10 300 test/package/package-vc.sh
 fi
 for program in "${emacsen[@]}"; do
     name=$(emacs_name "$program")
@@ -69,7 +69,7 @@ for program in "${emacsen[@]}"; do
         done
     fi
     if part package "$@"; then
-        begin "what a package archive makes of it, $name" env EMACS="$program" timeout -k 10 120 test/recipe.sh
+        begin "what a package archive makes of it, $name" env EMACS="$program" timeout -k 10 120 test/package/recipe.sh
     fi
     if part e2e "$@"; then
         for backend in nnmaildir nnimap nnml; do

@@ -78,10 +78,10 @@ once() {
     case $name in
     portable) once "$cargo" test --locked --lib --features portable ;;
     macos) once test/lint/macos.sh ;;
-    recipe) once test/recipe.sh real ;;
-    package-vc) once test/package-vc.sh real ;;
-    dist) once test/dist-check.sh real ;;
-    fresh) once test/fresh.sh ;;
+    recipe) once test/package/recipe.sh real ;;
+    package-vc) once test/package/package-vc.sh real ;;
+    dist) once test/package/dist-check.sh real ;;
+    fresh) once test/package/fresh.sh ;;
     misbehaviour) ROUNDS=1 ert misbehaviour ;;
     sim) SEEDS=$count FIRST=$seed rust sim seeds ;;
     # Whatever is planted is found within the first thousand.

@@ -5,7 +5,7 @@
 # the last commit, or (outside of a repository) of NEWS.org's newest entry.
 set -eu
 out=$(realpath "$1")
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 name=mailsync-$version
@@ -18,7 +18,7 @@ epoch=${SOURCE_DATE_EPOCH:-}
 [ -n "$epoch" ] || epoch=$(date -u +%s -d "$(sed -n 's/^\* \([0-9-]*\), version .*/\1/p' NEWS.org | head -n 1)")
 
 mkdir "$top/$name"
-test/sources.sh | tar -c --null -T - | tar -x -C "$top/$name"
+test/package/sources.sh | tar -c --null -T - | tar -x -C "$top/$name"
 cd "$top/$name"
 # Its own word on what to configure would name the registry of this machine.
 "$cargo" vendor --quiet --locked --versioned-dirs vendor >/dev/null

@@ -1,10 +1,10 @@
 #!/bin/bash
 # Does the flat directory work that a package archive makes of this tree after recipes/mailsync?
-#   test/recipe.sh [real]
+#   test/package/recipe.sh [real]
 # It is compiled without a warning, finds its sources, builds its module by M-x mailsync-module-compile, and
 # loads it.  What has been built stands in for what cargo would build, unless `real', which takes minutes.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PATH=$PATH:$HOME/.cargo/bin
 emacs=${EMACS:-emacs}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -17,14 +17,14 @@ if [ "${1:-}" = real ]; then
     export CARGO_TARGET_DIR
 else
     mkdir "$top/bin"
-    cp test/fake-cargo.sh "$top/bin/cargo"
+    cp test/package/fake-cargo.sh "$top/bin/cargo"
     export MAILSYNC_BUILT=$PWD/lisp PATH="$top/bin:$PATH"
 fi
 unset CARGO MODULE_DIR
 
 # What was built here is no part of it.
 mkdir "$top/tree" "$top/home"
-test/sources.sh | tar -c --null -T - | tar -x -C "$top/tree"
+test/package/sources.sh | tar -c --null -T - | tar -x -C "$top/tree"
 package=$top/mailsync-$version
 
 in_emacs() {
@@ -32,7 +32,7 @@ in_emacs() {
         --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)' "$@" </dev/null
 }
 
-in_emacs -l test/recipe.el -f recipe-copy recipes/mailsync "$top/tree" "$package"
+in_emacs -l test/package/recipe.el -f recipe-copy recipes/mailsync "$top/tree" "$package"
 in_emacs -L "$package" --eval '(setq byte-compile-error-on-warn t)' \
     -f batch-byte-compile "$package"/*.el 2>"$top/log" || { cat "$top/log"; exit 1; }
 in_emacs -L "$package" --eval '

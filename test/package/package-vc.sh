@@ -1,10 +1,10 @@
 #!/bin/bash
 # Do README's lines for `use-package :vc' and `package-vc-install' install what works?
-#   test/package-vc.sh [real]
+#   test/package/package-vc.sh [real]
 # Each from a repository made of this tree, by Emacs 30 in a home of its own.  What has been built stands in
 # for what cargo would build, unless `real', which takes minutes.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PATH=$PATH:$HOME/.cargo/bin
 emacs=$(test/emacs-30.sh)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -23,12 +23,12 @@ if [ "${1:-}" = real ]; then
     export CARGO_TARGET_DIR
 else
     mkdir "$top/bin"
-    cp test/fake-cargo.sh "$top/bin/cargo"
+    cp test/package/fake-cargo.sh "$top/bin/cargo"
     export MAILSYNC_BUILT=$PWD/lisp PATH="$top/bin:$PATH"
 fi
 unset CARGO MAILDIR XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME GIT_DIR GIT_WORK_TREE
 mkdir "$top/tree"
-test/sources.sh | tar -c --null -T - | tar -x -C "$top/tree"
+test/package/sources.sh | tar -c --null -T - | tar -x -C "$top/tree"
 export GIT_CONFIG_GLOBAL="$top/gitconfig" GIT_CONFIG_NOSYSTEM=1 EMAIL=test@example.org
 git config --global user.name test
 git config --global user.email test@example.org

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Is what `make dist' makes the same each time, and enough?
-#   test/dist-check.sh [real]
+#   test/package/dist-check.sh [real]
 # The names of the files that go in, with git and without.  With `real', which takes many minutes, the tarball
 # itself, made twice in different places; and all is built and installed from it by a cargo that has no crate of
 # its own and no network.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PATH=$PATH:$HOME/.cargo/bin
 emacs=${EMACS:-emacs}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -13,12 +13,12 @@ top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-distcheck.XXXXXX")
 trap 'rm -rf "$top"' EXIT
 
 mkdir "$top/copy"
-test/sources.sh >"$top/names"
+test/package/sources.sh >"$top/names"
 tar -c --null -T "$top/names" | tar -x -C "$top/copy"
 # As after a build.
 mkdir "$top/copy/target"
 touch "$top/copy/target/x" "$top/copy/lisp/mailsync.elc" "$top/copy/lisp/mailsync-engine.so"
-"$top/copy/test/sources.sh" >"$top/names-again"
+"$top/copy/test/package/sources.sh" >"$top/names-again"
 rm -r "$top/copy/target"
 if ! cmp "$top/names" "$top/names-again"; then
     diff <(tr '\0' '\n' <"$top/names") <(tr '\0' '\n' <"$top/names-again")
@@ -33,8 +33,8 @@ done
 [ "${1:-}" = real ] || exit 0
 
 export SOURCE_DATE_EPOCH=1700000000
-test/dist.sh "$top/one" >/dev/null
-(umask 077 && "$top/copy/test/dist.sh" "$top/two" >/dev/null)
+test/package/dist.sh "$top/one" >/dev/null
+(umask 077 && "$top/copy/test/package/dist.sh" "$top/two" >/dev/null)
 cmp "$top/one/mailsync-$version.tar.xz" "$top/two/mailsync-$version.tar.xz"
 
 tar -x -C "$top" -f "$top/one/mailsync-$version.tar.xz"

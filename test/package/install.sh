@@ -1,7 +1,7 @@
 #!/bin/bash
 # Does what `make install' puts somewhere work from there?  It must have been built.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 emacs=${EMACS:-emacs}
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-install.XXXXXX")
 trap 'rm -rf "$top"' EXIT

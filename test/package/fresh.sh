@@ -1,6 +1,6 @@
 #!/bin/bash
 # Does what README.org says to type work on a machine that has nothing?
-#   test/fresh.sh [SUITE...]          (default: bookworm trixie)
+#   test/package/fresh.sh [SUITE...]          (default: bookworm trixie)
 # For each: an empty Debian below a temporary directory, of the mirror that this machine's apt has; the Rust
 # toolchain of this machine, and the crates that it has fetched; this tree.  There README's lines are typed as they
 # are written: those that install what is needed, `make', and `make demo' without a terminal.
@@ -8,15 +8,15 @@
 # for what was printed (default: none is kept unless something fails).
 set -eu
 if [ "${FRESH_INSIDE:-}" != yes ]; then
-    cd "$(dirname "$0")/.."
+    cd "$(dirname "$0")/../.."
     if [ "$(id -u)" -ne 0 ]; then
-        echo 'skip  test/fresh.sh needs root'
+        echo 'skip  test/package/fresh.sh needs root'
         exit 0
     fi
     [ $# -gt 0 ] || set -- bookworm trixie
     # No process and no mount survives the one that is started here.
     FRESH_INSIDE=yes exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-        "$PWD/test/fresh.sh" "$@"
+        "$PWD/test/package/fresh.sh" "$@"
 fi
 PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 top=$(mktemp -d "${TMPDIR:-/var/tmp}/mailsync-fresh.XXXXXX")
@@ -106,7 +106,7 @@ try() {
     for part in cache index; do
         [ ! -d "$registry/$part" ] || cp -r "$registry/$part" "$root/root/.cargo/registry/"
     done
-    test/sources.sh | tar -c --null -T - | tar -x --no-same-owner -C "$root/root/mailsync"
+    test/package/sources.sh | tar -c --null -T - | tar -x --no-same-owner -C "$root/root/mailsync"
     step 'what README says to install' inside "apt-get update; $(lines 'On Debian this line') </dev/null" || return 0
     step 'make' inside "$(lines 'In a checkout')" || return 0
     step 'the module loads' inside 'emacs -Q --batch -L lisp --eval "(progn (require (quote mailsync)) (mailsync-module-load))"'

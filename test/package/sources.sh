@@ -2,7 +2,7 @@
 # Print the names of this tree's files, each with a NUL behind it, in an order that depends on nothing:
 # what git knows of; without git, what is not built here.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 if [ -e .git ] && command -v git >/dev/null; then
     git ls-files -z --cached --others --exclude-standard --deduplicate
 else
