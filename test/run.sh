@@ -75,18 +75,18 @@ for program in "${emacsen[@]}"; do
         for backend in nnmaildir nnimap nnml; do
             for mode in batch tmux; do
                 begin "end to end, $backend, $mode, $name" \
-                    env EMACS="$program" timeout -k 10 300 test/e2e.sh "$backend" "$mode"
+                    env EMACS="$program" timeout -k 10 300 test/e2e/gnus.sh "$backend" "$mode"
             done
         done
         for backend in nnmaildir nnimap; do
             begin "the Emacs on the server splits first, $backend, $name" \
-                env EMACS="$program" timeout -k 10 120 test/listen.sh "$backend"
+                env EMACS="$program" timeout -k 10 120 test/e2e/listen.sh "$backend"
         done
-        begin "the status on the screen, $name" env EMACS="$program" timeout -k 10 120 test/screens.sh
+        begin "the status on the screen, $name" env EMACS="$program" timeout -k 10 120 test/e2e/screens.sh
         begin "several frames, topics, a new folder, $name" \
-            env EMACS="$program" timeout -k 10 120 test/e2e.sh nnmaildir frames
+            env EMACS="$program" timeout -k 10 120 test/e2e/gnus.sh nnmaildir frames
         begin "the screen of the doctor, $name" \
-            env EMACS="$program" timeout -k 10 120 test/doctor.sh
+            env EMACS="$program" timeout -k 10 120 test/e2e/doctor.sh
     fi
 done
 settle
@@ -134,7 +134,7 @@ settle
 for program in "${emacsen[@]}"; do
     if part e2e "$@"; then
         check "typing while mail arrives, $(emacs_name "$program")" \
-            env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e.sh nnmaildir typing
+            env EMACS="$program" MESSAGES=200 timeout -k 10 300 test/e2e/gnus.sh nnmaildir typing
     fi
 done
 echo "in $((SECONDS - began)) s"

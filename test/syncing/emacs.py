@@ -53,7 +53,8 @@ class Emacs:
             environment.pop(name, None)
         environment.update(more)
         quiet = "(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)"
-        self.begin([emacs, "-Q", "--eval", quiet, "-L", staged, "-l", os.path.join(HERE, driver)], within, environment)
+        driver = os.path.join(HERE, "syncing", driver)
+        self.begin([emacs, "-Q", "--eval", quiet, "-L", staged, "-l", driver], within, environment)
         self.pid = int(self.wait_fact("started", 90)[0].split("\t")[1])
 
     def begin(self, args, within, environment):

@@ -146,7 +146,7 @@ class Soak(Side, Reader):
             others=[self.other.entry()],
             more=DELAYS + "(setq mailsync-gnus-watch-nnimap t mailsync-gnus-idle-delay 0.3 auth-sources '(%s))\n"
             # At the end of a Summary there is none behind it.
-            "(setq gnus-auto-select-next nil) (load %s nil t)" % (lisp(authinfo), lisp(HERE + "/soak")))
+            "(setq gnus-auto-select-next nil) (load %s nil t)" % (lisp(authinfo), lisp(HERE + "/syncing/soak")))
         self.other.emacs = self.emacs
         self.emacs.wait("the first syncs", lambda: self.same() and self.other.same(), 90)
         for side in self.sides:

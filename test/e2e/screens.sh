@@ -1,11 +1,11 @@
 #!/bin/bash
 # What one sees of mailsync on a terminal of 80x24 and of 200x50: the status and its keys, the list of
 # folders, the history, the log.  Keys are typed as a user types them.
-#   test/screens.sh
+#   test/e2e/screens.sh
 # EMACS is the Emacs to run.  The module must have been built.  Everything is written below a temporary
 # directory, which stays after a failure.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 emacs=${EMACS:-emacs}
 lisp=$(test/stage.sh)
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-screens.XXXXXX")
@@ -25,8 +25,8 @@ finish() {
 trap finish EXIT
 trap 'exit 143' TERM INT
 
-# shellcheck source=test/e2e-lib.sh
-. test/e2e-lib.sh
+# shellcheck source=test/e2e/lib.sh
+. test/e2e/lib.sh
 
 screen() { tmux -S "$work/tmux" capture-pane -p; }
 # A ^ is the edge of a window: two may be beside each other.
@@ -60,7 +60,7 @@ start() {
     TERM=xterm tmux -S "$work/tmux" -f /dev/null new-session -d -x "$2" -y "$3" \
         "$emacs" -nw -Q --module-assertions \
         --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)' \
-        -L "$lisp" -l test/screens.el
+        -L "$lisp" -l test/e2e/screens.el
     wait_for 60 'Emacs and mailsync start' started
 }
 started() { grep -q started "$work/facts" 2>/dev/null; }

@@ -1,8 +1,8 @@
-;;; e2e.el --- The Emacs of the end-to-end test  -*- lexical-binding: t -*-
+;;; gnus.el --- The Emacs of the end-to-end test  -*- lexical-binding: t -*-
 
 ;;; Commentary:
 
-;; Loaded by e2e.sh in an `emacs -Q', in batch or in a terminal.  It starts mailsync and a Gnus and
+;; Loaded by gnus.sh in an `emacs -Q', in batch or in a terminal.  It starts mailsync and a Gnus and
 ;; then does nothing but write down, one line a fact, what mailsync's and Gnus's hooks report; the
 ;; script delivers, reads that file and looks at the screen.  What the script wants done meanwhile
 ;; comes as a file of Lisp, so that no key is pressed.
@@ -12,7 +12,7 @@
 (require 'gnus)
 (require 'gnus-group)
 (require 'gnus-topic)
-(load (expand-file-name "e2e-lib" (file-name-directory load-file-name)) nil t)
+(load (expand-file-name "lib" (file-name-directory load-file-name)) nil t)
 
 (defvar mailsync-gnus-check-method)
 (defvar mailsync-gnus-idle-delay)
@@ -144,4 +144,4 @@ And what else could change by itself."
 (e2e-begin #'e2e-start)
 
 (provide 'e2e)
-;;; e2e.el ends here
+;;; gnus.el ends here

@@ -2,7 +2,7 @@
 
 ;;; Commentary:
 
-;; Loaded by syncing/quits.py in an `emacs -Q --module-assertions'.  It is told what to do by keys
+;; Loaded by quits.py in an `emacs -Q --module-assertions'.  It is told what to do by keys
 ;; alone, and says how it is in the file "state".  Whoever types C-g three times in a row quits
 ;; whatever runs, timers and filters too, and so what is here has to be done again when it was quit.
 ;;
@@ -11,9 +11,9 @@
 
 ;;; Code:
 
-(load (expand-file-name "e2e-lib" (file-name-directory load-file-name)) nil t)
+(load (expand-file-name "../e2e/lib" (file-name-directory load-file-name)) nil t)
 (require 'mailsync)
-(declare-function e2e-say "e2e-lib")
+(declare-function e2e-say "../e2e/lib")
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
 (declare-function fixture-unread "gnus-init")

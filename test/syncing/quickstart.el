@@ -2,14 +2,14 @@
 
 ;;; Commentary:
 
-;; Loaded by syncing/quickstart.py in an `emacs -Q' whose HOME has what a quick start of README.org
+;; Loaded by quickstart.py in an `emacs -Q' whose HOME has what a quick start of README.org
 ;; says, `.gnus.el' among it: that is read by Gnus.
 
 ;;; Code:
 
-(load (expand-file-name "e2e-lib" (file-name-directory load-file-name)) nil t)
-(declare-function e2e-begin "e2e-lib")
-(declare-function e2e-say "e2e-lib")
+(load (expand-file-name "../e2e/lib" (file-name-directory load-file-name)) nil t)
+(declare-function e2e-begin "../e2e/lib")
+(declare-function e2e-say "../e2e/lib")
 (declare-function gnus-group-list-groups "gnus-group")
 
 (defun quickstart ()

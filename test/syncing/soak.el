@@ -2,13 +2,13 @@
 
 ;;; Commentary:
 
-;; Loaded by sync.el, as syncing/soak.py says: a Gnus with three servers, and what the script wants to
+;; Loaded by sync.el, as soak.py says: a Gnus with three servers, and what the script wants to
 ;; know about the memory of this Emacs.
 
 ;;; Code:
 
 (require 'seq)
-(declare-function e2e-say "e2e-lib")
+(declare-function e2e-say "../e2e/lib")
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
 (declare-function gnus-group-get-new-news "gnus-group")

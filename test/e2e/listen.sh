@@ -1,12 +1,12 @@
 #!/bin/bash
 # End to end: a Gnus on a server splits what arrives in the inbox, and mailsync-watch --attach names a
 # folder only when that Gnus has checked it; without that Emacs it watches by itself.
-#   test/listen.sh nnmaildir|nnimap
+#   test/e2e/listen.sh nnmaildir|nnimap
 # EMACS is the Emacs to run, PROGRAM the mailsync-watch.  Both must have been built.  Everything is
 # written below a temporary directory, which stays after a failure.
 set -eu
 backend=$1
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 export FIXTURES="$PWD/test/fixtures"
 PATH=$PATH:/usr/sbin # Dovecot
 emacs=${EMACS:-emacs}
@@ -35,8 +35,8 @@ finish() {
 trap finish EXIT
 trap 'exit 143' TERM INT
 
-# shellcheck source=test/e2e-lib.sh
-. test/e2e-lib.sh
+# shellcheck source=test/e2e/lib.sh
+. test/e2e/lib.sh
 
 lines() { wc -l <"$work/$1"; }
 # Whether FILE has LINE after its first COUNT lines.
@@ -85,7 +85,7 @@ start_emacs() {
     touch "$work/facts"
     "$emacs" -Q --batch --module-assertions \
         --eval '(setq native-comp-deferred-compilation nil native-comp-jit-compilation nil)' \
-        -L "$lisp" -l test/listen.el >"$work/log" 2>&1 </dev/null &
+        -L "$lisp" -l test/e2e/listen.el >"$work/log" 2>&1 </dev/null &
     emacs_pid=$!
     wait_for 60 'Emacs, mailsync and Gnus start' grep -q '^started' "$work/facts"
 }
@@ -99,7 +99,7 @@ for name in lists misc; do
 done
 if [ "$backend" = nnimap ]; then
     E2E_GROUPS+="nnimap+fix:INBOX"
-    GNUS_NNIMAP=$(test/free-port.sh)
+    GNUS_NNIMAP=$(test/e2e/free-port.sh)
     export GNUS_NNIMAP
     "$FIXTURES/dovecot.sh" start "$work/dovecot" "$work/mail" maildir++ "$GNUS_NNIMAP" >/dev/null
 else

@@ -2,13 +2,13 @@
 
 ;;; Commentary:
 
-;; Loaded by sync.py in an `emacs -Q', in batch or in a terminal.  It starts mailsync with one account
+;; Loaded by test/sync.py in an `emacs -Q', in batch or in a terminal.  It starts mailsync with one account
 ;; and writes down what its hooks tell.  Gnus comes later, when there is mail to read.
 
 ;;; Code:
 
-(load (expand-file-name "e2e-lib" (file-name-directory load-file-name)) nil t)
-(declare-function e2e-say "e2e-lib")
+(load (expand-file-name "../e2e/lib" (file-name-directory load-file-name)) nil t)
+(declare-function e2e-say "../e2e/lib")
 (declare-function fixture-configure "gnus-init")
 (declare-function fixture-start "gnus-init")
 (declare-function gnus-group-jump-to-group "gnus-group")

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the end-to-end tests in shell: to wait, to fail, and to have Emacs do something.  `work'
-# is their directory, where e2e-lib.el writes what happened.
+# is their directory, where lib.el writes what happened.
 
 fail() {
     echo "$*" >&2

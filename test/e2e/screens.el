@@ -2,12 +2,12 @@
 
 ;;; Commentary:
 
-;; Loaded into the Emacs that test/screens.sh starts: one account with a
+;; Loaded into the Emacs that test/e2e/screens.sh starts: one account with a
 ;; syncer, folders and a server, and the status on the screen.
 
 ;;; Code:
 
-(load (expand-file-name "e2e-lib.el" (file-name-directory load-file-name)) nil t)
+(load (expand-file-name "lib.el" (file-name-directory load-file-name)) nil t)
 (require 'mailsync)
 
 (defvar screens-root (expand-file-name "mail" e2e-work))

@@ -3,7 +3,7 @@
 # and keys that lead where something is mended.  Nothing below the home directory is changed.
 # EMACS is the Emacs to run.  The module must have been built.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 emacs=${EMACS:-emacs}
 lisp=$(test/stage.sh)
 work=$(mktemp -d "${TMPDIR:-/tmp}/mailsync doctor.XXXXXX")
@@ -17,8 +17,8 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 143' TERM INT
-# shellcheck source=test/e2e-lib.sh
-. test/e2e-lib.sh
+# shellcheck source=test/e2e/lib.sh
+. test/e2e/lib.sh
 
 screen() { tmux -S "$work/tmux" capture-pane -p; }
 on_screen() { screen | grep -qE -- "$1"; }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # End to end: the module, mailsync and a real Gnus.  Messages are delivered as an MDA does; nobody
 # touches a key; the counts must rise.
-#   test/e2e.sh nnmaildir|nnimap|nnml batch|tmux|typing|frames
+#   test/e2e/gnus.sh nnmaildir|nnimap|nnml batch|tmux|typing|frames
 # nnml: the maildir is a mail source, whose mail Gnus splits into two groups.
 # batch and tmux do it with both values of `mailsync-gnus-check-method' and compare what each did to
 # counts, lines and hooks.  typing: keys are typed into another buffer while MESSAGES (1000) arrive.
@@ -11,7 +11,7 @@
 set -eu
 backend=$1
 mode=${2:-batch}
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 export FIXTURES="$PWD/test/fixtures"
 PATH=$PATH:/usr/sbin # Dovecot
 emacs=${EMACS:-emacs}
@@ -55,8 +55,8 @@ report() {
 trap finish EXIT
 trap 'exit 143' TERM INT
 
-# shellcheck source=test/e2e-lib.sh
-. test/e2e-lib.sh
+# shellcheck source=test/e2e/lib.sh
+. test/e2e/lib.sh
 
 screen() { tmux -S "$work/tmux" capture-pane -p; }
 fact() { grep -qF -- "$1" "$work/facts" 2>/dev/null; }
@@ -88,7 +88,7 @@ start() {
     fi
     for name in "${names[@]}"; do E2E_GROUPS+="$backend+fix:$name"$'\n'; done
     if [ "$backend" = nnimap ]; then
-        GNUS_NNIMAP=$(test/free-port.sh)
+        GNUS_NNIMAP=$(test/e2e/free-port.sh)
         export GNUS_NNIMAP
         "$FIXTURES/dovecot.sh" start "$work/dovecot" "$work/mail" maildir++ "$GNUS_NNIMAP" >/dev/null
     elif [ "$backend" = nnmaildir ]; then
@@ -97,11 +97,11 @@ start() {
     unset MAILDIR MAIL XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME
     export HOME="$work/home" GNUS_HOME="$work/home/gnus" E2E_WORK="$work" LC_ALL=C.UTF-8
     if [ "$mode" = batch ]; then
-        "$emacs" -Q --batch --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e.el >"$work/log" 2>&1 </dev/null &
+        "$emacs" -Q --batch --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e/gnus.el >"$work/log" 2>&1 </dev/null &
         emacs_pid=$!
     else
         TERM=xterm tmux -S "$work/tmux" -f /dev/null new-session -d -x 100 -y 40 \
-            "$emacs" -nw -Q --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e.el
+            "$emacs" -nw -Q --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e/gnus.el
     fi
     wait_for 60 'Emacs, mailsync and Gnus start' fact started
 }
@@ -343,5 +343,5 @@ batch | tmux)
     ;;
 typing) typing "${METHODS:-parts}" ;;
 frames) frames "${METHODS:-parts}" ;;
-*) fail "usage: test/e2e.sh nnmaildir|nnimap|nnml batch|tmux|typing|frames" ;;
+*) fail "usage: test/e2e/gnus.sh nnmaildir|nnimap|nnml batch|tmux|typing|frames" ;;
 esac

@@ -1,4 +1,4 @@
-;;; e2e-lib.el --- What the Emacsen of end-to-end tests share  -*- lexical-binding: t -*-
+;;; lib.el --- What the Emacsen of end-to-end tests share  -*- lexical-binding: t -*-
 
 ;;; Commentary:
 
@@ -42,4 +42,4 @@
   (if noninteractive (e2e-run start) (run-with-timer 0.1 nil #'e2e-run start)))
 
 (provide 'e2e-lib)
-;;; e2e-lib.el ends here
+;;; lib.el ends here

@@ -9,7 +9,7 @@
 
 (require 'gnus)
 (require 'gnus-group)
-(load (expand-file-name "e2e-lib" (file-name-directory load-file-name)) nil t)
+(load (expand-file-name "lib" (file-name-directory load-file-name)) nil t)
 
 (defvar mail-sources)
 (defvar mailsync-gnus-max-wait)
