@@ -110,6 +110,8 @@ pub struct Disk {
     cookies: u32,
     /// The virtual time.
     pub now: Duration,
+    /// How far somebody has set the wall clock, in seconds.
+    set: i64,
     /// How coarse the clock is that stamps directories.
     pub tick: Duration,
     /// Operations so far.
@@ -159,6 +161,7 @@ impl Disk {
             cache: BTreeMap::new(),
             unseen: false,
             sleeps: false,
+            set: 0,
             mounts: Vec::new(),
             mount_news: Vec::new(),
         };
@@ -179,9 +182,8 @@ impl Disk {
 
     fn stamp(&self) -> Wall {
         let tick = self.tick.as_nanos().max(1);
-        wall(Duration::from_nanos(
-            (self.now.as_nanos() / tick * tick) as u64,
-        ))
+        let now = Duration::from_nanos((self.now.as_nanos() / tick * tick) as u64);
+        wall(now, self.set)
     }
 
     fn allocate(&mut self, node: Node) -> u64 {
@@ -317,7 +319,12 @@ impl Disk {
     }
 
     pub fn wall(&self) -> Wall {
-        wall(self.now)
+        wall(self.now, self.set)
+    }
+
+    /// Somebody sets the wall clock, by so many seconds.
+    pub fn set_clock(&mut self, by: i64) {
+        self.set += by;
     }
 
     // What users, MDAs and mail readers do.
@@ -674,9 +681,9 @@ fn folder_of(message: &Path) -> Option<&Path> {
     (name == "new" || name == "cur").then(|| directory.parent())?
 }
 
-fn wall(since: Duration) -> Wall {
+fn wall(since: Duration, set: i64) -> Wall {
     Wall {
-        secs: BEGAN + since.as_secs() as i64,
+        secs: BEGAN + set + since.as_secs() as i64,
         nanos: since.subsec_nanos(),
     }
 }

@@ -626,7 +626,13 @@ impl<C: Coalesce> World<C> {
                 }
                 self.handle(Input::Woke(ms(5_000)))
             }
-            Step::MachineSetsClock => self.handle(Input::ClockSet),
+            Step::MachineSetsClock => {
+                // Also to when there was a change already, which then looks like the next one.
+                let by = *self.rng.choose(&[-3600, -3, -2, -1, 0, 1, 3, 3600]);
+                self.machine.lock().disk.set_clock(by);
+                self.trace(format_args!("machine: its clock is set by {by} s"));
+                self.handle(Input::ClockSet)
+            }
             Step::NetworkChanges => self.handle(Input::NetworkChanged),
             Step::LispConfigures => self.configure(),
             Step::EngineHearsLisp => match self.lisp.calls.pop_front() {
