@@ -97,11 +97,11 @@ start() {
     unset MAILDIR MAIL XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME
     export HOME="$work/home" GNUS_HOME="$work/home/gnus" E2E_WORK="$work" LC_ALL=C.UTF-8
     if [ "$mode" = batch ]; then
-        "$emacs" -Q --batch --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e/gnus.el >"$work/log" 2>&1 </dev/null &
+        "$emacs" -Q --batch --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e/in-gnus.el >"$work/log" 2>&1 </dev/null &
         emacs_pid=$!
     else
         TERM=xterm tmux -S "$work/tmux" -f /dev/null new-session -d -x 100 -y 40 \
-            "$emacs" -nw -Q --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e/gnus.el
+            "$emacs" -nw -Q --module-assertions "${quiet[@]}" -L "$lisp" -l test/e2e/in-gnus.el
     fi
     wait_for 60 'Emacs, mailsync and Gnus start' fact started
 }

@@ -1,4 +1,4 @@
-;;; gnus.el --- The Emacs of the end-to-end test  -*- lexical-binding: t -*-
+;;; in-gnus.el --- The Emacs of the end-to-end test  -*- lexical-binding: t -*-
 
 ;;; Commentary:
 
@@ -144,4 +144,4 @@ And what else could change by itself."
 (e2e-begin #'e2e-start)
 
 (provide 'e2e)
-;;; gnus.el ends here
+;;; in-gnus.el ends here
