@@ -18,7 +18,7 @@
 //!
 //! [`remote`] watches stores on other machines.  [`far`] is mailsync-watch, the same engine at the far
 //! end of an ssh connection, without Emacs; [`listen`] is how that program asks an Emacs on its own
-//! machine.  What the lines of both have in common is in [`line`](mod@line).
+//! machine.  What the lines of both have in common is in [`notation`].
 //!
 //! Several rooms use [`backoff`] (how long to wait after a failure), [`threads`] (deaf to signals) and
 //! `ready` (waiting for descriptors).
@@ -33,11 +33,11 @@ pub mod engine;
 pub mod errand;
 pub mod far;
 pub mod frame;
-pub mod line;
 pub mod listen;
 pub mod maildir;
 #[cfg(feature = "module")]
 pub mod module;
+pub mod notation;
 pub mod notifier;
 mod ready;
 pub mod remote;

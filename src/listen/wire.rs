@@ -18,7 +18,7 @@
 //! back                              it answers again
 //! ```
 //!
-//! where KINDS are words with commas between ([`line::words`]).  Whatever is not so, is longer than [`LONGEST`]
+//! where KINDS are words with commas between ([`notation::words`]).  Whatever is not so, is longer than [`LONGEST`]
 //! or does not come in its turn is an error, after which nothing is understood any more: both ends are
 //! of one user and one package, so there is nobody to be lenient to.  A line without its end is no
 //! line: the connection broke in the middle of it.
@@ -31,7 +31,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::{Spot, Told};
-use crate::line;
+use crate::notation;
 
 /// What the Emacs says at once.
 pub const HELLO: &[u8] = b"mailsync-listen 1\n";
@@ -55,7 +55,7 @@ fn line(words: &[&[u8]]) -> Vec<u8> {
         if number > 0 {
             line.push(b' ');
         }
-        line::quote(&mut line, word, b" ");
+        notation::quote(&mut line, word, b" ");
     }
     line.push(b'\n');
     line
@@ -81,7 +81,7 @@ pub fn said(told: &Told) -> Vec<u8> {
                 directory,
                 name,
             } = spot;
-            let kinds = line::words(*kinds);
+            let kinds = notation::words(*kinds);
             let (root, directory) = (bytes(root), bytes(directory));
             line(&[b"change", kinds.as_bytes(), root, directory, name])
         }
@@ -186,7 +186,7 @@ impl Reader {
 
     /// What a line means, which may be nothing yet; none if it is not understood.
     fn understood(&mut self, line: &[u8]) -> Option<Option<Told>> {
-        let words = line.split(|byte| *byte == b' ').map(line::unquoted);
+        let words = line.split(|byte| *byte == b' ').map(notation::unquoted);
         let words: Vec<Vec<u8>> = words.collect::<Option<_>>()?;
         let mut rest = words.iter().skip(1);
         let mut next = || rest.next().cloned();
@@ -208,7 +208,7 @@ impl Reader {
                 return Some(self.listed());
             }
             (b"change", 5) => {
-                let kinds = line::kinds(&next()?);
+                let kinds = notation::kinds(&next()?);
                 let (root, directory) = (absolute(next()?)?, absolute(next()?)?);
                 let name = next().filter(|name| !name.is_empty())?;
                 let spot = Spot {

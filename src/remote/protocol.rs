@@ -14,7 +14,7 @@
 //! KINDS SP NAME
 //! ```
 //!
-//! where KINDS are words with commas between ([`line::words`]), and control bytes and `%` of the name are
+//! where KINDS are words with commas between ([`notation::words`]), and control bytes and `%` of the name are
 //! `%XX`.  All other bytes are as they are, valid UTF-8 or not.
 //!
 //! What comes before its time (a login shell that greets, on a server) is noise.  A line longer than
@@ -26,7 +26,7 @@
 use std::mem;
 
 use crate::change::Kinds;
-use crate::line;
+use crate::notation;
 
 /// The first line with kinds, of which the number is the version.
 const HELLO: &[u8] = b"mailsync-watch 1";
@@ -80,9 +80,9 @@ fn kinds_and(name: &[u8], kinds: Kinds) -> Vec<u8> {
     } else {
         kinds
     };
-    let mut line = line::words(kinds).into_bytes();
+    let mut line = notation::words(kinds).into_bytes();
     line.push(b' ');
-    line::quote(&mut line, name, b"");
+    notation::quote(&mut line, name, b"");
     line
 }
 
@@ -210,7 +210,7 @@ fn named(name: Vec<u8>, kinds: Kinds) -> Said {
 fn parsed(line: &[u8]) -> Option<Said> {
     let space = line.iter().position(|byte| *byte == b' ')?;
     let (words, quoted) = (&line[..space], &line[space + 1..]);
-    Some(named(line::unquoted(quoted)?, line::kinds(words)))
+    Some(named(notation::unquoted(quoted)?, notation::kinds(words)))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn answer(chance: &mut Rng) -> Answer {
 /// As a worker says it.
 fn line(answer: &Answer) -> Vec<u8> {
     let mut line = b"folder ".to_vec();
-    mailsync_module::line::quote(&mut line, &answer.name, b" ");
+    mailsync_module::notation::quote(&mut line, &answer.name, b" ");
     line.extend(if answer.ok { &b" ok"[..] } else { b" failed" });
     for (word, count) in &answer.counts {
         line.extend(format!(" {word}={count}").into_bytes());

@@ -185,7 +185,7 @@ impl Watch {
 fn words(changes: BTreeMap<Vec<u8>, mailsync_module::change::Kinds>) -> BTreeMap<String, String> {
     let words = changes.into_iter().map(|(name, kinds)| {
         let name = String::from_utf8_lossy(&name).into_owned();
-        (name, mailsync_module::line::words(kinds))
+        (name, mailsync_module::notation::words(kinds))
     });
     words.collect()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use mailsync_module::change::Folder;
-use mailsync_module::syncer::run::keeper::{Keeper, Patience};
+use mailsync_module::syncer::run::resident::{Patience, Resident};
 use mailsync_module::syncer::{End, Event, Memory, Order, Outcome, Program, Scope, run};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -117,7 +117,7 @@ pub struct World {
     places: [&'static str; FOLDERS.len()],
     program: Program,
     /// Runs are a worker's.
-    worker: Option<Keeper>,
+    worker: Option<Resident>,
     /// A kill may make the syncer forget something.
     careless: bool,
     /// The user renames what a run has still to send.
@@ -147,7 +147,7 @@ impl World {
             user: user.to_owned(),
             port: server.port,
             worker: match style.worker {
-                true => Some(Keeper::start(Patience {
+                true => Some(Resident::start(Patience {
                     // However often it is killed, the next run is its own.
                     again: Duration::ZERO,
                     ..Patience::default()
@@ -489,7 +489,7 @@ impl World {
         let (tell, told) = mpsc::channel();
         let tell = move |event| drop(tell.send(event));
         let running = match &self.worker {
-            Some(keeper) => keeper.run(order, None, tell)?,
+            Some(resident) => resident.run(order, None, tell)?,
             None => run::start(order, None, tell)?,
         };
         let (result, worker) = (RefCell::new(None), Cell::new(None));

@@ -285,6 +285,15 @@ class Quits(World):
             self.tally["C-g"] += 1
             time.sleep(self.chance.choice([0, 0, 0.0005, 0.002, 0.01]))
 
+    def renew(self):
+        """Where this Emacs is lost the next one goes on, once it knows all that is there."""
+        if self.lost():
+            self.says()
+            self.emacs.stop()
+            self.emacsen.remove(self.emacs)
+            self.tally["Emacsen lost"] += 1
+            self.launch()
+
     def live(self):
         seed = int(os.environ.get("SEED") or time.time())
         rounds = int(os.environ.get("ROUNDS") or 60)
@@ -292,13 +301,7 @@ class Quits(World):
         self.chance = random.Random(seed)
         began = time.monotonic()
         for number in range(rounds):
-            if self.lost():
-                # The next one goes on.
-                self.says()
-                self.emacs.stop()
-                self.emacsen.remove(self.emacs)
-                self.tally["Emacsen lost"] += 1
-                self.launch()
+            self.renew()
             what = self.happens()
             time.sleep(self.chance.choice([0, 0, 0.001, 0.003, 0.01, 0.015, 0.02, 0.03, 0.05]))
             self.quit(what)
@@ -310,6 +313,7 @@ class Quits(World):
                 print("%d rounds in %.0f s: %s" % (rounds, time.monotonic() - began, dict(self.tally)), flush=True)
         self.few()
         self.rest()
+        self.renew()
         how = self.emacs.how()
         print("%d rounds in %.0f s; %s; %s quits came to the top, %s pipes were made anew for one%s"
               % (rounds, time.monotonic() - began, dict(self.tally), how["quits"], how["mended"],

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use mailsync_module::syncer::lock::Held;
 use mailsync_module::syncer::run::Running;
-use mailsync_module::syncer::run::keeper::Keeper;
+use mailsync_module::syncer::run::resident::Resident;
 use mailsync_module::syncer::{Ended, Event, Order};
 
 /// Far longer than anything takes here.
@@ -58,10 +58,14 @@ impl Going {
     }
 }
 
-fn begin(keeper: &Keeper, order: Order, held: Option<Arc<Held>>) -> Result<Going, Box<dyn Error>> {
+fn begin(
+    resident: &Resident,
+    order: Order,
+    held: Option<Arc<Held>>,
+) -> Result<Going, Box<dyn Error>> {
     let (told, events) = mpsc::channel();
     // Nobody may be left to hear it.
-    let running = keeper.run(order, held, move |event| drop(told.send(event)))?;
+    let running = resident.run(order, held, move |event| drop(told.send(event)))?;
     Ok(Going(running, events))
 }
 

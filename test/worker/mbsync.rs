@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use mailsync_module::syncer::run::keeper::{Keeper, Patience};
+use mailsync_module::syncer::run::resident::{Patience, Resident};
 use mailsync_module::syncer::worker::Worker;
 use mailsync_module::syncer::{Ended, Naming, Outcome, Program, Scope, Syncer};
 
@@ -45,7 +45,7 @@ fn the_loop_around_mbsync_of_the_manual() -> Tested {
         config: None,
         args: Vec::new(),
     };
-    let keeper = Keeper::start(Patience::default())?;
+    let resident = Resident::start(Patience::default())?;
     let tree = home.tree("verbatim");
     let mut pids = Vec::new();
     let mut run = |scope| -> Result<Ended, Box<dyn Error>> {
@@ -60,7 +60,7 @@ fn the_loop_around_mbsync_of_the_manual() -> Tested {
             quit: LONG,
         });
         order.syncer = Arc::new(syncer);
-        let ran = begin(&keeper, order, None)?.ended()?;
+        let ran = begin(&resident, order, None)?.ended()?;
         assert!(ran.said.is_empty(), "{:?}", ran.said);
         pids.extend(ran.pids);
         Ok(ran.ended)

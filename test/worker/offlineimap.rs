@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
 use mailsync_module::change::{AccountId, Folder};
-use mailsync_module::syncer::run::keeper::{Keeper, Patience};
+use mailsync_module::syncer::run::resident::{Patience, Resident};
 use mailsync_module::syncer::{End, Ended, Order, Outcome, Program, RunId, Scope, Syncer};
 use rustix::process::Signal;
 
@@ -19,7 +19,7 @@ use super::{Going, LONG, Ran, begin, wait_gone};
 struct Persistent {
     home: Home,
     account: &'static str,
-    keeper: Keeper,
+    resident: Resident,
     runs: u64,
 }
 
@@ -29,7 +29,7 @@ impl Persistent {
         Ok(Persistent {
             home,
             account,
-            keeper: Keeper::start(Patience::default())?,
+            resident: Resident::start(Patience::default())?,
             runs: 0,
         })
     }
@@ -58,7 +58,7 @@ impl Persistent {
 
     fn begin(&mut self, scope: Scope) -> Result<Going, Box<dyn Error>> {
         let order = self.order(scope);
-        begin(&self.keeper, order, None)
+        begin(&self.resident, order, None)
     }
 
     fn run(&mut self, scope: Scope) -> Result<Ran, Box<dyn Error>> {
@@ -116,7 +116,7 @@ fn every_folder_by_its_name(account: &'static str) -> Tested {
     for (at, one) in folders.iter().enumerate() {
         let mut order = user.order(Scope::Folders(vec![one.clone()]));
         order.quick = at % 2 == 0;
-        let ran = begin(&user.keeper, order, None)?.ended()?;
+        let ran = begin(&user.resident, order, None)?.ended()?;
         assert_eq!(ran.ended.outcome, Outcome::Ok, "{}", ran.ended.text);
         assert!(!ran.ended.everything && ran.pids == [worker]);
         for (other, folder) in folders.iter().enumerate() {
@@ -245,7 +245,7 @@ fn it_rests_and_ends_by_itself() -> Tested {
         let worker = syncer.worker.as_mut();
         worker.expect("a worker").idle = Duration::from_secs(1);
     });
-    let ran = begin(&user.keeper, order.clone(), None)?.ended()?;
+    let ran = begin(&user.resident, order.clone(), None)?.ended()?;
     let worker = ran.pids[0];
     // Dovecot has a process for each connection, and says in its name whose.
     let sockets = || -> Result<usize, Box<dyn Error>> {
@@ -262,13 +262,13 @@ fn it_rests_and_ends_by_itself() -> Tested {
         std::thread::sleep(Duration::from_millis(50));
     }
     order.run = RunId(77);
-    let ran = begin(&user.keeper, order, None)?.ended()?;
+    let ran = begin(&user.resident, order, None)?.ended()?;
     assert_eq!((ran.ended.outcome, ran.pids[0]), (Outcome::Ok, worker));
     let order = user.with(|syncer| {
         let worker = syncer.worker.as_mut().expect("a worker");
         (worker.idle, worker.quit) = (Duration::from_secs(1), Duration::from_secs(2));
     });
-    let ran = begin(&user.keeper, order, None)?.ended()?;
+    let ran = begin(&user.resident, order, None)?.ended()?;
     wait_gone(ran.pids[0]);
     Ok(())
 }
@@ -312,8 +312,8 @@ fn where_the_worker_cannot_offlineimap_does_it() -> Tested {
         ),
     ];
     for (order, text) in orders {
-        let keeper = Keeper::start(Patience::default())?;
-        let ran = begin(&keeper, order, None)?.ended()?;
+        let resident = Resident::start(Patience::default())?;
+        let ran = begin(&resident, order, None)?.ended()?;
         assert_eq!(ran.ended.outcome, Outcome::Ok, "{}", ran.ended.text);
         assert!(
             ran.said.len() == 1 && ran.said[0].contains(text),
@@ -337,7 +337,7 @@ fn it_is_killed_stopped_and_ended_in_the_middle() -> Tested {
     // It may have been done.
     assert_eq!(ran.ended.outcome, Outcome::Ok, "{}", ran.ended.text);
     assert!(ran.said.len() < 2);
-    user.keeper = Keeper::start(Patience::default())?;
+    user.resident = Resident::start(Patience::default())?;
     // It hears nothing: a timeout ends it.
     let going = user.begin(Scope::Everything)?;
     let worker = going.pid()?;

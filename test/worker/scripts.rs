@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use mailsync_module::syncer::lock::{Held, Holder, Key, Seeker, Taken};
-use mailsync_module::syncer::run::keeper::{Keeper, Patience};
+use mailsync_module::syncer::run::resident::{Patience, Resident};
 use mailsync_module::syncer::worker::Worker;
 use mailsync_module::syncer::{
     Command, End, Naming, Order, Outcome, Program, RunId, Scope, Syncer,
@@ -40,7 +40,7 @@ done
 /// An account with such a worker.
 struct Bench {
     top: TempDir,
-    keeper: Keeper,
+    resident: Resident,
     plain: bool,
     runs: u64,
     held: Option<Arc<Held>>,
@@ -57,7 +57,7 @@ impl Bench {
     fn new(plain: bool, patience: Patience) -> Result<Self, Box<dyn Error>> {
         let top = tempfile::tempdir()?;
         let bench = Bench {
-            keeper: Keeper::start(patience)?,
+            resident: Resident::start(patience)?,
             top,
             plain,
             runs: 0,
@@ -127,7 +127,7 @@ impl Bench {
 
     fn begin(&mut self, folders: &[&str]) -> Result<Going, Box<dyn Error>> {
         let order = self.order(folders);
-        begin(&self.keeper, order, self.held.clone())
+        begin(&self.resident, order, self.held.clone())
     }
 
     fn run(&mut self, folders: &[&str]) -> Result<Ran, Box<dyn Error>> {
@@ -161,7 +161,7 @@ fn one_process_for_many_runs() -> Tested {
         "go ",
     ];
     assert_eq!(bench.lines("heard"), heard);
-    drop(bench.keeper);
+    drop(bench.resident);
     wait_gone(pids[0]);
     Ok(())
 }
@@ -357,7 +357,7 @@ fn another_configuration_is_another_worker() -> Tested {
     let mut syncer = Syncer::clone(&order.syncer);
     syncer.environment.push("OTHER=1".into());
     order.syncer = Arc::new(syncer);
-    let ran = begin(&bench.keeper, order, None)?.ended()?;
+    let ran = begin(&bench.resident, order, None)?.ended()?;
     assert_eq!(ran.ended.outcome, Outcome::Ok);
     assert_ne!(ran.pids[0], first);
     wait_gone(first);
@@ -399,26 +399,26 @@ fn nothing_is_left_when_nobody_wants_it() -> Tested {
     // Dropped while it rests, while it works, and while it does not hear.
     let mut bench = Bench::new(false, Patience::default())?;
     let pid = bench.run(&["a"])?.pids[0];
-    drop(bench.keeper);
+    drop(bench.resident);
     wait_gone(pid);
 
     let mut bench = Bench::new(false, Patience::default())?;
     bench.mode("echo begin $run; sleep 0.5; echo folder a ok; echo end $run 0")?;
     let going = bench.begin(&["a"])?;
     let pid = going.pid()?;
-    drop(bench.keeper);
+    drop(bench.resident);
     assert_eq!(going.ended()?.ended.outcome, Outcome::Ok);
     wait_gone(pid);
 
     let mut bench = Bench::new(false, Patience::default())?;
     let pid = bench.run(&["a"])?.pids[0];
     signal(pid, Signal::STOP)?;
-    drop(bench.keeper);
+    drop(bench.resident);
     wait_gone(pid);
 
     let mut bench = Bench::new(false, Patience::default())?;
     let pid = bench.run(&["a"])?.pids[0];
-    bench.keeper.farewell();
+    bench.resident.farewell();
     wait_gone(pid);
     Ok(())
 }

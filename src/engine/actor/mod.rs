@@ -40,7 +40,7 @@ use crate::remote::watcher::Over;
 use crate::schedule::Look;
 use crate::syncer::lock::Holder;
 use crate::syncer::run::Running;
-use crate::syncer::run::keeper::Keeper;
+use crate::syncer::run::resident::Resident;
 use crate::syncer::unpushed::Unpushed;
 use crate::syncer::{End, Event, RunId};
 use crate::threads;
@@ -180,7 +180,7 @@ struct Actor {
     locks_sought: u64,
     runs: HashMap<RunId, Running>,
     /// The workers of accounts.
-    keepers: HashMap<AccountId, Keeper>,
+    residents: HashMap<AccountId, Resident>,
     /// The programs that watch remote stores, until they are over.
     remotes: HashMap<RemoteId, Connection>,
     /// The connections to IMAP servers, until they are over.
@@ -217,7 +217,7 @@ impl Actor {
             locks: HashMap::new(),
             locks_sought: 0,
             runs: HashMap::new(),
-            keepers: HashMap::new(),
+            residents: HashMap::new(),
             remotes: HashMap::new(),
             #[cfg(feature = "imap")]
             lines: HashMap::new(),
@@ -394,9 +394,9 @@ impl Actor {
                 }
                 Action::SeekLock(id, key) => self.seek_lock(id, key),
                 // A run that lasts keeps both for so long.
-                Action::EndWorker(id) => drop(self.keepers.remove(&id)),
+                Action::EndWorker(id) => drop(self.residents.remove(&id)),
                 Action::DropLock(id) => {
-                    self.keepers.remove(&id);
+                    self.residents.remove(&id);
                     self.locks.remove(&id);
                 }
                 Action::Connect(id, order) => self.connect(id, *order),

@@ -11,7 +11,7 @@ use crate::change::{AccountId, Folder};
 use crate::engine::core::Input;
 use crate::schedule::{Lock, Look};
 use crate::syncer::lock::{Held, Holder, Key, Seeker};
-use crate::syncer::run::keeper::{Keeper, Patience};
+use crate::syncer::run::resident::{Patience, Resident};
 use crate::syncer::run::{self, Running};
 use crate::syncer::unpushed::{self, Unpushed};
 use crate::syncer::{End, Ended, Event, Order, Outcome};
@@ -107,21 +107,21 @@ impl Actor {
         held: Option<Arc<Held>>,
         tell: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Running> {
-        let keeper = match self.keepers.entry(id) {
+        let resident = match self.residents.entry(id) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Keeper::start(Patience::default())?),
+            Entry::Vacant(entry) => entry.insert(Resident::start(Patience::default())?),
         };
-        let started = keeper.run(order, held, tell);
+        let started = resident.run(order, held, tell);
         if started.is_err() {
             // Another thread may do better.
-            self.keepers.remove(&id);
+            self.residents.remove(&id);
         }
         started
     }
 
     /// Have all runs end; each of what is returned ends when one was told.
     pub(super) fn end_all(&mut self, why: End) -> Vec<Receiver<()>> {
-        self.keepers.values().for_each(Keeper::farewell);
+        self.residents.values().for_each(Resident::farewell);
         let runs = self.runs.values();
         let told = runs.map(|running| {
             running.end(why);

@@ -4,15 +4,15 @@
 //! asked to, and has it judged.  What is to be executed is `plan`'s business, how it went
 //! `outcome`'s; when to run and for how long to wait is decided by whoever starts it.
 //!
-//! Where the syncer has a worker, [`keeper`] has a thread of its own, on which all of this happens,
+//! Where the syncer has a worker, [`resident`] has a thread of its own, on which all of this happens,
 //! with the worker's process at hand.
 //!
 //! The end of a run is the end of the process that was started, never the end of its output: a
 //! daemon that it leaves behind may hold that for hours.
 
 pub mod capture;
-pub mod keeper;
 pub mod process;
+pub mod resident;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
@@ -40,8 +40,8 @@ use super::{End, Ended, Event, Memory, Order, Outcome, Output, Program, RunId};
 use crate::ready;
 use crate::threads;
 use capture::Capture;
-use keeper::{Hand, Served};
 use process::{Pipes, Process, Recipe};
+use resident::{Hand, Served};
 
 /// In the environment of what we start, with the number of the run: by it, processes that have
 /// left the group can be found.
@@ -258,9 +258,9 @@ fn perform(
                     everything: ended.everything,
                     ..plan
                 };
-                let output = keeper::with_reason(output, &done);
+                let output = resident::with_reason(output, &done);
                 let verdict = (job.judge)(&plan, Exit::Code(done.code), &output);
-                ended.output = keeper::with_summary(output, &done);
+                ended.output = resident::with_summary(output, &done);
                 ended.pass(worker::weigh(verdict, &wish.request, &done.answers));
                 return Ok(());
             }

@@ -1,7 +1,7 @@
 //! What is said between us and a worker: lines of words with one space between.
 //!
 //! Pure: bytes in, what they mean out.  Names are bytes; those that would end a word or a line, and `%`,
-//! are written as `%XX` ([`crate::line`]).  We say:
+//! are written as `%XX` ([`crate::notation`]).  We say:
 //!
 //! ```text
 //! hello 1 idle=SECONDS quit=SECONDS
@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::line::{quote, unquoted};
+use crate::notation::{quote, unquoted};
 
 /// The version of all this.
 pub const VERSION: u32 = 1;

@@ -27,7 +27,7 @@ fn shown(act: &Act) -> String {
         Act::Secure => "= secure".to_owned(),
         Act::Ask => "= ask".to_owned(),
         Act::Everything => "= everything".to_owned(),
-        Act::Change(name, kinds) => format!("= {} {}", text(name), crate::line::words(*kinds)),
+        Act::Change(name, kinds) => format!("= {} {}", text(name), crate::notation::words(*kinds)),
         Act::Watching(mode) => format!("= watching by {mode:?}"),
         Act::Others(others) => {
             let others = others.iter();

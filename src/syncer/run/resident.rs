@@ -1,4 +1,4 @@
-//! The thread that owns a worker's process, and does the runs of one account with it.
+//! A worker that stays: the thread that owns its process, and does the runs of one account with it.
 //!
 //! The process is started for the first run and lasts until it ends itself, misbehaves, or nobody
 //! wants it any more.  Where it does not keep to the contract, in whatever way, it is ended, and the
@@ -61,7 +61,7 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(3600);
 const UNEMPLOYED: [(Duration, Signal); 1] = [(Duration::from_secs(2), Signal::KILL)];
 
 /// The worker of an account.  When this is dropped, the worker is ended as soon as its run is over.
-pub struct Keeper {
+pub struct Resident {
     tasks: Sender<(Work, Panicked)>,
     wake: PipeWriter,
     process: Arc<Mutex<Alive>>,
@@ -75,7 +75,7 @@ struct Alive {
     busy: bool,
 }
 
-impl Keeper {
+impl Resident {
     /// Start the thread, which starts the worker when there is a run.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl Keeper {
             }
         };
         threads::spawn("mailsync-worker", move || desk.work(), panicked)?;
-        Ok(Keeper {
+        Ok(Resident {
             tasks,
             wake,
             process,
