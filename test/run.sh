@@ -56,7 +56,7 @@ fi
 # What mostly waits, several at once; not what measures how long the user would have to.
 BESIDE=4
 if part package "$@"; then
-    begin 'versions that do not agree are seen' timeout -k 10 60 test/versions.sh
+    begin 'versions that do not agree are seen' timeout -k 10 60 test/lint/versions-check.sh
     begin 'a torture in which something fails, and hangs' timeout -k 10 120 test/torture/check.sh
     begin 'what goes into a tarball' timeout -k 10 60 test/package/dist-check.sh
     begin 'package-vc' timeout -k 10 300 test/package/package-vc.sh

@@ -16,7 +16,7 @@ pub mod discover;
 pub mod fs;
 pub mod message;
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 pub mod name;
 pub mod stamp;
 pub mod utf7;

@@ -107,6 +107,21 @@ impl Stamp {
         }
     }
 
+    /// This stamp once the clock was set, to a time maybe at which something else is stamped alike: it
+    /// looks like none that is taken later.
+    #[must_use]
+    pub fn void(self) -> Stamp {
+        let never = Wall {
+            secs: i64::MIN,
+            nanos: 0,
+        };
+        Stamp {
+            mtime: never,
+            ctime: never,
+            ..self
+        }
+    }
+
     fn looks_like(&self, other: &Stamp) -> bool {
         self.id == other.id
             && self.mtime == other.mtime
@@ -229,5 +244,9 @@ mod tests {
             ..same
         };
         assert_eq!(first.compare(&set_back, Clock::Here), Doubtful);
+        for clock in [Clock::Here, Clock::Elsewhere] {
+            assert_eq!(first.void().compare(&same, clock), Changed);
+        }
+        assert_eq!(same.following(&first.void()), same);
     }
 }

@@ -32,6 +32,8 @@ pub struct Job {
     pub retry: bool,
     /// Whoever watched has failed: begin anew.
     pub renew: bool,
+    /// The wall clock was set: no look before proves anything by its stamps.
+    pub clock_set: bool,
     /// Truenames of other roots that lie inside: to be left out.
     pub exclude: Vec<PathBuf>,
     /// Truenames of roots that lay inside: whatever is there now is new.

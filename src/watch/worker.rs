@@ -81,6 +81,11 @@ impl Worker {
         if job.renew {
             self.watches.renew();
         }
+        if job.clock_set {
+            for folder in self.known.values_mut().map(Arc::make_mut) {
+                (folder.new, folder.cur) = (folder.new.void(), folder.cur.void());
+            }
+        }
         if job.depth == Depth::Everything {
             self.watches.distrust(|_| true);
             // A device's number may have been given to another file system.
@@ -406,4 +411,51 @@ fn touched(places: &HashMap<PathBuf, Names>, spot: &Spot, possibly: bool) -> boo
             _ => false,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maildir::model::Model;
+
+    /// The folders that a look at everything says have changed.
+    fn changed(worker: &mut Worker, model: &Model, clock_set: bool) -> Vec<String> {
+        worker.fs = Box::new(model.clone());
+        let depth = Depth::Everything;
+        let job = Job {
+            depth,
+            clock_set,
+            ..Job::default()
+        };
+        match worker.work(job) {
+            Report::Scanned(scanned) => {
+                let changed = scanned.changed.iter();
+                changed.map(|real| real.display().to_string()).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_stamped_alike_after_the_clock_was_set_back_is_in_doubt() {
+        // Whether the worker hears of it, and what it says has changed.
+        for (heard, expected) in [(false, &[][..]), (true, &["/m/a"])] {
+            let mut model = Model::new(&["/m/a/***"]);
+            let fs = Box::new(model.clone());
+            let inbox = Arc::new(Inbox::new(|| {}));
+            let mut worker = Worker::new("/m".into(), Layout::Auto, fs, None, inbox);
+            for _ in 0..3 {
+                changed(&mut worker, &model, false);
+                model.clock.secs += 5;
+            }
+            assert_eq!(changed(&mut worker, &model, false), [""; 0]);
+            // Back to when the folder was made; the look comes late.
+            model.clock.secs -= 15;
+            model.touch("/m/a/new");
+            model.clock.secs += 60;
+            assert_eq!(changed(&mut worker, &model, heard), expected);
+            model.clock.secs += 60;
+            assert_eq!(changed(&mut worker, &model, false), [""; 0], "and no more");
+        }
+    }
 }

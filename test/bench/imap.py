@@ -284,7 +284,7 @@ class Gate:
             near = self.listener.accept()[0]
             self.waits.set()
             self.open.wait()
-            self.first = None
+            self.first = self.asked = self.answered = None
             far = socket.create_connection(("127.0.0.1", self.target))
             self.ends += [near, far]
             for one, other in ((near, far), (far, near)):

@@ -30,7 +30,7 @@ corpus() {
 # Everything is on a server, whose mail is in far/mail/demo, and mbsync has yet to fetch it.
 far() {
     far="$work/far/mail/demo"
-    port=$(test/e2e/free-port.sh)
+    port=$(test/fixtures/free-port.sh)
     corpus "$far" "$work/links"
     test/fixtures/sync-dovecot.sh start "$work/far" "$port" >/dev/null
     [ "$(id -u)" -ne 0 ] || chown -R mail:mail "$far"
@@ -75,7 +75,7 @@ nnmaildir)
     ;;
 nnimap)
     corpus "$work/mail" "$work/server"
-    GNUS_NNIMAP=$(test/e2e/free-port.sh)
+    GNUS_NNIMAP=$(test/fixtures/free-port.sh)
     export GNUS_NNIMAP
     test/fixtures/dovecot.sh start "$work/dovecot" "$work/mail" maildir++ "$GNUS_NNIMAP" >/dev/null
     ;;

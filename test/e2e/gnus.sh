@@ -88,7 +88,7 @@ start() {
     fi
     for name in "${names[@]}"; do E2E_GROUPS+="$backend+fix:$name"$'\n'; done
     if [ "$backend" = nnimap ]; then
-        GNUS_NNIMAP=$(test/e2e/free-port.sh)
+        GNUS_NNIMAP=$(test/fixtures/free-port.sh)
         export GNUS_NNIMAP
         "$FIXTURES/dovecot.sh" start "$work/dovecot" "$work/mail" maildir++ "$GNUS_NNIMAP" >/dev/null
     elif [ "$backend" = nnmaildir ]; then

@@ -99,7 +99,7 @@ for name in lists misc; do
 done
 if [ "$backend" = nnimap ]; then
     E2E_GROUPS+="nnimap+fix:INBOX"
-    GNUS_NNIMAP=$(test/e2e/free-port.sh)
+    GNUS_NNIMAP=$(test/fixtures/free-port.sh)
     export GNUS_NNIMAP
     "$FIXTURES/dovecot.sh" start "$work/dovecot" "$work/mail" maildir++ "$GNUS_NNIMAP" >/dev/null
 else

@@ -29,9 +29,13 @@ struct Directory {
     entries: BTreeMap<OsString, u64>,
     /// Never used again, unlike the inode's number.
     birth: u64,
-    mtime: Wall,
-    ctime: Wall,
+    mtime: Moment,
+    ctime: Moment,
 }
+
+/// When something was stamped, and how far the clock here had been set by then.
+#[derive(Clone, Copy)]
+struct Moment(Duration, i64);
 
 /// One root as configured, as far as the truth is concerned.
 #[derive(Clone, Debug)]
@@ -180,10 +184,10 @@ impl Disk {
         })
     }
 
-    fn stamp(&self) -> Wall {
+    fn stamp(&self) -> Moment {
         let tick = self.tick.as_nanos().max(1);
         let now = Duration::from_nanos((self.now.as_nanos() / tick * tick) as u64);
-        wall(now, self.set)
+        Moment(now, self.set)
     }
 
     fn allocate(&mut self, node: Node) -> u64 {
@@ -265,11 +269,8 @@ impl Disk {
             return Ok(*stat);
         }
         let directory = self.dir(ino).ok();
-        // Another machine's clock is not ours.
-        let time = |time: Wall| Wall {
-            secs: time.secs + if elsewhere { self.skew } else { 0 },
-            ..time
-        };
+        // Another machine's clock is not ours, and nobody sets it.
+        let time = |Moment(at, set): Moment| wall(at, if elsewhere { self.skew } else { set });
         let stat = Stat {
             id: FileId {
                 dev: self.device(&real),

@@ -292,6 +292,10 @@ impl Actor {
                             }
                             _ => None,
                         };
+                        if ended.is_some() {
+                            // What it has written was told before that it is over: all of it goes along.
+                            self.take_all();
+                        }
                         looked = matches!(&input, Input::Report(_, it) if *it != Report::Nothing);
                         self.input(input);
                         ended.into_iter().for_each(|id| self.seek_again(id));
@@ -347,12 +351,7 @@ impl Actor {
                         return self.goodbye();
                     }
                 },
-                recv(self.wake.1) -> _ => {
-                    let ids: Vec<RootId> = self.roots.keys().copied().collect();
-                    for id in ids {
-                        self.take(id);
-                    }
-                }
+                recv(self.wake.1) -> _ => self.take_all(),
                 recv(timer) -> _ => self.input(Input::Tick),
             }
             // Whatever it was that came: where nobody tells of a sleep, this does.

@@ -29,6 +29,13 @@ impl Actor {
         }
     }
 
+    pub(super) fn take_all(&mut self) {
+        let ids: Vec<RootId> = self.roots.keys().copied().collect();
+        for id in ids {
+            self.take(id);
+        }
+    }
+
     pub(super) fn open(&mut self, id: RootId, config: RootConfig) {
         let wake = self.wake.0.clone();
         let inbox = Arc::new(Inbox::new(move || {

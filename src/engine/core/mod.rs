@@ -117,7 +117,10 @@ impl<C: Coalesce> Core<C> {
                 self.each_remote(now, None, Stir::Woke, &mut actions);
             }
             // Only where stamps are all there is does their clock matter.
-            Input::ClockSet => self.rouse(Depth::Everything, Root::swept),
+            Input::ClockSet => {
+                self.roots.values_mut().for_each(Root::clock_was_set);
+                self.rouse(Depth::Sweep, Root::swept);
+            }
             Input::NetworkChanged => {
                 self.rouse(Depth::Sweep, Root::remote);
                 self.rouse(Depth::Everything, Root::waits);

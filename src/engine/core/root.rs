@@ -99,6 +99,8 @@ pub(super) struct Root {
     work: Option<Work>,
     /// Work that waits for the worker to be free; whom to leave out is not in it yet.
     wish: Option<Job>,
+    /// The wall clock was set since the last work began.
+    clock_set: bool,
     /// Events in directories that no report has named yet.
     pub limbo: HashMap<PathBuf, Happened>,
     next_look: Option<(Instant, Depth)>,
@@ -143,6 +145,7 @@ impl Root {
                 depth: Depth::Everything,
                 ..Job::default()
             }),
+            clock_set: false,
             limbo: HashMap::new(),
             next_look: None,
             next_take: None,
@@ -216,6 +219,12 @@ impl Root {
         self.retry();
     }
 
+    /// The wall clock was set.  What is told by events is no different for that; but the next look, for
+    /// whatever reason, must not believe what looks said before.
+    pub(super) fn clock_was_set(&mut self) {
+        self.clock_set = true;
+    }
+
     /// Ask at once for what was refused, if anything was.
     pub(super) fn retry(&mut self) {
         self.retry_wait = POLL;
@@ -281,7 +290,8 @@ impl Root {
             since: now,
             silent: false,
         });
-        Some(job)
+        let clock_set = std::mem::take(&mut self.clock_set);
+        Some(Job { clock_set, ..job })
     }
 
     /// When `tick` will have something to do.

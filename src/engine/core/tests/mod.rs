@@ -728,7 +728,7 @@ fn what_was_not_told_when_a_root_changed_hands_is_told_by_the_new_one() {
 fn a_root_is_looked_at_when_the_machine_says_so() {
     let mounts = |point: &str| Input::Mounts(vec![point.into()]);
     type Case = (&'static str, Input, bool, Option<Depth>);
-    let table: [Case; 10] = [
+    let table: [Case; 8] = [
         (
             "it slept",
             Input::Woke(SILENCE),
@@ -756,13 +756,6 @@ fn a_root_is_looked_at_when_the_machine_says_so() {
             true,
             Some(Depth::Sweep),
         ),
-        ("clock set, events tell", Input::ClockSet, false, None),
-        (
-            "clock set, stamps tell",
-            Input::ClockSet,
-            true,
-            Some(Depth::Everything),
-        ),
         ("nothing", Input::Tick, true, None),
     ];
     for (what, input, remote, expected) in table {
@@ -782,6 +775,48 @@ fn a_root_is_looked_at_when_the_machine_says_so() {
             .into_iter()
             .collect();
         assert_eq!(bench.jobs(), expected, "{what}");
+    }
+}
+
+/// Where events tell, that has time until there is a reason to look.
+#[test]
+fn the_look_after_the_clock_was_set_is_told_so() {
+    let told = |depth| Job {
+        clock_set: true,
+        ..job(depth, &[])
+    };
+    // Whether the root is elsewhere, or the worker is looking at it just now, and the next look.
+    for (remote, busy, next) in [
+        (true, false, Some(Depth::Sweep)),
+        (true, true, Some(Depth::Sweep)),
+        (false, false, None),
+        (false, true, None),
+    ] {
+        let mut bench = Bench::settled(&["/m/a"]);
+        let found = Scanned {
+            remote,
+            ..scanned("/m", &[])
+        };
+        bench.overflow();
+        bench.report(0, found.clone());
+        if busy {
+            bench.overflow();
+        }
+        bench.jobs();
+        bench.give(Input::ClockSet);
+        if busy {
+            assert_eq!(bench.jobs(), []);
+            bench.report(0, found.clone());
+        }
+        let next: Vec<_> = next.map(|depth| (0, told(depth))).into_iter().collect();
+        assert_eq!(bench.jobs(), next, "{remote} {busy}");
+        if next.is_empty() {
+            bench.overflow();
+            assert_eq!(bench.jobs(), [(0, told(Depth::Everything))]);
+        }
+        bench.report(0, found);
+        bench.overflow();
+        assert_eq!(bench.jobs(), [(0, job(Depth::Everything, &[]))]);
     }
 }
 

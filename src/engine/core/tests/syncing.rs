@@ -113,6 +113,36 @@ fn what_a_sync_has_fetched_is_told_when_that_has_ended() {
     }
 }
 
+/// What is on its way when a run ends comes once more, a moment later: that costs a check, and nothing waits.
+#[test]
+fn what_comes_on_both_sides_of_an_end_is_told_twice_at_most() {
+    use crate::watch::inbox::Event::Created;
+    let pulled = |number| Created(format!("/m/a/new/17.77_{number}.host,U={number}:2,").into());
+    let mut bench = synced(&["/m/a"]);
+    bench.give(Input::Sync(None, Some(vec![b"/m/a".to_vec()]), 0));
+    bench.ran(Event::Began {
+        run: RunId(1),
+        pid: 77,
+    });
+    bench.told();
+    let told = |bench: &mut Bench| {
+        let told = std::mem::take(&mut bench.told).into_iter();
+        told.filter(|it| it.starts_with("work /m/a ")).count()
+    };
+    bench.event(pulled(1));
+    bench.event(pulled(2));
+    bench.ended(1, Outcome::Ok);
+    assert_eq!(told(&mut bench), 1);
+    bench.event(pulled(3));
+    bench.event(pulled(4));
+    assert_eq!(told(&mut bench), 0, "it is merged");
+    bench.now += QUIET / 10;
+    bench.give(Input::Tick);
+    assert_eq!(told(&mut bench), 1);
+    bench.told();
+    assert_eq!(told(&mut bench), 0);
+}
+
 /// What another one has sent, who may be at it for long, is merged like all else.
 #[test]
 fn what_no_sync_of_ours_has_written_is_merged() {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Does test/lint/versions.sh see each place that says another version?
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-versions.XXXXXX")
 trap 'rm -rf "$top"' EXIT
 mkdir "$top/tree"
