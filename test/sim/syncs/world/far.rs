@@ -80,7 +80,9 @@ impl World {
             failures: if known { self.watching.failures } else { 0 },
             due: None,
         };
-        if !self.calm && self.rng.once_in(5) {
+        // A server that was down often is down still.
+        let fails = if self.watching.failures > 0 { 2 } else { 5 };
+        if !self.calm && self.rng.once_in(fails) {
             self.later(seconds(3), Happens::HangsUp(number));
         } else {
             self.later(seconds(3), Happens::Watches(number));
