@@ -5,6 +5,8 @@
 # for what cargo would build, unless `real', which takes minutes.
 set -eu
 cd "$(dirname "$0")/../.."
+# shellcheck source=test/package/lib.sh
+. test/package/lib.sh
 PATH=$PATH:$HOME/.cargo/bin
 emacs=$(test/emacs-30.sh)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -15,18 +17,8 @@ fi
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-vc.XXXXXX")
 trap 'rm -rf "$top"' EXIT
 
-# Not those of the home that Emacs has here.
-export CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}"
-if [ "${1:-}" = real ]; then
-    # The crates need not be built again.
-    CARGO_TARGET_DIR=$(realpath "${CARGO_TARGET_DIR:-target}")
-    export CARGO_TARGET_DIR
-else
-    mkdir "$top/bin"
-    cp test/package/fake-cargo.sh "$top/bin/cargo"
-    export MAILSYNC_BUILT=$PWD/lisp PATH="$top/bin:$PATH"
-fi
-unset CARGO MAILDIR XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME GIT_DIR GIT_WORK_TREE
+cargo_is "${1:-}" "$top"
+unset MAILDIR XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME GIT_DIR GIT_WORK_TREE
 mkdir "$top/tree"
 test/package/sources.sh | tar -c --null -T - | tar -x -C "$top/tree"
 export GIT_CONFIG_GLOBAL="$top/gitconfig" GIT_CONFIG_NOSYSTEM=1 EMAIL=test@example.org

@@ -5,22 +5,15 @@
 # loads it.  What has been built stands in for what cargo would build, unless `real', which takes minutes.
 set -eu
 cd "$(dirname "$0")/../.."
+# shellcheck source=test/package/lib.sh
+. test/package/lib.sh
 PATH=$PATH:$HOME/.cargo/bin
 emacs=${EMACS:-emacs}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 top=$(mktemp -d "${TMPDIR:-/tmp}/mailsync-recipe.XXXXXX")
 trap 'rm -rf "$top"' EXIT
-export CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}"
-if [ "${1:-}" = real ]; then
-    # The crates need not be built again.
-    CARGO_TARGET_DIR=$(realpath "${CARGO_TARGET_DIR:-target}")
-    export CARGO_TARGET_DIR
-else
-    mkdir "$top/bin"
-    cp test/package/fake-cargo.sh "$top/bin/cargo"
-    export MAILSYNC_BUILT=$PWD/lisp PATH="$top/bin:$PATH"
-fi
-unset CARGO MODULE_DIR
+cargo_is "${1:-}" "$top"
+unset MODULE_DIR
 
 # What was built here is no part of it.
 mkdir "$top/tree" "$top/home"
