@@ -393,9 +393,5 @@ impl<C: Coalesce> Core<C> {
     }
 }
 
-/// What a sync has written is told when it is over: the kernel has told of it by then, and who reads that is
-/// hardly later.  What does come later is told once nothing has come for so long.
-const LAST_OF_IT: Duration = Duration::from_millis(5);
-
 /// Bytes in one part of an answer, and in one field of it: it has to fit into a frame with room to spare.
 const BYTES_A_PART: usize = 8192;

@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::Core;
 use super::account::Account;
 use super::root::{Happened, Root};
-use super::{Core, LAST_OF_IT};
 use crate::change::{AccountId, Change, Folder, Kinds, Origins};
 use crate::coalesce::Coalesce;
 use crate::echo::Claims;
@@ -305,6 +305,10 @@ impl<C: Coalesce> Core<C> {
         }
     }
 }
+
+/// What a sync has written is told when it is over: the kernel has told of it by then, and who reads that is
+/// hardly later.  What does come later is told once nothing has come for so long.
+const LAST_OF_IT: Duration = Duration::from_millis(5);
 
 /// Something happened in a folder: whoever wants to know of it does.
 fn tell<C: Coalesce>(

@@ -72,6 +72,18 @@ fn what_the_syncer_writes_is_an_echo_and_what_others_write_is_not() {
     }
 }
 
+/// A folder is being synced, by process 77.
+fn syncing() -> Bench {
+    let mut bench = synced(&["/m/a"]);
+    bench.give(Input::Sync(None, Some(vec![b"/m/a".to_vec()]), 0));
+    bench.ran(Event::Began {
+        run: RunId(1),
+        pid: 77,
+    });
+    bench.told();
+    bench
+}
+
 /// What comes after the end of the run was on its way.
 #[test]
 fn what_a_sync_has_fetched_is_told_when_that_has_ended() {
@@ -86,13 +98,7 @@ fn what_a_sync_has_fetched_is_told_when_that_has_ended() {
         (true, true, false),
         (false, true, false),
     ] {
-        let mut bench = synced(&["/m/a"]);
-        bench.give(Input::Sync(None, Some(vec![b"/m/a".to_vec()]), 0));
-        bench.ran(Event::Began {
-            run: RunId(1),
-            pid: 77,
-        });
-        bench.told();
+        let mut bench = syncing();
         if before {
             bench.event(pulled(1));
         }
@@ -118,13 +124,7 @@ fn what_a_sync_has_fetched_is_told_when_that_has_ended() {
 fn what_comes_on_both_sides_of_an_end_is_told_twice_at_most() {
     use crate::watch::inbox::Event::Created;
     let pulled = |number| Created(format!("/m/a/new/17.77_{number}.host,U={number}:2,").into());
-    let mut bench = synced(&["/m/a"]);
-    bench.give(Input::Sync(None, Some(vec![b"/m/a".to_vec()]), 0));
-    bench.ran(Event::Began {
-        run: RunId(1),
-        pid: 77,
-    });
-    bench.told();
+    let mut bench = syncing();
     let told = |bench: &mut Bench| {
         let told = std::mem::take(&mut bench.told).into_iter();
         told.filter(|it| it.starts_with("work /m/a ")).count()
