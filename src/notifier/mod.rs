@@ -10,7 +10,7 @@ mod queue;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::change::{AccountId, Change, Folder};
 use crate::engine::config::RemoteId;
@@ -27,6 +27,10 @@ const MOST_LOG_LINES: usize = 200;
 /// and answers its requests.
 const MOST_RESULTS: usize = 8;
 
+/// An acknowledgement for which nothing waits is heard so long after its frame: to wake somebody
+/// for it would take Emacs's own time, just before it goes by what it has read.
+const LEISURE: Duration = Duration::from_millis(50);
+
 /// Whose folder, and which one: by its name alone, two accounts may have the same.
 type Place = (AccountId, Arc<Path>);
 
@@ -36,6 +40,7 @@ fn place(folder: &Folder) -> Place {
 
 struct Flight {
     sequence: u64,
+    sent: Instant,
     changes: Vec<Change>,
     notices: Vec<Notice>,
 }
@@ -245,6 +250,14 @@ impl Notifier {
         ours
     }
 
+    /// When to listen for the acknowledgement of what is in flight: at once if more waits for it.
+    #[must_use]
+    pub fn listens(&self) -> Option<Instant> {
+        let flight = self.flight.as_ref()?;
+        let alone = self.changes.is_empty() && self.notices.is_empty();
+        Some(flight.sent + if alone { LEISURE } else { Duration::ZERO })
+    }
+
     /// The next frame to write, if one may go now.
     pub fn frame(&mut self, now: Instant) -> Option<Vec<u8>> {
         if !self.attached || self.flight.is_some() {
@@ -253,6 +266,7 @@ impl Notifier {
         let mut payload = Payload::new();
         let mut flight = Flight {
             sequence: self.sequence + 1,
+            sent: now,
             changes: Vec::new(),
             notices: Vec::new(),
         };

@@ -43,6 +43,10 @@ impl<K: Clone + Eq + Hash, V> Queue<K, V> {
         self.entries.insert(key, (self.first, value));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     pub(super) fn first(&self) -> Option<&V> {
         let (_, key) = self.order.first_key_value()?;
         self.entries.get(key).map(|(_, value)| value)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, SendError, Sender, bounded, unbounded};
 
 use super::{Actor, MakeFs, Message, World, died};
 use crate::engine::config::AccountConfig;
@@ -16,9 +16,14 @@ use crate::errand::Errand;
 use crate::listen::Listener;
 use crate::threads;
 
+fn has_ended<T>(_: SendError<T>) -> anyhow::Error {
+    anyhow!("the engine has ended; M-x mailsync-restart starts it again")
+}
+
 /// The main thread's end of an engine.  Every call returns at once.
 pub struct Handle {
     messages: Sender<Message>,
+    acknowledge: Sender<(i64, u64)>,
     status: Receiver<Status>,
     last: Status,
 }
@@ -53,11 +58,13 @@ impl Handle {
     ) -> Result<Self> {
         threads::quiet_panics();
         let (messages, inbox) = unbounded();
+        let (acknowledge, acknowledged) = unbounded();
         let (publish, status) = bounded(2);
         let last_word = Arc::new(Mutex::new(Some((generation, pipe.try_clone()?))));
         let mut actor = Actor::new(
             world,
             (messages.clone(), inbox),
+            acknowledged,
             last_word.clone(),
             (publish.clone(), status.clone()),
         );
@@ -71,14 +78,14 @@ impl Handle {
         )?;
         Ok(Handle {
             messages,
+            acknowledge,
             status,
             last: Status::default(),
         })
     }
 
     fn send(&self, message: Message) -> Result<()> {
-        (self.messages.send(message))
-            .map_err(|_| anyhow!("the engine has ended; M-x mailsync-restart starts it again"))
+        self.messages.send(message).map_err(has_ended)
     }
 
     /// Tell it something.
@@ -123,12 +130,12 @@ impl Handle {
         }
     }
 
-    /// Lisp has read a frame.
+    /// Lisp has read a frame.  Unlike all else, this wakes the engine only if something waits for it.
     ///
     /// # Errors
     /// When the engine has ended.
     pub fn acknowledge(&self, generation: i64, sequence: u64) -> Result<()> {
-        self.send(Message::Input(Input::Acknowledge(generation, sequence)))
+        (self.acknowledge.send((generation, sequence))).map_err(has_ended)
     }
 
     /// Have all folders checked, or those of one account, or of one root of it.

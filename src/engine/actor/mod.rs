@@ -168,6 +168,8 @@ fn replace<T>(publish: &Sender<T>, unread: &Receiver<T>, mut value: T) {
 struct Actor {
     core: Core,
     inbox: Receiver<Message>,
+    /// Generations and numbers of frames that Lisp has read.
+    acknowledged: Receiver<(i64, u64)>,
     messages: Sender<Message>,
     world: World,
     /// How long the machine had slept when that was looked at last.
@@ -203,12 +205,14 @@ impl Actor {
     fn new(
         world: World,
         (messages, inbox): (Sender<Message>, Receiver<Message>),
+        acknowledged: Receiver<(i64, u64)>,
         last_word: LastWord,
         (publish, unread): (Sender<Status>, Receiver<Status>),
     ) -> Self {
         Actor {
             core: Core::default(),
             inbox,
+            acknowledged,
             messages,
             slept: (world.slept)(),
             world,
@@ -279,7 +283,15 @@ impl Actor {
     fn turn(&mut self) {
         loop {
             let retry = self.stuck.then(|| Instant::now() + RETRY_WRITE);
-            let deadline = [self.core.deadline(), retry].into_iter().flatten().min();
+            let now = Instant::now();
+            let listens = self.core.listens();
+            let acknowledged = match listens {
+                Some(at) if at <= now => self.acknowledged.clone(),
+                _ => never(),
+            };
+            let listens = listens.filter(|at| *at > now);
+            let deadline = [self.core.deadline(), retry, listens];
+            let deadline = deadline.into_iter().flatten().min();
             let timer = deadline.map_or_else(never, crossbeam_channel::at);
             let mut looked = false;
             select! {
@@ -352,6 +364,13 @@ impl Actor {
                     }
                 },
                 recv(self.wake.1) -> _ => self.take_all(),
+                recv(acknowledged) -> read => match read {
+                    Ok((generation, sequence)) => {
+                        self.input(Input::Acknowledge(generation, sequence));
+                    }
+                    // Nobody is there who could tell.
+                    Err(_) => self.acknowledged = never(),
+                },
                 recv(timer) -> _ => self.input(Input::Tick),
             }
             // Whatever it was that came: where nobody tells of a sleep, this does.
@@ -372,7 +391,15 @@ impl Actor {
         }
     }
 
+    /// Have the core take it in, after what Lisp has read meanwhile.
     fn input(&mut self, input: Input) {
+        while let Ok((generation, sequence)) = self.acknowledged.try_recv() {
+            self.give(Input::Acknowledge(generation, sequence));
+        }
+        self.give(input);
+    }
+
+    fn give(&mut self, input: Input) {
         for action in self.core.handle(Instant::now(), input) {
             match action {
                 Action::Open(id, config) => self.open(id, config),

@@ -253,6 +253,11 @@ impl<C: Coalesce> Core<C> {
         all.flatten().min()
     }
 
+    /// When to listen for an acknowledgement; before everything else that happens it is heard anyway.
+    pub fn listens(&self) -> Option<Instant> {
+        self.notifier.listens()
+    }
+
     fn answer(&mut self, slot: String, request: i64, fields: Vec<Vec<u8>>) {
         let mut parts = vec![Vec::new()];
         let mut bytes = 0;
