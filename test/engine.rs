@@ -57,3 +57,12 @@ fn a_worker_that_panics_is_an_error_state_and_stops_nobody() {
     });
     engine.hear("answer\0slot\0");
 }
+
+#[test]
+fn an_acknowledgement_is_heard_though_nothing_else_happens() {
+    let root = tempfile::tempdir().unwrap();
+    maildir(root.path());
+    let engine = Engine::watching(root.path());
+    support::deliver(root.path(), "1").unwrap();
+    engine.wait_status(|status| status.delivered == 1 && !status.in_flight && status.held == 0);
+}

@@ -339,6 +339,28 @@ fn one_frame_is_in_flight_and_the_rest_is_merged() {
 }
 
 #[test]
+fn an_acknowledgement_is_listened_for_at_once_where_something_waits_for_it() {
+    let start = Instant::now();
+    let mut notifier = Notifier::default();
+    notifier.account(AccountId(1), "work".to_owned());
+    notifier.attach(1, 32_768);
+    assert_eq!(notifier.listens(), None, "nothing to tell");
+    notifier.change(change("a", Kinds::NEW));
+    assert_eq!(notifier.listens(), None, "nothing in flight");
+    notifier.frame(start);
+    assert_eq!(notifier.listens(), Some(start + LEISURE), "one in flight");
+    notifier.change(change("a", Kinds::FLAGS));
+    assert_eq!(notifier.listens(), Some(start), "a change waits");
+    notifier.acknowledge(1, 1);
+    assert_eq!(notifier.listens(), None, "none in flight any more");
+    notifier.frame(start);
+    notifier.notice(log("a line"));
+    assert_eq!(notifier.listens(), Some(start), "a notice waits");
+    notifier.detach();
+    assert_eq!(notifier.listens(), None, "no pipe");
+}
+
+#[test]
 fn memory_is_bounded_by_folders_and_by_some_lines() {
     let mut notifier = Notifier::default();
     notifier.account(AccountId(1), "work".to_owned());

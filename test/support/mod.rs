@@ -15,6 +15,7 @@ use std::{env, fs, panic, thread};
 use mailsync_module::coalesce::Delays;
 use mailsync_module::engine::actor::{Handle, World};
 use mailsync_module::engine::config::{AccountConfig, RootConfig};
+use mailsync_module::engine::core::Input;
 use mailsync_module::engine::pipe::Pipe;
 use mailsync_module::engine::status::{RootStatus, Status};
 use mailsync_module::maildir::Layout;
@@ -352,7 +353,7 @@ impl Engine {
 
     /// Wake it, for nothing.
     pub fn poke(&self) {
-        self.with(|handle| handle.acknowledge(1, u64::MAX >> 1).unwrap());
+        self.with(|handle| handle.input(Input::Tick).unwrap());
     }
 
     /// Its last snapshot.
