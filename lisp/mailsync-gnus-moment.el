@@ -97,5 +97,12 @@ BUSY non-nil means that the user need not be idle."
    (mailsync-gnus--running 'running)
    ((not (mailsync-gnus--clean-stack-p)) 'stack)))
 
+(defun mailsync-gnus--held-up ()
+  "Until when no group is checked, however long the user is idle: words, or nil."
+  (pcase (mailsync-gnus--refusal t)
+    ('minibuffer "the minibuffer is left")
+    ('macro "the keyboard macro is finished")
+    ('demon "`gnus-inhibit-demon' is nil")))
+
 (provide 'mailsync-gnus-moment)
 ;;; mailsync-gnus-moment.el ends here

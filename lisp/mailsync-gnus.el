@@ -488,7 +488,8 @@ are checked when it has started."
 (defun mailsync-gnus-status ()
   "What mailsync knows of Gnus, for the status buffer, a plist.
 `:ready' is non-nil if Gnus runs, `:pending' the number of folders
-that wait for their check, `:asked' lists the nnimap servers whose
+that wait for their check, `:held-up' says until when they do where
+that is more than a pause in typing, `:asked' lists the nnimap servers whose
 answer is awaited, `:silent' those that did not answer the last
 time, `:catch-up' is the number of groups to be looked at in full
 later, `:left-alone' is an alist from folders and groups to why
@@ -497,6 +498,9 @@ source is named by its directory, and an nnimap server whose split
 rules are wrong by its name, `:checks' is a plist of counts."
   (list :ready (mailsync-gnus-ready-p)
         :pending (hash-table-count mailsync-gnus--pending)
+        :held-up (and (mailsync-gnus-ready-p)
+                      (> (hash-table-count mailsync-gnus--pending) 0)
+                      (mailsync-gnus--held-up))
         :asked (mapcar #'car (append mailsync-gnus--sent
                                      mailsync-gnus--newcomers-asked))
         :silent (cl-loop for (name . server) in mailsync-gnus--imap-servers-asked

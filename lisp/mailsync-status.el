@@ -666,9 +666,12 @@ time to time" watches (plist-get root :unwatched)))
       (insert "not loaded\n")
     (let ((status (mailsync-gnus-status)))
       (insert (if (plist-get status :ready) "running" "not running")
-              (format ", %s for a check\n"
+              (format ", %s for a check"
                       (mailsync-sync-say-count (plist-get status :pending)
-                                              "folder waits" "folders wait")))
+                                              "folder waits" "folders wait"))
+              (let ((until (plist-get status :held-up)))
+                (if until (format ", until %s" until) ""))
+              "\n")
       (when-let ((asked (plist-get status :asked)))
         (insert (format "  waits for the answer of %s\n"
                         (string-join asked ", "))))

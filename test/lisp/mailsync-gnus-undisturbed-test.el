@@ -101,7 +101,10 @@
   (mailsync-gnus-test--with '(nnmaildir) '("folder000")
     (cl-macrolet ((refused (reason &rest bindings)
                     `(let ,bindings
-                       (should (eq (mailsync-gnus--refusal) ',reason)))))
+                       (should (eq (mailsync-gnus--refusal) ',reason))))
+                  (held-up (words &rest bindings)
+                    `(let ,bindings
+                       (should (equal (plist-get (mailsync-gnus-status) :held-up) ,words)))))
       (should-not (mailsync-gnus--refusal))
       (refused macro (executing-kbd-macro [?a]))
       (refused macro (defining-kbd-macro t))
@@ -123,7 +126,18 @@
       (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () 0.1)))
         (refused busy)
         (let ((mailsync-gnus-idle-delay 0.05))
-          (should-not (mailsync-gnus--refusal)))))))
+          (should-not (mailsync-gnus--refusal))))
+      ;; The status says what holds a check up, if it is more than that the user types.
+      (held-up nil (gnus-inhibit-demon t))
+      (puthash "work" t mailsync-gnus--pending)
+      (held-up nil)
+      (held-up "`gnus-inhibit-demon' is nil" (gnus-inhibit-demon t))
+      (held-up "the keyboard macro is finished" (defining-kbd-macro t))
+      (cl-letf (((symbol-function 'minibuffer-depth) (lambda () 1)))
+        (held-up "the minibuffer is left"))
+      (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () nil)))
+        (held-up nil))
+      (clrhash mailsync-gnus--pending))))
 
 (defun gnus-mailsync-test-wait (function)
   "A command of Gnus that waits until FUNCTION returns non-nil."
