@@ -22,6 +22,7 @@ The syncer reaches the server through a relay of ours, which can be told to refu
 cut, or to wait in the middle.  Everything lies below a temporary directory, which stays after a
 failure.  EMACS is the Emacs to run.
 """
+import argparse
 import os
 import shutil
 import subprocess
@@ -55,12 +56,28 @@ PARTS = {"usual": Usual, "reader": Reader, "instances": Instances, "troubles": T
          "quickstart": QuickStart, "worker": Worker, "quits": Quits, "restarts": Restarts,
          "quits-gnus": QuitsGnus, "soak": Soak}
 
+LAYOUTS = {"mbsync": ["verbatim", "legacy", "mdpp", "flat"], "offlineimap": ["slash", "dot"]}
+
 # What they have to themselves, as an option of unshare.
 PRIVATE = {"troubles": "--mount", "line": "--net", "soak": "--net"}
 
 
+def arguments():
+    """SYNCER, LAYOUT, MODE and PART; what is none of them ends this."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("syncer", choices=LAYOUTS)
+    parser.add_argument("layout")
+    parser.add_argument("mode", nargs="?", default="batch", choices=["batch", "tmux", "terminal", "window"])
+    parser.add_argument("part", nargs="?", default="usual", choices=PARTS)
+    given = parser.parse_args()
+    layouts = LAYOUTS[given.syncer]
+    if given.layout not in layouts:
+        parser.error(f"no layout {given.layout} of {given.syncer}; there are {', '.join(layouts)}")
+    return given.syncer, given.layout, given.mode, given.part
+
+
 def main():
-    syncer, layout, mode, part = [*sys.argv[1:], *["batch", "usual"][len(sys.argv) - 3:]]
+    syncer, layout, mode, part = arguments()
     os.environ["PATH"] += ":/usr/sbin"  # Dovecot, ip
     if part in PRIVATE and "SYNC_PRIVATE" not in os.environ:
         # Mounts or a network of our own, which end when we do.
