@@ -2,28 +2,44 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::fs;
-use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
 
+use mailsync_module::engine::actor::World;
+use mailsync_module::engine::config::{AccountConfig, SyncConfig};
+use mailsync_module::engine::core::Input;
 use mailsync_module::errand::Errand;
+use mailsync_module::schedule::Timing;
+use mailsync_module::syncer::{self, Command, Syncer};
 use mailsync_module::watch::inbox::{Event, Inbox};
 use mailsync_module::watch::spot::Spot;
 use mailsync_module::watch::{Backend, MakeBackend, WatchError, Watched};
 
-use support::{DELAYS, Deaf, Engine, LONG, maildir};
+use support::{ACCOUNT, DELAYS, Deaf, Engine, LONG, account, maildir};
+
+/// A backend that hears nothing, and what comes by its inboxes.
+fn deaf() -> (MakeBackend, Receiver<Arc<Inbox>>) {
+    let (given, inboxes) = channel();
+    let given = Mutex::new(given);
+    let backend: MakeBackend = Arc::new(move |inbox| {
+        given.lock().unwrap().send(inbox).unwrap();
+        Ok(Box::new(Deaf))
+    });
+    (backend, inboxes)
+}
 
 #[test]
 fn an_overflow_is_made_good_by_a_rescan() {
     let root = tempfile::tempdir().unwrap();
     maildir(root.path());
     maildir(&root.path().join(".a"));
-    let (given, inboxes) = channel::<Arc<Inbox>>();
-    let given = std::sync::Mutex::new(given);
-    let backend: MakeBackend = Arc::new(move |inbox| {
-        given.lock().unwrap().send(inbox).unwrap();
-        Ok(Box::new(Deaf))
-    });
+    let (backend, inboxes) = deaf();
     let mut engine = Engine::start(root.path(), DELAYS, backend);
     engine.hear("ready\0w\0");
     let inbox = inboxes.recv_timeout(LONG).unwrap();
@@ -65,4 +81,97 @@ fn an_acknowledgement_is_heard_though_nothing_else_happens() {
     let engine = Engine::watching(root.path());
     support::deliver(root.path(), "1").unwrap();
     engine.wait_status(|status| status.delivered == 1 && !status.in_flight && status.held == 0);
+}
+
+/// Whether the engine is to wait when it has taken in what a worker found, and whether it does.
+static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+static WAITS: AtomicBool = AtomicBool::new(false);
+
+fn wait_at_the_gate() {
+    let closed = GATE.0.lock().unwrap();
+    WAITS.store(*closed, Ordering::SeqCst);
+    drop(GATE.1.wait_while(closed, |closed| *closed).unwrap());
+}
+
+fn wait(what: &str, done: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    while !done() {
+        assert!(std::time::Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// An account with a syncer that writes its number into this file, and ends when that is gone.
+fn synced(root: &Path, held: &Path) -> AccountConfig {
+    let held = held.display();
+    let script = format!("echo $$ >'{held}'; while [ -e '{held}' ]; do sleep 0.01; done");
+    let words = ["/bin/sh", "-c", &script, "sh", "%f"].map(OsString::from);
+    let program = syncer::Program::Command(Command {
+        words: words.to_vec(),
+        all: None,
+        naming: syncer::Naming::Utf8,
+        separator: None,
+        prefix: None,
+        per_folder: false,
+    });
+    let (timing, syncer) = (Timing::once(), Syncer::new(program));
+    AccountConfig {
+        sync: Some(SyncConfig { timing, syncer }),
+        ..account(ACCOUNT, root, DELAYS)
+    }
+}
+
+#[test]
+fn what_a_sync_has_written_is_told_with_its_end() {
+    let root = tempfile::tempdir().unwrap();
+    let held = root.path().join("held");
+    let mail = root.path().join("mail");
+    let folder = mail.join(".a");
+    maildir(&mail);
+    maildir(&folder);
+    let (backend, inboxes) = deaf();
+    let world = World {
+        backend,
+        looked: wait_at_the_gate,
+        runtime: Some(root.path().join("run")),
+        ..World::real()
+    };
+    let account = synced(&mail, &held);
+    let mut engine = Engine::start_in(world, vec![account], Duration::ZERO);
+    engine.hear("ready\0w\0");
+    let inbox = inboxes.recv_timeout(LONG).unwrap();
+    // The engine finds both at the same moment, and which it takes first is chance.
+    let mut number = None;
+    for round in 0..10 {
+        engine
+            .with(|handle| handle.input(Input::Sync(None, None, round as i64)))
+            .unwrap();
+        engine.hear("syncing\0w\0");
+        let says = || fs::read_to_string(&held).unwrap_or_default();
+        wait("the syncer says its number", || says().ends_with('\n'));
+        // Of the run before, which the engine knows by now; of this one it may hear too late.
+        let Some(writer) = number.replace(says()) else {
+            fs::remove_file(&held).unwrap();
+            engine.hear("synced\0w\0");
+            continue;
+        };
+        *GATE.0.lock().unwrap() = true;
+        let created = mail.join(format!(".b{round}"));
+        maildir(&created);
+        inbox.put(Event::Created(created));
+        wait("the engine waits", || WAITS.swap(false, Ordering::SeqCst));
+        let name = format!("new/1700000000.{}_{round}.host,U={round}", writer.trim());
+        inbox.put(Event::Created(folder.join(name)));
+        fs::remove_file(&held).unwrap();
+        // Long enough for it to end; if it is not, nothing is shown.
+        thread::sleep(Duration::from_millis(50));
+        *GATE.0.lock().unwrap() = false;
+        GATE.1.notify_all();
+        let frame = engine.hear("synced\0w\0");
+        let told = engine.told();
+        let so_far = told.frames.split_inclusive(|it| it.text == frame).next();
+        let changes = so_far.iter().flat_map(|it| it.iter());
+        let changes = changes.filter(|it| it.text.contains("change\0w\0a\0"));
+        assert_eq!(changes.count(), round, "{frame:?}");
+    }
 }
