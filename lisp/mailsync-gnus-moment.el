@@ -75,6 +75,14 @@ In batch mode there is no user, hence nobody to be disturbed."
     (let ((idle (current-idle-time)))
       (and idle (float-time idle)))))
 
+(defun mailsync-gnus--held-up ()
+  "What keeps all groups from being checked, however long the user is idle, or nil.
+It is a symbol."
+  (cond
+   ((not (zerop (minibuffer-depth))) 'minibuffer)
+   ((or executing-kbd-macro defining-kbd-macro) 'macro)
+   ((bound-and-true-p gnus-inhibit-demon) 'demon)))
+
 (defun mailsync-gnus--refusal (&optional busy)
   "Why no group may be checked at this moment, a symbol, or nil.
 BUSY non-nil means that the user need not be idle."
@@ -86,23 +94,14 @@ BUSY non-nil means that the user need not be idle."
                (and idle (>= (+ idle 0.01)
                              (mailsync--seconds 'mailsync-gnus-idle-delay))))))
     'busy)
-   ((not (zerop (minibuffer-depth))) 'minibuffer)
-   ((or executing-kbd-macro defining-kbd-macro) 'macro)
+   ((mailsync-gnus--held-up))
    ;; A command waits for its next key, unless the user has gone away:
    ;; some leave their keymap in place until a key comes.
    ((and overriding-terminal-local-map
          (not (> (or (mailsync-gnus--idle) 0) (mailsync--seconds 'mailsync-gnus-max-wait))))
     'keymap)
-   ((bound-and-true-p gnus-inhibit-demon) 'demon)
    (mailsync-gnus--running 'running)
    ((not (mailsync-gnus--clean-stack-p)) 'stack)))
-
-(defun mailsync-gnus--held-up ()
-  "Until when no group is checked, however long the user is idle: words, or nil."
-  (pcase (mailsync-gnus--refusal t)
-    ('minibuffer "the minibuffer is left")
-    ('macro "the keyboard macro is finished")
-    ('demon "`gnus-inhibit-demon' is nil")))
 
 (provide 'mailsync-gnus-moment)
 ;;; mailsync-gnus-moment.el ends here

@@ -500,7 +500,10 @@ rules are wrong by its name, `:checks' is a plist of counts."
         :pending (hash-table-count mailsync-gnus--pending)
         :held-up (and (mailsync-gnus-ready-p)
                       (> (hash-table-count mailsync-gnus--pending) 0)
-                      (mailsync-gnus--held-up))
+                      (pcase (mailsync-gnus--held-up)
+                        ('minibuffer "the minibuffer is left")
+                        ('macro "the keyboard macro is finished")
+                        ('demon "`gnus-inhibit-demon' is nil")))
         :asked (mapcar #'car (append mailsync-gnus--sent
                                      mailsync-gnus--newcomers-asked))
         :silent (cl-loop for (name . server) in mailsync-gnus--imap-servers-asked

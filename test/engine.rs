@@ -4,16 +4,18 @@ mod support;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use mailsync_module::engine::actor::World;
+use mailsync_module::engine::actor::{Handle, World};
 use mailsync_module::engine::config::{AccountConfig, SyncConfig};
 use mailsync_module::engine::core::Input;
+use mailsync_module::engine::pipe::Pipe;
 use mailsync_module::errand::Errand;
 use mailsync_module::schedule::Timing;
 use mailsync_module::syncer::{self, Command, Syncer};
@@ -86,11 +88,28 @@ fn an_acknowledgement_is_heard_though_nothing_else_happens() {
 /// Whether the engine is to wait when it has taken in what a worker found, and whether it does.
 static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 static WAITS: AtomicBool = AtomicBool::new(false);
+/// Tests that use the gate.
+static GUARD: Mutex<()> = Mutex::new(());
 
 fn wait_at_the_gate() {
     let closed = GATE.0.lock().unwrap();
     WAITS.store(*closed, Ordering::SeqCst);
     drop(GATE.1.wait_while(closed, |closed| *closed).unwrap());
+}
+
+/// Have the engine wait, once it has seen a new folder.
+fn hold(inbox: &Inbox, folder: PathBuf) {
+    *GATE.0.lock().unwrap() = true;
+    maildir(&folder);
+    inbox.put(Event::Created(folder));
+    wait("the engine waits", || WAITS.swap(false, Ordering::SeqCst));
+}
+
+/// Have it go on.  What was sent to it meanwhile it finds at the same moment, and which of it, it takes
+/// first is chance.
+fn let_go() {
+    *GATE.0.lock().unwrap() = false;
+    GATE.1.notify_all();
 }
 
 fn wait(what: &str, done: impl Fn() -> bool) {
@@ -123,6 +142,7 @@ fn synced(root: &Path, held: &Path) -> AccountConfig {
 
 #[test]
 fn what_a_sync_has_written_is_told_with_its_end() {
+    let _alone = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
     let root = tempfile::tempdir().unwrap();
     let held = root.path().join("held");
     let mail = root.path().join("mail");
@@ -140,7 +160,6 @@ fn what_a_sync_has_written_is_told_with_its_end() {
     let mut engine = Engine::start_in(world, vec![account], Duration::ZERO);
     engine.hear("ready\0w\0");
     let inbox = inboxes.recv_timeout(LONG).unwrap();
-    // The engine finds both at the same moment, and which it takes first is chance.
     let mut number = None;
     for round in 0..10 {
         engine
@@ -155,23 +174,81 @@ fn what_a_sync_has_written_is_told_with_its_end() {
             engine.hear("synced\0w\0");
             continue;
         };
-        *GATE.0.lock().unwrap() = true;
-        let created = mail.join(format!(".b{round}"));
-        maildir(&created);
-        inbox.put(Event::Created(created));
-        wait("the engine waits", || WAITS.swap(false, Ordering::SeqCst));
+        hold(&inbox, mail.join(format!(".b{round}")));
         let name = format!("new/1700000000.{}_{round}.host,U={round}", writer.trim());
         inbox.put(Event::Created(folder.join(name)));
         fs::remove_file(&held).unwrap();
         // Long enough for it to end; if it is not, nothing is shown.
         thread::sleep(Duration::from_millis(50));
-        *GATE.0.lock().unwrap() = false;
-        GATE.1.notify_all();
+        let_go();
         let frame = engine.hear("synced\0w\0");
         let told = engine.told();
         let so_far = told.frames.split_inclusive(|it| it.text == frame).next();
         let changes = so_far.iter().flat_map(|it| it.iter());
         let changes = changes.filter(|it| it.text.contains("change\0w\0a\0"));
         assert_eq!(changes.count(), round, "{frame:?}");
+    }
+}
+
+/// The next frame: its generation, its number, and what it says.
+fn frame(reader: &mut impl BufRead) -> (i64, u64, String) {
+    let mut header = String::new();
+    reader.read_line(&mut header).unwrap();
+    let numbers: Vec<u64> = (header.trim().split(' ').skip(1))
+        .map(|it| it.parse().unwrap())
+        .collect();
+    let [1, generation, sequence, length] = numbers[..] else {
+        panic!("not a header: {header:?}");
+    };
+    let mut payload = vec![0; length as usize + 1];
+    reader.read_exact(&mut payload).unwrap();
+    let text = String::from_utf8_lossy(&payload).into_owned();
+    (generation as i64, sequence, text)
+}
+
+#[test]
+fn what_was_read_of_an_old_pipe_sends_nothing_through_a_new_one() {
+    let _alone = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..10 {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["", ".a", ".b"] {
+            maildir(&root.path().join(folder));
+        }
+        let (backend, inboxes) = deaf();
+        let world = World {
+            backend,
+            looked: wait_at_the_gate,
+            ..World::real()
+        };
+        let (reader, writer) = io::pipe().unwrap();
+        let mut reader = BufReader::new(reader);
+        let pipe = Pipe::new(writer).unwrap();
+        let accounts = vec![account(ACCOUNT, root.path(), DELAYS)];
+        let handle = Handle::start_with(accounts, 1, pipe, world).unwrap();
+        let inbox = inboxes.recv_timeout(LONG).unwrap();
+        let mut read = |what: &str| {
+            loop {
+                let (generation, sequence, text) = frame(&mut reader);
+                if text.contains(what) {
+                    return sequence;
+                }
+                handle.acknowledge(generation, sequence).unwrap();
+            }
+        };
+        let ready = read("ready\0w\0");
+        handle.acknowledge(1, ready).unwrap();
+        inbox.put(Event::Created(root.path().join(".a/new/1")));
+        let sequence = read("change\0w\0a\0");
+        // It is due while the engine waits.
+        inbox.put(Event::Created(root.path().join(".b/new/1")));
+        hold(&inbox, root.path().join(".c"));
+        thread::sleep(2 * DELAYS.quiet);
+        let (reader, writer) = io::pipe().unwrap();
+        handle.acknowledge(1, sequence).unwrap();
+        handle.attach(2, Pipe::new(writer).unwrap()).unwrap();
+        let_go();
+        let (generation, _, text) = frame(&mut BufReader::new(reader));
+        handle.stop();
+        assert_eq!(generation, 2, "{text:?}");
     }
 }

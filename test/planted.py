@@ -222,6 +222,42 @@ BUGS = {
         "kept.absorb(change);",
         "let _ = kept;",
     ),
+    # what is passed on to other programs
+    "what was checked is passed on to nobody": (
+        "src/listen/ledger.rs",
+        "self.told.push(Told::Change(spot, kept.kinds));",
+        "drop((spot, kept));",
+    ),
+    "what is passed on does not wait for the check": (
+        "src/listen/ledger.rs",
+        "let overdue = |entry: &Entry| entry.since + timeout <= now;",
+        "let overdue = |entry: &Entry| entry.since + timeout / 2 <= now;",
+    ),
+    "an answer stands for what came after it": (
+        "src/listen/ledger.rs",
+        "if serial >= entry.serials.1 {",
+        "if serial >= entry.serials.0 {",
+    ),
+    "a Lisp that is back has always been there": (
+        "src/listen/ledger.rs",
+        "entry.since = now;\n            }",
+        "let _ = entry;\n            }",
+    ),
+    "a Lisp that answers is silent": (
+        "src/listen/ledger.rs",
+        "let alive = |entry: &Entry| answered.is_some_and(|at| at >= entry.since);",
+        "let alive = |_: &Entry| answered.is_none();",
+    ),
+    "a Lisp that was silent is so for ever": (
+        "src/listen/ledger.rs",
+        "if self.silent {\n            self.silent = false;",
+        "if self.silent {\n            self.silent = true;",
+    ),
+    "who listens anew is not told what is watched": (
+        "src/listen/ledger.rs",
+        "self.roots = None;\n        if",
+        "if",
+    ),
     "a half of a rename waits for ever": (
         "src/watch/inbox.rs",
         "now.saturating_duration_since(since) >= HALF_LIFE;",
@@ -254,11 +290,14 @@ def copy():
 def kinds(file):
     """The tests of the simulator, those first that live with what is in this file."""
     syncs, looks, maildirs, imap = "syncs::seeds", "syncs::seeds_that_are_looked_at", "seeds", "imap::seeds"
+    listened = "syncs::seeds_that_are_listened_to"
+    if "ledger" in file:
+        return [listened, syncs, maildirs, looks, imap]
     if "imap" in file or "remotes" in file:
-        return [imap, syncs, maildirs, looks]
+        return [imap, syncs, maildirs, looks, listened]
     if any(word in file for word in ("schedule", "echo", "watcher", "kept")):
-        return [syncs, looks, maildirs, imap]
-    return [maildirs, syncs, looks, imap]
+        return [syncs, looks, maildirs, imap, listened]
+    return [maildirs, syncs, looks, imap, listened]
 
 
 def case_of(name):

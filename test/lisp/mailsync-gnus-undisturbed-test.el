@@ -135,8 +135,10 @@
       (held-up "the keyboard macro is finished" (defining-kbd-macro t))
       (cl-letf (((symbol-function 'minibuffer-depth) (lambda () 1)))
         (held-up "the minibuffer is left"))
-      (cl-letf (((symbol-function 'mailsync-gnus--idle) (lambda () nil)))
-        (held-up nil))
+      ;; That the user types besides changes nothing about it.
+      (held-up "`gnus-inhibit-demon' is nil" (gnus-inhibit-demon t)
+               (unread-command-events (list ?a)))
+      (held-up nil (unread-command-events (list ?a)))
       (clrhash mailsync-gnus--pending))))
 
 (defun gnus-mailsync-test-wait (function)

@@ -38,6 +38,7 @@ fn again(kind: &str, tape: Tape) -> Result<(), Failure> {
     match kind {
         "maildirs" => live::<Punctual>(rng, Sabotage::default(), false).map(drop),
         "syncs" => syncs::plain(rng, false).map(drop),
+        "listened" => syncs::listened_to(rng, false).map(drop),
         "looks" => syncs::looked_at(rng, false).map(drop),
         #[cfg(feature = "imap")]
         "imap" => crate::imap::plain(rng, false).map(drop),

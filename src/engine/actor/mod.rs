@@ -17,6 +17,7 @@ mod roots;
 mod syncs;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -282,8 +283,8 @@ impl Actor {
 
     fn turn(&mut self) {
         loop {
-            let retry = self.stuck.then(|| Instant::now() + RETRY_WRITE);
             let now = Instant::now();
+            let retry = self.stuck.then(|| now + RETRY_WRITE);
             let listens = self.core.listens();
             let acknowledged = match listens {
                 Some(at) if at <= now => self.acknowledged.clone(),
@@ -295,75 +296,18 @@ impl Actor {
             let timer = deadline.map_or_else(never, crossbeam_channel::at);
             let mut looked = false;
             select! {
-                recv(self.inbox) -> message => match message {
-                    Ok(Message::Input(input)) => {
-                        let ended = match &input {
-                            Input::Ran(id, Event::Ended { run, .. }) => {
-                                self.runs.remove(run);
-                                Some(*id)
-                            }
-                            _ => None,
-                        };
-                        if ended.is_some() {
-                            // What it has written was told before that it is over: all of it goes along.
-                            self.take_all();
-                        }
-                        looked = matches!(&input, Input::Report(_, it) if *it != Report::Nothing);
-                        self.input(input);
-                        ended.into_iter().for_each(|id| self.seek_again(id));
+                recv(self.inbox) -> message => {
+                    self.hear_acknowledgements();
+                    // Whoever could send one has gone.
+                    match self.heed(message.unwrap_or(Message::Stop)) {
+                        ControlFlow::Continue(it) => looked = it,
+                        ControlFlow::Break(()) => return self.goodbye(),
                     }
-                    Ok(Message::Clock) => {
-                        if !self.look_for_sleep() {
-                            self.input(Input::ClockSet);
-                        }
-                    }
-                    Ok(Message::Attach(generation, pipe)) => {
-                        let limit = pipe.limit();
-                        let copy = pipe.try_clone().ok();
-                        *lock(&self.last_word) = copy.map(|pipe| (generation, pipe));
-                        self.pipe = Some((generation, pipe));
-                        self.stuck = false;
-                        self.input(Input::Attach(generation, limit));
-                    }
-                    Ok(Message::Listen(listener, timeout)) => {
-                        let timeout = listener.is_some().then_some(timeout);
-                        self.listener = listener;
-                        self.input(Input::Listen(timeout));
-                    }
-                    Ok(Message::Errand(slot, request)) => self.errand(slot, request),
-                    Ok(Message::Answer(slot, request, fields)) => {
-                        let waiting = self.errands.remove(&slot).flatten();
-                        self.input(Input::Answer(slot.clone(), request, fields));
-                        if let Some(request) = waiting {
-                            self.errand(slot, request);
-                        }
-                    }
-                    Ok(Message::Looked(id, look, found)) => {
-                        self.looking.remove(&id);
-                        self.input(Input::Looked(id, look, found));
-                    }
-                    Ok(Message::Holder(id, number, holder)) => self.locked(id, number, holder),
-                    Ok(Message::Heard(id, number)) => self.hear(id, number),
-                    Ok(Message::HungUp(id, number, over)) => self.hung_up(id, number, over),
-                    #[cfg(feature = "imap")]
-                    Ok(Message::Line(id, number, news)) => self.line(id, number, news),
-                    Ok(Message::Farewell(_told)) => {
-                        self.hang_up_all();
-                        let told = self.end_all(End::Farewell);
-                        for told in told {
-                            // Done, or too late for anybody to wait.
-                            let _ = told.recv_timeout(MOST_FAREWELL);
-                        }
-                        self.kill_remotes();
-                        return self.goodbye();
-                    }
-                    Ok(Message::Stop) | Err(_) => {
-                        self.end_all(End::Stop);
-                        self.hang_up_all();
-                        return self.goodbye();
-                    }
-                },
-                recv(self.wake.1) -> _ => self.take_all(),
+                }
+                recv(self.wake.1) -> _ => {
+                    self.hear_acknowledgements();
+                    self.take_all();
+                }
                 recv(acknowledged) -> read => match read {
                     Ok((generation, sequence)) => {
                         self.input(Input::Acknowledge(generation, sequence));
@@ -371,7 +315,10 @@ impl Actor {
                     // Nobody is there who could tell.
                     Err(_) => self.acknowledged = never(),
                 },
-                recv(timer) -> _ => self.input(Input::Tick),
+                recv(timer) -> _ => {
+                    self.hear_acknowledgements();
+                    self.input(Input::Tick);
+                }
             }
             // Whatever it was that came: where nobody tells of a sleep, this does.
             self.look_for_sleep();
@@ -391,15 +338,88 @@ impl Actor {
         }
     }
 
-    /// Have the core take it in, after what Lisp has read meanwhile.
-    fn input(&mut self, input: Input) {
-        while let Ok((generation, sequence)) = self.acknowledged.try_recv() {
-            self.give(Input::Acknowledge(generation, sequence));
+    /// Do as a message says.  Break: it is the last one; else whether a worker's look was taken in.
+    fn heed(&mut self, message: Message) -> ControlFlow<(), bool> {
+        match message {
+            Message::Input(input) => {
+                let ended = match &input {
+                    Input::Ran(id, Event::Ended { run, .. }) => {
+                        self.runs.remove(run);
+                        Some(*id)
+                    }
+                    _ => None,
+                };
+                if ended.is_some() {
+                    // What it has written was told before that it is over: all of it goes along.
+                    self.take_all();
+                }
+                let looked = matches!(&input, Input::Report(_, it) if *it != Report::Nothing);
+                self.input(input);
+                ended.into_iter().for_each(|id| self.seek_again(id));
+                return ControlFlow::Continue(looked);
+            }
+            Message::Clock => {
+                if !self.look_for_sleep() {
+                    self.input(Input::ClockSet);
+                }
+            }
+            Message::Attach(generation, pipe) => {
+                let limit = pipe.limit();
+                let copy = pipe.try_clone().ok();
+                *lock(&self.last_word) = copy.map(|pipe| (generation, pipe));
+                self.pipe = Some((generation, pipe));
+                self.stuck = false;
+                self.input(Input::Attach(generation, limit));
+            }
+            Message::Listen(listener, timeout) => {
+                let timeout = listener.is_some().then_some(timeout);
+                self.listener = listener;
+                self.input(Input::Listen(timeout));
+            }
+            Message::Errand(slot, request) => self.errand(slot, request),
+            Message::Answer(slot, request, fields) => {
+                let waiting = self.errands.remove(&slot).flatten();
+                self.input(Input::Answer(slot.clone(), request, fields));
+                if let Some(request) = waiting {
+                    self.errand(slot, request);
+                }
+            }
+            Message::Looked(id, look, found) => {
+                self.looking.remove(&id);
+                self.input(Input::Looked(id, look, found));
+            }
+            Message::Holder(id, number, holder) => self.locked(id, number, holder),
+            Message::Heard(id, number) => self.hear(id, number),
+            Message::HungUp(id, number, over) => self.hung_up(id, number, over),
+            #[cfg(feature = "imap")]
+            Message::Line(id, number, news) => self.line(id, number, news),
+            Message::Farewell(_told) => {
+                self.hang_up_all();
+                let told = self.end_all(End::Farewell);
+                for told in told {
+                    // Done, or too late for anybody to wait.
+                    let _ = told.recv_timeout(MOST_FAREWELL);
+                }
+                self.kill_remotes();
+                return ControlFlow::Break(());
+            }
+            Message::Stop => {
+                self.end_all(End::Stop);
+                self.hang_up_all();
+                return ControlFlow::Break(());
+            }
         }
-        self.give(input);
+        ControlFlow::Continue(false)
     }
 
-    fn give(&mut self, input: Input) {
+    /// What Lisp has read by now: before anything else, which may be about another pipe.
+    fn hear_acknowledgements(&mut self) {
+        while let Ok((generation, sequence)) = self.acknowledged.try_recv() {
+            self.input(Input::Acknowledge(generation, sequence));
+        }
+    }
+
+    fn input(&mut self, input: Input) {
         for action in self.core.handle(Instant::now(), input) {
             match action {
                 Action::Open(id, config) => self.open(id, config),

@@ -1,9 +1,9 @@
 //! Syncing, simulated: the real core with its scheduler between a model Lisp that checks folders,
 //! a model syncer with its server, and users on both sides.  In half of the lives a model watcher tells
 //! what happens on the server, late or never: a folder that it tells of is synced at once, and each of its
-//! connections asks for everything.
+//! connections asks for everything.  In lives of their own, a program listens to what Lisp has checked.
 //!
-//! What is real: `engine::core` with scheduler, coalescer and notifier; `watch::inbox`, and with
+//! What is real: `engine::core` with scheduler, coalescer, notifier and ledger; `watch::inbox`, and with
 //! it what names of messages claim; the frames' bytes.  What is modelled: the worker (it only ever
 //! reports folders), the runner with its processes, the lock, Lisp, and the server.  [`mail`] is
 //! what lies where, [`rules`] what the scheduler may do and must; in [`world`] everything happens.
@@ -25,6 +25,7 @@ use world::{Sabotage, Setup, Stats, World};
 
 const SEEDS: u64 = 2_000;
 const SEEDS_LOOKED_AT: u64 = 1_000;
+const SEEDS_LISTENED_TO: u64 = 1_000;
 /// Whatever is broken on purpose is found in so many.
 const FOUND_IN: u64 = 400;
 
@@ -61,6 +62,11 @@ pub fn plain(rng: Rng, aloud: bool) -> Result<Stats, Failure> {
 /// As above.
 pub fn looked_at(rng: Rng, aloud: bool) -> Result<Stats, Failure> {
     live(rng, Setup::looked_at, Sabotage::None, aloud)
+}
+
+/// As above.
+pub fn listened_to(rng: Rng, aloud: bool) -> Result<Stats, Failure> {
+    live(rng, Setup::listened_to, Sabotage::None, aloud)
 }
 
 #[test]
@@ -104,6 +110,19 @@ fn seeds_that_are_looked_at() {
     assert!(
         seeds < 100 || counts.iter().all(|count| *count > seeds),
         "hardly a look: {stats:?}"
+    );
+}
+
+/// Those in which another program is told what was checked.
+#[test]
+fn seeds_that_are_listened_to() {
+    let Some((seeds, stats)) = asked("listened", SEEDS_LISTENED_TO, listened_to, Stats::add) else {
+        return;
+    };
+    let counts = [stats.listeners, stats.passed_on, stats.silences * 4];
+    assert!(
+        seeds < 100 || counts.iter().all(|count| *count > seeds),
+        "hardly anybody hears anything: {stats:?}"
     );
 }
 

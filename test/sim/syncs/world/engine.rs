@@ -17,9 +17,10 @@ use crate::world::{Outcome as Verdict, ms};
 
 thread_local! {
     static TOLD: RefCell<Vec<Change>> = const { RefCell::new(Vec::new()) };
+    static DUE: RefCell<Vec<Change>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A coalescer that shows what the core tells it: with it come the serial numbers.
+/// A coalescer that shows what the core tells it, and what it hands out: with it come the serial numbers.
 pub struct Spy(Coalescer);
 
 impl Coalesce for Spy {
@@ -37,7 +38,9 @@ impl Coalesce for Spy {
     }
 
     fn due(&mut self, now: Instant) -> Vec<Change> {
-        self.0.due(now)
+        let due = self.0.due(now);
+        DUE.with_borrow_mut(|all| all.extend_from_slice(&due));
+        due
     }
 
     fn retime(&mut self, delays: Delays) {
@@ -60,6 +63,14 @@ impl Coalesce for Spy {
 /// Nobody has told anything yet.
 pub(super) fn forget_what_was_told() {
     TOLD.with_borrow_mut(Vec::clear);
+    DUE.with_borrow_mut(Vec::clear);
+}
+
+/// The folder of a change.
+fn named(change: &Change) -> Result<&'static str, &'static str> {
+    let mut names = FOLDERS.iter().chain(&PASSING);
+    let name = names.find(|it| *change.folder.name == *it.as_bytes());
+    name.copied().ok_or("a folder that is none")
 }
 
 impl World {
@@ -69,11 +80,7 @@ impl World {
         // What was told, and when that was done.
         let mut told: BTreeMap<&'static str, (Kinds, u64)> = BTreeMap::new();
         for change in TOLD.take() {
-            let mut names = FOLDERS.iter().chain(&PASSING);
-            let name = names.find(|it| *change.folder.name == *it.as_bytes());
-            let known = told
-                .entry(name.ok_or("a folder that is none")?)
-                .or_default();
+            let known = told.entry(named(&change)?).or_default();
             known.0 |= change.kinds;
             known.1 = known.1.max(change.serial);
         }
@@ -83,6 +90,17 @@ impl World {
             self.will_tell(name, serial);
             if open || structural || kinds.contains(Kinds::UNKNOWN) {
                 self.rules.changed(self.now, name, structural, serial);
+            }
+        }
+        for action in &actions {
+            if let Action::Tell(told) = action {
+                self.listener.hears_of_roots(told);
+            }
+        }
+        for change in DUE.take() {
+            // Who syncs with this store gains nothing by what is of interest to readers alone.
+            if !change.is_quiet() {
+                (self.listener).owes(self.now, named(&change)?, change.serial);
             }
         }
         let mut spawned = false;
@@ -142,7 +160,8 @@ impl World {
                     self.wants_lock = false;
                     self.rules.locked = false;
                 }
-                // Nobody listens, and no server is asked.
+                Action::Tell(told) => self.pass_on(told)?,
+                // No server is asked.
                 action => return Err(format!("not wanted: {action:?}")),
             }
         }
@@ -164,6 +183,7 @@ impl World {
         }
         self.rules.overdue(self.now)?;
         self.lisp_knows()?;
+        self.listener_knows()?;
         self.is_far_watched()?;
         if let Some(deadline) = self.core.deadline()
             && deadline <= at

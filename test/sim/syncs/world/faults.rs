@@ -8,6 +8,7 @@ use mailsync_module::schedule::Timing;
 use mailsync_module::syncer::Outcome;
 use mailsync_module::watch::inbox::{Event as Seen, Inbox};
 
+use super::listener::Listener;
 use super::once::Once;
 use super::setup::timing;
 use super::{Happens, World, engine, seconds};
@@ -64,7 +65,12 @@ impl World {
                     ..timing(&mut self.rng)
                 };
                 self.setup.timing = timing;
-                self.configure()
+                self.configure()?;
+                if self.setup.listens.is_some() && self.rng.once_in(2) {
+                    // It has lost its connection, and comes back.
+                    return self.begin_to_listen();
+                }
+                Ok(())
             }
             7 => {
                 self.say("events are lost");
@@ -100,7 +106,8 @@ impl World {
                 self.later(seconds(400), Happens::Recovers);
                 Ok(())
             }
-            14 => {
+            // What is told of a maildir that comes and goes, a listener's model does not know.
+            14 if self.setup.listens.is_none() => {
                 self.away = true;
                 self.later(seconds(40), Happens::Returns);
                 self.inbox.put(Seen::Overflow);
@@ -171,6 +178,7 @@ impl World {
         self.wants_lock = false;
         self.deaf = false;
         self.once = Once::default();
+        self.listener = Listener::default();
         self.forget_watcher();
         self.wished.clear();
         self.there = false;

@@ -157,6 +157,7 @@ impl World {
             self.rules.checked(folder, serial, moment);
         }
         for _ in 0..=u8::from(self.sabotage == Sabotage::Repeats) {
+            self.listener.checked(self.now, folder, serial);
             let checked = vec![(real(folder), serial)];
             self.handle(Input::Checked(ACCOUNT.to_owned(), checked))?;
         }

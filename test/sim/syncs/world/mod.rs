@@ -3,13 +3,14 @@
 //!
 //! [`users`] do something, the [`kernel`] tells of it, the [`engine`] acts, [`lisp`] checks,
 //! somebody [`looks`] what is to be pushed, the syncer [`runs`] in [`steps`], [`once`] also where it
-//! is no account's; the server may be watched ([`far`]); [`faults`] befall all of them.  In the end all comes to [`rest`].  [`setup`] is what differs between the lives, [`stats`] what they had.
+//! is no account's; the server may be watched ([`far`]), and a program may listen to what is checked ([`listener`]); [`faults`] befall all of them.  In the end all comes to [`rest`].  [`setup`] is what differs between the lives, [`stats`] what they had.
 
 mod engine;
 mod far;
 mod faults;
 mod kernel;
 mod lisp;
+mod listener;
 mod looks;
 mod once;
 mod rest;
@@ -41,6 +42,7 @@ use crate::world::{Outcome as Verdict, ms};
 use engine::Spy;
 use far::Watching;
 use lisp::Untold;
+use listener::Listener;
 use looks::Looking;
 use once::Once;
 use runs::Process;
@@ -139,6 +141,7 @@ pub struct World {
     broken: BTreeSet<&'static str>,
     requests: i64,
     once: Once,
+    listener: Listener,
     /// What Lisp has not read yet.
     untold: BTreeMap<&'static str, Untold>,
     watching: Watching,
@@ -192,6 +195,7 @@ impl World {
             broken: BTreeSet::new(),
             requests: 0,
             once: Once::default(),
+            listener: Listener::default(),
             untold: BTreeMap::new(),
             watching: Watching::default(),
             lied: BTreeSet::new(),
@@ -262,6 +266,7 @@ impl World {
         self.untold.clear();
         self.handle(Input::MountsAreTold(true))?;
         self.restart_lisp()?;
+        self.begin_to_listen()?;
         self.configure()
     }
 

@@ -35,6 +35,7 @@ impl World {
             || self.rules.pending()
             || self.once.audit().is_err()
             || !self.untold.is_empty()
+            || self.listener.waits()
             || self.rules.full_syncs < polls
             || !polled && self.core.deadline().is_some()
         {
@@ -85,6 +86,14 @@ impl World {
         self.once.audit()?;
         if let Some((name, untold)) = self.untold.first_key_value() {
             return Err(format!("I1: Lisp was not told of {name}: {untold:?}"));
+        }
+        let status = self.core.status();
+        let root = status.accounts.first().and_then(|it| it.roots.first());
+        if root.is_some_and(|root| root.state == "watching") && !self.listener.is_there() {
+            return Err("who listens does not know that the maildir is watched".to_owned());
+        }
+        if self.listener.waits() {
+            return Err(format!("I1: it is not passed on: {:?}", self.listener));
         }
         self.knows_what_is_open()?;
         for name in self.mail.folders.keys() {

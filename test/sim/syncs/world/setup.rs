@@ -93,6 +93,8 @@ pub struct Setup {
     pub(super) watched: bool,
     /// The maildirs are away for so long at first.
     pub(super) away: Option<Duration>,
+    /// Somebody listens to what is checked, to whom Lisp is silent when it has not answered for so long.
+    pub(super) listens: Option<Duration>,
 }
 
 pub(super) fn timing(rng: &mut Rng) -> Timing {
@@ -165,6 +167,19 @@ impl Setup {
             watched: rng.once_in(2),
             away: rng.once_in(6).then(|| seconds(rng.below(100))),
             offlineimap: records && rng.once_in(3),
+            listens: None,
+        }
+    }
+
+    /// A life in which somebody listens to what is checked.
+    pub fn listened_to(rng: &mut Rng) -> Self {
+        let listens = Some(seconds(*rng.choose(&[2, 10, 60])));
+        Setup {
+            listens,
+            // What is kept from Lisp during a run is handed out before it is told.
+            offlineimap: false,
+            away: None,
+            ..Setup::random(rng)
         }
     }
 

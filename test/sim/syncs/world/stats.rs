@@ -31,6 +31,10 @@ pub struct Stats {
     /// Programs that watch the server, and what they told.
     pub connections: u64,
     pub told_far: u64,
+    /// Programs that listened to what was checked, what they were told, and how often that Lisp was silent.
+    pub listeners: u64,
+    pub passed_on: u64,
+    pub silences: u64,
     /// The most that it took to bring everything to rest.
     pub last_runs: u64,
 }
@@ -59,6 +63,9 @@ impl Stats {
         self.once += other.once;
         self.connections += other.connections;
         self.told_far += other.told_far;
+        self.listeners += other.listeners;
+        self.passed_on += other.passed_on;
+        self.silences += other.silences;
         self.last_runs = self.last_runs.max(other.last_runs);
     }
 }

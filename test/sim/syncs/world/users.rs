@@ -131,6 +131,7 @@ impl World {
         self.say("the account is configured no more");
         self.there = false;
         self.untold.clear();
+        self.listener.is_owed_nothing();
         self.forget_watcher();
         self.rules = {
             let (runs, full_syncs) = (self.rules.runs, self.rules.full_syncs);
