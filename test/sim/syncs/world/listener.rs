@@ -52,6 +52,8 @@ pub(super) struct Listener {
     watched: bool,
     /// Lisp does not answer.
     silent: bool,
+    /// It has come since, and has to be told.
+    ignorant: bool,
     /// When Lisp answered anything.
     answered: Option<Duration>,
     owed: BTreeMap<&'static str, Owed>,
@@ -62,7 +64,7 @@ impl Listener {
     fn begins(&mut self, timeout: Duration) {
         self.timeout = Some(timeout);
         self.watched = false;
-        self.silent = false;
+        self.ignorant = self.silent;
     }
 
     /// It is told which maildirs are watched, which decides on what changes it is told of besides.
@@ -145,6 +147,9 @@ impl Listener {
             }
             Told::Silent => {
                 self.silent = true;
+                if std::mem::take(&mut self.ignorant) {
+                    return Ok(());
+                }
                 let unanswered = |it: &Owed| self.answered.is_none_or(|at| at < it.since);
                 let mut owed = self.owed.values();
                 if self.watched && !owed.any(|it| self.is_late(now, it) && unanswered(it)) {
@@ -175,6 +180,9 @@ impl Listener {
 
     /// Nothing is kept from it for longer than it may be.
     fn is_told_in_time(&self, now: Duration) -> Verdict {
+        if self.ignorant {
+            return Err("who listens anew does not know that Lisp is silent".to_owned());
+        }
         if self.silent && self.answered == Some(now) {
             return Err("Lisp has answered, and is not back".to_owned());
         }
