@@ -23,8 +23,8 @@ use queue::Queue;
 /// Lines of the log that may wait at most: the log is a convenience, memory is not.
 const MOST_LOG_LINES: usize = 200;
 
-/// Results of runs of one account that may wait at most; a later one then stands for the first,
-/// and answers its requests.
+/// Results of runs of one account that may wait; where there are as many, a later one stands for the first
+/// that ended as it did, and answers its requests: at most one more waits for each way to end.
 const MOST_RESULTS: usize = 8;
 
 /// An acknowledgement for which nothing waits is heard so long after its frame: to wake somebody
@@ -204,7 +204,7 @@ impl Notifier {
         self.notices.insert(notice.key(), notice);
     }
 
-    /// Have the result of a run stand for the oldest one of its account, if too many wait.
+    /// Have the result of a run stand for the oldest one of its account that is like it, if too many wait.
     fn bounded(&mut self, notice: Notice) -> Notice {
         let Notice::Synced {
             account,
@@ -214,13 +214,22 @@ impl Notifier {
         else {
             return notice;
         };
-        let runs = self.notices.keys().filter_map(|key| match key {
-            NoticeKey::Synced(its, run) if *its == account => Some(*run),
+        let results = self.notices.values().filter_map(|it| match it {
+            Notice::Synced {
+                account: its,
+                run,
+                result,
+            } if *its == account => Some((*run, result.status)),
             _ => None,
         });
-        let runs: Vec<u64> = runs.collect();
-        let oldest = runs.iter().min().filter(|_| runs.len() >= MOST_RESULTS);
-        let oldest = oldest.map(|run| NoticeKey::Synced(account, *run));
+        let results: Vec<_> = results.collect();
+        // Whoever asked for the first is told how that went.
+        let alike = results
+            .iter()
+            .filter(|(_, status)| *status == result.status);
+        let oldest = alike.map(|(run, _)| *run).min();
+        let oldest = oldest.filter(|_| results.len() >= MOST_RESULTS);
+        let oldest = oldest.map(|run| NoticeKey::Synced(account, run));
         if let Some(Notice::Synced { result: old, .. }) =
             oldest.and_then(|key| self.notices.remove(&key))
         {

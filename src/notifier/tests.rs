@@ -3,6 +3,9 @@
 use super::*;
 use crate::change::Kinds;
 use crate::change::testing::change;
+use crate::frame::Synced;
+use crate::syncer::Output;
+use std::time::SystemTime;
 
 fn log(text: &str) -> Notice {
     let (level, text) = ("info", text.to_owned());
@@ -358,6 +361,44 @@ fn an_acknowledgement_is_listened_for_at_once_where_something_waits_for_it() {
     assert_eq!(notifier.listens(), Some(start), "a notice waits");
     notifier.detach();
     assert_eq!(notifier.listens(), None, "no pipe");
+}
+
+#[test]
+fn who_asked_for_a_run_is_told_how_that_went_however_many_results_wait() {
+    const ENDS: [&str; 3] = ["ok", "partial", "transient"];
+    let ended = |request: i64| ENDS[request as usize % 3];
+    let mut notifier = Notifier::default();
+    for request in 0..40 {
+        let result = Synced {
+            status: ended(request),
+            exit: None,
+            started: SystemTime::UNIX_EPOCH,
+            took: Duration::ZERO,
+            requests: vec![request],
+            text: String::new(),
+            output: Output::default(),
+            total: 0,
+            names: Vec::new(),
+        };
+        notifier.notice(Notice::Synced {
+            account: AccountId(1),
+            run: request as u64,
+            result: Box::new(result),
+        });
+    }
+    assert!(notifier.len() <= MOST_RESULTS + ENDS.len() - 1);
+    let mut answered = Vec::new();
+    while let Some(notice) = notifier.notices.pop() {
+        let Notice::Synced { result, .. } = notice else {
+            panic!("another notice");
+        };
+        for request in result.requests {
+            assert_eq!(result.status, ended(request), "request {request}");
+            answered.push(request);
+        }
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, (0..40).collect::<Vec<_>>(), "once each");
 }
 
 #[test]
