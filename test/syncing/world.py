@@ -94,7 +94,8 @@ class World:
 
     def there_now(self, folder):
         with self.imap() as c:
-            if c.select('"%s"' % folder, readonly=True)[0] != "OK":
+            # Dovecot cannot make a mailbox that somebody tries to select at this moment.
+            if c.list('""', '"%s"' % folder)[1] == [None] or c.select('"%s"' % folder, readonly=True)[0] != "OK":
                 return None
             found = []
             if c.search(None, "ALL")[1][0]:

@@ -144,10 +144,12 @@ enum Trouble {
     State,
 }
 
-/// An error about a box.
+/// An error about a box, or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Broken<'a> {
     trouble: Trouble,
+    /// It does not make mbsync fail.
+    warning: bool,
     channel: &'a str,
     name: &'a str,
     line: &'a str,
@@ -160,6 +162,7 @@ impl<'a> Broken<'a> {
         if let Some(name) = damaged(line) {
             return Some(Broken {
                 trouble: Trouble::State,
+                warning: false,
                 channel: "",
                 name,
                 line,
@@ -173,6 +176,7 @@ impl<'a> Broken<'a> {
         let broken = |trouble, channel, name| {
             Some(Broken {
                 trouble,
+                warning,
                 channel,
                 name,
                 line,
@@ -379,10 +383,15 @@ impl<'a> Court<'a> {
             last: lines.last().map_or("", String::as_str),
         };
         let begins = |line: &str, list: &[&str]| list.iter().any(|start| line.starts_with(start));
+        let mut warnings = Vec::new();
         let mut reason = None;
         for line in lines.iter().map(|line| line.trim_end()) {
             let wrong = begins(line, &ERRORS) || (failed && !begins(line, &REMARKS));
             match Broken::of(line) {
+                Some(broken) if failed && broken.warning => {
+                    warnings.push(broken);
+                    reason = None;
+                }
                 Some(mut broken) if failed || wrong => {
                     broken.reason = reason.take();
                     court.boxes.push(broken);
@@ -394,11 +403,14 @@ impl<'a> Court<'a> {
                         continue;
                     }
                     court.lines.push(line);
-                    let says = line.starts_with("IMAP command") || begins(line, &ERRORS);
-                    reason = says.then_some(line);
+                    reason = is_error(line).then_some(line);
                 }
                 _ => reason = None,
             }
+        }
+        // They are not why it failed, unless nothing else is.
+        if court.boxes.is_empty() && court.misnumbered.is_empty() && court.lines.is_empty() {
+            court.boxes = warnings;
         }
         court
     }
@@ -656,8 +668,10 @@ fn tell(outcome: Outcome, what: &str, line: &str, advice: &str) -> Finding {
     }
 }
 
+/// Whether a line that gives a reason tells of an error, and not of more about one.
 fn is_error(line: &str) -> bool {
-    ERRORS.iter().any(|start| line.starts_with(start))
+    // What a server answers to one about a box may be the only word of it.
+    line.starts_with("IMAP command") || ERRORS.iter().any(|start| line.starts_with(start))
 }
 
 fn passes(line: &str) -> bool {

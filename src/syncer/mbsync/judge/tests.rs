@@ -64,7 +64,10 @@ fn lines_tell_how_it_went() {
     let plain = "IMAP command 'AUTHENTICATE PLAIN <authdata>' returned an error: NO ";
     let far = "Error: channel c: far side box a cannot be opened.\n";
     // exit code, what it printed, outcome, part of the text
-    let table: [(i32, &str, Outcome, &str); 52] = [
+    let warned =
+        "Warning: channel c: near side box b cannot be opened and far side box b is not empty.\n";
+    let made = "IMAP command 'CREATE \"a\"' returned an error: NO [ALREADYEXISTS] Mailbox already exists\n";
+    let table: [(i32, &str, Outcome, &str); 55] = [
         (0, "", Ok, ""),
         (9, "", Ok, ""),
         (
@@ -340,6 +343,15 @@ fn lines_tell_how_it_went() {
             Partial,
             "mbsync did not sync all of account mine: Maildir error: cannot",
         ),
+        // what is left out with a warning does not make a run fail
+        (0, warned, Ok, ""),
+        (
+            1,
+            &(warned.to_owned() + made),
+            Transient,
+            "mbsync could not sync account mine (exit code 1): IMAP command 'CREATE \"a\"' returned",
+        ),
+        (1, warned, Partial, "mbsync could not sync folder b"),
         // anything else
         (
             1,
@@ -374,7 +386,10 @@ fn boxes_are_folders() {
     let line = |name: &str| format!("Error: channel c: far side box {name} cannot be opened.\n");
     // what it printed, of everything, the folders that failed
     let error = "Maildir error: cannot read /m/x\n";
-    let table: [(String, bool, &[&str]); 10] = [
+    let made = "IMAP command 'CREATE \"x\"' returned an error: NO [ALREADYEXISTS] Mailbox already exists\n";
+    let warned =
+        "Warning: channel c: near side box b cannot be opened and far side box b is not empty.\n";
+    let table: [(String, bool, &[&str]); 13] = [
         (line("a"), false, &["/m/a"]),
         (
             line("b") + &line("a") + &line("a"),
@@ -386,6 +401,10 @@ fn boxes_are_folders() {
         (error.to_owned() + &line("a"), false, &["/m/a"]),
         (line("a") + error, false, &["/m/a", "/m/b"]),
         (line("a") + error, true, &["/m/a", "/m/b"]),
+        // and so is what the server answers about one that mbsync does not name
+        (line("a") + made, true, &["/m/a", "/m/b"]),
+        (made.to_owned() + &line("a"), true, &["/m/a"]),
+        (line("a") + warned, true, &["/m/a"]),
         // a box of which nothing is known
         (line("x"), false, &["/m/a", "/m/b"]),
         (line("x"), true, &[]),
