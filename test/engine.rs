@@ -23,7 +23,7 @@ use mailsync_module::watch::inbox::{Event, Inbox};
 use mailsync_module::watch::spot::Spot;
 use mailsync_module::watch::{Backend, MakeBackend, WatchError, Watched};
 
-use support::{ACCOUNT, DELAYS, Deaf, Engine, LONG, account, maildir};
+use support::{ACCOUNT, DELAYS, Deaf, Engine, LONG, account, maildir, wait};
 
 /// A backend that hears nothing, and what comes by its inboxes.
 fn deaf() -> (MakeBackend, Receiver<Arc<Inbox>>) {
@@ -110,14 +110,6 @@ fn hold(inbox: &Inbox, folder: PathBuf) {
 fn let_go() {
     *GATE.0.lock().unwrap() = false;
     GATE.1.notify_all();
-}
-
-fn wait(what: &str, done: impl Fn() -> bool) {
-    let end = std::time::Instant::now() + LONG;
-    while !done() {
-        assert!(std::time::Instant::now() < end, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// An account with a syncer that writes its number into this file, and ends when that is gone.

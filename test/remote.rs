@@ -30,7 +30,7 @@ use nix::unistd::Pid;
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{DELAYS, Engine, LONG, deliver, maildir};
+use support::{DELAYS, Engine, LONG, deliver, maildir, wait};
 
 const WATCH: &str = env!("CARGO_BIN_EXE_mailsync-watch");
 
@@ -242,14 +242,6 @@ fn runs(pid: i32) -> bool {
         .chars()
         .next();
     !matches!(state, None | Some('Z' | 'X'))
-}
-
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + LONG;
-    while !done() {
-        assert!(Instant::now() < end, "not within time: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 // Security: S42.

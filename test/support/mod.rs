@@ -34,6 +34,15 @@ pub const DELAYS: Delays = Delays {
     longest: Duration::from_millis(100),
 };
 
+/// Look again and again until it is done, for as long as a test waits.
+pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !done() {
+        assert!(Instant::now() < end, "not within time: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Make `path` a folder.
 pub fn maildir(path: &Path) {
     for part in ["cur", "new", "tmp"] {

@@ -46,6 +46,8 @@ class Reader(World):
         self.emacs.do("(sync-at %s)" % lisp(subject))
         self.emacs.wait_fact("at\t" + subject)
         self.emacs.keys(*keys)
+        # A key may take longer than the next order, which would move point before it comes.
+        self.emacs.wait_fact("acts\t" + subject)
 
     def to(self, prompt, group):
         """Answer the question for a group."""

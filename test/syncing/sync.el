@@ -161,7 +161,17 @@ What has PATTERN in its subject goes to the group TO."
                          (goto-char (point-min))
                          (search-forward subject)
                          (gnus-summary-position-point)
+                         (setq sync-subject subject)
+                         (add-hook 'pre-command-hook #'sync-acts)
                          (e2e-say "at" subject)))))
+
+(defvar sync-subject nil
+  "Where `sync-at' has gone.")
+
+(defun sync-acts ()
+  "Say that Emacs has got the key for the message of `sync-at'."
+  (remove-hook 'pre-command-hook #'sync-acts)
+  (e2e-say "acts" sync-subject))
 
 (defun sync-to-group (group)
   "Go to the line of GROUP in *Group*, which is shown."

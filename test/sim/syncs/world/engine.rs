@@ -12,7 +12,7 @@ use mailsync_module::engine::core::{Action, Input};
 use mailsync_module::schedule::Phase;
 use mailsync_module::watch::inbox::Inbox;
 
-use super::{FOLDERS, Happens, ID, PASSING, World, real, seconds};
+use super::{Happens, ID, World, named, real, seconds};
 use crate::world::{Outcome as Verdict, ms};
 
 thread_local! {
@@ -66,13 +66,6 @@ pub(super) fn forget_what_was_told() {
     DUE.with_borrow_mut(Vec::clear);
 }
 
-/// The folder of a change.
-fn named(change: &Change) -> Result<&'static str, &'static str> {
-    let mut names = FOLDERS.iter().chain(&PASSING);
-    let name = names.find(|it| *change.folder.name == *it.as_bytes());
-    name.copied().ok_or("a folder that is none")
-}
-
 impl World {
     pub fn handle(&mut self, input: Input) -> Verdict {
         let at = self.epoch + self.now;
@@ -80,7 +73,7 @@ impl World {
         // What was told, and when that was done.
         let mut told: BTreeMap<&'static str, (Kinds, u64)> = BTreeMap::new();
         for change in TOLD.take() {
-            let known = told.entry(named(&change)?).or_default();
+            let known = told.entry(named(&change.folder.name)?).or_default();
             known.0 |= change.kinds;
             known.1 = known.1.max(change.serial);
         }
@@ -100,7 +93,7 @@ impl World {
         for change in DUE.take() {
             // Who syncs with this store gains nothing by what is of interest to readers alone.
             if !change.is_quiet() {
-                (self.listener).owes(self.now, named(&change)?, change.serial);
+                (self.listener).owes(self.now, named(&change.folder.name)?, change.serial);
             }
         }
         let mut spawned = false;

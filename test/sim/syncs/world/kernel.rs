@@ -12,7 +12,7 @@ use mailsync_module::maildir::{FileId, FoundFolder, Stamp, Wall};
 use mailsync_module::watch::inbox::Dirty;
 use mailsync_module::watch::job::{Absent, Depth, Job, Report, Scanned};
 
-use super::{FOLDERS, Happens, PASSING, Sabotage, World, real};
+use super::{Happens, Sabotage, World, all_folders, real};
 use crate::syncs::mail::{Happening, Mark, ROOT};
 use crate::world::{Outcome as Verdict, ms};
 
@@ -124,9 +124,8 @@ impl World {
             changed.extend(doubtful);
         }
         let created: Vec<&'static str> = (existing.iter())
-            .filter_map(|it| FOLDERS.iter().chain(&PASSING).find(|name| *name == it))
-            .filter(|it| !self.reported.contains(**it))
-            .copied()
+            .filter_map(|it| all_folders().find(|name| name == it))
+            .filter(|it| !self.reported.contains(*it))
             .collect();
         let deleted: Vec<&'static str> = (self.reported.iter())
             .filter(|it| !stay(it))

@@ -6,9 +6,8 @@ use std::time::Duration;
 use mailsync_module::engine::core::Input;
 
 use super::once::KEY;
-use super::{ACCOUNT, FOLDERS, Happens, PASSING, Sabotage, World, real};
+use super::{ACCOUNT, FOLDERS, Happens, Sabotage, World, lies, real};
 use crate::lisp::{CAPACITY, Record, decode};
-use crate::syncs::mail::ROOT;
 use crate::world::{Outcome as Verdict, ms};
 
 /// What happens is read by Lisp within so long: it is merged for two seconds, and kept for five where a run is
@@ -41,10 +40,7 @@ impl World {
         for record in frame.records {
             match record {
                 Record::Change { real, serial, .. } => {
-                    let name = real.strip_prefix(ROOT).map_err(|it| it.to_string())?;
-                    let mut names = FOLDERS.iter().chain(&PASSING);
-                    let name = names.find(|it| name.as_os_str() == **it);
-                    let name = *name.ok_or("an unknown folder")?;
+                    let name = lies(&real)?;
                     if let Some(untold) = self.untold.get_mut(name) {
                         untold.retain(|it, _| *it > serial);
                     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mailsync_module::engine::core::Input;
 use mailsync_module::listen::Told;
 
-use super::{FOLDERS, PASSING, World};
+use super::{World, lies};
 use crate::syncs::mail::ROOT;
 use crate::world::{Outcome as Verdict, ms};
 
@@ -123,10 +123,7 @@ impl Listener {
     fn hears(&mut self, now: Duration, told: Told, just_silent: bool) -> Verdict {
         match told {
             Told::Change(spot, _) => {
-                let name = spot.directory.strip_prefix(ROOT).ok();
-                let mut names = FOLDERS.iter().chain(&PASSING);
-                let name = names.find(|it| name.is_some_and(|name| name.as_os_str() == **it));
-                let name = *name.ok_or("a folder that is none")?;
+                let name = lies(&spot.directory)?;
                 if self.silent && !just_silent {
                     return Err(format!("{name} is passed on while Lisp is silent"));
                 }

@@ -8,7 +8,7 @@ use mailsync_module::engine::core::Input;
 use mailsync_module::schedule::Look;
 use mailsync_module::syncer::unpushed::{Agreed, Unpushed, compare};
 
-use super::{FOLDERS, Happens, ID, PASSING, Sabotage, World, seconds};
+use super::{Happens, ID, Sabotage, World, named, seconds};
 use crate::syncs::rules::Seen;
 use crate::world::{Outcome as Verdict, ms};
 
@@ -33,13 +33,9 @@ impl World {
     /// Somebody is to look what is to be pushed.
     pub(super) fn starts_looking(&mut self, look: Look, folders: &[Arc<Folder>]) -> Verdict {
         self.stats.looks += 1;
-        let names = |folder: &Arc<Folder>| {
-            let mut names = FOLDERS.iter().chain(&PASSING);
-            let name = names.find(|it| *folder.name == *it.as_bytes());
-            Some((*name?, folder.clone()))
-        };
-        let folders: Option<Vec<_>> = folders.iter().map(names).collect();
-        let folders = folders.ok_or("a look at a folder that is none")?;
+        let with_name = |folder: &Arc<Folder>| Ok((named(&folder.name)?, folder.clone()));
+        let folders: Result<Vec<_>, String> = folders.iter().map(with_name).collect();
+        let folders = folders?;
         if let Look::Before(_) = look {
             let names: Vec<_> = folders.iter().map(|(name, _)| *name).collect();
             self.rules.looks(self.now, look, &names)?;

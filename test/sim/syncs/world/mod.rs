@@ -22,7 +22,7 @@ mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -400,6 +400,23 @@ impl World {
     }
 }
 
+/// All that are there at some time.
+fn all_folders() -> impl Iterator<Item = &'static str> {
+    FOLDERS.into_iter().chain(PASSING)
+}
+
 fn real(folder: &str) -> PathBuf {
     format!("{ROOT}/{folder}").into()
+}
+
+/// The folder with this canonical name.
+fn named(name: &[u8]) -> Result<&'static str, String> {
+    let found = all_folders().find(|it| it.as_bytes() == name);
+    found.ok_or_else(|| format!("a folder that is none: {}", name.escape_ascii()))
+}
+
+/// The folder that lies here.
+fn lies(path: &Path) -> Result<&'static str, String> {
+    let found = all_folders().find(|it| path == real(it));
+    found.ok_or_else(|| format!("a folder that is none: {}", path.display()))
 }

@@ -9,7 +9,7 @@ use mailsync_module::schedule::Lock;
 use mailsync_module::syncer::{End, Ended, Event, Memory, Order, Outcome, Output, RunId, Scope};
 
 use super::steps::Site;
-use super::{FOLDERS, Happens, ID, PASSING, Sabotage, World, real, seconds};
+use super::{FOLDERS, Happens, ID, Sabotage, World, all_folders, real, seconds};
 use crate::syncs::mail::{Part, Written};
 use crate::world::{Outcome as Verdict, ms};
 
@@ -116,12 +116,11 @@ impl World {
 
     pub(super) fn spawn(&mut self, order: &Order) -> Verdict {
         let (scope, names) = match &order.scope {
-            Scope::Everything => (None, FOLDERS.iter().chain(&PASSING).copied().collect()),
+            Scope::Everything => (None, all_folders().collect()),
             Scope::Folders(folders) => {
-                let named =
-                    |it: &&&str| folders.iter().any(|folder| *folder.name == *it.as_bytes());
-                let names = FOLDERS.iter().chain(&PASSING).filter(named);
-                let names: Vec<&'static str> = names.copied().collect();
+                let ordered =
+                    |it: &&str| folders.iter().any(|folder| *folder.name == *it.as_bytes());
+                let names: Vec<&'static str> = all_folders().filter(ordered).collect();
                 (Some(names.clone()), names)
             }
         };
@@ -169,7 +168,7 @@ impl World {
             failing.extend(broken);
         }
         let mut todo = if self.setup.coarse {
-            FOLDERS.iter().chain(&PASSING).copied().collect()
+            all_folders().collect()
         } else {
             names.clone()
         };
