@@ -299,6 +299,10 @@ impl Ended {
     }
 }
 
+/// So many bytes of lines that may be about errors are kept where the middle of an output is not; if
+/// they are as many, there were more.
+pub const BETWEEN: usize = 8 * 1024;
+
 /// What a program printed, standard output and error as they came; the middle may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
@@ -306,6 +310,8 @@ pub struct Output {
     pub first: Vec<u8>,
     /// Bytes left out after it.
     pub dropped: u64,
+    /// If any are: of the lines after it those that may be about an error, whole, [`BETWEEN`] bytes at most.
+    pub between: Vec<u8>,
     /// The end.
     pub last: Vec<u8>,
 }

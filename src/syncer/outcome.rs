@@ -123,6 +123,7 @@ mod tests {
                 first: first.to_vec(),
                 dropped,
                 last: last.to_vec(),
+                ..Output::default()
             };
             assert_eq!(lines(&output), expected);
         }

@@ -68,9 +68,15 @@ fn printed(chance: &mut Rng, mut bytes: Vec<u8>) -> Output {
     } else {
         Vec::new()
     };
+    let dropped = chance.below(2) * 100 * u64::from(!last.is_empty());
     Output {
         first: bytes,
-        dropped: chance.below(2) * 100 * u64::from(!last.is_empty()),
+        dropped,
+        between: if dropped > 0 {
+            last.clone()
+        } else {
+            Vec::new()
+        },
         last,
     }
 }

@@ -104,15 +104,21 @@ const PASSES: [&str; 23] = [
 /// What begins a line that is an error even after exit code 0.
 const ERRORS: [&str; 3] = ["Error: ", "Maildir error: ", "IMAP error: "];
 
+/// What is said of a box that is left out since nobody has said which of its messages are to go.
+const CROWDED: &str = " unread messages in excess of MaxMessages (";
+
 /// What begins a line that is none even after another code; these are notices, and the phases
 /// that `-V` tells of.
-const REMARKS: [&str; 18] = [
+const REMARKS: [&str; 21] = [
     "Notice: ",
     "Maildir notice: ",
     "IMAP notice: ",
     "Warning: ",
     "Maildir warning: ",
     "IMAP warning: ",
+    "Warning from IMAP server: ",
+    "Creating ",
+    "Deleting ",
     "Reading configuration",
     "Channel ",
     "Resolving ",
@@ -144,12 +150,25 @@ enum Trouble {
     State,
 }
 
-/// An error about a box, or a warning.
+impl Trouble {
+    /// Whether an error just before one of this kind says why: one of the store does.  What a server
+    /// answers to a command is about another box, for of one that cannot be selected nothing is printed.
+    fn is_explained_by(self, line: &str) -> bool {
+        match self {
+            Trouble::Far => line.starts_with("IMAP error: "),
+            Trouble::Near => line.starts_with("Maildir error: "),
+            Trouble::Both => ["IMAP error: ", "Maildir error: "]
+                .iter()
+                .any(|start| line.starts_with(start)),
+            Trouble::Renumbered | Trouble::Locked | Trouble::State => false,
+        }
+    }
+}
+
+/// An error about a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Broken<'a> {
     trouble: Trouble,
-    /// It does not make mbsync fail.
-    warning: bool,
     channel: &'a str,
     name: &'a str,
     line: &'a str,
@@ -162,28 +181,24 @@ impl<'a> Broken<'a> {
         if let Some(name) = damaged(line) {
             return Some(Broken {
                 trouble: Trouble::State,
-                warning: false,
                 channel: "",
                 name,
                 line,
                 reason: None,
             });
         }
-        let (rest, warning) = match line.strip_prefix("Error: channel ") {
-            Some(rest) => (rest, false),
-            None => (line.strip_prefix("Warning: channel ")?, true),
-        };
+        // What it only warns of does not make mbsync fail.
+        let rest = line.strip_prefix("Error: channel ")?;
         let broken = |trouble, channel, name| {
             Some(Broken {
                 trouble,
-                warning,
                 channel,
                 name,
                 line,
                 reason: None,
             })
         };
-        if let Some(pair) = rest.strip_suffix(" is locked").filter(|_| !warning) {
+        if let Some(pair) = rest.strip_suffix(" is locked") {
             return broken(Trouble::Locked, "", pair);
         }
         if let Some(start) = rest.strip_suffix(" changed.")
@@ -209,7 +224,6 @@ impl<'a> Broken<'a> {
             if let Some((channel, names)) = rest.split_once(joint)
                 && let Some((name, what)) = names.rsplit_once(": ")
                 && what.contains("UIDVALIDITY")
-                && !warning
             {
                 return broken(Trouble::Renumbered, channel, name);
             }
@@ -292,7 +306,8 @@ struct Finding {
 #[must_use]
 pub fn judge(order: &Order, plan: &Plan, exit: Exit, output: &Output) -> Verdict {
     let lines = outcome::lines(&unbroken(output, plan));
-    let court = Court::new(order, plan, exit, &lines);
+    let mut court = Court::new(order, plan, exit, &lines);
+    court.dropped = output.dropped > 0;
     let found = court.finding().unwrap_or(Finding {
         outcome: Outcome::Ok,
         text: String::new(),
@@ -347,6 +362,7 @@ fn unbroken(output: &Output, plan: &Plan) -> Output {
     Output {
         first: mend(&output.first),
         dropped: output.dropped,
+        between: mend(&output.between),
         last: mend(&output.last),
     }
 }
@@ -357,6 +373,8 @@ struct Court<'a> {
     plan: &'a Plan,
     exit: Exit,
     failed: bool,
+    /// Not all that it printed is known.
+    dropped: bool,
     /// Lines about boxes.
     boxes: Vec<Broken<'a>>,
     misnumbered: Vec<Misnumbered<'a>>,
@@ -377,23 +395,20 @@ impl<'a> Court<'a> {
             plan,
             exit,
             failed,
+            dropped: false,
             boxes: Vec::new(),
             misnumbered: Vec::new(),
             lines: Vec::new(),
             last: lines.last().map_or("", String::as_str),
         };
         let begins = |line: &str, list: &[&str]| list.iter().any(|start| line.starts_with(start));
-        let mut warnings = Vec::new();
         let mut reason = None;
         for line in lines.iter().map(|line| line.trim_end()) {
-            let wrong = begins(line, &ERRORS) || (failed && !begins(line, &REMARKS));
+            let wrong = is_error(line) || (failed && !begins(line, &REMARKS));
             match Broken::of(line) {
-                Some(broken) if failed && broken.warning => {
-                    warnings.push(broken);
-                    reason = None;
-                }
-                Some(mut broken) if failed || wrong => {
-                    broken.reason = reason.take();
+                Some(mut broken) => {
+                    let why = |line: &&str| broken.trouble.is_explained_by(line);
+                    broken.reason = reason.take().filter(why);
                     court.boxes.push(broken);
                 }
                 None if wrong => {
@@ -407,10 +422,6 @@ impl<'a> Court<'a> {
                 }
                 _ => reason = None,
             }
-        }
-        // They are not why it failed, unless nothing else is.
-        if court.boxes.is_empty() && court.misnumbered.is_empty() && court.lines.is_empty() {
-            court.boxes = warnings;
         }
         court
     }
@@ -525,7 +536,7 @@ impl<'a> Court<'a> {
 
     /// Single boxes that went wrong.
     fn broken(&self) -> Option<Finding> {
-        let first = self.boxes.first()?;
+        let first = self.boxes.first().filter(|_| !self.is_unclear())?;
         let mut failed = Vec::new();
         for broken in &self.boxes {
             let key = format!("{}:{}", broken.channel, broken.name);
@@ -541,12 +552,6 @@ impl<'a> Court<'a> {
             }
         }
         failed.extend(self.misnumbered.iter().flat_map(|it| it.folders.clone()));
-        // Another error that says nothing of its box.
-        let explains = |line: &&str| self.boxes.iter().any(|broken| broken.reason == Some(*line));
-        let mut errors = self.lines.iter().filter(|line| is_error(line));
-        if errors.any(|line| !explains(line)) {
-            failed.extend(self.anybody());
-        }
         failed.sort();
         failed.dedup();
         // A server may call a box anything.
@@ -595,13 +600,10 @@ impl<'a> Court<'a> {
 
     /// Only boxes with wrong UIDs.
     fn misnumbered(&self) -> Option<Finding> {
-        let first = self.misnumbered.first()?;
+        let first = self.misnumbered.first().filter(|_| !self.is_unclear())?;
         let mut failed: Vec<_> = (self.misnumbered.iter())
             .flat_map(|it| it.folders.clone())
             .collect();
-        if self.lines.iter().any(|line| is_error(line)) {
-            failed.extend(self.anybody());
-        }
         failed.sort();
         failed.dedup();
         let Misnumbered { uid, line, folders } = first;
@@ -613,6 +615,13 @@ impl<'a> Court<'a> {
         let mut finding = tell(Outcome::Partial, &what, line, &advice);
         finding.failed = failed;
         Some(finding)
+    }
+
+    /// Whether any other box may have gone wrong, too: nobody knows what is synced.
+    fn is_unclear(&self) -> bool {
+        let explains = |line: &&str| self.boxes.iter().any(|broken| broken.reason == Some(*line));
+        let mut errors = self.lines.iter().filter(|line| is_error(line));
+        self.failed && self.dropped || errors.any(|line| !explains(line))
     }
 
     /// The folder in which mbsync keeps this state, if it keeps it in folders.
@@ -634,6 +643,7 @@ impl<'a> Court<'a> {
             Exit::Code(code) | Exit::Signal(code) => code,
         };
         let what = format!("{} (exit code {code})", self.cannot());
+        let line = line.or_else(|| self.boxes.first().map(|broken| broken.line));
         let line = line.unwrap_or(self.last);
         Some(tell(Outcome::Transient, &what, line, ""))
     }
@@ -671,7 +681,10 @@ fn tell(outcome: Outcome, what: &str, line: &str, advice: &str) -> Finding {
 /// Whether a line that gives a reason tells of an error, and not of more about one.
 fn is_error(line: &str) -> bool {
     // What a server answers to one about a box may be the only word of it.
-    line.starts_with("IMAP command") || ERRORS.iter().any(|start| line.starts_with(start))
+    let starts = ERRORS.iter().chain(&["IMAP command"]);
+    let mut remarks = REMARKS.iter();
+    starts.into_iter().any(|start| line.starts_with(start))
+        || line.contains(CROWDED) && !remarks.any(|start| line.starts_with(start))
 }
 
 fn passes(line: &str) -> bool {

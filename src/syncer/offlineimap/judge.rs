@@ -327,8 +327,13 @@ impl Court<'_> {
         Some(finding)
     }
 
-    /// Single folders that went wrong.
+    /// Single folders that went wrong, and nothing else that is known did.
     fn folders(&self) -> Option<Finding> {
+        let mut remarks = self.report.remarks.iter();
+        let died = remarks.any(|line| line.contains("terminated with exception"));
+        if died || self.report.cut || self.nameless_error().is_some() {
+            return None;
+        }
         let broken = self.broken_folders();
         let renumbered = self.renumbered_folders();
         let mut failed = Vec::new();
@@ -374,6 +379,12 @@ impl Court<'_> {
         named.collect()
     }
 
+    /// An error about nobody knows which folder.
+    fn nameless_error(&self) -> Option<&String> {
+        let mut errors = self.report.errors.iter();
+        errors.find(|error| self.folder_of(error).is_none())
+    }
+
     /// The folder that an error is about.
     fn folder_of(&self, error: &str) -> Option<String> {
         let head = error.lines().next()?;
@@ -411,7 +422,7 @@ impl Court<'_> {
     fn unknown(&self, code: i32) -> Option<Finding> {
         let report = self.report;
         let what = format!("OfflineIMAP could not sync account {}", self.account());
-        if let Some(error) = report.errors.first() {
+        if let Some(error) = self.nameless_error().or(report.errors.first()) {
             let lines = reason(error);
             let line = lines.last().copied().unwrap_or_default();
             return Some(Finding::new(Outcome::Transient, &what, line, ""));

@@ -4,7 +4,7 @@
 //! them once more at the end; `machineui` prints a record a line, urlencoded.  What the records
 //! mean for a run is `judge`'s business.
 
-use super::super::Output;
+use super::super::{BETWEEN, Output};
 
 /// What was printed, as far as it tells how a run went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,14 +17,19 @@ pub struct Report {
     pub synced: Vec<(Vec<u8>, Vec<u8>)>,
     /// It asked for a password on its standard input.
     pub asked: bool,
+    /// There were more errors than are kept.
+    pub cut: bool,
 }
 
 impl Report {
     /// Read what a run printed; `machine`: by `machineui`.
     #[must_use]
     pub fn of(output: &Output, machine: bool) -> Self {
-        let mut report = Report::default();
-        for part in [&output.first, &output.last] {
+        let mut report = Report {
+            cut: output.between.len() >= BETWEEN,
+            ..Report::default()
+        };
+        for part in [&output.first, &output.between, &output.last] {
             let mut error = None;
             for line in part.split(|byte| *byte == b'\n') {
                 let record = if machine { Record::of(line) } else { None };
@@ -225,6 +230,7 @@ later:and:so:on
             ],
             synced: vec![(b"50% &AOk-".to_vec(), b".50%".to_vec())],
             asked: true,
+            cut: false,
         };
         assert_eq!(report(text, true), expected);
     }

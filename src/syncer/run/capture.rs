@@ -1,6 +1,6 @@
 //! What a program prints: its first and last part, whatever it writes, in bounded memory.
 
-use crate::syncer::Output;
+use crate::syncer::{BETWEEN, Output};
 
 /// Bytes kept of either part.
 const KEPT: usize = 8 * 1024;
@@ -8,10 +8,19 @@ const KEPT: usize = 8 * 1024;
 /// The cut is moved to the end of a line if that costs no more than this (bytes).
 const CUT: usize = 1024;
 
+/// What begins a line that tells of no error: OfflineIMAP's `machineui` prints thousands, and its errors
+/// once.
+const PROGRESS: &[u8] = b"msg:";
+
 /// Output so far.
 #[derive(Default)]
 pub struct Capture {
     first: Vec<u8>,
+    /// Lines after that which may be about an error.
+    between: Vec<u8>,
+    /// The beginning of one that has not ended.
+    line: Vec<u8>,
+    sifted: usize,
     /// The end of what came after; up to twice of what is kept, so that bytes are seldom moved.
     last: Vec<u8>,
     seen: u64,
@@ -24,11 +33,32 @@ impl Capture {
         let room = KEPT - self.first.len();
         let (first, rest) = bytes.split_at(room.min(bytes.len()));
         self.first.extend_from_slice(first);
+        self.sift(bytes);
         let rest = &rest[rest.len().saturating_sub(KEPT)..];
         self.last.extend_from_slice(rest);
         if self.last.len() >= 2 * KEPT {
             self.last.drain(..self.last.len() - KEPT);
         }
+    }
+
+    /// Keep the lines that may be about an error and end where not everything is kept, as long as there
+    /// is room.
+    fn sift(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.between.len() < BETWEEN {
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let (part, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+            bytes = rest;
+            self.sifted += part.len();
+            let room = BETWEEN - self.line.len().min(BETWEEN);
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if end.is_some() {
+                if self.sifted > KEPT && !self.line.starts_with(PROGRESS) {
+                    self.between.append(&mut self.line);
+                }
+                self.line.clear();
+            }
+        }
+        self.between.truncate(BETWEEN);
     }
 
     /// All that is kept, cut at whole lines where one ends near.
@@ -37,11 +67,14 @@ impl Capture {
         let kept = (self.first.len() + self.last.len()) as u64;
         if self.seen > kept {
             whole_lines(&mut self.first, &mut self.last);
+        } else {
+            self.between.clear();
         }
         let kept = (self.first.len() + self.last.len()) as u64;
         Output {
             first: self.first,
             dropped: self.seen - kept,
+            between: self.between,
             last: self.last,
         }
     }
@@ -81,9 +114,11 @@ mod tests {
                 let Output {
                     first,
                     dropped,
+                    between,
                     last,
                 } = captured(&text, step);
                 assert_eq!((first.len(), dropped), (len.min(KEPT), 0));
+                assert!(between.is_empty());
                 assert_eq!([first, last].concat(), text, "{len} by {step}");
             }
         }
@@ -100,6 +135,25 @@ mod tests {
             assert!(output.first.len() > KEPT - 20 && output.last.len() > KEPT - 20);
             let all = (output.first.len() + output.last.len()) as u64 + output.dropped;
             assert_eq!(all, text.len() as u64);
+        }
+    }
+
+    #[test]
+    fn of_the_middle_the_lines_that_may_be_about_errors() {
+        let error = "error::t:ERROR%3A+x\n";
+        let progress = "msg:copyingmessage:t:1\n".repeat(2_000);
+        // At the very place where the first part ends, or somewhere behind it.
+        let line = "msg:x:t:\n".len();
+        let edge = "msg:x:t:\n".repeat(KEPT / line) + error + &progress;
+        let text = [&progress[..], error, &progress].concat();
+        let much = [&progress[..], &error.repeat(1_000), &progress].concat();
+        for step in [1, 100, KEPT, 65_536, much.len()] {
+            let output = captured(text.as_bytes(), step);
+            assert!(output.dropped > 0);
+            assert_eq!(captured(edge.as_bytes(), step).between, error.as_bytes());
+            assert_eq!(output.between, error.as_bytes());
+            let output = captured(much.as_bytes(), step);
+            assert_eq!(output.between.len(), BETWEEN);
         }
     }
 

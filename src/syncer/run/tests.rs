@@ -254,6 +254,7 @@ fn much_output_costs_neither_memory_nor_much_time() {
         first,
         dropped,
         last,
+        ..
     } = &ended.output;
     assert!(first.starts_with(b"first\n\0\0") && last.ends_with(b"\0\nerror\nlast\n"));
     assert!(first.len() <= 8192 && last.len() <= 8192);

@@ -186,6 +186,15 @@ pub fn weigh(mut verdict: Verdict, request: &Request, answers: &[Answer]) -> Ver
         *said.entry(&answer.name).or_insert(true) &= answer.ok;
     }
     let asked = request.folders.iter().flatten();
+    if request.folders.is_none()
+        && let Some(answer) = answers.iter().find(|answer| !answer.ok)
+    {
+        // Of everything, it has no truename to be left alone by: let nothing count as synced.
+        let name = shown(&String::from_utf8_lossy(&answer.name));
+        let what = format!("folder {name} could not be synced");
+        verdict.outcome = Outcome::Transient;
+        verdict.text = outcome::sentence(&what, "", "the account is tried again later");
+    }
     let failed: Vec<_> = asked
         .filter(|folder| said.get(&folder.name[..]) != Some(&true))
         .collect();
@@ -281,9 +290,21 @@ mod tests {
             // What failed as a whole says nothing of single folders.
             let auth = Verdict {
                 outcome: Outcome::Auth,
-                ..fine
+                ..fine.clone()
             };
             assert_eq!(weigh(auth.clone(), &asked(&["a", "b"]), &answers), auth);
+            // Of everything, no folder is left alone by its name.
+            let everything = Request {
+                folders: None,
+                ..asked(&[])
+            };
+            let verdict = weigh(fine, &everything, &answers);
+            let outcome = match answers.iter().all(|answer| answer.ok) {
+                true => Outcome::Ok,
+                false => Outcome::Transient,
+            };
+            assert_eq!((verdict.outcome, verdict.failed), (outcome, Vec::new()));
+            assert_eq!(verdict.text.is_empty(), outcome == Outcome::Ok);
         }
     }
 

@@ -65,7 +65,7 @@ fn quiet_runs() {
     const DENIED: &str = "ERROR: All authentication types failed:\n\tPLAIN: b'[AUTHENTICATIONFAILED] Authentication failed.'\n";
     const CUT: &str = "ERROR: All authentication types failed:\n\tPLAIN: command: b'AUTHENTICATE' => socket error: <class 'OSError'> - Too many read 0\n\tLOGIN: connection closed\n";
     // code, text, outcome, a part of what is told, the folders that are not synced
-    let table: [(i32, &str, Outcome, &str, &[&str]); 32] = [
+    let table: [(i32, &str, Outcome, &str, &[&str]); 35] = [
         (0, "", Ok, "", &[]),
         (42, "", Ok, "", &[]),
         (0, "PLAIN authentication failed: b'no'\n", Ok, "", &[]),
@@ -259,6 +259,28 @@ fn quiet_runs() {
             "division by zero",
             &[],
         ),
+        // beside one folder another may have gone wrong, or all
+        (
+            1,
+            "ERROR: Aborting sync, folder 'a' [acc: 'home']\n  NO\nERROR: While attempting to sync account 'home'\n  division by zero\n",
+            Transient,
+            "division by zero",
+            &[],
+        ),
+        (
+            100,
+            "ERROR: Aborting sync, folder 'a' [acc: 'home']\n  NO\nThread 'Folder a/b [acc: home]' terminated with exception:\nTraceback (most recent call last):\n  File \"x\"\nKeyError: 'foo'\n",
+            Transient,
+            "account home: NO",
+            &[],
+        ),
+        (
+            1,
+            "UID validity problem for folder a (repo r) (saved 1; got 2); skipping it.\nERROR: While attempting to sync account 'home'\n  division by zero\n",
+            Transient,
+            "division by zero",
+            &[],
+        ),
         (3, "", Transient, "exit code 3", &[]),
     ];
     for (code, text, outcome, told, failed) in table {
@@ -340,6 +362,7 @@ fn names_are_learned() {
             first: Vec::new(),
             dropped,
             last: text.clone().into_bytes(),
+            ..Output::default()
         };
         let verdict = judge(&order, &plan, Exit::Code(0), &output);
         let expected = Memory {
