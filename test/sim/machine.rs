@@ -51,6 +51,20 @@ impl Trace {
         }
     }
 
+    /// What another one has kept.
+    pub fn append(&mut self, lines: Vec<String>) {
+        if self.aloud {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+        }
+        if self.is_wanted() {
+            self.lines.extend(lines);
+        }
+    }
+
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
+    }
+
     pub fn text(&self) -> String {
         self.lines.join("\n")
     }

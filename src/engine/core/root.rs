@@ -2,7 +2,7 @@
 //!
 //! Pure, as the core that owns it.  What the worker does is `watch::worker`'s business.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,8 +101,8 @@ pub(super) struct Root {
     wish: Option<Job>,
     /// The wall clock was set since the last work began.
     clock_set: bool,
-    /// Events in directories that no report has named yet.
-    pub limbo: HashMap<PathBuf, Happened>,
+    /// Events in directories that no report has named yet; in an order, so that a history is always the same.
+    pub limbo: BTreeMap<PathBuf, Happened>,
     next_look: Option<(Instant, Depth)>,
     pub next_take: Option<Instant>,
     /// How long to wait before an absent root is looked for again.
@@ -146,7 +146,7 @@ impl Root {
                 ..Job::default()
             }),
             clock_set: false,
-            limbo: HashMap::new(),
+            limbo: BTreeMap::new(),
             next_look: None,
             next_take: None,
             patience: AGAIN,

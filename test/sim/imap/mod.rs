@@ -2,18 +2,22 @@
 //! neither; what they hear goes to the real core, whose keeper says when there is a connection.
 //!
 //! What is real: `remote::imap::session` with framer, tokenizer and snapshot, `engine::core` with
-//! `remote::imap::keeper`, the scheduler or the coalescer, and the notifier.  What is modelled: the
-//! [`server`], the way there, which cuts bytes anywhere and may die, the thread of [`line`](mod@line), Lisp,
-//! and the syncer.  [`rules`] is what has to be told, and what may be; in [`world`] everything happens.
+//! `remote::imap::keeper`, the scheduler or the coalescer, and the notifier; in part of the lives also
+//! `watch::worker` and `watch::inbox`: [`maildirs`], on the disk of the other lives, are synced with the server.
+//! What is modelled: the [`server`], the way there, which cuts bytes anywhere and may die, the thread of
+//! [`line`](mod@line), Lisp, and the syncer.  [`rules`] is what has to be told, and what may be; in [`world`]
+//! everything happens.
 //!
 //! Asserted at each step: nothing is told or synced of which nothing happened (I3), only the attempts that
 //! are allowed when the server refuses somebody (I6), memory bounded by folders (I7), no deadline that has
 //! passed, and no command that a server would not understand.  Asserted when all has come to rest: what
 //! happened was told (I1), or synced (I2); then hours go by in which nobody wakes up but to show that
 //! somebody is there (I8); then a message in each folder is told once and in time; and in the end both sides
-//! know the same numbers.
+//! know the same numbers.  Maildirs then are the same as the server, and Lisp has read of what happened there
+//! last.
 
 mod line;
+mod maildirs;
 mod rules;
 mod server;
 mod setup;
@@ -75,6 +79,11 @@ fn seeds() {
         stats.pokes,
         stats.refusals,
         stats.pauses,
+        stats.scans,
+        stats.here,
+        stats.brought,
+        stats.fetched,
+        stats.overflows,
         stats.pushed,
         stats.idled,
         stats.listed,
@@ -144,8 +153,8 @@ fn a_dead_line_is_noticed_in_time() {
 #[test]
 fn a_world_that_is_not_as_it_says_is_found_out() {
     use Sabotage::{
-        ForgetsSnapshot, LosesBytes, NeverTicks, NotEverything, OthersEndQuietly, RefusalsPass,
-        Replaces, Silent, SleepsOn, Stale, StaysTold,
+        ClaimsAll, ForgetsSnapshot, LosesBytes, LosesEvents, NeverTicks, NotEverything,
+        OthersEndQuietly, RefusalsPass, Replaces, Silent, SleepsOn, Stale, StaysTold,
     };
     let table = [
         (ForgetsSnapshot, "I3"),
@@ -159,6 +168,8 @@ fn a_world_that_is_not_as_it_says_is_found_out() {
         (NotEverything, "I1"),
         (LosesBytes, ""),
         (SleepsOn, "I1"),
+        (LosesEvents, "I1"),
+        (ClaimsAll, "I2"),
     ];
     let mut missed = Vec::new();
     for (sabotage, expected) in table {

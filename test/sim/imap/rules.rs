@@ -13,7 +13,7 @@ use mailsync_module::change::Kinds;
 use crate::world::Outcome as Verdict;
 
 /// So often may be told of what happened once: by a push, and by a sweep that has crossed it.
-const CREDIT: u32 = 2;
+pub const CREDIT: u32 = 2;
 
 /// What happened in folders, and when.
 type Owed = BTreeMap<&'static str, Vec<(Duration, Kinds)>>;
@@ -85,6 +85,18 @@ impl Rules {
         if self.known.contains(name) {
             self.owed.insert(name, vec![(now, Kinds::DELETED)]);
         }
+    }
+
+    /// Whether something has happened that nobody can know before the next connection.
+    pub fn is_hidden(&self, name: &str) -> bool {
+        self.hidden.contains_key(name)
+    }
+
+    /// It is no more here, and has to go there, too.
+    pub fn deleted_here(&mut self, now: Duration, name: &'static str) {
+        self.everything += 1;
+        self.credit(name, CREDIT);
+        self.owed.insert(name, vec![(now, Kinds::DELETED)]);
     }
 
     pub fn credit(&mut self, name: &'static str, more: u32) {

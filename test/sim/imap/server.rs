@@ -3,7 +3,7 @@
 //! It is written from the RFCs, and forgives nothing: a client that breaks a rule is a failure.  When bytes
 //! travel and commands are carried out is the world's business.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mailsync_module::change::Kinds;
 use mailsync_module::remote::imap::sasl::Mechanism;
@@ -161,6 +161,10 @@ pub struct Server {
     pub protest: Option<String>,
     /// A second NOTIFY, or a broken server: it agrees, and tells nothing.
     pub silent: bool,
+    /// Mailboxes that were made, and of which no client was told.
+    unlisted: BTreeSet<&'static str>,
+    /// Those that have gone since.
+    passed: BTreeSet<&'static str>,
     /// It shows what was there some time ago.
     pub stale: Option<BTreeMap<&'static str, Mailbox>>,
     /// Counted.
@@ -197,6 +201,8 @@ impl Server {
             unavailable: false,
             protest: None,
             silent: false,
+            unlisted: BTreeSet::new(),
+            passed: BTreeSet::new(),
             stale: None,
             refused: 0,
             pushed: 0,
@@ -292,6 +298,8 @@ impl Server {
         }
         let mailbox = self.mailbox(0);
         self.boxes.insert(name, mailbox);
+        self.unlisted.insert(name);
+        self.passed.remove(name);
         self.note(Push::Created(name));
         true
     }
@@ -299,6 +307,7 @@ impl Server {
     pub fn delete(&mut self, name: &'static str) -> bool {
         let was = self.boxes.remove(name).is_some();
         if was {
+            self.is_no_more(name);
             self.note(Push::Deleted(name));
         }
         was
@@ -314,8 +323,22 @@ impl Server {
         // Servers may keep UIDVALIDITY or not; so one that is renamed there and back is another one.
         let mailbox = self.mailbox(messages);
         self.boxes.insert(to, mailbox);
+        self.unlisted.insert(to);
+        self.passed.remove(to);
+        self.is_no_more(from);
         self.note(Push::Renamed(from, to));
         true
+    }
+
+    fn is_no_more(&mut self, name: &'static str) {
+        if self.unlisted.remove(name) {
+            self.passed.insert(name);
+        }
+    }
+
+    /// Whether it came and went, and nobody was told that it was there.
+    pub fn has_passed(&self, name: &str) -> bool {
+        self.passed.contains(name)
     }
 
     fn note(&mut self, push: Push) {
@@ -501,6 +524,7 @@ impl Server {
                     self.push_status(&mut conn, name, kinds, unseen, rng);
                 }
                 Push::Created(name) => {
+                    self.unlisted.remove(name);
                     let name = self.shown(name, false, rng);
                     conn.out
                         .extend(format!("* LIST () \"{separator}\" ").bytes());
@@ -513,6 +537,7 @@ impl Server {
                     conn.line(&name);
                 }
                 Push::Renamed(from, to) => {
+                    self.unlisted.remove(to);
                     let (from, to) = (self.shown(from, false, rng), self.shown(to, false, rng));
                     conn.out
                         .extend(format!("* LIST () \"{separator}\" ").bytes());
@@ -806,6 +831,7 @@ impl Server {
             if !self.boxes.contains_key(name) {
                 continue;
             }
+            self.unlisted.remove(name);
             let all = self.features.all && name == ALL;
             let flags = if all { "\\All \\HasNoChildren" } else { "" };
             let shown = self.shown(name, false, rng);

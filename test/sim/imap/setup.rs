@@ -52,6 +52,10 @@ pub enum Sabotage {
     NeverPokes,
     /// A wake ends no connection.
     SleepsOn,
+    /// The kernel loses what it has to tell.
+    LosesEvents,
+    /// What happens in maildirs passes for a syncer's.
+    ClaimsAll,
 }
 
 /// Who uses the account.
@@ -61,7 +65,7 @@ pub enum Use {
     Alone,
     /// A syncer fetches, into what nobody watches.
     Synced,
-    /// It does, into a maildir.
+    /// It does, into maildirs that are watched, and in which users do something, too.
     Rooted,
 }
 
@@ -96,6 +100,14 @@ pub struct Setup {
     /// One run in so many fails; 0: none.
     pub fails: u64,
     pub at_start: bool,
+    /// The mean time between what users do in maildirs.
+    pub pace_here: Duration,
+    /// What the kernel keeps until somebody reads it.
+    pub queue_limit: usize,
+    /// How coarse the clock is that stamps directories.
+    pub tick: Duration,
+    /// Users do something between any two calls of the worker, once in so many; 0: never.
+    pub meddling: u64,
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -144,7 +156,13 @@ impl Setup {
         });
         let pace = ms(*rng.choose(&[1_000, 3_000, 20_000, 60_000]));
         Setup {
-            used: *rng.choose(&[Use::Alone, Use::Alone, Use::Synced, Use::Rooted]),
+            used: *rng.choose(&[
+                Use::Alone,
+                Use::Alone,
+                Use::Synced,
+                Use::Rooted,
+                Use::Rooted,
+            ]),
             pace,
             faults: (!rng.once_in(5)).then(|| seconds(*rng.choose(&[5, 30, 30, 100, 300]))),
             lasts: pace * 20 + seconds(*rng.choose(&[20, 60, 600])),
@@ -169,6 +187,10 @@ impl Setup {
             folders: rng.once_in(2),
             fails: *rng.choose(&[0, 0, 4]),
             at_start: rng.once_in(2),
+            pace_here: pace * 2,
+            queue_limit: *rng.choose(&[16_384, 16_384, 8]),
+            tick: ms(*rng.choose(&[0, 4, 1_000])),
+            meddling: *rng.choose(&[0, 60, 12]),
             features,
         }
     }

@@ -1,7 +1,7 @@
 //! What happens in worlds, counted, to show that they are no idle ones.
 
 /// What may go wrong, in the order of its numbers.
-pub const FAULTS: [&str; 13] = [
+pub const FAULTS: [&str; 14] = [
     "cut",
     "bye",
     "restart",
@@ -15,6 +15,7 @@ pub const FAULTS: [&str; 13] = [
     "busy",
     "configure",
     "still",
+    "overflow",
 ];
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +42,11 @@ pub struct Stats {
     pub refusals: u64,
     pub pauses: u64,
     pub scans: u64,
+    /// What users changed in maildirs, and what runs brought from there to the server and fetched.
+    pub here: u64,
+    pub brought: u64,
+    pub fetched: u64,
+    pub overflows: u64,
     /// At the server.
     pub pushed: u64,
     pub idled: u64,
@@ -70,6 +76,10 @@ impl Stats {
         self.refusals += other.refusals;
         self.pauses += other.pauses;
         self.scans += other.scans;
+        self.here += other.here;
+        self.brought += other.brought;
+        self.fetched += other.fetched;
+        self.overflows += other.overflows;
         self.pushed += other.pushed;
         self.idled += other.idled;
         self.listed += other.listed;

@@ -5,26 +5,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailsync_module::change::{AccountId, Kinds};
 use mailsync_module::coalesce::Coalescer;
 use mailsync_module::engine::config::{RemoteId, RootId};
 use mailsync_module::engine::core::{Action, Core, Input};
-use mailsync_module::maildir::{FileId, FoundFolder, Stamp, Wall};
 use mailsync_module::remote::imap::keeper::Event as Keeps;
 use mailsync_module::remote::imap::session::{Mode, Name, PATIENCE, Why};
 use mailsync_module::remote::imap::snapshot::Snapshot;
 use mailsync_module::schedule::Lock;
 use mailsync_module::syncer::{Ended, Event as Ran, Memory, Outcome, RunId, Scope};
-use mailsync_module::watch::job::{Report, Scanned};
 
 use super::line::{Line, News};
+use super::maildirs::Maildirs;
 use super::rules::Rules;
 use super::server::{Event, FOLDERS, PASSING, Server, secret};
-use super::setup::{ACCOUNT, ROOT, Sabotage, Setup, Use};
-use super::stats::Stats;
+use super::setup::{ACCOUNT, Sabotage, Setup, Use};
+use super::stats::{FAULTS, Stats};
 use crate::lisp::{CAPACITY, Record, decode};
 use crate::machine::Trace;
 use crate::rng::Rng;
@@ -62,7 +60,16 @@ pub enum Happens {
     Answers(RemoteId, u64, bool),
     Notices(Notice),
     Locks,
+    // In maildirs.
+    User,
+    Acts,
+    Delivers,
+    Takes,
     Works(RootId),
+    Checks(i64, &'static str, u64),
+    // Of a run.
+    Begins(RunId, u32),
+    Syncs(RunId, &'static str),
     Ends(RunId, bool),
 }
 
@@ -130,6 +137,7 @@ pub struct World {
     /// Since when the machine sleeps or stands still, and until when.
     asleep: Option<(Duration, Duration)>,
     core: Core<Coalescer>,
+    pub maildirs: Option<Maildirs>,
     agenda: BTreeMap<(Duration, u64), Happens>,
     entries: u64,
     pub server: Server,
@@ -147,7 +155,9 @@ pub struct World {
     /// Mailboxes that were pushed without all of their numbers.
     pub pushed_bare: BTreeSet<&'static str>,
     pub rules: Rules,
-    generation: i64,
+    /// The run that is under way.
+    running: Option<RunId>,
+    pub generation: i64,
     pipe: Option<(Vec<u8>, Duration)>,
     lisp_busy: Duration,
     /// The secret that is known here.
@@ -171,6 +181,8 @@ impl World {
     pub fn new(mut rng: Rng, setup: Setup, sabotage: Sabotage, aloud: bool) -> Self {
         let mut server = Server::new(setup.features.clone(), &mut rng);
         server.silent = sabotage == Sabotage::Silent;
+        let rooted = setup.used == Use::Rooted;
+        let maildirs = rooted.then(|| Maildirs::new(&mut rng, &setup, sabotage, &server));
         World {
             stats: Stats::default(),
             trace: Trace::new(aloud, rng.is_taped()),
@@ -180,6 +192,7 @@ impl World {
             slept: Duration::ZERO,
             asleep: None,
             core: Core::default(),
+            maildirs,
             agenda: BTreeMap::new(),
             entries: 0,
             server,
@@ -193,6 +206,7 @@ impl World {
             channel: Duration::ZERO,
             pushed_bare: BTreeSet::new(),
             rules: Rules::default(),
+            running: None,
             generation: 0,
             pipe: None,
             lisp_busy: Duration::ZERO,
@@ -357,7 +371,7 @@ impl World {
     }
 
     /// How often that was so, and of this folder.
-    fn times_unwatched(&self, name: &str) -> (u64, u64) {
+    pub fn times_unwatched(&self, name: &str) -> (u64, u64) {
         let its = self.unwatched.get(name).copied();
         (self.unwatched.values().sum(), its.unwrap_or_default())
     }
@@ -380,6 +394,9 @@ impl World {
                     if self.pipe.replace((bytes, self.now)).is_some() {
                         return Err("two frames in flight".to_owned());
                     }
+                    if let Some(it) = &mut self.maildirs {
+                        it.written = it.time();
+                    }
                     let most = self.some(ms(60));
                     let at = (self.now + most).max(self.lisp_busy);
                     self.then(at, Happens::Reads(self.generation));
@@ -400,13 +417,19 @@ impl World {
                     self.stats.runs += 1;
                     let fails = self.setup.fails;
                     let well = self.calm || fails == 0 || !self.rng.once_in(fails);
+                    self.running = Some(order.run);
+                    let takes = self.some(seconds(3));
+                    self.run_begins(order.run, names.as_deref(), takes, well)?;
                     self.rules.runs(names)?;
-                    self.later(seconds(3), Happens::Ends(order.run, well));
+                    self.soon(takes, Happens::Ends(order.run, well));
                 }
                 Action::EndSync(run, _) => self.later(ms(500), Happens::Ends(run, false)),
                 Action::SeekLock(..) => self.later(ms(20), Happens::Locks),
-                Action::Open(..) | Action::Close(_) | Action::Take(_) | Action::DropLock(_) => {}
-                Action::Run(root, _) => self.later(ms(100), Happens::Works(root)),
+                Action::DropLock(_) => {}
+                Action::Open(root, config) => self.opens_root(root, config),
+                Action::Close(root) => self.closes_root(root),
+                Action::Take(_) => self.takes()?,
+                Action::Run(root, job) => self.gives(root, job)?,
                 action => return Err(format!("not wanted: {action:?}")),
             }
         }
@@ -436,6 +459,9 @@ impl World {
         if self.generation > 1 && self.setup.used == Use::Alone {
             self.rules.doubt();
         }
+        if let Some(it) = &mut self.maildirs {
+            it.is_read_anew();
+        }
         self.handle(Input::Attach(
             self.generation,
             self.setup.pipe_limit.min(CAPACITY),
@@ -456,6 +482,7 @@ impl World {
                     name,
                     kinds,
                     origins,
+                    serial,
                     ..
                 } => {
                     let name = self.named(&name).ok_or("a folder that is none")?;
@@ -463,6 +490,11 @@ impl World {
                         "lisp reads {kinds:?} of {name} from {origins}"
                     ));
                     self.rules.unchecked.remove(name);
+                    if let Some(it) = &mut self.maildirs {
+                        it.reads(name, kinds);
+                        let check = Happens::Checks(self.generation, name, serial);
+                        self.later(seconds(2), check);
+                    }
                     if alone {
                         self.stats.told += 1;
                         *self.told.entry(name).or_default() += 1;
@@ -529,7 +561,7 @@ impl World {
         true
     }
 
-    fn will_push(&mut self) {
+    pub fn will_push(&mut self) {
         let conns: Vec<u64> = self.server.conns.keys().copied().collect();
         for conn in conns {
             if self.server.has_news(conn)
@@ -580,10 +612,7 @@ impl World {
             self.say(format_args!("{gone:?} is no more, {made:?} is there"));
         }
         if let Some(gone) = gone {
-            for conn in self.server.selecting(gone) {
-                self.server.bye(conn);
-                self.carries(conn);
-            }
+            self.is_gone(gone);
         }
         for (name, is) in [(gone, false), (made, true)] {
             if let Some(name) = name.filter(|it| self.setup.hears(it)) {
@@ -592,6 +621,15 @@ impl World {
                     false => self.rules.deleted(self.now, name),
                 }
             }
+        }
+        self.will_push();
+    }
+
+    /// The server hangs up on whoever has selected it.
+    pub fn is_gone(&mut self, name: &str) {
+        for conn in self.server.selecting(name) {
+            self.server.bye(conn);
+            self.carries(conn);
         }
         self.will_push();
     }
@@ -667,7 +705,7 @@ impl World {
     }
 
     fn fault(&mut self) -> Verdict {
-        let which = self.rng.below(13);
+        let which = self.rng.below(FAULTS.len() as u64);
         self.stats.faults[which as usize] += 1;
         match which {
             0 => {
@@ -762,6 +800,10 @@ impl World {
                 self.asleep = Some((self.now, self.now + until));
                 self.soon(until, Happens::Wakes(false));
             }
+            13 => {
+                self.say("the kernel's queue is full");
+                self.maildirs.iter_mut().for_each(Maildirs::overflows);
+            }
             _ => {}
         }
         Ok(())
@@ -795,7 +837,10 @@ impl World {
     fn notice(&mut self, notice: Notice) -> Verdict {
         self.say(format_args!("{notice:?}"));
         match notice {
-            Notice::Woke(slept) => self.handle(Input::Woke(slept)),
+            Notice::Woke(slept) => {
+                self.doubts_maildirs();
+                self.handle(Input::Woke(slept))
+            }
             Notice::Network => self.handle(Input::NetworkChanged),
             Notice::Retry => {
                 self.password = self.server.password;
@@ -880,6 +925,7 @@ impl World {
     fn happens(&mut self, what: Happens) -> Verdict {
         let label = match what {
             Happens::Change => Some("change"),
+            Happens::User => Some("user"),
             Happens::Fault => Some("fault"),
             _ => None,
         };
@@ -936,46 +982,33 @@ impl World {
             }
             Happens::Notices(notice) => return self.notice(notice),
             Happens::Locks => return self.handle(Input::Locked(ID, Lock::Ours)),
+            Happens::User => {
+                self.later(self.setup.pace_here * 2, Happens::User);
+                self.wants();
+            }
+            Happens::Acts => self.acts(),
+            Happens::Delivers => self.delivers(),
+            Happens::Takes => return self.takes(),
             Happens::Works(root) => return self.works(root),
+            Happens::Checks(generation, name, serial) => {
+                return self.checks(generation, name, serial);
+            }
+            Happens::Begins(run, pid) => {
+                return self.handle(Input::Ran(ID, Ran::Began { run, pid }));
+            }
+            Happens::Syncs(run, name) => self.syncs(run, name),
             Happens::Ends(run, well) => return self.run_ends(run, well),
         }
         Ok(())
     }
 
-    /// The worker finds the folders that always are there.
-    fn works(&mut self, root: RootId) -> Verdict {
-        let wall = Wall::default();
-        let stamp = Stamp {
-            id: FileId { dev: 1, ino: 1 },
-            mtime: wall,
-            ctime: wall,
-            size: 0,
-            taken: wall,
-            since: wall,
-        };
-        let found = |name: &&str| {
-            let real = std::path::PathBuf::from(format!("{ROOT}/{name}"));
-            Arc::new(FoundFolder {
-                name: name.as_bytes().into(),
-                directory: real.clone().into(),
-                real: real.into(),
-                new: stamp,
-                cur: stamp,
-            })
-        };
-        let first = self.stats.scans == 0;
-        self.stats.scans += 1;
-        let created = FOLDERS.iter().filter(|_| first).map(found).collect();
-        let scanned = Scanned {
-            real_root: ROOT.into(),
-            created,
-            watches: 2,
-            ..Scanned::default()
-        };
-        self.handle(Input::Report(root, Report::Scanned(scanned)))
-    }
-
     fn run_ends(&mut self, run: RunId, well: bool) -> Verdict {
+        if self.running.take_if(|it| *it == run).is_none() {
+            return Ok(());
+        }
+        // The engine looks into the inbox before it heeds the end.
+        self.takes()?;
+        self.run_is_over();
         self.say(format_args!("run {} ends: {well}", run.0));
         let outcome = if well {
             Outcome::Ok
@@ -1008,6 +1041,9 @@ impl World {
         self.begin()?;
         self.calm = false;
         self.later(self.setup.pace * 2, Happens::Change);
+        if self.maildirs.is_some() {
+            self.later(self.setup.pace_here * 2, Happens::User);
+        }
         if let Some(faults) = self.setup.faults {
             self.later(faults * 2, Happens::Fault);
         }
@@ -1016,7 +1052,9 @@ impl World {
         }
         self.rest()?;
         self.sleep_well()?;
+        self.maildirs_agree()?;
         self.probe()?;
+        self.probes_here()?;
         self.compare()
     }
 
@@ -1051,11 +1089,12 @@ impl World {
         self.until(most, "I1: nobody notices", |it| it.rules.owed.is_empty())
     }
 
-    fn settled(&self) -> bool {
+    pub fn settled(&self) -> bool {
         self.rules.owed.is_empty()
             && !self.rules.is_running()
             && self.rules.unchecked.is_empty()
             && self.is_told()
+            && self.maildirs.as_ref().is_none_or(Maildirs::is_quiet)
             && self.pipe.is_none()
             && self.state == "connected"
             && self.line.as_ref().is_some_and(Line::watches)
@@ -1068,7 +1107,7 @@ impl World {
         !status.in_flight && status.accounts.iter().all(|it| it.pending == 0)
     }
 
-    fn until(&mut self, most: Duration, what: &str, done: impl Fn(&Self) -> bool) -> Verdict {
+    pub fn until(&mut self, most: Duration, what: &str, done: impl Fn(&Self) -> bool) -> Verdict {
         let until = self.now + most;
         while !done(self) {
             let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
@@ -1098,7 +1137,7 @@ impl World {
         Ok(())
     }
 
-    fn pass(&mut self, time: Duration) -> Verdict {
+    pub fn pass(&mut self, time: Duration) -> Verdict {
         let until = self.now + time;
         self.until(time, "", |it| it.now >= until)
     }
@@ -1106,7 +1145,7 @@ impl World {
     /// Nothing happens any more, and nothing goes wrong: all is told in the end (I1, I2).
     fn rest(&mut self) -> Verdict {
         self.agenda
-            .retain(|_, it| !matches!(it, Happens::Change | Happens::Fault));
+            .retain(|_, it| !matches!(it, Happens::Change | Happens::User | Happens::Fault));
         for what in self.agenda.values_mut() {
             // Whoever is being asked says it from now on.
             if let Happens::Answers(.., gives) = what {
@@ -1235,6 +1274,7 @@ impl World {
     fn compare(&mut self) -> Verdict {
         self.pass(self.setup.poll + seconds(60))?;
         self.until(seconds(600), "it does not settle", Self::settled)?;
+        self.maildirs_agree()?;
         let known = self.line.take().and_then(Line::into_snapshot);
         let mut known: Snapshot = known.ok_or("nobody is connected")?;
         if known.len() != self.server.boxes.len() {
