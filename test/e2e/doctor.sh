@@ -83,8 +83,11 @@ for size in 80x24 200x50; do
     keys n n Enter
     wait_for 10 'the file where it is mended' on_screen '(^|[|])Timeout 0'
     keys C-x 0
-    keys g
-    wait_for 30 'the doctor is done again' on_screen 'That is all\.'
+    # Without the account that has a problem, since the end of the first look is still on the screen.
+    keys M-:
+    keys -l '(pop (cdr mailsync-accounts))'
+    keys Enter g
+    wait_for 30 'the doctor is done again' on_screen '^0 problems, .*That is all\.'
     keys w
     wait_for 10 'it is copied' on_screen 'Copied'
     keys t

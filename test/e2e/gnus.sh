@@ -173,18 +173,26 @@ open_summary() {
                 (redisplay)
                 (e2e-say \"entered\"))"
     wait_for 15 'the Summary' fact entered
-    sleep 0.5 # for the screen
     before=$(seen)
     [ "$(wc -l <<<"$before")" -gt 10 ] || fail "nothing to be seen: $before"
     deliver "$work/mail/.folder000" 'inserted above'
     wait_for 15 'the message in the Summary' inserted
-    sleep 0.5
     diff <(echo "$before") <(seen) || fail 'what is to be seen has moved'
     emacs_do '(progn (goto-char (point-min)) (set-window-start nil (point)))'
     wait_for 5 'the message on the screen' on_screen 'inserted above'
 }
-# The screen without mode lines and echo area.
-seen() { screen | grep -v 'Summary\|Article' | head -n 38; }
+# The screen without mode lines and echo area, when it is twice the same.
+seen() {
+    picture=
+    wait_for 15 'a screen that stays' stays
+    echo "$picture"
+}
+stays() {
+    local last=$picture
+    sleep 0.5
+    picture=$(screen | grep -v 'Summary\|Article' | head -n 38)
+    [ "$picture" = "$last" ]
+}
 inserted() {
     emacs_do '(with-current-buffer gnus-summary-buffer
                 (save-excursion (goto-char (point-min))

@@ -65,7 +65,8 @@
   (require 'mailsync)
   (setq mailsync-accounts `(("e2e" :maildir ,(concat e2e-work "mail")))
         mailsync-listen (concat e2e-work "run/listen")
-        mailsync-check-timeout 2
+        ;; Both for Gnus's checks on a busy machine, and for the script to wait until it is over.
+        mailsync-check-timeout 8
         mailsync-check-function #'listen-check
         mailsync-gnus-max-wait 2)
   (apply #'fixture-start (split-string (getenv "E2E_GROUPS") "\n" t))

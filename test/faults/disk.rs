@@ -320,12 +320,13 @@ fn nothing_is_synced_while_a_disk_is_away() {
         log.display()
     ));
     let runs = || fs::read_to_string(&log).unwrap_or_default();
-    let accounts = vec![synced(account(ACCOUNT, &root, DELAYS), syncer, false)];
-    let engine = Engine::start_in(World::real(), accounts, Duration::ZERO);
+    let mut account = synced(account(ACCOUNT, &root, DELAYS), syncer, false);
+    account.sync.as_mut().unwrap().timing.base = Duration::from_secs(3);
+    let engine = Engine::start_in(World::real(), vec![account], Duration::ZERO);
     stands(&engine, is_well);
     for number in 1..=3 {
         let before = runs().lines().count();
-        // It goes before there can have been a run: that waits a second after a change.
+        // It goes before there can have been a run: that waits three seconds after a change.
         let time = deliver(&root, &number.to_string()).unwrap();
         engine.wait("the message", LONG, |told| told.since(&root, time));
         run("umount", &["-l", &to]);

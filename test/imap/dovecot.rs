@@ -350,6 +350,11 @@ fn answer(engine: &Engine, connection: u64, password: &str) {
     engine.with(|handle| handle.input(input).unwrap());
 }
 
+/// Wait for two refusals in the log: Dovecot has a process for it, which writes some time later.
+fn wait_refused(dovecot: &Server, user: &str) {
+    wait("two refusals in the log", || refused(dovecot, user) >= 2);
+}
+
 fn refused(dovecot: &Server, user: &str) -> usize {
     let log = fs::read_to_string(dovecot.directory.join("dovecot.log")).unwrap();
     let lines = log.lines().filter(|it| it.contains("auth: "));
@@ -371,6 +376,7 @@ fn a_wrong_password_is_tried_twice() {
     wait("paused", || stand(&engine).0 == "paused");
     let text = stand(&engine).1;
     assert!(text.contains("does not let wrong in"), "{text}");
+    wait_refused(dovecot, "wrong");
     assert_eq!(refused(dovecot, "wrong"), 2);
     // It stays so, whatever happens but the user.
     engine.with(|handle| handle.input(Input::Woke(Duration::from_secs(60))).unwrap());
@@ -398,6 +404,7 @@ fn a_command_with_a_wrong_password_is_run_twice() {
     let engine = engine(config);
     wait("paused", || stand(&engine).0 == "paused");
     assert_eq!(fs::read_to_string(&count).unwrap(), "x\nx\n");
+    wait_refused(dovecot, "command");
     assert_eq!(refused(dovecot, "command"), 2);
 }
 

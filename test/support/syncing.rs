@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::{env, fs, io};
+use std::{env, fs, io, mem};
 
 use mailsync_module::change::{AccountId, Folder};
 use mailsync_module::maildir::{DiskFs, Layout, directory, discover};
@@ -21,6 +21,9 @@ use mailsync_module::syncer::plan::{Plan, plan};
 use mailsync_module::syncer::unpushed::{self, Unpushed};
 use mailsync_module::syncer::worker::Worker;
 use mailsync_module::syncer::{Naming, Order, Output, Program, Scope, Syncer};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{self, AddressFamily, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -45,9 +48,16 @@ pub fn installed(program: &str) -> bool {
         .any(|directory| directory.join(program).is_file())
 }
 
-/// A port where nobody listens.
+/// A port where nobody listens, and nobody else will, even while its server is away: a socket that does
+/// not listen keeps it for as long as we run.  Servers can listen there, since they say SO_REUSEADDR, too.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    let keeper = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    fcntl_setfd(&keeper, FdFlags::CLOEXEC)?;
+    set_socket_reuseaddr(&keeper, true)?;
+    net::bind(&keeper, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    let port = SocketAddrV4::try_from(net::getsockname(&keeper)?)?.port();
+    mem::forget(keeper);
+    Ok(port)
 }
 
 /// The server of all tests.  It ends when this process does, however that comes about.

@@ -123,8 +123,9 @@ class Imap(World):
         # It has auth-source look elsewhere.
         self.emacs.do(self.authinfo)
         assert self.same(), self.differences()
-        # What happened before the connection, nobody has seen.
-        assert self.emacs.runs()[0] == ["all"] and len(self.emacs.runs()) <= 2, self.emacs.runs()
+        # What happened before the connection, nobody has seen; and on a busy machine folders may come to light
+        # later than they are looked for.
+        assert self.emacs.runs()[0] == ["all"] and len(self.emacs.runs()) <= 3, self.emacs.runs()
         self.wait_status("server, by", "connected", "NOTIFY")
 
     def rest(self):

@@ -79,7 +79,7 @@ class Instances(World):
         self.relay.set("pass")
         assert self.differences(), "it was not in the middle"
         self.next_one()
-        self.emacs.wait_fact("begins\tall", 5)
+        self.emacs.wait_fact("begins\tall")
         self.in_the_end()
 
     def killed(self):
@@ -104,7 +104,7 @@ class Instances(World):
         self.emacs.wait("the end of the syncer", lambda: not self.left(session), 20)
         self.relay.set("pass")
         self.next_one()
-        self.emacs.wait_fact("begins\tall", 5)
+        self.emacs.wait_fact("begins\tall")
         self.in_the_end()
 
     def two(self):

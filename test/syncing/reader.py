@@ -98,7 +98,7 @@ class Reader(World):
         self.deliver("INBOX", "delivered here, for the list")
         self.emacs.wait_fact("held")
         # Later than base-delay, and than the maildir's rest.
-        self.emacs.quiet()
+        self.emacs.quiet(waits=True)
         assert not self.runs(), self.runs()
         self.emacs.do("(sync-let-go)")
         self.emacs.wait_fact("split")

@@ -4,10 +4,20 @@ import threading
 import time
 
 
+# What keeps the ports of `free_port', for as long as we run.
+kept = []
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port where nobody listens, and nobody else will, even while its server is away.
+
+    A socket that does not listen keeps it; servers can listen there, since they say SO_REUSEADDR, too.
+    """
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind(("127.0.0.1", 0))
+    kept.append(keeper)
+    return keeper.getsockname()[1]
 
 
 class Relay:

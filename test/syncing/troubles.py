@@ -57,7 +57,8 @@ class Troubles(World):
         word = "Pass secret" if self.syncer == "mbsync" else "remotepass = secret"
         self.configuration(word, word.replace("secret", "wrong"))
         self.flag_here("lists", "lists-1", "F")
-        self.emacs.wait_fact("state\tpaused")
+        # OfflineIMAP takes five seconds for each refusal.
+        self.emacs.wait_fact("state\tpaused", 60)
         assert len(self.emacs.wait_fact("ends\tauth")) == 2, self.emacs.facts()
         self.emacs.wait("what to do", lambda: self.emacs.said("M-x mailsync-resume") == 1)
         state = self.emacs.state()

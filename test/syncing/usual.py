@@ -166,7 +166,8 @@ class Usual(World):
             self.emacs.keys("C-x", "C-c")
         self.emacs.ended()
         if self.syncer == "mbsync":
-            self.emacs.wait("the end of the syncer", lambda: not self.running(), 5)
+            # By itself it ends after 20 s of silence (its Timeout).
+            self.emacs.wait("the end of the syncer", lambda: not self.running(), 10)
         else:
             # It finishes what it is at, by itself; here it would wait for the server.
             for pid in self.running():

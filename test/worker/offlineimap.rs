@@ -241,9 +241,10 @@ fn it_rests_and_ends_by_itself() -> Tested {
     let Some(mut user) = persistent("rests")? else {
         return Ok(());
     };
+    // Long enough that its sockets are still there when the test looks.
     let mut order = user.with(|syncer| {
         let worker = syncer.worker.as_mut();
-        worker.expect("a worker").idle = Duration::from_secs(1);
+        worker.expect("a worker").idle = Duration::from_secs(3);
     });
     let ran = begin(&user.resident, order.clone(), None)?.ended()?;
     let worker = ran.pids[0];
@@ -338,6 +339,9 @@ fn it_is_killed_stopped_and_ended_in_the_middle() -> Tested {
     assert_eq!(ran.ended.outcome, Outcome::Ok, "{}", ran.ended.text);
     assert!(ran.said.len() < 2);
     user.resident = Resident::start(Patience::default())?;
+    // A sync of so little would be over before the signal comes.
+    user.home
+        .edit("[Account slash]", "[Account slash]\npresynchook = sleep 3")?;
     // It hears nothing: a timeout ends it.
     let going = user.begin(Scope::Everything)?;
     let worker = going.pid()?;
