@@ -429,6 +429,9 @@ impl World {
             "heard {kinds:?} of {}",
             String::from_utf8_lossy(&name)
         ));
+        if let Some(known) = self.named(&name) {
+            self.server.is_heard_of(known);
+        }
         let replaces = self.sabotage == Sabotage::Replaces;
         self.add(|heard| {
             let known = heard.changes.entry(name).or_default();

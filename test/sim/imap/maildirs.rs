@@ -5,7 +5,7 @@
 //! other side, and what happens later is not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use mailsync_module::engine::core::Input;
 use mailsync_module::maildir::Layout;
 use mailsync_module::syncer::RunId;
 use mailsync_module::watch::inbox::{Dirty, Inbox};
-use mailsync_module::watch::job::Job;
+use mailsync_module::watch::job::{Job, Report};
 use mailsync_module::watch::worker::Worker;
 
 use super::rules::CREDIT;
@@ -73,6 +73,10 @@ pub struct Maildirs {
     known: BTreeMap<&'static str, u64>,
     /// So often users have changed it.
     changes: BTreeMap<&'static str, u64>,
+    /// What the worker has seen.
+    reported: BTreeSet<&'static str>,
+    /// What users have removed before it did.
+    passed: BTreeSet<&'static str>,
     synced: BTreeMap<&'static str, Synced>,
     read: BTreeMap<&'static str, Read>,
     /// When the frame that is in the pipe was written.
@@ -138,6 +142,8 @@ impl Maildirs {
             end: None,
             known: BTreeMap::new(),
             changes: BTreeMap::new(),
+            reported: BTreeSet::new(),
+            passed: BTreeSet::new(),
             synced: FOLDERS.iter().filter_map(same).collect(),
             read: BTreeMap::new(),
             written: 0,
@@ -252,6 +258,13 @@ impl World {
         self.stats.scans += 1;
         let depth = job.depth;
         let report = end.worker.work(job);
+        if let Report::Scanned(scanned) = &report {
+            let name = |path: &Path| all_folders().find(|name| path == real(name));
+            let gone: Vec<_> = (scanned.deleted.iter()).filter_map(|it| name(it)).collect();
+            it.reported.retain(|name| !gone.contains(name));
+            let made = scanned.created.iter().filter_map(|it| name(&it.real));
+            it.reported.extend(made);
+        }
         it.machine.lock().scanning = false;
         self.say(format_args!("worker: {depth:?}: {report:?}"));
         self.users_did();
@@ -422,7 +435,13 @@ impl World {
             *it.changes.entry(name).or_default() += 1;
             self.stats.here += 1;
             match (then, now) {
-                (Some(_), None) => self.rules.deleted_here(self.now, name),
+                (Some(_), None) => {
+                    let seen = it.reported.contains(name);
+                    self.rules.deleted_here(self.now, name, seen);
+                    if !seen {
+                        it.passed.insert(name);
+                    }
+                }
                 (None, _) => self.rules.created(self.now, name),
                 _ => self.rules.happened(self.now, name, Kinds::NEW, true),
             }
@@ -549,6 +568,7 @@ impl World {
         }
         let there = mailbox(&self.server, name);
         if let Some(it) = &mut self.maildirs {
+            it.passed.remove(name);
             // What it did here is no user's.
             it.known = it.required();
             let both = there.filter(|_| it.has(name));
@@ -623,7 +643,9 @@ impl World {
                 (false, None) => {}
                 // What was made or deleted there, and nobody hears.
                 _ if !heard => {}
+                // It came and went where nobody was told that it had come.
                 (true, None) if self.server.has_passed(name) => {}
+                (false, Some(_)) if it.passed.contains(name) => {}
                 _ => {
                     return Err(format!(
                         "I2: {name} is here: {here}, and there: {}",

@@ -92,11 +92,14 @@ impl Rules {
         self.hidden.contains_key(name)
     }
 
-    /// It is no more here, and has to go there, too.
-    pub fn deleted_here(&mut self, now: Duration, name: &'static str) {
+    /// It is no more here, and has to go there, too, if anybody has seen that it was here.
+    pub fn deleted_here(&mut self, now: Duration, name: &'static str, seen: bool) {
         self.everything += 1;
         self.credit(name, CREDIT);
-        self.owed.insert(name, vec![(now, Kinds::DELETED)]);
+        self.owed.remove(name);
+        if seen {
+            self.owed.insert(name, vec![(now, Kinds::DELETED)]);
+        }
     }
 
     pub fn credit(&mut self, name: &'static str, more: u32) {

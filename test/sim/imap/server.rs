@@ -161,9 +161,9 @@ pub struct Server {
     pub protest: Option<String>,
     /// A second NOTIFY, or a broken server: it agrees, and tells nothing.
     pub silent: bool,
-    /// Mailboxes that were made, and of which no client was told.
-    unlisted: BTreeSet<&'static str>,
-    /// Those that have gone since.
+    /// Mailboxes that were made, and of which nobody has heard.
+    unheard: BTreeSet<&'static str>,
+    /// Those that have gone before anybody has.
     passed: BTreeSet<&'static str>,
     /// It shows what was there some time ago.
     pub stale: Option<BTreeMap<&'static str, Mailbox>>,
@@ -201,7 +201,7 @@ impl Server {
             unavailable: false,
             protest: None,
             silent: false,
-            unlisted: BTreeSet::new(),
+            unheard: BTreeSet::new(),
             passed: BTreeSet::new(),
             stale: None,
             refused: 0,
@@ -298,7 +298,7 @@ impl Server {
         }
         let mailbox = self.mailbox(0);
         self.boxes.insert(name, mailbox);
-        self.unlisted.insert(name);
+        self.unheard.insert(name);
         self.passed.remove(name);
         self.note(Push::Created(name));
         true
@@ -323,7 +323,7 @@ impl Server {
         // Servers may keep UIDVALIDITY or not; so one that is renamed there and back is another one.
         let mailbox = self.mailbox(messages);
         self.boxes.insert(to, mailbox);
-        self.unlisted.insert(to);
+        self.unheard.insert(to);
         self.passed.remove(to);
         self.is_no_more(from);
         self.note(Push::Renamed(from, to));
@@ -331,12 +331,17 @@ impl Server {
     }
 
     fn is_no_more(&mut self, name: &'static str) {
-        if self.unlisted.remove(name) {
+        if self.unheard.remove(name) {
             self.passed.insert(name);
         }
     }
 
-    /// Whether it came and went, and nobody was told that it was there.
+    /// Somebody has heard of it.
+    pub fn is_heard_of(&mut self, name: &str) {
+        self.unheard.remove(name);
+    }
+
+    /// Whether it came and went, and nobody has heard that it was there.
     pub fn has_passed(&self, name: &str) -> bool {
         self.passed.contains(name)
     }
@@ -524,7 +529,6 @@ impl Server {
                     self.push_status(&mut conn, name, kinds, unseen, rng);
                 }
                 Push::Created(name) => {
-                    self.unlisted.remove(name);
                     let name = self.shown(name, false, rng);
                     conn.out
                         .extend(format!("* LIST () \"{separator}\" ").bytes());
@@ -537,7 +541,6 @@ impl Server {
                     conn.line(&name);
                 }
                 Push::Renamed(from, to) => {
-                    self.unlisted.remove(to);
                     let (from, to) = (self.shown(from, false, rng), self.shown(to, false, rng));
                     conn.out
                         .extend(format!("* LIST () \"{separator}\" ").bytes());
@@ -831,7 +834,6 @@ impl Server {
             if !self.boxes.contains_key(name) {
                 continue;
             }
-            self.unlisted.remove(name);
             let all = self.features.all && name == ALL;
             let flags = if all { "\\All \\HasNoChildren" } else { "" };
             let shown = self.shown(name, false, rng);

@@ -438,7 +438,9 @@ impl World {
         }
         // A folder waits to be told, and is being told; it waits for a run, is in one, was in one, and is
         // on record as not pushed.  Then there are results of runs, as many as may wait, and the rest.
-        let most = 6 * (FOLDERS.len() + PASSING.len()) + 8 + 4;
+        // Two directories of each may wait for a report.
+        let each = if self.maildirs.is_some() { 8 } else { 6 };
+        let most = each * (FOLDERS.len() + PASSING.len()) + 8 + 4;
         if self.core.held() > most {
             return Err(format!("I7: holds {} entries", self.core.held()));
         }
