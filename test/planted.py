@@ -62,15 +62,10 @@ BUGS = {
         "Some(waiting) => waiting.absorb(change),",
         "Some(waiting) => *waiting = change,",
     ),
-    "what no report explains yet is dropped": (
-        "src/engine/core/watching.rs",
-        "            folder.is_none()\n        });",
-        "            false\n        });",
-    ),
     "what a look finds in a maildir is told, and not synced": (
         "src/engine/core/watching.rs",
         "by_anyone(folder, Kinds::UNKNOWN);",
-        "let quietly = Happened { open: false, ..Happened::by_anyone(Kinds::UNKNOWN) };\n"
+        "let quietly = Happened { open: Kinds::empty(), ..Happened::by_anyone(Kinds::UNKNOWN) };\n"
         "                tell(&mut self.accounts, &mut self.serial, (now, now), folder, quietly);",
     ),
     "a new pipe does not put everything in doubt": (
