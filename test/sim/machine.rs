@@ -52,6 +52,7 @@ impl Trace {
     }
 
     /// What another one has kept.
+    #[cfg(feature = "imap")]
     pub fn append(&mut self, lines: Vec<String>) {
         if self.aloud {
             lines.iter().for_each(|line| eprintln!("{line}"));
@@ -61,6 +62,7 @@ impl Trace {
         }
     }
 
+    #[cfg(feature = "imap")]
     pub fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lines)
     }

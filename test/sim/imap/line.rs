@@ -429,7 +429,10 @@ impl World {
             "heard {kinds:?} of {}",
             String::from_utf8_lossy(&name)
         ));
-        if let Some(known) = self.named(&name) {
+        // That it was gone before says nothing of one that is there again.
+        if !kinds.contains(Kinds::DELETED)
+            && let Some(known) = self.named(&name)
+        {
             self.server.is_heard_of(known);
         }
         let replaces = self.sabotage == Sabotage::Replaces;
