@@ -6,7 +6,7 @@ use mailsync_module::syncer::{Outcome, Program};
 use crate::fuzzing::{Stock, each, only};
 use crate::{Runs, printed};
 
-const WORDS: [&[u8]; 20] = [
+const WORDS: [&[u8]; 22] = [
     b"\n",
     b"\r",
     b"\0",
@@ -27,6 +27,8 @@ const WORDS: [&[u8]; 20] = [
     b"UIDVALIDITY",
     b"duplicate UID 3.",
     b"timeout.",
+    b"IMAP command 'CREATE \"a\"' returned an error: NO ",
+    b"[CANNOT]",
 ];
 
 #[test]

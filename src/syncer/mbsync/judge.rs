@@ -14,6 +14,7 @@ use super::super::unpushed::list;
 use super::super::{Order, Outcome, Output, Scope};
 use super::state::highest;
 use crate::maildir::message::{MessageName, number};
+use crate::maildir::utf7;
 
 /// What means that something has to be configured otherwise, in small letters, and what to do.
 const CONFIG: [(&str, &str); 31] = [
@@ -148,6 +149,8 @@ enum Trouble {
     Locked,
     /// What mbsync knows of it cannot be read; its name is that of the file.
     State,
+    /// The server will never make it; its name is as the server spells it.
+    Refused,
 }
 
 impl Trouble {
@@ -160,7 +163,7 @@ impl Trouble {
             Trouble::Both => ["IMAP error: ", "Maildir error: "]
                 .iter()
                 .any(|start| line.starts_with(start)),
-            Trouble::Renumbered | Trouble::Locked | Trouble::State => false,
+            Trouble::Renumbered | Trouble::Locked | Trouble::State | Trouble::Refused => false,
         }
     }
 }
@@ -181,6 +184,15 @@ impl<'a> Broken<'a> {
         if let Some(name) = damaged(line) {
             return Some(Broken {
                 trouble: Trouble::State,
+                channel: "",
+                name,
+                line,
+                reason: None,
+            });
+        }
+        if let Some(name) = refused(line) {
+            return Some(Broken {
+                trouble: Trouble::Refused,
                 channel: "",
                 name,
                 line,
@@ -270,6 +282,35 @@ impl<'a> Misnumbered<'a> {
             folders,
         })
     }
+}
+
+/// The mailbox, if a line says that the server cannot make it and never will, or not for this user: mbsync
+/// says no more of it.  The response codes are those of RFC 5530.
+fn refused(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("IMAP command 'CREATE \"")?;
+    let (name, answer) = rest.split_once("\"' returned an error: NO ")?;
+    let never = ["[CANNOT]", "[NOPERM]"];
+    never
+        .iter()
+        .any(|code| answer.starts_with(code))
+        .then_some(name)
+}
+
+/// Whether a server that spells a mailbox so may mean the box with this name.
+fn spells(spelled: &str, name: &str) -> bool {
+    let encoded: Vec<_> = name
+        .split('/')
+        .map(|it| utf7::spell(it.as_bytes()))
+        .collect();
+    let raw: Vec<_> = name.split('/').map(|it| it.as_bytes().to_vec()).collect();
+    ["/", "."].iter().any(|separator| {
+        [&raw, &encoded].iter().any(|levels| {
+            let form = levels.join(separator.as_bytes());
+            // It may lie below a namespace.
+            let above = spelled.as_bytes().strip_suffix(&form[..]);
+            above.is_some_and(|above| above.is_empty() || above.ends_with(separator.as_bytes()))
+        })
+    })
 }
 
 /// The file, if a line says that what is in it about a box is damaged.
@@ -544,6 +585,7 @@ impl<'a> Court<'a> {
                 (BREAKS.iter()).fold(key, |key, (to, from)| key.replace(*from, &to.to_string()));
             let known = match broken.trouble {
                 Trouble::State => self.beside(Path::new(broken.name)),
+                Trouble::Refused => self.called(broken.name),
                 _ => self.plan.names.get(key.as_bytes()),
             };
             match known {
@@ -559,6 +601,7 @@ impl<'a> Court<'a> {
         let mut what = match first.trouble {
             Trouble::Renumbered => format!("the messages of folder {name} were renumbered"),
             Trouble::State => "the sync state of a folder is damaged".to_owned(),
+            Trouble::Refused => format!("the server does not take folder {name}"),
             _ => format!("mbsync could not sync folder {name} of channel {channel}"),
         };
         let mut others: Vec<_> = self
@@ -590,6 +633,9 @@ impl<'a> Court<'a> {
                  local folder and its sync state away, then it is fetched anew"
                     .to_owned()
             }
+            Trouble::Refused => {
+                format!("rename it, or leave it out by Patterns in {file}; the others are synced")
+            }
             Trouble::Locked => "".to_owned(),
         };
         let line = first.reason.unwrap_or(first.line);
@@ -619,9 +665,27 @@ impl<'a> Court<'a> {
 
     /// Whether any other box may have gone wrong, too: nobody knows what is synced.
     fn is_unclear(&self) -> bool {
+        let strange =
+            |it: &&Broken| it.trouble == Trouble::Refused && self.called(it.name).is_none();
+        if self.boxes.iter().any(|it| strange(&it)) {
+            return true;
+        }
         let explains = |line: &&str| self.boxes.iter().any(|broken| broken.reason == Some(*line));
         let mut errors = self.lines.iter().filter(|line| is_error(line));
         self.failed && self.dropped || errors.any(|line| !explains(line))
+    }
+
+    /// The only folder that a server may call so.
+    fn called(&self, spelled: &str) -> Option<&Arc<Path>> {
+        let means = |key: &[u8]| {
+            // What comes before is the channel.
+            let name = str::from_utf8(key).ok().and_then(|it| it.split_once(':'));
+            name.is_some_and(|(_, name)| spells(spelled, name))
+        };
+        let found = self.plan.names.iter().filter(|(key, _)| means(key));
+        let mut found = found.map(|(_, real)| real);
+        let first = found.next()?;
+        found.all(|real| real == first).then_some(first)
     }
 
     /// The folder in which mbsync keeps this state, if it keeps it in folders.

@@ -71,7 +71,8 @@ fn lines_tell_how_it_went() {
                    Please set ExpireUnread to decide outcome. Skipping mailbox.\n";
     let refused_message = "IMAP command 'APPEND \"b\" (\\Seen) ' returned an error: NO [OVERQUOTA] x\n\
                            Warning: far side refuses to store message 5 from near side.\n";
-    let table: [(i32, &str, Outcome, &str); 60] = [
+    let never = "IMAP command 'CREATE \"INBOX.a\"' returned an error: NO [CANNOT] Invalid mailbox name (0.001 secs).\n";
+    let table: [(i32, &str, Outcome, &str); 62] = [
         (0, "", Ok, ""),
         (9, "", Ok, ""),
         (
@@ -361,6 +362,19 @@ fn lines_tell_how_it_went() {
             Transient,
             "(exit code 1): Warning: channel c: near side box b",
         ),
+        // but for what a server will never make
+        (
+            1,
+            never,
+            Partial,
+            "the server does not take folder INBOX.a: IMAP command 'CREATE \"INBOX.a\"' returned an error: NO [CANNOT] Invalid mailbox name (0.001 secs); rename it, or leave it out by Patterns in /rc",
+        ),
+        (
+            1,
+            &never.replace("INBOX.a", "x"),
+            Transient,
+            "'CREATE \"x\"'",
+        ),
         // what a server answers is about another box than the next line, and so is what names none
         (1, &(made.to_owned() + far), Transient, "'CREATE \"a\"'"),
         (1, &(far.to_owned() + made), Transient, "'CREATE \"a\"'"),
@@ -410,7 +424,9 @@ fn boxes_are_folders() {
     let warned =
         "Warning: channel c: near side box b cannot be opened and far side box b is not empty.\n";
     let near = "Error: channel c: near side box a cannot be opened.\n";
-    let table: [(String, bool, &[&str]); 9] = [
+    let never =
+        |name: &str| format!("IMAP command 'CREATE \"{name}\"' returned an error: NO [NOPERM] x\n");
+    let table: [(String, bool, &[&str]); 12] = [
         (line("a"), false, &["/m/a"]),
         (
             line("b") + &line("a") + &line("a"),
@@ -421,6 +437,10 @@ fn boxes_are_folders() {
         // an error of the store right before it is its reason
         (error.to_owned() + near, false, &["/m/a"]),
         (line("a") + warned, true, &["/m/a"]),
+        // and so is what a server will never make
+        (never("b"), true, &["/m/b"]),
+        (never("INBOX.b"), false, &["/m/b"]),
+        (line("a") + &never("Mail/b"), true, &["/m/a", "/m/b"]),
         // a box of which nothing is known
         (line("x"), false, &["/m/a", "/m/b"]),
         (line("x"), true, &[]),
@@ -444,8 +464,21 @@ fn boxes_are_folders() {
         (line("a") + error, 0),
         (line("a") + made, 0),
         (made.to_owned() + near, 0),
+        (never("elsewhere"), 0),
         (line("a"), 1),
     ];
+    for (spelled, name, is) in [
+        ("a", "a", true),
+        ("a.b", "a/b", true),
+        ("INBOX/a/b", "a/b", true),
+        ("xa", "a", false),
+        ("a", "a/b", false),
+        ("Entw&APw-rfe.R&-D", "Entwürfe/R&D", true),
+        ("Entw&APw-rfe", "Entw&APw-rfe", true),
+        ("b/a", "b", false),
+    ] {
+        assert_eq!(spells(spelled, name), is, "{spelled} {name}");
+    }
     let (order, plan) = case(true);
     for (text, dropped) in unclear {
         let output = Output {
