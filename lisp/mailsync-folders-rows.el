@@ -255,6 +255,8 @@ and its sync, numbers."
                               (mailsync-log-time
                                (mailsync-history-folder-checked known))))
                  (and (car sync)
+                      ;; It was not, though its run went well for others.
+                      (not (mailsync-folders-row-aside row))
                       (format "%s %s"
                               (if (memq (cdr sync) '(nil ok partial)) "synced"
                                 (format "not synced (%s)" (cdr sync)))

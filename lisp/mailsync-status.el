@@ -423,7 +423,9 @@ A list of (ROW STORY), either of which may be nil."
             ": "
             (string-join
              (delq nil
-                   (list (and story (mailsync-status--story story))
+                   (list (and story
+                              (mailsync-status--story
+                               story (and row (mailsync-folders-row-aside row))))
                          (mailsync-status--waits account truename row)
                          (and row (mailsync-folders-row-aside row)
                               (propertize
@@ -447,8 +449,9 @@ ROW is what the engine said of it, or nil."
      (check "waits for its check")
      ((memq ?u letters) "is to be pushed"))))
 
-(defun mailsync-status--story (story)
-  "STORY in a few words."
+(defun mailsync-status--story (story aside)
+  "STORY in a few words.
+With ASIDE, its folder has failed alone, and how is said elsewhere."
   (let ((status (mailsync-history-story-status story))
         (result (mailsync-history-last-result story)))
     (concat
@@ -462,6 +465,7 @@ ROW is what the engine said of it, or nil."
       ((memq result '(nil checked)) ", checked")
       (t (concat ", " (mailsync-history-result result))))
      (cond
+      (aside "")
       ((mailsync-history-story-synced story) ", synced")
       (status (concat ", " (propertize (format "sync failed (%s)" status)
                                        'face 'mailsync-trouble)))

@@ -601,6 +601,26 @@
        (mailsync-status--folders "v" '((:folders 9)))
        (should (equal (buffer-string) ""))))))
 
+(ert-deftest history-test-what-failed-alone-is-not-synced ()
+  "Nothing says so of a folder that failed, though the run went well for others."
+  (history-test-with
+   (let ((mailsync--unchecked (make-hash-table :test #'equal))
+         (mailsync-folders--waiting nil))
+     (mailsync-history-changed "w" (list (history-test-change "a")))
+     (history-test-synced 1001.0 'partial)
+     (with-temp-buffer
+       (mailsync-status--folders "w" '((:folders 9)))
+       (should (string-search ", synced" (buffer-string))))
+     (let ((row (mailsync-folders--make-row
+                 :account "w" :name "a" :truename "/m/a" :directory "/m/a"
+                 :aside "mailbox is locked")))
+       (should-not (string-search "synced" (mailsync-folders--say row)))
+       (setq mailsync-folders--waiting (list row))
+       (with-temp-buffer
+         (mailsync-status--folders "w" '((:folders 9)))
+         (should (string-search "failed: mailbox is locked" (buffer-string)))
+         (should-not (string-search "synced" (buffer-string))))))))
+
 (ert-deftest history-test-status-shows-the-last-check ()
   "Of a folder that was checked again, with all others or late, no older result."
   (let ((changes (mapcar (lambda (number)
