@@ -202,8 +202,8 @@ fn unbroken(output: &Output, plan: &Plan) -> Output {
     Output {
         first: mend(&output.first),
         dropped: output.dropped,
-        between: mend(&output.between),
         last: mend(&output.last),
+        ..Output::default()
     }
 }
 

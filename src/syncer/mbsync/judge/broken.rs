@@ -57,26 +57,6 @@ pub(super) struct Broken<'a> {
 
 impl<'a> Broken<'a> {
     pub(super) fn of(line: &'a str) -> Option<Self> {
-        if let Some(name) = damaged(line) {
-            return Some(Broken {
-                trouble: Trouble::State,
-                channel: "",
-                name,
-                line,
-                reason: None,
-            });
-        }
-        if let Some(name) = refused(line) {
-            return Some(Broken {
-                trouble: Trouble::Refused,
-                channel: "",
-                name,
-                line,
-                reason: None,
-            });
-        }
-        // What it only warns of does not make mbsync fail.
-        let rest = line.strip_prefix("Error: channel ")?;
         let broken = |trouble, channel, name| {
             Some(Broken {
                 trouble,
@@ -86,6 +66,14 @@ impl<'a> Broken<'a> {
                 reason: None,
             })
         };
+        if let Some(name) = damaged(line) {
+            return broken(Trouble::State, "", name);
+        }
+        if let Some(name) = refused(line) {
+            return broken(Trouble::Refused, "", name);
+        }
+        // What it only warns of does not make mbsync fail.
+        let rest = line.strip_prefix("Error: channel ")?;
         if let Some(pair) = rest.strip_suffix(" is locked") {
             return broken(Trouble::Locked, "", pair);
         }
